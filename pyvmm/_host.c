@@ -1,0 +1,78 @@
+/* Small calls to the host, its KVM and its CPU: what cffi cannot express, or
+ * what the Python module that offers it would cost more to import. */
+#define _GNU_SOURCE
+#include "_kvm.h"
+
+#include <cpuid.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+int ioctl_ptr(int fd, unsigned long request, void *argument)
+{
+    return ioctl(fd, request, argument);
+}
+
+int ioctl_int(int fd, unsigned long request, unsigned long argument)
+{
+    return ioctl(fd, request, argument);
+}
+
+/* Fill in an entry for KVM_SET_GSI_ROUTING. */
+void route_ioapic(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint32_t pin)
+{
+    *entry = (struct kvm_irq_routing_entry){
+        .gsi = gsi,
+        .type = KVM_IRQ_ROUTING_IRQCHIP,
+        .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin},
+    };
+}
+
+void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t address,
+               uint32_t data)
+{
+    *entry = (struct kvm_irq_routing_entry){
+        .gsi = gsi,
+        .type = KVM_IRQ_ROUTING_MSI,
+        .u.msi = {.address_lo = (uint32_t)address,
+                  .address_hi = (uint32_t)(address >> 32),
+                  .data = data},
+    };
+}
+
+uint64_t rdtsc(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+    __cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
+}
+
+/* Blocks the signals in the calling thread; returns a descriptor to read them
+ * from, or -1 with errno set. */
+int signal_fd(const int *signals, int count)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (int i = 0; i < count; i++)
+        sigaddset(&set, signals[i]);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Gives a memfd `size` bytes and maps them, without touching a page.  Returns
+ * NULL with errno set on failure. */
+uint8_t *map_memory(int fd, uint64_t size)
+{
+    void *host = MAP_FAILED;
+
+    if (ftruncate(fd, (off_t)size) == 0)
+        host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                    fd, 0);
+    return host == MAP_FAILED ? NULL : host;
+}

@@ -1,0 +1,101 @@
+"""The CPUID leaves of a direct-booted guest.
+
+They are the host's own, less every feature that is not named here: asking KVM
+for its list (KVM_GET_SUPPORTED_CPUID) takes longer than all other ioctls of a
+small guest together. A test checks that KVM supports what is shown.
+"""
+
+from __future__ import annotations
+
+from pyvmm._kvm import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _bits(*numbers: int) -> int:
+    return sum(1 << number for number in numbers)
+
+
+# Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E.
+# SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND
+_LEAF_1_ECX = _bits(0, 1, 9, 13, 19, 20, 22, 23, 25, 30)
+# FPU TSC MSR PAE MCE CX8 APIC PGE CMOV PAT CLFLUSH MMX FXSR SSE SSE2
+_LEAF_1_EDX = _bits(0, 4, 5, 6, 7, 8, 9, 13, 15, 16, 19, 23, 24, 25, 26)
+# FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX CLFLUSHOPT CLWB SHA
+_LEAF_7_EBX = _bits(0, 3, 7, 8, 9, 18, 19, 23, 24, 29)
+# LAHF LZCNT
+_LEAF_80000001_ECX = _bits(0, 5)
+# SYSCALL NX 1-GiB pages RDTSCP LM
+_LEAF_80000001_EDX = _bits(11, 20, 26, 27, 29)
+_INVARIANT_TSC = 1 << 8
+
+_HYPERVISOR = 1 << 31
+_GIGABYTE_PAGES = 1 << 26
+_FSGSBASE = 1
+
+#: Leaf 4000_0000h (Documentation/virt/kvm/x86/cpuid.rst).
+_KVM_SIGNATURE = (b"KVMK", b"VMKV", b"M\0\0\0")
+
+
+class Cpuid:
+    """The leaves of one machine.
+
+    Args:
+        cpus: how many vCPUs it has.
+
+    Attributes:
+        gigabyte_pages: the CPU has 1 GiB pages.
+        fsgsbase: the CPU has RDFSBASE and its siblings.
+    """
+
+    def __init__(self, cpus: int) -> None:
+        self._cpus = cpus
+        host = {leaf: _host(leaf) for leaf in (0, 1, 7, 0x8000_0000, 0x8000_0001, 0x8000_0007, 0x8000_0008)}
+        self.gigabyte_pages = bool(host[0x8000_0001][3] & _GIGABYTE_PAGES)
+        self.fsgsbase = bool(host[7][1] & _FSGSBASE)
+        signature = tuple(int.from_bytes(part, "little") for part in _KVM_SIGNATURE)
+        self._leaves: dict[int, tuple[int, int, int, int]] = {
+            0: (0xB, *host[0][1:]),
+            1: (host[1][0], host[1][1] & 0xFF00, host[1][2] & _LEAF_1_ECX | _HYPERVISOR, host[1][3] & _LEAF_1_EDX),
+            7: (0, host[7][1] & _LEAF_7_EBX, 0, 0),
+            0x4000_0000: (0x4000_0000, *signature),
+            0x8000_0000: (0x8000_0008, *host[0x8000_0000][1:]),
+            0x8000_0001: (
+                host[0x8000_0001][0],
+                0,
+                host[0x8000_0001][2] & _LEAF_80000001_ECX,
+                host[0x8000_0001][3] & _LEAF_80000001_EDX,
+            ),
+            0x8000_0007: (0, 0, 0, host[0x8000_0007][3] & _INVARIANT_TSC),
+            0x8000_0008: (host[0x8000_0008][0], 0, 0, 0),
+        }
+
+    def entries(self, apic_id: int) -> list[tuple[int, int, int, int, int, int]]:
+        """(leaf, subleaf, eax, ebx, ecx, edx) for the vCPU with `apic_id`."""
+        table = [(leaf, 0, *registers) for leaf, registers in self._leaves.items()]
+        leaf, subleaf, eax, ebx, ecx, edx = table[1]
+        table[1] = (leaf, subleaf, eax, ebx | min(self._cpus, 255) << 16 | (apic_id & 0xFF) << 24, ecx, edx)
+        # Extended topology: one thread a core, all cores in one package.
+        shift = (self._cpus - 1).bit_length()
+        table.append((0xB, 0, 0, 1, 1 << 8, apic_id))
+        table.append((0xB, 1, shift, self._cpus, 2 << 8 | 1, apic_id))
+        return table
+
+    def native(self, apic_id: int) -> Any:
+        """The same as a `struct kvm_cpuid2 *`."""
+        table = self.entries(apic_id)
+        native = ffi.new("struct kvm_cpuid2 *", {"nent": len(table), "entries": len(table)})
+        for i, (leaf, subleaf, eax, ebx, ecx, edx) in enumerate(table):
+            entry = native.entries[i]
+            entry.function, entry.index = leaf, subleaf
+            entry.flags = lib.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in (7, 0xB) else 0
+            entry.eax, entry.ebx, entry.ecx, entry.edx = eax, ebx, ecx, edx
+        return native
+
+
+def _host(leaf: int) -> tuple[int, int, int, int]:
+    out = ffi.new("uint32_t[4]")
+    lib.cpuid(leaf, 0, out)
+    return out[0], out[1], out[2], out[3]

@@ -1,0 +1,80 @@
+"""The bus: a port or a guest-physical address, to the device that serves it.
+
+Devices whose accesses are frequent are C functions and are called without
+leaving the run loop; the others have a `read` and a `write` in Python. What no
+device claims reads as all ones.
+"""
+
+from __future__ import annotations
+
+from pyvmm._kvm import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from pyvmm.memory import GuestMemory
+
+    class Device(Protocol):
+        """What the bus calls. `offset` is relative to the device's region."""
+
+        def read(self, offset: int, size: int) -> int:
+            """The value of `size` bytes at `offset`."""
+
+        def write(self, offset: int, size: int, value: int) -> None:
+            """Stores `value`, of `size` bytes, at `offset`."""
+
+
+class Bus:
+    """Ports and MMIO of one machine. Regions are added before vCPUs run.
+
+    Args:
+        memory: the RAM that string I/O reads from.
+
+    Attributes:
+        native: the C side (`struct bus *`).
+    """
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self.native = ffi.new("struct bus *", {"ram": memory.native})
+        self._devices: dict[bool, list[tuple[int, int, Device]]] = {False: [], True: []}
+        self._owned: list[Any] = [memory.native]
+
+    def add(self, base: int, size: int, device: Device, mmio: bool = False) -> None:
+        """Gives `device` the ports, or with `mmio` the addresses, [base, base + size).
+
+        Raises:
+            ValueError: another device has one of them, or there are too many.
+        """
+        self._add(mmio, base, size, ffi.NULL, ffi.NULL)
+        self._devices[mmio].append((base, size, device))
+
+    def add_native(self, base: int, size: int, handler: Any, device: Any, mmio: bool = False) -> None:
+        """The same for a C `bus_handler` and its `void *`, which is kept alive."""
+        self._add(mmio, base, size, handler, device)
+        self._owned.append(device)
+
+    def _add(self, mmio: bool, base: int, size: int, handler: Any, device: Any) -> None:
+        if lib.bus_add(self.native, mmio, base, size, handler, device) < 0:
+            raise ValueError(f"cannot add region {base:#x}+{size:#x}: errno {ffi.errno}")
+
+    def serve(self, exit: Any, mmio: bool) -> None:
+        """Serves an exit that C left to Python.
+
+        Args:
+            exit: a `struct vcpu *` that returned KVM_EXIT_IO or KVM_EXIT_MMIO.
+        """
+        size: int = exit.size
+        for base, length, device in self._devices[mmio]:
+            if base <= exit.address < base + length:
+                break
+        else:
+            return
+        offset = exit.address - base
+        data = ffi.buffer(exit.data, size * exit.count)
+        for at in range(0, size * exit.count, size):
+            if exit.write:
+                device.write(offset, size, int.from_bytes(data[at : at + size], "little"))
+            else:
+                value = device.read(offset, size) & ((1 << 8 * size) - 1)
+                data[at : at + size] = value.to_bytes(size, "little")

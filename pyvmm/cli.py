@@ -1,0 +1,189 @@
+"""The `pyvmm` command: the words a user types, and the messages and status he gets.
+
+The parser is a table and a loop, because argparse takes longer to import than
+a guest takes to boot.
+"""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+import sys
+from time import monotonic_ns
+
+from pyvmm.errors import STATUS_INTERRUPTED, PyvmmError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+USAGE = """\
+pyvmm: boots Toro unikernels on KVM
+
+    pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
+    pyvmm build SOURCE [-o FILE]      compile a Toro application (Free Pascal) to an ELF image
+    pyvmm --version | --help
+
+Options of boot:
+    --mem SIZE        guest memory, 16M to 512G (128M)
+    --cpus N          number of vCPUs (1)
+    --pin LIST        one host CPU for each vCPU: `0,2-3`, or `auto`
+    --append TEXT     the guest's command line
+    --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
+                      as .json or .svg
+
+Exit status: the guest's own; 124 when a vCPU cannot go on (triple fault and the like),
+125 when pyvmm failed or was misused, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP.
+"""
+
+
+class _Arguments:
+    """A command line, split by what a command knows.
+
+    Args:
+        words: what follows the command.
+        valued: options that take a value: `--mem 1G` or `--mem=1G`.
+        optional: options that may take one: `--timing` or `--timing=FILE`.
+    """
+
+    def __init__(self, words: list[str], valued: set[str], optional: set[str]) -> None:
+        self.positional: list[str] = []
+        self.options: dict[str, str] = {}
+        rest = iter(words)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            if word == "--":
+                self.positional += rest
+            elif word[:1] != "-" or word == "-":
+                self.positional.append(word)
+            elif name in self.options:
+                raise UsageError(f"{name}: given twice")
+            elif name in optional:
+                self.options[name] = value
+                if equals and not value:
+                    raise UsageError(f"{name}=: needs a value after the =")
+            elif name not in valued:
+                raise UsageError(f"{name}: no such option{_suggestion(name, valued | optional)}")
+            else:
+                if not equals:
+                    value = next(rest, "")
+                    equals = value
+                if not equals:
+                    raise UsageError(f"{name}: needs a value")
+                self.options[name] = value
+
+    def only_positional(self, what: str) -> str:
+        """The one positional argument."""
+        if not self.positional:
+            raise UsageError(f"{what} is missing; try `pyvmm --help`")
+        if len(self.positional) > 1:
+            raise UsageError(f"{self.positional[1]}: one {what} at a time")
+        return self.positional[0]
+
+
+def _suggestion(word: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else "; try `pyvmm --help`"
+
+
+def _boot(words: list[str], marks: dict[str, int]) -> int:
+    from pyvmm.config import MachineConfig, parse_size
+
+    arguments = _Arguments(words, {"--mem", "--cpus", "--pin", "--append"}, {"--timing"})
+    options = arguments.options
+    image = arguments.only_positional("IMAGE")
+    memory, cpus = options.get("--mem", "128M"), options.get("--cpus", "1")
+    timing = options.get("--timing")
+    if timing is not None:
+        from pyvmm.timing import process_start_ns
+
+        marks["process start"] = process_start_ns()
+        if timing and not timing.endswith((".json", ".svg")):
+            raise UsageError(f"--timing={timing}: the file's name must end in .json or .svg")
+    try:
+        memory_bytes = parse_size(memory)
+    except ValueError:
+        raise UsageError(f"--mem {memory}: not a size such as 512M or 2G") from None
+    if not (cpus.isascii() and cpus.isdigit() and len(cpus) < 6):
+        raise UsageError(f"--cpus {cpus}: not a number")
+    config = MachineConfig(image, memory_bytes, int(cpus), options.get("--pin", ""), options.get("--append", ""))
+
+    from pyvmm.machine import Machine
+
+    marks["imports done"] = monotonic_ns()
+    with Machine(config) as machine:
+        try:
+            return machine.run()
+        finally:
+            if timing is not None:
+                from pyvmm.timing import Timeline
+
+                Timeline(machine, marks).report(timing)
+
+
+def _build(words: list[str], marks: dict[str, int]) -> int:
+    from pyvmm.build import build
+
+    arguments = _Arguments(words, {"-o"}, set())
+    build(arguments.only_positional("SOURCE"), arguments.options.get("-o"))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
+
+
+def main(words: list[str], started: int) -> int:
+    """Runs one command.
+
+    Args:
+        words: the command line without the program's name.
+        started: CLOCK_MONOTONIC in ns when the interpreter reached pyvmm.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        if not words:
+            raise UsageError("which command? try `pyvmm --help`")
+        if words[0] in ("--help", "-h", "help"):
+            sys.stdout.write(USAGE)
+            return 0
+        if words[0] == "--version":
+            from pyvmm import __version__
+
+            print(f"pyvmm {__version__}")
+            return 0
+        if words[0] not in COMMANDS:
+            raise UsageError(f"{words[0]}: no such command{_suggestion(words[0], set(COMMANDS))}")
+        if "--help" in words[1:] or "-h" in words[1:]:
+            sys.stdout.write(USAGE)
+            return 0
+        return COMMANDS[words[0]](words[1:], {"interpreter ready": started})
+    except PyvmmError as error:
+        say(str(error))
+        return error.status
+    except KeyboardInterrupt:
+        return STATUS_INTERRUPTED
+
+
+def say(text: str) -> None:
+    """Writes pyvmm's own messages to stderr, prefixed; nobody listening is no error."""
+    try:
+        sys.stderr.write(f"pyvmm: {text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def run(started: int | None = None) -> None:
+    """Runs the process's command line and ends the process.
+
+    It does not return to the interpreter, whose own end takes a millisecond.
+    """
+    status = main(sys.argv[1:], started or monotonic_ns())
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    os._exit(status)

@@ -1,0 +1,85 @@
+"""What a machine is to be: the values of `pyvmm boot`'s options, checked."""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+
+from pyvmm.errors import UsageError
+from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE
+
+CPUS_MAX = 255  # APIC ids of xAPIC mode
+_UNITS = {"K": KIB, "M": MIB, "G": GIB}
+
+
+class MachineConfig:
+    """One guest's machine.
+
+    Attributes:
+        image: path of the ELF file.
+        memory: bytes of RAM.
+        cpus: number of vCPUs.
+        pin: the host CPU of each vCPU, or empty for any.
+        command_line: passed to the guest.
+
+    Raises:
+        UsageError: a value is out of range, or does not go with another.
+    """
+
+    def __init__(
+        self, image: str, memory: int = 128 * MIB, cpus: int = 1, pin: str = "", command_line: str = ""
+    ) -> None:
+        self.image = image
+        self.memory = memory
+        self.cpus = cpus
+        self.command_line = command_line.encode(errors="surrogateescape")
+        if not MEMORY_MIN <= memory <= MEMORY_MAX or memory % PAGE_SIZE:
+            raise UsageError(f"--mem {memory}: not a multiple of 4K from {MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G")
+        if not 1 <= cpus <= CPUS_MAX:
+            raise UsageError(f"--cpus {cpus}: not 1 to {CPUS_MAX}")
+        self.pin = _parse_pin(pin, cpus)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `512K`, `128M`, `2G`, or of a plain number.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    unit = _UNITS.get(text[-1:].upper(), 1)
+    digits = text if unit == 1 else text[:-1]
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        raise ValueError(text)
+    return int(digits) * unit
+
+
+def parse_cpu_list(text: str) -> list[int]:
+    """The CPUs of `0,2-3`, in that order.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not all(n.isascii() and n.isdigit() and len(n) < 6 for n in ((first, last) if dash else (first,))):
+            raise ValueError(text)
+        cpus += range(int(first), int(last if dash else first) + 1)
+    return cpus
+
+
+def _parse_pin(text: str, cpus: int) -> list[int]:
+    if not text:
+        return []
+    allowed = sorted(os.sched_getaffinity(0))
+    if text == "auto":
+        return [allowed[i % len(allowed)] for i in range(cpus)]
+    try:
+        chosen = parse_cpu_list(text)
+    except ValueError:
+        raise UsageError(f"--pin {text}: neither `auto` nor a list such as 0,2-3") from None
+    for cpu in chosen:
+        if cpu not in allowed:
+            raise UsageError(f"--pin {text}: host CPU {cpu} is not one that this process may use")
+    if len(chosen) < cpus:
+        raise UsageError(f"--pin {text}: {cpus} vCPUs, but host CPUs for {len(chosen)}; name one for each, or `auto`")
+    return chosen[:cpus]

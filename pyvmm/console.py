@@ -1,0 +1,117 @@
+"""The guest's serial console on pyvmm's stdin and stdout.
+
+Output is written in C as it comes. Input is asked for by the guest: until it
+looks at its UART nothing is read, and the terminal keeps its settings.
+"""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import HostError
+from pyvmm.layout import SERIAL_PORT, SERIAL_PORTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyvmm.bus import Bus
+    from pyvmm.eventloop import EventLoop
+
+_STDIN, _STDOUT = 0, 1
+
+
+class Console:
+    """The 16550 at 0x3f8 and its two ends on the host.
+
+    Args:
+        bus: gets the device.
+
+    Attributes:
+        irq_fd: eventfd that the device raises its interrupt with.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self.irq_fd = _eventfd()
+        self._input_fd = _eventfd()
+        self._serial: Any = ffi.new("struct serial *")
+        lib.serial_init(self._serial, _STDOUT, self.irq_fd, self._input_fd)
+        bus.add_native(SERIAL_PORT, SERIAL_PORTS, lib.serial_access, self._serial)
+        self._pending = b""
+        self._ended = False
+        self._is_file = False
+        self._terminal: list[Any] | None = None
+
+    def attach(self, loop: EventLoop) -> None:
+        """Serves input from `loop`, once the guest wants it."""
+        self._loop = loop
+        loop.add(self._input_fd, self._guest_wants_input)
+
+    def _guest_wants_input(self) -> None:
+        os.read(self._input_fd, 8)
+        self._push()
+
+    def _push(self) -> None:
+        """Moves input to the UART until it is full or there is none."""
+        while not self._ended:
+            if self._pending:
+                taken = lib.serial_input(self._serial, self._pending, len(self._pending))
+                self._pending = self._pending[taken:]
+                if self._pending:
+                    self._loop.remove(_STDIN)
+                    return
+            if not self._is_file:
+                try:
+                    self._watch_stdin()
+                    return
+                except PermissionError:  # a regular file: always readable
+                    self._is_file = True
+            self._read()
+
+    def _watch_stdin(self) -> None:
+        try:
+            self._loop.add(_STDIN, self._stdin_readable)
+        except FileExistsError:
+            return
+        if os.isatty(_STDIN) and self._terminal is None:
+            self._raw_terminal()
+
+    def _stdin_readable(self) -> None:
+        self._read()
+        self._push()
+
+    def _read(self) -> None:
+        try:
+            self._pending = os.read(_STDIN, 4096)
+        except OSError:  # a terminal that is gone
+            self._pending = b""
+        if not self._pending:
+            self._ended = True
+            self._loop.remove(_STDIN)
+
+    def _raw_terminal(self) -> None:
+        """Characters as they are typed and no echo; Ctrl-C stays a signal."""
+        import termios
+
+        self._terminal = termios.tcgetattr(_STDIN)
+        mode = termios.tcgetattr(_STDIN)
+        mode[3] &= ~(termios.ICANON | termios.ECHO)
+        termios.tcsetattr(_STDIN, termios.TCSANOW, mode)
+
+    def close(self) -> None:
+        """Restores the terminal and closes the eventfds."""
+        if self._terminal is not None:
+            import termios
+
+            termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._terminal)
+            self._terminal = None
+        os.close(self.irq_fd)
+        os.close(self._input_fd)
+
+
+def _eventfd() -> int:
+    fd: int = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
+    if fd < 0:
+        raise HostError("eventfd", ffi.errno)
+    return fd

@@ -1,0 +1,1 @@
+"""Devices on the bus that are served in Python, one small file each."""

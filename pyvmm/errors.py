@@ -1,0 +1,63 @@
+"""What pyvmm raises, and the exit status that each error ends the command with.
+
+    PyvmmError            125   the message is one line: what, where, what to do
+    ├── UsageError              the command line
+    ├── ImageError              the guest's image
+    ├── BuildError              `pyvmm build`
+    ├── HostError               a system call of the host
+    │   └── KvmError            an ioctl of /dev/kvm
+    └── GuestError        124   the guest did what no guest can go on from
+"""
+
+from __future__ import annotations
+
+#: A guest that ended by itself gives its own status; these are pyvmm's.
+STATUS_GUEST_FAILED = 124
+STATUS_PYVMM_FAILED = 125
+STATUS_INTERRUPTED = 130
+STATUS_TERMINATED = 143
+
+
+class PyvmmError(Exception):
+    """Base of all errors that a user is meant to read."""
+
+    status = STATUS_PYVMM_FAILED
+
+
+class UsageError(PyvmmError):
+    """The command line asks for something that does not exist or cannot be."""
+
+
+class ImageError(PyvmmError):
+    """The guest's image cannot be booted; the message names file and field."""
+
+
+class BuildError(PyvmmError):
+    """A Toro application could not be built."""
+
+
+class HostError(PyvmmError):
+    """The host refused something that the machine needs.
+
+    Args:
+        what: the call that failed, as a user would look it up.
+        errno: its error number.
+        hint: what the user can do about it, if anything.
+    """
+
+    def __init__(self, what: str, errno: int, hint: str = "") -> None:
+        from os import strerror
+
+        self.errno = errno
+        message = f"{what}: {strerror(errno)}"
+        super().__init__(f"{message}; {hint}" if hint else message)
+
+
+class KvmError(HostError):
+    """An ioctl of /dev/kvm, of a VM or of a vCPU failed."""
+
+
+class GuestError(PyvmmError):
+    """A vCPU cannot go on: triple fault, failed entry, unknown instruction."""
+
+    status = STATUS_GUEST_FAILED

@@ -1,0 +1,417 @@
+"""/dev/kvm: `Kvm`, `Vm` and `Vcpu`, one method an ioctl.
+
+The three classes mirror the three kinds of file descriptor of the KVM API
+(Documentation/virt/kvm/api.rst in the Linux sources, whose section names are
+the ioctls' names). Every failure is a `KvmError` that names the ioctl and, where
+there is something to do about it, says what. Whoever creates one closes it.
+"""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOMEM, ENXIO, EPERM
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import KvmError
+from pyvmm.layout import LAPIC_BASE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from pyvmm.bus import Bus
+
+API_VERSION = 12
+
+_HINTS = {
+    ("KVM_CREATE_VM", EBUSY): "another hypervisor on this host holds the CPU's virtualization",
+    ("KVM_CREATE_VM", ENOMEM): "the host is out of memory",
+    ("KVM_CREATE_VCPU", EINVAL): "more vCPUs than this host's KVM allows",
+    ("KVM_CREATE_VCPU", EEXIST): "that vCPU exists already",
+    ("KVM_SET_USER_MEMORY_REGION", ENOMEM): "try a smaller --mem",
+}
+
+
+def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
+    request = getattr(lib, name)
+    call = lib.ioctl_int if isinstance(argument, int) else lib.ioctl_ptr
+    result: int = call(fd, request, argument)
+    if result < 0:
+        raise KvmError(name, ffi.errno, _HINTS.get((name, ffi.errno), ""))
+    return result
+
+
+def _open_error(path: str, errno: int) -> KvmError:
+    """Why `path` could not be opened, with what to do about it."""
+    hint = ""
+    if errno == ENOENT:
+        hint = "load kvm_intel or kvm_amd, or enable virtualization in the firmware (or in the outer hypervisor)"
+    elif errno in (EACCES, EPERM):
+        from grp import getgrgid
+
+        gid = os.stat(path).st_gid
+        try:
+            group = getgrgid(gid).gr_name
+        except KeyError:
+            group = str(gid)
+        hint = f"it belongs to group {group}: run `sudo usermod -aG {group} $USER` and log in again"
+    elif errno in (ENODEV, ENXIO):
+        hint = "the kvm module is loaded but finds no virtualization in this CPU"
+    elif errno == EBUSY:
+        hint = "another hypervisor on this host holds it"
+    return KvmError(path, errno, hint)
+
+
+class _Descriptor:
+    """An owned file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the descriptor. A second call does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Kvm(_Descriptor):
+    """The system-wide level.
+
+    Args:
+        path: the device.
+
+    Raises:
+        KvmError: it cannot be opened, or speaks another version of the API.
+    """
+
+    def __init__(self, path: str = "/dev/kvm") -> None:
+        try:
+            super().__init__(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            raise _open_error(path, error.errno or 0) from None
+        try:
+            version = _ioctl("KVM_GET_API_VERSION", self.fd)
+        except KvmError as error:
+            self.close()
+            raise KvmError(path, error.errno, "it is not the KVM device") from None
+        if version != API_VERSION:
+            self.close()
+            raise KvmError(path, EINVAL, f"it speaks KVM API {version}, pyvmm needs {API_VERSION}")
+
+    def check_extension(self, capability: int) -> int:
+        """KVM_CHECK_EXTENSION: 0 when absent, else a value that depends on it."""
+        return _ioctl("KVM_CHECK_EXTENSION", self.fd, capability)
+
+    def require(self, *names: str) -> None:
+        """Raises `KvmError` for the first capability (KVM_CAP_…) that is absent."""
+        for name in names:
+            if not self.check_extension(getattr(lib, name)):
+                raise KvmError(name, ENXIO, "this kernel's KVM is too old for pyvmm")
+
+    def vcpu_mmap_size(self) -> int:
+        """KVM_GET_VCPU_MMAP_SIZE: bytes of a vCPU's kvm_run area."""
+        return _ioctl("KVM_GET_VCPU_MMAP_SIZE", self.fd)
+
+    def supported_cpuid(self) -> list[tuple[int, int, int, int, int, int]]:
+        """KVM_GET_SUPPORTED_CPUID: (leaf, subleaf, eax, ebx, ecx, edx) of each entry."""
+        table = ffi.new("struct kvm_cpuid2 *", {"nent": 256, "entries": 256})
+        _ioctl("KVM_GET_SUPPORTED_CPUID", self.fd, table)
+        entries = (table.entries[i] for i in range(table.nent))
+        return [(e.function, e.index, e.eax, e.ebx, e.ecx, e.edx) for e in entries]
+
+    def create_vm(self) -> Vm:
+        """KVM_CREATE_VM."""
+        return Vm(_ioctl("KVM_CREATE_VM", self.fd), self.vcpu_mmap_size())
+
+
+class Vm(_Descriptor):
+    """One virtual machine; `Kvm.create_vm` makes it."""
+
+    def __init__(self, fd: int, run_size: int) -> None:
+        super().__init__(fd)
+        self._run_size = run_size
+
+    def set_memory_region(self, slot: int, address: int, size: int, host: Any, readonly: bool = False) -> None:
+        """KVM_SET_USER_MEMORY_REGION.
+
+        Args:
+            slot: its number; a slot of size 0 is removed.
+            address: guest-physical, page-aligned.
+            size: bytes, a multiple of the page size.
+            host: where the memory is mapped here, a `uint8_t *`.
+            readonly: guest writes exit as MMIO.
+        """
+        region = ffi.new("struct kvm_userspace_memory_region *")
+        region.slot = slot
+        region.flags = lib.KVM_MEM_READONLY if readonly else 0
+        region.guest_phys_addr = address
+        region.memory_size = size
+        region.userspace_addr = int(ffi.cast("uintptr_t", host))
+        _ioctl("KVM_SET_USER_MEMORY_REGION", self.fd, region)
+
+    def set_tss_addr(self, address: int) -> None:
+        """KVM_SET_TSS_ADDR: three guest-physical pages for KVM on old Intel CPUs."""
+        _ioctl("KVM_SET_TSS_ADDR", self.fd, address)
+
+    def create_irqchip(self) -> None:
+        """KVM_CREATE_IRQCHIP: local APICs, IOAPIC and PICs in the kernel."""
+        _ioctl("KVM_CREATE_IRQCHIP", self.fd)
+
+    def split_irqchip(self, pins: int) -> None:
+        """KVM_CAP_SPLIT_IRQCHIP: only the local APICs in the kernel.
+
+        Args:
+            pins: how many GSIs of the routing table a user-space IOAPIC has.
+        """
+        cap = ffi.new("struct kvm_enable_cap *", {"cap": lib.KVM_CAP_SPLIT_IRQCHIP, "args": [pins]})
+        _ioctl("KVM_ENABLE_CAP", self.fd, cap)
+
+    def route_ioapic(self, pins: int = 24) -> None:
+        """KVM_SET_GSI_ROUTING: GSI n to IOAPIC pin n, and to no PIC.
+
+        A GSI that also reached the PIC would deliver vectors 0-15 through
+        LINT0, which is ExtINT after reset.
+        """
+        routing = ffi.new("struct kvm_irq_routing *", {"nr": pins, "entries": pins})
+        for pin in range(pins):
+            lib.route_ioapic(routing.entries + pin, pin, pin)
+        _ioctl("KVM_SET_GSI_ROUTING", self.fd, routing)
+
+    def route_msi(self, routes: Mapping[int, tuple[int, int]]) -> None:
+        """KVM_SET_GSI_ROUTING: each GSI to a message, and no other GSI anywhere.
+
+        Args:
+            routes: GSI to (APIC id, vector), edge-triggered and fixed.
+        """
+        routing = ffi.new("struct kvm_irq_routing *", {"nr": len(routes), "entries": len(routes)})
+        for i, (gsi, (apic_id, vector)) in enumerate(routes.items()):
+            lib.route_msi(routing.entries + i, gsi, _msi_address(apic_id), vector)
+        _ioctl("KVM_SET_GSI_ROUTING", self.fd, routing)
+
+    def irqfd(self, fd: int, gsi: int, deassign: bool = False) -> None:
+        """KVM_IRQFD: a write to eventfd `fd` raises `gsi`."""
+        flags = lib.KVM_IRQFD_FLAG_DEASSIGN if deassign else 0
+        _ioctl("KVM_IRQFD", self.fd, ffi.new("struct kvm_irqfd *", {"fd": fd, "gsi": gsi, "flags": flags}))
+
+    def ioeventfd(self, fd: int, address: int, size: int, match: int | None = None, pio: bool = False) -> None:
+        """KVM_IOEVENTFD: a guest's write adds one to eventfd `fd`, without an exit.
+
+        Args:
+            address: guest-physical, or a port with `pio`.
+            size: of the write in bytes: 1, 2, 4 or 8, or 0 for any.
+            match: only writes of this value, if given.
+        """
+        flags = (lib.KVM_IOEVENTFD_FLAG_PIO if pio else 0) | (
+            lib.KVM_IOEVENTFD_FLAG_DATAMATCH if match is not None else 0
+        )
+        request = {"fd": fd, "addr": address, "len": size, "datamatch": match or 0, "flags": flags}
+        _ioctl("KVM_IOEVENTFD", self.fd, ffi.new("struct kvm_ioeventfd *", request))
+
+    def signal_msi(self, apic_id: int, vector: int) -> None:
+        """KVM_SIGNAL_MSI: delivers `vector`, edge-triggered and fixed."""
+        message = ffi.new("struct kvm_msi *", {"address_lo": _msi_address(apic_id), "data": vector})
+        _ioctl("KVM_SIGNAL_MSI", self.fd, message)
+
+    def stats(self) -> dict[str, int]:
+        """KVM_GET_STATS_FD: the VM's scalar statistics by name."""
+        return _read_stats(self.fd)
+
+    def create_vcpu(self, index: int, bus: Bus) -> Vcpu:
+        """KVM_CREATE_VCPU.
+
+        Args:
+            index: its number, and its APIC id.
+            bus: what its exits are served on.
+        """
+        fd = _ioctl("KVM_CREATE_VCPU", self.fd, index)
+        vcpu = ffi.new("struct vcpu *")
+        if lib.vcpu_init(vcpu, fd, self._run_size, index, bus.native) < 0:
+            errno = ffi.errno
+            os.close(fd)
+            raise KvmError("mapping kvm_run", errno)
+        return Vcpu(vcpu, bus)
+
+
+class Vcpu:
+    """One virtual CPU; `Vm.create_vcpu` makes it.
+
+    Attributes:
+        index: its number, and its APIC id.
+        native: the C structure (see `_kvm.h`), with the exit to serve.
+    """
+
+    def __init__(self, native: Any, bus: Bus) -> None:
+        self.native = native
+        self.index: int = native.index
+        self.fd: int = native.fd
+        self._bus = bus  # the C side points into it
+
+    def __enter__(self) -> Vcpu:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unmaps kvm_run and closes the descriptor. A second call does nothing."""
+        if self.fd >= 0:
+            lib.vcpu_close(self.native)
+            self.fd = -1
+
+    def regs(self) -> Any:
+        """KVM_GET_REGS: a `struct kvm_regs *`."""
+        regs = ffi.new("struct kvm_regs *")
+        _ioctl("KVM_GET_REGS", self.fd, regs)
+        return regs
+
+    def set_regs(self, **values: int) -> None:
+        """KVM_SET_REGS: the named registers; the others become 0."""
+        _ioctl("KVM_SET_REGS", self.fd, ffi.new("struct kvm_regs *", values))
+
+    def sregs(self) -> Any:
+        """KVM_GET_SREGS: a `struct kvm_sregs *`."""
+        sregs = ffi.new("struct kvm_sregs *")
+        _ioctl("KVM_GET_SREGS", self.fd, sregs)
+        return sregs
+
+    def set_sregs(self, sregs: Any) -> None:
+        """KVM_SET_SREGS."""
+        _ioctl("KVM_SET_SREGS", self.fd, sregs)
+
+    def msrs(self, indexes: Iterable[int]) -> dict[int, int]:
+        """KVM_GET_MSRS: the values by index; those KVM does not know are left out."""
+        wanted = list(indexes)
+        msrs = _msr_list([(index, 0) for index in wanted])
+        known = _ioctl("KVM_GET_MSRS", self.fd, msrs)
+        return {msrs.entries[i].index: msrs.entries[i].data for i in range(known)}
+
+    def set_msrs(self, values: Mapping[int, int]) -> None:
+        """KVM_SET_MSRS.
+
+        Raises:
+            KvmError: KVM refused one of them; the message says which.
+        """
+        done = _ioctl("KVM_SET_MSRS", self.fd, _msr_list(list(values.items())))
+        if done < len(values):
+            raise KvmError(f"KVM_SET_MSRS of MSR {list(values)[done]:#x}", EINVAL)
+
+    def set_cpuid(self, entries: Any) -> None:
+        """KVM_SET_CPUID2: a `struct kvm_cpuid2 *`."""
+        _ioctl("KVM_SET_CPUID2", self.fd, entries)
+
+    def lapic(self) -> bytes:
+        """KVM_GET_LAPIC: the local APIC's page of registers."""
+        state = ffi.new("struct kvm_lapic_state *")
+        _ioctl("KVM_GET_LAPIC", self.fd, state)
+        return bytes(ffi.buffer(state.regs))
+
+    def set_lapic(self, registers: bytes) -> None:
+        """KVM_SET_LAPIC: as `lapic` returned them."""
+        state = ffi.new("struct kvm_lapic_state *")
+        ffi.buffer(state.regs)[:] = registers
+        _ioctl("KVM_SET_LAPIC", self.fd, state)
+
+    def events(self) -> Any:
+        """KVM_GET_VCPU_EVENTS: a `struct kvm_vcpu_events *`."""
+        events = ffi.new("struct kvm_vcpu_events *")
+        _ioctl("KVM_GET_VCPU_EVENTS", self.fd, events)
+        return events
+
+    def set_events(self, events: Any) -> None:
+        """KVM_SET_VCPU_EVENTS."""
+        _ioctl("KVM_SET_VCPU_EVENTS", self.fd, events)
+
+    def mp_state(self) -> int:
+        """KVM_GET_MP_STATE."""
+        state = ffi.new("struct kvm_mp_state *")
+        _ioctl("KVM_GET_MP_STATE", self.fd, state)
+        return int(state.mp_state)
+
+    def set_mp_state(self, state: int) -> None:
+        """KVM_SET_MP_STATE: KVM_MP_STATE_RUNNABLE lets an AP run without a SIPI."""
+        _ioctl("KVM_SET_MP_STATE", self.fd, ffi.new("struct kvm_mp_state *", {"mp_state": state}))
+
+    def tsc_khz(self) -> int:
+        """KVM_GET_TSC_KHZ: the frequency of the guest's TSC."""
+        return _ioctl("KVM_GET_TSC_KHZ", self.fd)
+
+    def tsc_offset(self) -> int | None:
+        """KVM_VCPU_TSC_OFFSET: guest TSC less host TSC, modulo 2^64.
+
+        None on kernels that cannot tell (before Linux 5.16).
+        """
+        value = ffi.new("uint64_t *")
+        attr = ffi.new("struct kvm_device_attr *", {"group": lib.KVM_VCPU_TSC_CTRL, "attr": lib.KVM_VCPU_TSC_OFFSET})
+        attr.addr = int(ffi.cast("uintptr_t", value))
+        try:
+            _ioctl("KVM_GET_DEVICE_ATTR", self.fd, attr)
+        except KvmError:
+            return None
+        return int(value[0])
+
+    def stats(self) -> dict[str, int]:
+        """KVM_GET_STATS_FD: the vCPU's scalar statistics by name."""
+        return _read_stats(self.fd)
+
+    def run(self) -> int:
+        """KVM_RUN in the calling thread, with the GIL released.
+
+        Returns:
+            The KVM_EXIT_* that C did not serve (details are in `native`), or
+            VCPU_STOPPED.
+
+        Raises:
+            KvmError: KVM_RUN failed.
+        """
+        reason: int = lib.vcpu_run(self.native)
+        if reason == lib.VCPU_FAILED:
+            raise KvmError("KVM_RUN", self.native.error)
+        return reason
+
+    def stop(self) -> None:
+        """Makes `run` return VCPU_STOPPED at once, from any thread and for good."""
+        lib.vcpu_stop(self.native)
+
+
+def _msi_address(apic_id: int) -> int:
+    """Where a message for one CPU is written to (Intel SDM volume 3, section 11.11.1)."""
+    return LAPIC_BASE | apic_id << 12
+
+
+def _msr_list(values: list[tuple[int, int]]) -> Any:
+    msrs = ffi.new("struct kvm_msrs *", {"nmsrs": len(values), "entries": len(values)})
+    for i, (index, data) in enumerate(values):
+        msrs.entries[i].index = index
+        msrs.entries[i].data = data
+    return msrs
+
+
+def _read_stats(fd: int) -> dict[str, int]:
+    """Reads a binary statistics descriptor (api.rst, section 4.133)."""
+    stats_fd = _ioctl("KVM_GET_STATS_FD", fd)
+    try:
+        data = os.pread(stats_fd, 1 << 20, 0)
+    finally:
+        os.close(stats_fd)
+    return dict(_scalars(data))
+
+
+def _scalars(data: bytes) -> Iterator[tuple[str, int]]:
+    def u32(at: int) -> int:
+        return int.from_bytes(data[at : at + 4], "little")
+
+    name_size, count, descriptors, values = u32(4), u32(8), u32(16), u32(20)
+    for i in range(count):
+        at = descriptors + i * (16 + name_size)
+        size, offset = int.from_bytes(data[at + 6 : at + 8], "little"), u32(at + 8)
+        if size == 1:
+            name = data[at + 16 : at + 16 + name_size].split(b"\0")[0].decode()
+            yield name, int.from_bytes(data[values + offset : values + offset + 8], "little")

@@ -1,0 +1,63 @@
+"""Every guest-physical address and port of the machine, in one table.
+
+The map is that of QEMU's microvm machine (hw/i386/microvm.c and
+docs/system/i386/microvm.rst there), so that images which hard-code it work:
+
+    0000_0000   RAM, up to 3 GiB of it
+    C000_0000   the 32-bit MMIO hole
+    FEB0_0000     virtio-mmio, 32 slots of 512 bytes
+    FEC0_0000     IOAPIC
+    FEE0_0000     local APIC
+    1_0000_0000 the rest of RAM
+"""
+
+from __future__ import annotations
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+PAGE_SIZE = 4096
+
+#: The sizes of `--mem` in bytes.
+MEMORY_MIN = 16 * MIB
+MEMORY_MAX = 512 * GIB
+
+MMIO_HOLE_START = 0xC000_0000
+MMIO_HOLE_END = 0x1_0000_0000
+
+VIRTIO_MMIO_BASE = 0xFEB0_0000
+VIRTIO_MMIO_STRIDE = 512
+VIRTIO_MMIO_SLOTS = 32
+IOAPIC_BASE = 0xFEC0_0000
+LAPIC_BASE = 0xFEE0_0000
+
+#: Three pages that KVM wants for itself on Intel hosts (KVM_SET_TSS_ADDR).
+KVM_TSS_ADDR = 0xFFFB_D000
+
+SERIAL_PORT = 0x3F8
+SERIAL_PORTS = 8
+I8042_COMMAND_PORT = 0x64
+DEBUG_EXIT_PORT = 0xF4
+DEBUG_EXIT_PORTS = 4
+
+#: Interrupt vectors of direct-booted guests start here; GSI n has vector
+#: IRQ_BASE + n and goes to CPU 0.
+IRQ_BASE = 32
+SERIAL_GSI = 4
+
+
+def ram_regions(size: int) -> list[tuple[int, int]]:
+    """The (guest-physical start, length) of RAM below and above the MMIO hole.
+
+    Args:
+        size: bytes of RAM.
+    """
+    below = min(size, MMIO_HOLE_START)
+    regions = [(0, below)]
+    if size > below:
+        regions.append((MMIO_HOLE_END, size - below))
+    return regions
+
+
+def page_up(address: int) -> int:
+    """The first page boundary that is not below `address`."""
+    return (address + PAGE_SIZE - 1) & -PAGE_SIZE

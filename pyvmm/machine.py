@@ -1,0 +1,265 @@
+"""One guest and everything it runs on: the file that knows how the others fit together."""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+from time import clock_gettime_ns, monotonic_ns
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.boot import elf
+from pyvmm.boot.bootinfo import MARKS, offset_of
+from pyvmm.boot.cpuid import Cpuid
+from pyvmm.boot.direct import COMMAND_LINE_MAX, DirectBoot
+from pyvmm.bus import Bus
+from pyvmm.console import Console
+from pyvmm.devices.debug_exit import DebugExit
+from pyvmm.devices.i8042 import I8042
+from pyvmm.errors import (
+    STATUS_INTERRUPTED,
+    STATUS_TERMINATED,
+    HostError,
+    ImageError,
+    PyvmmError,
+    UsageError,
+)
+from pyvmm.kvm import Kvm
+from pyvmm.layout import IRQ_BASE, KVM_TSS_ADDR, SERIAL_GSI
+from pyvmm.memory import GuestMemory
+from pyvmm.vcpu import VcpuThread, failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyvmm.boot.elf import Image, Segment
+    from pyvmm.config import MachineConfig
+    from pyvmm.eventloop import EventLoop
+
+_IOAPIC_PINS = 24
+_CLOCK_REALTIME = 0
+_SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+_SYSTEM_EVENT_CRASH = 3
+
+
+class Machine:
+    """A guest, ready to run.
+
+    Args:
+        config: what it is to be.
+
+    Attributes:
+        marks: CLOCK_MONOTONIC in ns of each step of the start, by name.
+        memory: the guest's RAM.
+        status: the guest's exit status, once `run` has returned.
+
+    Raises:
+        PyvmmError: it cannot be; nothing is left open.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.marks: dict[str, int] = {}
+        self.status: int | None = None
+        self._error: PyvmmError | None = None
+        self._threads: list[VcpuThread] = []
+        self._closers: list[Callable[[], None]] = []
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the guest and frees all that it had. A second call does nothing."""
+        while self._closers:
+            self._closers.pop()()
+
+    def _mark(self, name: str) -> None:
+        self.marks[name] = monotonic_ns()
+
+    def _build(self) -> None:
+        config = self.config
+        fd = _open_image(config.image)
+        self._closers.append(lambda: os.close(fd))
+        image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, config.image)
+        if not DirectBoot.wanted_by(image):
+            raise ImageError(
+                f"{image.name}: no boot protocol: it has no ELF note `Toro` of type 1 (direct boot), the only one so far"
+            )
+        if len(config.command_line) > COMMAND_LINE_MAX or b"\0" in config.command_line:
+            raise UsageError(f"--append: over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
+        boot = DirectBoot(image, config.memory, config.cpus, config.command_line)
+
+        kvm = Kvm()
+        self._closers.append(kvm.close)
+        kvm.require("KVM_CAP_IMMEDIATE_EXIT", "KVM_CAP_SPLIT_IRQCHIP", "KVM_CAP_SYNC_REGS")
+        self.vm = vm = kvm.create_vm()
+        self._closers.append(vm.close)
+        self._mark("vm created")
+
+        self.memory = memory = GuestMemory(config.memory)
+        self._closers.append(memory.close)
+        for slot, (start, length, offset) in enumerate(memory.regions):
+            vm.set_memory_region(slot, start, length, memory.host + offset)
+        self._mark("memory ready")
+
+        for segment in image.segments:
+            _load(fd, segment, image, memory)
+        cpuid = Cpuid(config.cpus)
+        boot.build_tables(memory, cpuid.gigabyte_pages)
+        self._mark("image loaded")
+
+        self.bus = Bus(memory)
+        self._console = Console(self.bus)
+        self._closers.append(self._console.close)
+        self.bus.add(DebugExit.base, DebugExit.ports, DebugExit(self._end))
+        self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
+        vm.split_irqchip(_IOAPIC_PINS)
+        vm.set_tss_addr(KVM_TSS_ADDR)
+        for index in range(config.cpus):
+            vcpu = vm.create_vcpu(index, self.bus)
+            self._threads.append(VcpuThread(vcpu))
+            self._closers.append(self._threads[-1].close)
+            vcpu.set_cpuid(cpuid.native(index))
+            boot.set_registers(vcpu, cpuid)
+            if index:
+                vcpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
+        serial_vector = IRQ_BASE + SERIAL_GSI
+        vm.route_msi({SERIAL_GSI: (0, serial_vector)})
+        vm.irqfd(self._console.irq_fd, SERIAL_GSI)
+
+        first = self._threads[0].vcpu
+        self._tsc_offset = first.tsc_offset()
+        self._clock = (lib.rdtsc(), monotonic_ns())
+        boot.build_boot_info(
+            memory,
+            devices=[],
+            tsc_hz=first.tsc_khz() * 1000,
+            wall_clock_ns=clock_gettime_ns(_CLOCK_REALTIME),
+            wall_clock_tsc=(self._clock[0] + (self._tsc_offset or 0)) % (1 << 64),
+            console_vector=serial_vector,
+        )
+        self._marks_at = boot.boot_info + offset_of("marks")
+        self._mark("vCPUs ready")
+
+    def run(self) -> int:
+        """Runs the guest to its end.
+
+        Returns:
+            Its exit status, or 130 or 143 when SIGINT or SIGTERM ended it.
+
+        Raises:
+            GuestError: a vCPU cannot go on.
+        """
+        event_fd = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
+        self._closers.append(lambda: os.close(event_fd))
+        signals = lib.signal_fd([_SIGHUP, _SIGINT, _SIGTERM], 3)
+        self._closers.append(lambda: os.close(signals))
+        if event_fd < 0 or signals < 0:
+            raise HostError("eventfd or signalfd", ffi.errno)
+        # Threads end before what they use is closed.
+        self._closers += [thread.close for thread in self._threads]
+        for thread, cpu in zip(self._threads, self.config.pin or [None] * self.config.cpus, strict=True):
+            thread.start(event_fd, cpu)
+
+        # The guest runs; what only the main thread needs is loaded meanwhile.
+        from pyvmm.eventloop import EventLoop
+
+        self._loop: EventLoop = EventLoop()
+        self._closers.append(self._loop.close)
+        self._console.attach(self._loop)
+        self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
+        self._loop.add(signals, lambda: self._signalled(signals))
+        self._loop.run()
+        if self._error:
+            raise self._error
+        assert self.status is not None
+        return self.status
+
+    def _end(self, status: int) -> None:
+        self._mark("exit")
+        self.status = status
+        self._loop.stop()
+
+    def _signalled(self, fd: int) -> None:
+        number = int.from_bytes(os.read(fd, 128)[:4], "little")
+        self._end(STATUS_INTERRUPTED if number == _SIGINT else STATUS_TERMINATED)
+
+    def _serve_exits(self, event_fd: int) -> None:
+        os.read(event_fd, 8)
+        for thread in self._threads:
+            try:
+                reason = thread.exit_reason()
+                if reason is not None:
+                    self._serve_exit(thread, reason)
+            except PyvmmError as error:
+                self._error = error
+                self._loop.stop()
+                return
+            if self.status is not None:
+                return
+
+    def _serve_exit(self, thread: VcpuThread, reason: int) -> None:
+        if reason in (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO):
+            self.bus.serve(thread.vcpu.native, mmio=reason == lib.KVM_EXIT_MMIO)
+        elif reason == lib.KVM_EXIT_SYSTEM_EVENT and thread.vcpu.native.detail[0] != _SYSTEM_EVENT_CRASH:
+            self._end(0)
+        else:
+            raise failure(thread.vcpu, reason)
+        if self.status is None:
+            thread.resume()
+
+    def exits(self) -> dict[int, int]:
+        """How many exits of each kind (KVM_EXIT_*) all vCPUs have had."""
+        natives = [thread.vcpu.native for thread in self._threads]
+        totals = ((kind, sum(native.exits[kind] for native in natives)) for kind in range(lib.VCPU_EXIT_KINDS))
+        return {kind: total for kind, total in totals if total}
+
+    def guest_marks(self) -> dict[str, int]:
+        """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
+        if self._tsc_offset is None:
+            return {}
+        tsc, ns = lib.rdtsc(), monotonic_ns()
+        ns_per_tick = (ns - self._clock[1]) / (tsc - self._clock[0])
+        raw = self.memory.read(self._marks_at, 8 * len(MARKS))
+        marks = {}
+        for i, name in enumerate(MARKS):
+            guest = int.from_bytes(raw[8 * i : 8 * i + 8], "little")
+            if guest:
+                host = (guest - self._tsc_offset) % (1 << 64)
+                marks[name] = self._clock[1] + round((host - self._clock[0]) * ns_per_tick)
+        return marks
+
+    def first_run_ns(self) -> int:
+        """CLOCK_MONOTONIC of the first KVM_RUN, 0 before it."""
+        return int(self._threads[0].vcpu.native.first_run_ns)
+
+
+def _open_image(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from None
+    if os.fstat(fd).st_mode & 0o170000 != 0o100000:
+        os.close(fd)
+        raise ImageError(f"{path}: not a regular file")
+    return fd
+
+
+def _load(fd: int, segment: Segment, image: Image, memory: GuestMemory) -> None:
+    loaded = 0
+    while loaded < segment.filesz:
+        with memory.view(segment.paddr + loaded, segment.filesz - loaded) as view:
+            try:
+                count = os.preadv(fd, [view], segment.offset + loaded)
+            except OSError as error:
+                raise HostError(f"reading {image.name}", error.errno or 0) from None
+        if not count:
+            raise ImageError(f"{image.name}: truncated in the segment at p_paddr {segment.paddr:#x}")
+        loaded += count

@@ -1,0 +1,116 @@
+"""Guest memory: one memfd, and views of it that cannot leave it.
+
+RAM is contiguous in the memfd and in the host's mapping of it; guest-physical
+addresses have a hole (see `layout`). A page costs nothing until it is touched.
+"""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import HostError
+from pyvmm.layout import ram_regions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class GuestMemoryError(Exception):
+    """An access outside the guest's RAM, by [address, address + length)."""
+
+    def __init__(self, address: int, length: int) -> None:
+        super().__init__(f"no RAM at [{address:#x}, {address + length:#x})")
+
+
+class GuestMemory:
+    """The RAM of one guest.
+
+    Args:
+        size: bytes, a multiple of the page size.
+
+    Attributes:
+        fd: the memfd; offset 0 is guest-physical 0.
+        regions: (guest-physical start, length, offset in the memfd) of each
+            range of RAM, in order.
+        host: where the host has mapped offset 0, a `uint8_t *`.
+        native: the C side (`struct ram *`).
+
+    Raises:
+        HostError: the host has no memory or no address space for it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.regions: list[tuple[int, int, int]] = []
+        offset = 0
+        for start, length in ram_regions(size):
+            self.regions.append((start, length, offset))
+            offset += length
+        self.fd = lib.memfd_create(b"guest-ram", lib.MFD_CLOEXEC)
+        if self.fd < 0:
+            raise HostError("memfd_create", ffi.errno)
+        self.host = lib.map_memory(self.fd, size)
+        if self.host == ffi.NULL:
+            errno = ffi.errno
+            os.close(self.fd)
+            raise HostError(f"mapping {size >> 20} MiB of guest memory", errno, "try a smaller --mem")
+        self._bytes = memoryview(ffi.buffer(self.host, size))
+        self.native = ffi.new("struct ram *")
+        for start, length, offset in self.regions:
+            lib.ram_add(self.native, start, length, self.host + offset)
+
+    def __enter__(self) -> GuestMemory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unmaps and frees the memory. Views of it must be gone by then."""
+        self._bytes.release()
+        lib.munmap(self.host, self.size)
+        os.close(self.fd)
+
+    def offset(self, address: int, length: int) -> int:
+        """The offset in the memfd of RAM at guest-physical `address`.
+
+        Raises:
+            GuestMemoryError: not all of [address, address + length) is in one
+                range of RAM.
+        """
+        if length >= 0:
+            for start, size, offset in self.regions:
+                if start <= address and address + length <= start + size:
+                    return offset + address - start
+        raise GuestMemoryError(address, length)
+
+    def view(self, address: int, length: int) -> memoryview:
+        """A writable view of `length` bytes at guest-physical `address`.
+
+        The guest may change what it shows at any time: copy before checking.
+
+        Raises:
+            GuestMemoryError: not all of it is RAM.
+        """
+        offset = self.offset(address, length)
+        return self._bytes[offset : offset + length]
+
+    def read(self, address: int, length: int) -> bytes:
+        """A copy of `length` bytes at guest-physical `address`.
+
+        Raises:
+            GuestMemoryError: not all of it is RAM.
+        """
+        return bytes(self.view(address, length))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Copies `data` to guest-physical `address`.
+
+        Raises:
+            GuestMemoryError: not all of it would be RAM; nothing is written.
+        """
+        self.view(address, len(data))[:] = data

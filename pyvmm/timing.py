@@ -1,0 +1,149 @@
+"""`--timing`: how long each step took, from the process's start to the guest's end.
+
+All marks are CLOCK_MONOTONIC in ns. The guest's are its own TSC readings,
+converted with the offset that KVM tells and the rate measured over the run; one
+that the guest did not make is shown as unknown.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns, monotonic_ns
+
+from pyvmm._kvm import lib
+from pyvmm.errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm.machine import Machine
+
+#: The steps in order, and where each mark comes from.
+STEPS = (
+    ("process start", "host"),
+    ("interpreter ready", "host"),
+    ("imports done", "host"),
+    ("vm created", "host"),
+    ("memory ready", "host"),
+    ("image loaded", "host"),
+    ("vCPUs ready", "host"),
+    ("first KVM_RUN", "host"),
+    ("first instruction", "guest"),
+    ("kernel start", "guest"),
+    ("application start", "guest"),
+    ("exit", "host"),
+)
+_GUEST_MARKS = {"first instruction": "entry", "kernel start": "kernel", "application start": "application"}
+
+EXIT_NAMES = {
+    getattr(lib, f"KVM_EXIT_{name}"): name.lower().replace("_", " ")
+    for name in "IO MMIO HLT INTR SHUTDOWN FAIL_ENTRY INTERNAL_ERROR SYSTEM_EVENT IOAPIC_EOI DEBUG UNKNOWN".split()
+}
+
+
+_TICK_NS = 10_000_000
+_SVG_WIDTH, _SVG_ROW, _SVG_LEFT = 880, 26, 160
+_COLOURS = {"host": "#4878a8", "guest": "#d08040"}
+
+
+def process_start_ns() -> int:
+    """When the kernel created this process, CLOCK_MONOTONIC in ns.
+
+    The kernel tells it in ticks of 10 ms (proc(5), starttime). The time that
+    the main thread has since spent running or waiting for a CPU (schedstat) is
+    exact and lacks only what it slept: called early, before anything blocks,
+    now less that time is the start, and must lie within the tick.
+    """
+    with open("/proc/self/stat") as stat:
+        ticks = int(stat.read().rpartition(")")[2].split()[19])
+    earliest = ticks * _TICK_NS - clock_gettime_ns(CLOCK_BOOTTIME) + clock_gettime_ns(CLOCK_MONOTONIC)
+    try:
+        with open("/proc/thread-self/schedstat") as schedstat:
+            ran, waited, _ = map(int, schedstat.read().split())
+    except OSError:  # a kernel without CONFIG_SCHED_INFO
+        return earliest
+    return min(max(monotonic_ns() - ran - waited, earliest), earliest + _TICK_NS)
+
+
+class Timeline:
+    """The steps of one boot.
+
+    Args:
+        marks: CLOCK_MONOTONIC in ns by step; those of the machine and of its
+            guest are added.
+
+    Attributes:
+        steps: (name, "host" or "guest", ns since the first step or None) of
+            every step in order.
+        exits: how many exits of each kind the guest has had.
+    """
+
+    def __init__(self, machine: Machine, marks: dict[str, int]) -> None:
+        guest = machine.guest_marks()
+        known = marks | machine.marks
+        if first_run := machine.first_run_ns():
+            known["first KVM_RUN"] = first_run
+        known |= {step: guest[mark] for step, mark in _GUEST_MARKS.items() if mark in guest}
+        origin = known[next(name for name, _ in STEPS if name in known)]
+        self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in STEPS]
+        self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.exits().items()}
+
+    def report(self, path: str) -> None:
+        """Writes the table to stderr, or with a `path` JSON or SVG to that file.
+
+        Raises:
+            HostError: the file cannot be written.
+        """
+        if not path:
+            sys.stderr.write(self.table())
+            return
+        try:
+            with open(path, "w") as file:
+                file.write(self.json() if path.endswith(".json") else self.svg())
+        except OSError as error:
+            raise HostError(f"--timing={path}", error.errno or 0) from None
+
+    def table(self) -> str:
+        """The steps as text, with the time since the start and since the step before."""
+        lines = [f"{'step':<20}{'at ms':>10}{'+ ms':>10}\n"]
+        before = 0
+        for name, _, at in self.steps:
+            if at is None:
+                lines.append(f"{name:<20}{'unknown':>10}\n")
+            else:
+                lines.append(f"{name:<20}{at / 1e6:>10.3f}{(at - before) / 1e6:>10.3f}\n")
+                before = at
+        exits = ", ".join(f"{count} {name}" for name, count in self.exits.items()) or "none"
+        return "".join(lines) + f"exits: {exits}\n"
+
+    def json(self) -> str:
+        """`{"steps": [{"name", "side", "ns"}, …], "exits": {kind: count}}`; an unknown time is null."""
+        import json
+
+        steps = [{"name": name, "side": side, "ns": at} for name, side, at in self.steps]
+        return json.dumps({"steps": steps, "exits": self.exits}, indent=2) + "\n"
+
+    def svg(self) -> str:
+        """A picture: a bar for each phase, from the step before to the step it is named after."""
+        known = [(name, side, at) for name, side, at in self.steps if at is not None]
+        end = max(at for _, _, at in known) or 1
+        scale = (_SVG_WIDTH - _SVG_LEFT - 90) / end
+        height = _SVG_ROW * (len(self.steps) + 1)
+        rows = []
+        before = 0
+        for row, (name, side, at) in enumerate(self.steps):
+            y = row * _SVG_ROW + _SVG_ROW
+            rows.append(f'<text x="{_SVG_LEFT - 8}" y="{y}" text-anchor="end">{name}</text>')
+            if at is None:
+                rows.append(f'<text x="{_SVG_LEFT}" y="{y}" fill="#888">unknown</text>')
+                continue
+            x, width = _SVG_LEFT + min(before, at) * scale, max(abs(at - before) * scale, 1)
+            rows.append(
+                f'<rect x="{x:.1f}" y="{y - 13}" width="{width:.1f}" height="16" fill="{_COLOURS[side]}"/>'
+                f'<text x="{x + width + 5:.1f}" y="{y}">{(at - before) / 1e6:.3f} ms</text>'
+            )
+            before = at
+        body = "\n".join(rows)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SVG_WIDTH}" height="{height}" '
+            f'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
+        )

@@ -1,0 +1,82 @@
+"""vCPU threads: each runs its guest CPU in C, and asks Python for cold exits only."""
+
+from __future__ import annotations
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import GuestError, HostError, KvmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm.kvm import Vcpu
+
+_INSTRUCTION_MAX = 15
+
+
+class VcpuThread:
+    """The thread of one vCPU, named vcpuN.
+
+    Args:
+        vcpu: what it runs; closed by `close`.
+    """
+
+    def __init__(self, vcpu: Vcpu) -> None:
+        self.vcpu = vcpu
+        self._started = False
+
+    def start(self, event_fd: int, cpu: int | None = None) -> None:
+        """Starts the thread.
+
+        Args:
+            event_fd: an eventfd to which one is added for each cold exit.
+            cpu: the host CPU to run on, or None for any.
+
+        Raises:
+            HostError: there is no such thread to be had.
+        """
+        error = lib.vcpu_start(self.vcpu.native, event_fd, -1 if cpu is None else cpu)
+        if error:
+            raise HostError(f"thread of vCPU {self.vcpu.index}", error)
+        self._started = True
+
+    def exit_reason(self) -> int | None:
+        """Why the vCPU waits for `resume`; None while it runs.
+
+        Raises:
+            KvmError: KVM_RUN failed.
+        """
+        native = self.vcpu.native
+        if not lib.vcpu_has_exited(native):
+            return None
+        if native.reason == lib.VCPU_FAILED:
+            raise KvmError(f"KVM_RUN of vCPU {native.index}", native.error)
+        return int(native.reason)
+
+    def resume(self) -> None:
+        """Lets the vCPU go on."""
+        lib.vcpu_resume(self.vcpu.native)
+
+    def close(self) -> None:
+        """Stops the thread, waits for its end and closes the vCPU."""
+        if self._started:
+            self.vcpu.stop()
+            lib.vcpu_join(self.vcpu.native)
+            self._started = False
+        self.vcpu.close()
+
+
+def failure(vcpu: Vcpu, reason: int) -> GuestError:
+    """The error for an exit that a guest cannot go on from."""
+    native = vcpu.native
+    where = f"vCPU {vcpu.index} at {vcpu.regs().rip:#x}"
+    if reason == lib.KVM_EXIT_SHUTDOWN:
+        return GuestError(f"{where}: triple fault: an exception whose handler could not be entered either")
+    if reason == lib.KVM_EXIT_INTERNAL_ERROR:
+        if native.suberror == lib.KVM_INTERNAL_ERROR_EMULATION and native.details > 1:
+            # detail[0] counts flags; then a length and up to 15 bytes
+            raw = bytes(ffi.buffer(native.detail))[8:]
+            code = raw[1 : 1 + min(raw[0], _INSTRUCTION_MAX)].hex(" ")
+            return GuestError(f"{where}: KVM cannot execute the instruction {code}")
+        return GuestError(f"{where}: KVM internal error {native.suberror}")
+    if reason == lib.KVM_EXIT_FAIL_ENTRY:
+        return GuestError(f"{where}: the CPU refuses its state, reason {native.detail[0]:#x}")
+    return GuestError(f"{where}: KVM exit {reason}, which pyvmm does not know")
