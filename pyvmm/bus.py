@@ -58,23 +58,19 @@ class Bus:
         if lib.bus_add(self.native, mmio, base, size, handler, device) < 0:
             raise ValueError(f"cannot add region {base:#x}+{size:#x}: errno {ffi.errno}")
 
-    def serve(self, exit: Any, mmio: bool) -> None:
+    def serve(self, access: Any, mmio: bool) -> None:
         """Serves an exit that C left to Python.
 
         Args:
-            exit: a `struct vcpu *` that returned KVM_EXIT_IO or KVM_EXIT_MMIO.
+            access: a `struct vcpu *` that returned KVM_EXIT_IO or KVM_EXIT_MMIO.
         """
-        size: int = exit.size
-        for base, length, device in self._devices[mmio]:
-            if base <= exit.address < base + length:
-                break
-        else:
-            return
-        offset = exit.address - base
-        data = ffi.buffer(exit.data, size * exit.count)
-        for at in range(0, size * exit.count, size):
-            if exit.write:
-                device.write(offset, size, int.from_bytes(data[at : at + size], "little"))
+        size: int = access.size
+        address: int = access.address
+        base, device = next((b, d) for b, n, d in self._devices[mmio] if b <= address < b + n)
+        data = ffi.buffer(access.data, size * access.count)
+        for at in range(0, size * access.count, size):
+            if access.write:
+                device.write(address - base, size, int.from_bytes(data[at : at + size], "little"))
             else:
-                value = device.read(offset, size) & ((1 << 8 * size) - 1)
+                value = device.read(address - base, size) & ((1 << 8 * size) - 1)
                 data[at : at + size] = value.to_bytes(size, "little")

@@ -36,7 +36,7 @@ class MachineConfig:
             raise UsageError(f"--mem {memory}: not a multiple of 4K from {MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G")
         if not 1 <= cpus <= CPUS_MAX:
             raise UsageError(f"--cpus {cpus}: not 1 to {CPUS_MAX}")
-        self.pin = _parse_pin(pin, cpus)
+        self.pin: list[int | None] = _parse_pin(pin, cpus)
 
 
 def parse_size(text: str) -> int:
@@ -67,7 +67,7 @@ def parse_cpu_list(text: str) -> list[int]:
     return cpus
 
 
-def _parse_pin(text: str, cpus: int) -> list[int]:
+def _parse_pin(text: str, cpus: int) -> list[int | None]:
     if not text:
         return []
     allowed = sorted(os.sched_getaffinity(0))
@@ -82,4 +82,4 @@ def _parse_pin(text: str, cpus: int) -> list[int]:
             raise UsageError(f"--pin {text}: host CPU {cpu} is not one that this process may use")
     if len(chosen) < cpus:
         raise UsageError(f"--pin {text}: {cpus} vCPUs, but host CPUs for {len(chosen)}; name one for each, or `auto`")
-    return chosen[:cpus]
+    return [*chosen[:cpus]]

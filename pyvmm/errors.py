@@ -1,12 +1,12 @@
 """What pyvmm raises, and the exit status that each error ends the command with.
 
-    PyvmmError            125   the message is one line: what, where, what to do
-    ├── UsageError              the command line
-    ├── ImageError              the guest's image
-    ├── BuildError              `pyvmm build`
-    ├── HostError               a system call of the host
-    │   └── KvmError            an ioctl of /dev/kvm
-    └── GuestError        124   the guest did what no guest can go on from
+PyvmmError            125   the message is one line: what, where, what to do
+├── UsageError              the command line
+├── ImageError              the guest's image
+├── BuildError              `pyvmm build`
+├── HostError               a system call of the host
+│   └── KvmError            an ioctl of /dev/kvm
+└── GuestError        124   the guest did what no guest can go on from
 """
 
 from __future__ import annotations

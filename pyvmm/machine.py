@@ -90,7 +90,7 @@ class Machine:
         image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, config.image)
         if not DirectBoot.wanted_by(image):
             raise ImageError(
-                f"{image.name}: no boot protocol: it has no ELF note `Toro` of type 1 (direct boot), the only one so far"
+                f"{image.name}: no known boot protocol: there is no ELF note `Toro` of type 1 (direct boot)"
             )
         if len(config.command_line) > COMMAND_LINE_MAX or b"\0" in config.command_line:
             raise UsageError(f"--append: over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
@@ -165,7 +165,8 @@ class Machine:
             raise HostError("eventfd or signalfd", ffi.errno)
         # Threads end before what they use is closed.
         self._closers += [thread.close for thread in self._threads]
-        for thread, cpu in zip(self._threads, self.config.pin or [None] * self.config.cpus, strict=True):
+        pins = self.config.pin or [None] * self.config.cpus
+        for thread, cpu in zip(self._threads, pins, strict=True):
             thread.start(event_fd, cpu)
 
         # The guest runs; what only the main thread needs is loaded meanwhile.

@@ -55,12 +55,12 @@ class Cpuid:
         host = {leaf: _host(leaf) for leaf in (0, 1, 7, 0x8000_0000, 0x8000_0001, 0x8000_0007, 0x8000_0008)}
         self.gigabyte_pages = bool(host[0x8000_0001][3] & _GIGABYTE_PAGES)
         self.fsgsbase = bool(host[7][1] & _FSGSBASE)
-        signature = tuple(int.from_bytes(part, "little") for part in _KVM_SIGNATURE)
+        ebx, ecx, edx = (int.from_bytes(part, "little") for part in _KVM_SIGNATURE)
         self._leaves: dict[int, tuple[int, int, int, int]] = {
             0: (0xB, *host[0][1:]),
             1: (host[1][0], host[1][1] & 0xFF00, host[1][2] & _LEAF_1_ECX | _HYPERVISOR, host[1][3] & _LEAF_1_EDX),
             7: (0, host[7][1] & _LEAF_7_EBX, 0, 0),
-            0x4000_0000: (0x4000_0000, *signature),
+            0x4000_0000: (0x4000_0000, ebx, ecx, edx),
             0x8000_0000: (0x8000_0008, *host[0x8000_0000][1:]),
             0x8000_0001: (
                 host[0x8000_0001][0],

@@ -151,9 +151,7 @@ class DirectBoot:
         call(lib.paging_map, self.tables, self.end, data & ~_USER)
         self._root: int = paging.root
 
-    def build_boot_info(
-        self, memory: GuestMemory, devices: list[tuple[int, int, int, int]], **values: int
-    ) -> None:
+    def build_boot_info(self, memory: GuestMemory, devices: list[tuple[int, int, int, int]], **values: int) -> None:
         """Writes the boot-info block.
 
         Args:

@@ -122,7 +122,7 @@ def parse(read: Reader, size: int, name: str) -> Image:
     segments.sort(key=lambda segment: segment.paddr)
     for low, high in zip(segments, segments[1:], strict=False):
         if low.end > high.paddr:
-            raise ImageError(f"{name}: segments overlap: p_paddr {high.paddr:#x} is inside {low.paddr:#x}+{low.memsz:#x}")
+            raise ImageError(f"{name}: segments overlap: p_paddr {high.paddr:#x} is in {low.paddr:#x}+{low.memsz:#x}")
     return Image(name, entry, segments, notes)
 
 
