@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 MAGIC = 0x6F726F54  # "Toro"
 VERSION = 1
 
-MEMORY_RAM = 1
+#: Types of memory map entries. Together they are all RAM.
+MEMORY_FREE, MEMORY_IN_USE = 1, 2
 
 #: Name and size in bytes of each field, in order and without gaps.
 FIELDS = (

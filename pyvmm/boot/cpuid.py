@@ -2,7 +2,9 @@
 
 They are the host's own, less every feature that is not named here: asking KVM
 for its list (KVM_GET_SUPPORTED_CPUID) takes longer than all other ioctls of a
-small guest together. A test checks that KVM supports what is shown.
+small guest together. A KVM that does without the CPU's virtualization (PVM) can
+do less than its host, so there only the baseline of x86-64 is shown. A test checks
+that KVM supports what is shown.
 """
 
 from __future__ import annotations
@@ -31,6 +33,13 @@ _LEAF_80000001_ECX = _bits(0, 5)
 _LEAF_80000001_EDX = _bits(11, 20, 26, 27, 29)
 _INVARIANT_TSC = 1 << 8
 
+#: What is left of the above without VMX or SVM.
+_BASE_1_ECX = _bits(13)
+_BASE_80000001_ECX = _bits(0)
+_BASE_80000001_EDX = _bits(11, 20, 29)
+
+_VMX, _SVM = 1 << 5, 1 << 2
+
 _HYPERVISOR = 1 << 31
 _GIGABYTE_PAGES = 1 << 26
 _FSGSBASE = 1
@@ -46,28 +55,29 @@ class Cpuid:
         cpus: how many vCPUs it has.
 
     Attributes:
-        gigabyte_pages: the CPU has 1 GiB pages.
-        fsgsbase: the CPU has RDFSBASE and its siblings.
+        gigabyte_pages: the guest may use 1 GiB pages.
+        fsgsbase: the guest may use RDFSBASE and its siblings.
     """
 
     def __init__(self, cpus: int) -> None:
         self._cpus = cpus
         host = {leaf: _host(leaf) for leaf in (0, 1, 7, 0x8000_0000, 0x8000_0001, 0x8000_0007, 0x8000_0008)}
-        self.gigabyte_pages = bool(host[0x8000_0001][3] & _GIGABYTE_PAGES)
-        self.fsgsbase = bool(host[7][1] & _FSGSBASE)
+        if host[1][2] & _VMX or host[0x8000_0001][2] & _SVM:
+            masks = _LEAF_1_ECX, _LEAF_7_EBX, _LEAF_80000001_ECX, _LEAF_80000001_EDX
+        else:
+            masks = _BASE_1_ECX, 0, _BASE_80000001_ECX, _BASE_80000001_EDX
+        leaf_1_ecx, leaf_7_ebx = host[1][2] & masks[0], host[7][1] & masks[1]
+        leaf_80000001_ecx, leaf_80000001_edx = host[0x8000_0001][2] & masks[2], host[0x8000_0001][3] & masks[3]
+        self.gigabyte_pages = bool(leaf_80000001_edx & _GIGABYTE_PAGES)
+        self.fsgsbase = bool(leaf_7_ebx & _FSGSBASE)
         ebx, ecx, edx = (int.from_bytes(part, "little") for part in _KVM_SIGNATURE)
         self._leaves: dict[int, tuple[int, int, int, int]] = {
             0: (0xB, *host[0][1:]),
-            1: (host[1][0], host[1][1] & 0xFF00, host[1][2] & _LEAF_1_ECX | _HYPERVISOR, host[1][3] & _LEAF_1_EDX),
-            7: (0, host[7][1] & _LEAF_7_EBX, 0, 0),
+            1: (host[1][0], host[1][1] & 0xFF00, leaf_1_ecx | _HYPERVISOR, host[1][3] & _LEAF_1_EDX),
+            7: (0, leaf_7_ebx, 0, 0),
             0x4000_0000: (0x4000_0000, ebx, ecx, edx),
             0x8000_0000: (0x8000_0008, *host[0x8000_0000][1:]),
-            0x8000_0001: (
-                host[0x8000_0001][0],
-                0,
-                host[0x8000_0001][2] & _LEAF_80000001_ECX,
-                host[0x8000_0001][3] & _LEAF_80000001_EDX,
-            ),
+            0x8000_0001: (host[0x8000_0001][0], 0, leaf_80000001_ecx, leaf_80000001_edx),
             0x8000_0007: (0, 0, 0, host[0x8000_0007][3] & _INVARIANT_TSC),
             0x8000_0008: (host[0x8000_0008][0], 0, 0, 0),
         }

@@ -173,10 +173,12 @@ class DirectBoot:
         memory.write(self.boot_info, block)
 
     def _memory_map(self) -> list[tuple[int, int, int]]:
-        """RAM that nothing is in."""
-        free = [(PAGE_SIZE, self.image.segments[0].paddr), (self.end, self._low_end)]
-        free += [(start, start + length) for start, length in self._regions[1:]]
-        return [(start, end - start, bootinfo.MEMORY_RAM) for start, end in free if end > start]
+        """All RAM: what is free, and what page 0, the image and the data here use."""
+        free, used = bootinfo.MEMORY_FREE, bootinfo.MEMORY_IN_USE
+        image = self.image.segments[0].paddr
+        bounds = [(0, PAGE_SIZE, used), (PAGE_SIZE, image, free), (image, self.end, used), (self.end, self._low_end, free)]
+        bounds += [(start, start + length, free) for start, length in self._regions[1:]]
+        return [(start, end - start, kind) for start, end, kind in bounds if end > start]
 
     def set_registers(self, vcpu: Any, cpuid: Cpuid) -> None:
         """Puts a `kvm.Vcpu` at the entry point."""

@@ -1,0 +1,209 @@
+"""`pyvmm build`: a Toro application in Pascal to an ELF image.
+
+Free Pascal compiles, GNU as and ld do the rest. Three stages, each of which is
+kept and used again while nothing that it is made of has changed:
+
+    FPC's own `system` unit, for a bare x86-64 (Debian's fpc-source)
+    Toro's kernel, and the part of FPC's library that builds on it
+    the application, where FPC itself sees what must be compiled again
+
+The first two lie in directories named after a hash of their sources and appear
+there by a rename, so any number of builds can run at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyvmm.errors import BuildError
+from pyvmm.symbols import symbol_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PACKAGES = "fp-compiler fpc-source binutils"
+
+_FPC_SOURCES = Path("/usr/share/fpcsrc")
+_TARGET = ["-n", "-Tembedded", "-v0ewn"]
+# Frame pointers make backtraces; sections by function leave out what is unused.
+_CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
+#: What applications use of FPC's library, compiled together with the kernel.
+_LIBRARY = ("SysUtils", "Classes", "Math", "Strings", "CTypes", "FGL")
+_KERNEL = ("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "BootInfo")
+
+
+def build(source: str, output: str | None = None) -> Path:
+    """Compiles an application.
+
+    Args:
+        source: the program's Pascal file; units beside it are found.
+        output: where the image goes; the source with `.elf` if not given.
+
+    Returns:
+        The image's path.
+
+    Raises:
+        BuildError: a tool is missing, or the application does not compile; what
+            the compiler said is on stderr.
+    """
+    program = Path(source)
+    if not program.is_file():
+        raise BuildError(f"{source}: no such file")
+    image = Path(output) if output else program.with_suffix(".elf")
+    toolchain = _Toolchain()
+    system = _once("system", toolchain.key, toolchain.build_system)
+    kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
+    kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
+    with _application_directory(program) as work:
+        toolchain.build_application(program, system, kernel, work, image)
+    return image
+
+
+class _Toolchain:
+    """The compiler, its library's sources and Toro's.
+
+    Raises:
+        BuildError: one of them is not there.
+    """
+
+    def __init__(self) -> None:
+        for tool in ("ppcx64", "as", "ld", "nm"):
+            if not shutil.which(tool):
+                raise BuildError(f"{tool} is not installed: `apt install {PACKAGES}`")
+        version = _output(["ppcx64", "-iV"]).strip()
+        self._fpc = _FPC_SOURCES / version
+        if not self._fpc.is_dir():
+            raise BuildError(f"{self._fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
+        here = Path(__file__).resolve().parent
+        self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
+        self.key = _digest(version.encode(), " ".join(_TARGET + _CODE).encode(), Path(__file__).read_bytes())
+        rtl = self._fpc / "rtl"
+        self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
+        # Toro's own units come first, in the place of FPC's of the same name.
+        self._library_paths = [
+            f"-Fu{self.toro / 'rtl'}",
+            f"-Fu{self.toro / 'kernel'}",
+            *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
+            f"-Fu{self._fpc / 'packages/rtl-objpas/src/inc'}",
+            *(f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded", "objpas")),
+            *(f"-Fi{rtl / 'objpas' / name}" for name in ("sysutils", "classes")),
+        ]
+
+    def build_system(self, to: Path) -> None:
+        """Compiles FPC's `system` and `objpas` units."""
+        rtl = self._fpc / "rtl"
+        options = [*_TARGET, *_CODE, f"-FU{to}", f"-Fu{to}", *self._system_paths]
+        _run(["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")], "FPC's system unit", show_warnings=False)
+        _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", show_warnings=False)
+
+    def build_kernel(self, system: Path, to: Path) -> None:
+        """Compiles the nucleus, the kernel and the library around it."""
+        _run(["as", str(self.toro / "boot/nucleus.s"), "-o", str(to / "nucleus.o")], "the nucleus")
+        everything = to / "everything.pas"
+        everything.write_text(f"unit everything; interface uses {', '.join(_KERNEL + _LIBRARY)}; implementation end.\n")
+        paths = [f"-FU{to}", f"-Fu{system}", *self._library_paths]
+        _run(["ppcx64", *_TARGET, *_CODE, *paths, str(everything)], "the Toro kernel", show_warnings=False)
+
+    def build_application(self, program: Path, system: Path, kernel: Path, work: Path, image: Path) -> None:
+        """Compiles the program and links it with everything it uses."""
+        paths = [f"-Fu{program.parent}", f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
+        _run(["ppcx64", *_TARGET, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths, str(program)], program)
+        link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
+        objects = [str(kernel / "nucleus.o"), *_linked_objects(link_script.read_text(), work)]
+        link_script.unlink()
+
+        # The names of the functions are linked in behind the code, so the
+        # second link leaves it where the first one has put it.
+        names = work / "function-names.o"
+        linker = ["ld", "-T", str(self.toro / "toro.ld"), "--gc-sections", "--wrap=fpc_initializeunits"]
+        first = work / "without-names.elf"
+        _run([*linker, "-o", str(first), *objects], program)
+        spelling = [*self.toro.glob("**/*.pas"), *program.parent.glob("*.pas"), *program.parent.glob("*.pp")]
+        table = symbol_table(_output(["nm", "-n", "--defined-only", str(first)]), spelling)
+        _run(["as", "-o", str(names), "-"], program, table)
+        with tempfile.NamedTemporaryFile(dir=image.parent, prefix=".pyvmm-") as temporary:
+            _run([*linker, "-o", temporary.name, *objects, str(names)], program)
+            _install(Path(temporary.name), image)
+
+
+def _linked_objects(script: str, work: Path) -> list[str]:
+    """The object files that FPC's linker script names, as absolute paths."""
+    names = script.partition("INPUT (")[2].partition(")")[0].split()
+    return [str(Path(work, name.strip('"'))) for name in names]
+
+
+def _install(built: Path, image: Path) -> None:
+    """Puts the image in place at once, so nobody boots half of it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    complete = built.with_name(built.name + ".elf")
+    shutil.copyfile(built, complete)
+    complete.chmod(0o777 & ~mask)
+    complete.replace(image)
+
+
+def _run(command: list[str], what: object, stdin: str | None = None, show_warnings: bool = True) -> None:
+    """Runs a tool; what it says goes to stderr."""
+    result = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode or show_warnings:
+        sys.stderr.write(result.stdout)
+    if result.returncode:
+        raise BuildError(f"{what}: not built, {command[0]} failed")
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _digest(*parts: bytes | str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:16]
+
+
+def _contents(directory: Path) -> Iterator[bytes]:
+    for path in sorted(directory.glob("**/*")):
+        if path.suffix in (".pas", ".s", ".ld"):
+            yield path.name.encode()
+            yield path.read_bytes()
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pyvmm"
+
+
+def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
+    """A directory with what `make` puts there, made when it is not there yet."""
+    done = _cache() / f"{name}-{key}"
+    if not done.is_dir():
+        done.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=done.parent) as temporary:
+            make(Path(temporary))
+            try:
+                shutil.move(shutil.copytree(temporary, temporary + ".done"), done)
+            except OSError:
+                if not done.is_dir():
+                    raise
+    return done
+
+
+@contextmanager
+def _application_directory(program: Path) -> Iterator[Path]:
+    """The directory of one program's intermediate files, for one build at a time."""
+    work = _cache() / f"application-{_digest(str(program.resolve()))}"
+    work.mkdir(parents=True, exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield work

@@ -1,0 +1,312 @@
+# The nucleus: all of Toro that runs in ring 0.
+#
+# It sets a CPU up, enters the kernel in ring 3, and from then on runs only for
+# interrupts and exceptions:
+#
+#   interrupt   marks its vector in the core's block and returns; nothing is
+#               served here, and nothing in ring 3 ever needs to disable it
+#   hlt         faults in ring 3 (#GP); halts the CPU here unless a vector is
+#               pending, so no interrupt is lost between the last look at a
+#               queue and the halt
+#   exception   saves the registers in the core's block and goes on in
+#               KernelException in ring 3, on a stack of its own
+#
+# Ring 0 is one page of code and an IDT, so it can be read in one go, and a
+# hypervisor that interprets ring 0 has little to interpret. Ring 3 has IOPL 3
+# and a clear I/O bitmap, because not every hypervisor honours both.
+#
+# A CPU's supervisor page, whose top is the ring-0 stack (docs/boot-protocol.md):
+
+        .intel_syntax noprefix
+
+        .set AREA_SIZE, 0x1000
+        .set GDT, 0x000                 # 7 descriptors
+        .set TSS, 0x040                 # Intel SDM volume 3, section 8.7
+        .set IO_BITMAP, TSS + 0x68      # ports 0 to 0xfff
+        .set IO_BITMAP_SIZE, 512
+        .set POINTER, 0x2c0             # operand of lgdt
+        .set CORE, 0x2d0                # address of the core's block
+
+# A core's block (TCore in Arch.pas), at the top of its ring-3 stack. Below it is
+# the exception stack, and below that the stack that the core starts on.
+
+        .set CORE_SIZE, 0x200
+        .set EXCEPTION_STACK_SIZE, 0x4000
+        .set CORE_SELF, 0x00
+        .set CORE_INDEX, 0x08
+        .set CORE_PENDING, 0x10         # 256 bits
+        .set CORE_IN_EXCEPTION, 0x30
+        .set CORE_FRAME, 0x40
+        .set FRAME_WORDS, 22            # 15 registers, vector, error, 5 of the CPU
+
+        .set STACK_SIZE, 0x40000
+        .set BOOT_INFO_MARKS, 128
+
+        .set KERNEL_CODE, 0x08
+        .set KERNEL_DATA, 0x10
+        .set USER_DATA, 0x18 + 3
+        .set USER_CODE, 0x20 + 3
+        .set TSS_SELECTOR, 0x28
+        .set USER_RFLAGS, 0x3202        # IOPL 3, IF
+
+        .set NUCLEUS, 0x100000          # where toro.ld puts it
+        .set LAPIC, 0xfee00000
+        .set LAPIC_EOI, LAPIC + 0xb0
+        .set LAPIC_SPURIOUS, LAPIC + 0xf0
+        .set DEBUG_EXIT, 0xf4
+        .set SERIAL, 0x3f8
+        .set STATUS_EXCEPTION, 120
+
+# ---- ELF note: the direct-boot contract ------------------------------------
+
+        .section .note.Toro, "a", @note
+        .balign 4
+        .long 2f - 1f, 4f - 3f, 1
+1:      .asciz "Toro"
+2:      .balign 4
+3:      .long 1, 0
+        .quad entry64
+        .long AREA_SIZE, STACK_SIZE
+4:
+
+# ---- Exception and interrupt stubs, at fixed distances for the IDT ---------
+
+        .section .nucleus.text, "ax"
+        .globl nucleus, entry64
+nucleus:
+
+        .set STUB_EXCEPTION, 16
+        .set STUB_INTERRUPT, 8
+
+        .set vector, 0
+        .rept 32
+        .balign STUB_EXCEPTION
+        # Those that push no error code (Intel SDM volume 3, table 6-1).
+        .if (vector < 8) || (vector == 9) || (vector == 15) || (vector == 16) || ((vector > 17) && (vector != 21) && (vector != 29) && (vector != 30))
+        push 0
+        .endif
+        push vector
+        jmp exception
+        .set vector, vector + 1
+        .endr
+
+        .org 32 * STUB_EXCEPTION
+        .rept 223
+        .balign STUB_INTERRUPT
+        push vector - 128               # fits in a byte
+        .byte 0xe9                      # jmp, never the short form
+        .long interrupt - . - 4
+        .set vector, vector + 1
+        .endr
+        .balign STUB_INTERRUPT
+        iretq                           # 255: spurious, has no EOI
+
+# ---- Start of a CPU --------------------------------------------------------
+# RDI boot-info block, RSI index, RSP top of the supervisor page, RDX top of the
+# stack; 64-bit mode, interrupts off, identity map.
+
+entry64:
+        mov     r8, rdx
+        rdtsc
+        test    esi, esi
+        jnz     1f
+        mov     [rdi + BOOT_INFO_MARKS], eax
+        mov     [rdi + BOOT_INFO_MARKS + 4], edx
+1:      lea     rbp, [rsp - AREA_SIZE]
+
+        mov     rax, gdt[rip]
+        mov     [rbp + GDT + KERNEL_CODE], rax
+        mov     rax, gdt[rip + 8]
+        mov     [rbp + GDT + KERNEL_DATA], rax
+        mov     rax, gdt[rip + 16]
+        mov     [rbp + GDT + (USER_DATA & ~3)], rax
+        mov     rax, gdt[rip + 24]
+        mov     [rbp + GDT + (USER_CODE & ~3)], rax
+        lea     rax, [rbp + TSS]        # below 4 GiB: bits 63:32 stay zero
+        mov     word ptr [rbp + GDT + TSS_SELECTOR], IO_BITMAP + IO_BITMAP_SIZE - TSS
+        mov     [rbp + GDT + TSS_SELECTOR + 2], ax
+        shr     eax, 16
+        mov     [rbp + GDT + TSS_SELECTOR + 4], al
+        mov     byte ptr [rbp + GDT + TSS_SELECTOR + 5], 0x89
+        mov     [rbp + GDT + TSS_SELECTOR + 7], ah
+        mov     [rbp + TSS + 4], rsp    # RSP0
+        mov     word ptr [rbp + TSS + 0x66], IO_BITMAP - TSS
+        mov     byte ptr [rbp + IO_BITMAP + IO_BITMAP_SIZE], 0xff
+
+        mov     word ptr [rbp + POINTER], TSS_SELECTOR + 16 - 1
+        mov     [rbp + POINTER + 2], rbp
+        lgdt    [rbp + POINTER]
+        lidt    idt_pointer[rip]
+        mov     eax, TSS_SELECTOR
+        ltr     ax
+        mov     eax, USER_DATA
+        mov     ds, eax
+        mov     es, eax
+        mov     fs, eax
+        mov     gs, eax
+
+        lea     rbx, [r8 - CORE_SIZE]
+        mov     [rbp + CORE], rbx
+        mov     [rbx + CORE_SELF], rbx
+        mov     [rbx + CORE_INDEX], rsi
+        mov     ecx, 0xc0000101         # IA32_GS_BASE
+        mov     eax, ebx
+        xor     edx, edx
+        wrmsr
+        mov     eax, LAPIC_SPURIOUS
+        mov     dword ptr [rax], 0x1ff  # enabled, spurious vector 255
+
+        lea     rbx, [rbx - EXCEPTION_STACK_SIZE - 8]
+        push    USER_DATA
+        push    rbx                     # aligned as after a call
+        push    USER_RFLAGS
+        push    USER_CODE
+        push    offset KernelEntry
+        iretq
+
+# ---- Interrupts ------------------------------------------------------------
+
+interrupt:
+        add     qword ptr [rsp], 128
+        push    rax
+        push    rdx
+        mov     rax, rsp
+        and     rax, -AREA_SIZE
+        mov     rax, [rax + CORE]
+        mov     rdx, [rsp + 16]
+        bts     [rax + CORE_PENDING], rdx
+        mov     eax, LAPIC_EOI
+        mov     dword ptr [rax], 0
+        pop     rdx
+        pop     rax
+        add     rsp, 8
+        iretq
+
+# ---- Exceptions ------------------------------------------------------------
+# On the stack: vector, error code, RIP, CS, RFLAGS, RSP, SS.
+
+exception:
+        cmp     dword ptr [rsp], 13
+        jne     report
+        cmp     dword ptr [rsp + 8], 0
+        jne     report
+        test    byte ptr [rsp + 24], 3
+        jz      report
+        push    rax
+        mov     rax, [rsp + 24]
+        cmp     rax, canonical_end[rip] # a wild RIP must not fault here again
+        jae     1f
+        cmp     byte ptr [rax], 0xf4    # hlt
+        je      halt
+1:      pop     rax
+
+report:
+        push    r15
+        push    r14
+        push    r13
+        push    r12
+        push    r11
+        push    r10
+        push    r9
+        push    r8
+        push    rdi
+        push    rsi
+        push    rbp
+        push    rbx
+        push    rdx
+        push    rcx
+        push    rax
+        mov     rbp, rsp
+        and     rbp, -AREA_SIZE
+        mov     rbx, [rbp + CORE]
+        test    byte ptr [rsp + (15 + 3) * 8], 3
+        jz      fatal                   # here in ring 0
+        cmp     qword ptr [rbx + CORE_IN_EXCEPTION], 0
+        jne     fatal                   # in KernelException itself
+        inc     qword ptr [rbx + CORE_IN_EXCEPTION]
+        mov     rsi, rsp
+        lea     rdi, [rbx + CORE_FRAME]
+        mov     ecx, FRAME_WORDS
+        cld
+        rep movsq
+        mov     rax, cr2
+        stosq
+        lea     rsp, [rbp + AREA_SIZE]
+        mov     rdi, rbx
+        sub     rbx, 8
+        push    USER_DATA
+        push    rbx
+        push    USER_RFLAGS
+        push    USER_CODE
+        push    offset KernelException
+        iretq
+
+halt:
+        inc     qword ptr [rsp + 24]    # step over the hlt
+        mov     rax, rsp
+        and     rax, -AREA_SIZE
+        mov     rax, [rax + CORE]
+        cmp     qword ptr [rax + CORE_PENDING], 0
+        jne     1f
+        cmp     qword ptr [rax + CORE_PENDING + 8], 0
+        jne     1f
+        cmp     qword ptr [rax + CORE_PENDING + 16], 0
+        jne     1f
+        cmp     qword ptr [rax + CORE_PENDING + 24], 0
+        jne     1f
+        sti                             # takes effect after the next instruction
+        hlt
+        cli
+1:      pop     rax
+        add     rsp, 16
+        iretq
+
+fatal:
+        lea     rsi, fatal_text[rip]
+        mov     ecx, offset fatal_size
+        mov     edx, SERIAL
+        rep outsb
+        mov     al, STATUS_EXCEPTION
+        out     DEBUG_EXIT, al
+1:      hlt
+        jmp     1b
+
+# ---- Tables ----------------------------------------------------------------
+
+        .balign 8
+canonical_end:
+        .quad 0x800000000000
+gdt:                                    # without the null and the TSS
+        .quad 0x00af9b000000ffff        # ring 0 code
+        .quad 0x00cf93000000ffff        # ring 0 data
+        .quad 0x00cff3000000ffff        # ring 3 data
+        .quad 0x00affb000000ffff        # ring 3 code
+idt_pointer:
+        .word 256 * 16 - 1
+        .quad idt
+fatal_text:
+        .ascii "Toro: exception while handling an exception\n"
+        .set fatal_size, . - fatal_text
+
+        .section .nucleus.rodata, "a"
+
+        # An interrupt gate (Intel SDM volume 3, section 6.14.1).
+        .macro gate address, type
+        .quad ((\address) & 0xffff) | KERNEL_CODE << 16 | (\type) << 40 | ((\address) >> 16 & 0xffff) << 48
+        .quad 0
+        .endm
+
+idt:
+        .set vector, 0
+        .rept 32
+        .if vector == 3                 # int3 is for everybody
+        gate (NUCLEUS + vector * STUB_EXCEPTION), 0xee
+        .else
+        gate (NUCLEUS + vector * STUB_EXCEPTION), 0x8e
+        .endif
+        .set vector, vector + 1
+        .endr
+        .rept 224
+        gate (NUCLEUS + 32 * STUB_EXCEPTION + (vector - 32) * STUB_INTERRUPT), 0x8e
+        .set vector, vector + 1
+        .endr

@@ -1,0 +1,64 @@
+{ The boot-info block of a direct boot: docs/boot-protocol.md, field by field. }
+unit BootInfo;
+
+{$mode objfpc}
+
+interface
+
+const
+  BOOT_INFO_MAGIC = $6F726F54; { 'Toro' }
+  BOOT_INFO_VERSION = 1;
+
+  MEMORY_FREE = 1;
+  MEMORY_IN_USE = 2;
+
+  { Indexes of TBootInfo.Marks }
+  MARK_ENTRY = 0;
+  MARK_KERNEL = 1;
+  MARK_APPLICATION = 2;
+  MARK_EXIT = 3;
+
+type
+  TMemoryMapEntry = packed record
+    Start, Size: QWord; { guest-physical, bytes }
+    Kind: LongWord;     { MEMORY_* }
+    Reserved: LongWord;
+  end;
+  PMemoryMapEntry = ^TMemoryMapEntry;
+
+  TDeviceEntry = packed record
+    Base: QWord;        { guest-physical, of the virtio-mmio registers }
+    Size: LongWord;     { bytes }
+    Vector: LongWord;   { interrupt vector, on core 0 }
+    DeviceID: LongWord; { virtio device type }
+    Reserved: LongWord;
+  end;
+  PDeviceEntry = ^TDeviceEntry;
+
+  TBootInfo = packed record
+    Magic, Version, Size, CpuCount: LongWord;
+    TscHz: QWord;
+    WallClockNs: QWord;  { Unix time in ns when the TSC was WallClockTsc }
+    WallClockTsc: QWord;
+    CommandLine: PChar;
+    CommandLineSize: LongWord;
+    MemoryMapCount: LongWord;
+    MemoryMap: PMemoryMapEntry;
+    Devices: PDeviceEntry;
+    DeviceCount: LongWord;
+    ConsoleVector: LongWord;
+    CpuAreas: PtrUInt;
+    CpuAreaSize: QWord;
+    SupervisorSize, StackSize: LongWord;
+    Reserved: array[0..2] of QWord;
+    Marks: array[0..15] of QWord;
+  end;
+  PBootInfo = ^TBootInfo;
+
+var
+  { Set before any unit is initialized }
+  TheBootInfo: PBootInfo;
+
+implementation
+
+end.

@@ -1,0 +1,192 @@
+{ The console: text by lines on the serial port.
+
+  Output is collected by core until a line ends, so that a line is one string
+  instruction (and one exit), and lines of two cores do not mix. }
+unit Console;
+
+{$mode objfpc}
+{$asmmode intel}
+
+interface
+
+{ Writes text. Format may have \n (new line), \t (tab), \\, and for each of Args
+  in turn %d (decimal, signed), %h (hexadecimal), %p (PChar), %c (a character)
+  or %% (none). \c, which selects a colour on other consoles, writes nothing. }
+procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
+
+{ Writes Count bytes at Data as they are. }
+procedure WriteConsole(Data: PChar; Count: PtrInt);
+
+{ Writes a string, a decimal or 16 hexadecimal digits. }
+procedure WriteText(const Text: ShortString);
+procedure PrintDecimal(Value: PtrUInt);
+procedure WriteAddress(Value: PtrUInt);
+
+{ Sends what this core has written of a line so far. }
+procedure FlushConsole;
+
+{ One byte to, or from, the serial port; reading waits for it. }
+procedure PutCtoSerial(C: Char);
+function ReadFromSerial: Char;
+
+var
+  { Silences WriteConsoleF, PrintDecimal and Writeln }
+  HeadLess: Boolean = False;
+
+implementation
+
+uses Arch;
+
+const
+  SERIAL_PORT = $3F8;
+  LSR = 5;                { line status register }
+  LSR_DATA_READY = 1;
+  LINE_SIZE = 252;
+  MAX_CORES = 256;        { APIC ids of xAPIC mode }
+
+type
+  TLine = record
+    Count: LongInt;
+    Text: array[0..LINE_SIZE - 1] of Char;
+  end;
+
+var
+  Lines: array[0..MAX_CORES - 1] of TLine;
+
+procedure FlushConsole;
+begin
+  with Lines[GetCoreId] do
+  begin
+    if Count > 0 then
+      write_portsb(@Text, Count, SERIAL_PORT);
+    Count := 0;
+  end;
+end;
+
+procedure WriteChar(C: Char);
+begin
+  with Lines[GetCoreId] do
+  begin
+    Text[Count] := C;
+    Inc(Count);
+    if (C = #10) or (Count = LINE_SIZE) then
+      FlushConsole;
+  end;
+end;
+
+procedure WriteConsole(Data: PChar; Count: PtrInt);
+var
+  I: PtrInt;
+begin
+  if HeadLess then
+    Exit;
+  for I := 0 to Count - 1 do
+    WriteChar(Data[I]);
+end;
+
+procedure WriteText(const Text: ShortString);
+begin
+  WriteConsole(@Text[1], Length(Text));
+end;
+
+procedure PrintDecimal(Value: PtrUInt);
+var
+  Text: ShortString;
+begin
+  Str(Value, Text);
+  WriteText(Text);
+end;
+
+procedure WriteAddress(Value: PtrUInt);
+begin
+  WriteText(HexStr(Value, 16));
+end;
+
+procedure WriteHex(Value: PtrUInt);
+var
+  Digits: LongInt;
+begin
+  Digits := 1;
+  while (Digits < 16) and (Value shr (4 * Digits) <> 0) do
+    Inc(Digits);
+  WriteText('0x' + HexStr(Value, Digits));
+end;
+
+{ The argument of %d is a PtrUInt that may hold a negative number. }
+procedure WriteSigned(Value: PtrInt);
+var
+  Text: ShortString;
+begin
+  Str(Value, Text);
+  WriteText(Text);
+end;
+
+procedure WriteArgument(Conversion: Char; Value: PtrUInt);
+var
+  C: Char;
+begin
+  case Conversion of
+    'd': WriteSigned(PtrInt(Value));
+    'h': WriteHex(Value);
+    'p': WriteConsole(PChar(Value), StrLen(PChar(Value)));
+    'c':
+      begin
+        C := Char(Value);
+        WriteConsole(@C, 1);
+      end;
+  end;
+end;
+
+procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
+const
+  NewLine: Char = #10;
+  Tab: Char = #9;
+var
+  I, Argument: PtrInt;
+begin
+  I := 1;
+  Argument := 0;
+  while I <= Length(Format) do
+  begin
+    if (Format[I] = '\') and (I < Length(Format)) then
+    begin
+      Inc(I);
+      case Format[I] of
+        'n': WriteConsole(@NewLine, 1);
+        't': WriteConsole(@Tab, 1);
+        'c': ;
+      else
+        WriteConsole(@Format[I], 1);
+      end;
+    end
+    else if (Format[I] = '%') and (I < Length(Format)) then
+    begin
+      Inc(I);
+      if Format[I] = '%' then
+        WriteConsole(@Format[I], 1)
+      else if Argument <= High(Args) then
+      begin
+        WriteArgument(Format[I], Args[Argument]);
+        Inc(Argument);
+      end;
+    end
+    else
+      WriteConsole(@Format[I], 1);
+    Inc(I);
+  end;
+end;
+
+procedure PutCtoSerial(C: Char);
+begin
+  write_portb(Byte(C), SERIAL_PORT);
+end;
+
+function ReadFromSerial: Char;
+begin
+  FlushConsole;
+  while read_portb(SERIAL_PORT + LSR) and LSR_DATA_READY = 0 do
+    NOP;
+  Result := Char(read_portb(SERIAL_PORT));
+end;
+
+end.

@@ -1,0 +1,82 @@
+{ Input, Output and the like of FPC's run-time library on Toro's console. It has
+  the name of FPC's own unit for bare machines. }
+unit consoleio;
+
+{$mode objfpc}
+
+interface
+
+implementation
+
+uses Arch, Console, Symbols;
+
+{$I textrec.inc}
+
+var
+  ErrorBase: Pointer; external name 'FPC_ERRORBASE'; { frame of the error }
+
+procedure TextWrite(var F: TextRec);
+begin
+  WriteConsole(PChar(F.BufPtr), F.BufPos);
+  F.BufPos := 0;
+end;
+
+procedure TextRead(var F: TextRec);
+var
+  C: Char;
+begin
+  F.BufPos := 0;
+  F.BufEnd := 0;
+  repeat
+    C := ReadFromSerial;
+    if C = #13 then
+      C := #10;
+    F.BufPtr^[F.BufEnd] := C;
+    Inc(F.BufEnd);
+  until (C = #10) or (F.BufEnd = F.BufSize);
+end;
+
+procedure TextClose(var F: TextRec);
+begin
+  F.Mode := fmClosed;
+end;
+
+procedure Open(var F: Text; Mode: LongInt);
+begin
+  Assign(F, '');
+  with TextRec(F) do
+  begin
+    LineEnd := #10;
+    CloseFunc := @TextClose;
+    if Mode = fmInput then
+      InOutFunc := @TextRead
+    else
+    begin
+      InOutFunc := @TextWrite;
+      FlushFunc := @TextWrite;
+    end;
+  end;
+  TextRec(F).Mode := Mode;
+end;
+
+procedure WriteRuntimeError;
+begin
+  WriteText('Runtime error ');
+  PrintDecimal(ErrorCode);
+  WriteText(#10'Backtrace:'#10);
+  WriteSymbol(PtrUInt(ErrorAddr));
+  WriteBacktrace(PtrUInt(ErrorBase), StackGuard(ThisCore) + GUARD_SIZE, StackTop(ThisCore));
+end;
+
+initialization
+  Open(Input, fmInput);
+  Open(Output, fmOutput);
+  Open(ErrOutput, fmOutput);
+  Open(StdErr, fmOutput);
+finalization
+  Flush(Output);
+  Flush(ErrOutput);
+  Flush(StdErr);
+  if ErrorAddr <> nil then
+    WriteRuntimeError;
+end.

@@ -1,0 +1,93 @@
+{ The memory manager that FPC's run-time library asks for by this name, in place
+  of the one that FPC has for bare machines: it is Toro's heap. }
+unit heapmgr;
+
+{$mode objfpc}
+
+interface
+
+implementation
+
+uses Memory;
+
+function HeapGetMem(Size: PtrUInt): Pointer;
+begin
+  Result := ToroGetMem(Size);
+  if (Result = nil) and not ReturnNilIfGrowHeapFails then
+    RunError(203);
+end;
+
+function HeapFreeMem(P: Pointer): PtrUInt;
+begin
+  Result := ToroFreeMem(P);
+end;
+
+function HeapFreeMemSize(P: Pointer; Size: PtrUInt): PtrUInt;
+begin
+  if Size = 0 then
+    Result := 0
+  else
+    Result := ToroFreeMem(P);
+end;
+
+function HeapAllocMem(Size: PtrUInt): Pointer;
+begin
+  Result := HeapGetMem(Size);
+  if Result <> nil then
+    FillChar(Result^, Size, 0);
+end;
+
+function HeapReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
+begin
+  Result := ToroReAllocMem(P, Size);
+  if (Result = nil) and (Size > 0) and not ReturnNilIfGrowHeapFails then
+    RunError(203);
+end;
+
+function HeapMemSize(P: Pointer): PtrUInt;
+begin
+  Result := ToroMemSize(P);
+end;
+
+function HeapStatus: THeapStatus;
+begin
+  FillChar(Result, SizeOf(Result), 0);
+  with HeapStatistics do
+  begin
+    Result.TotalAddrSpace := Total;
+    Result.TotalAllocated := Used;
+    Result.TotalFree := Total - Used;
+  end;
+end;
+
+function HeapStatusFPC: TFPCHeapStatus;
+begin
+  FillChar(Result, SizeOf(Result), 0);
+  with HeapStatistics do
+  begin
+    Result.MaxHeapSize := Total;
+    Result.CurrHeapSize := Total;
+    Result.CurrHeapUsed := Used;
+    Result.CurrHeapFree := Total - Used;
+  end;
+end;
+
+const
+  Manager: TMemoryManager = (
+    NeedLock: False;
+    GetMem: @HeapGetMem;
+    FreeMem: @HeapFreeMem;
+    FreeMemSize: @HeapFreeMemSize;
+    AllocMem: @HeapAllocMem;
+    ReAllocMem: @HeapReAllocMem;
+    MemSize: @HeapMemSize;
+    InitThread: nil;
+    DoneThread: nil;
+    RelocateHeap: nil;
+    GetHeapStatus: @HeapStatus;
+    GetFPCHeapStatus: @HeapStatusFPC;
+  );
+
+initialization
+  SetMemoryManager(Manager);
+end.
