@@ -158,7 +158,9 @@ static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
         }
         if (serial->mcr & MCR_LOOP)
             receive(serial, &value, 1);
-        serial->thr_empty = true;
+        serial->thr_empty = false; /* writing THR acknowledges it, too */
+        update_irq(serial);
+        serial->thr_empty = true; /* and the byte is gone at once */
         update_irq(serial);
         return !(serial->mcr & MCR_LOOP);
     case IER:

@@ -38,7 +38,7 @@ _TARGET = ["-n", "-Tembedded", "-v0ewn"]
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
 #: What applications use of FPC's library, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "Strings", "CTypes", "FGL")
-_KERNEL = ("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "BootInfo")
+_KERNEL = ("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo")
 
 
 def build(source: str, output: str | None = None) -> Path:

@@ -64,12 +64,10 @@ class _Arguments:
             elif name not in valued:
                 raise UsageError(f"{name}: no such option{_suggestion(name, valued | optional)}")
             else:
-                if not equals:
-                    value = next(rest, "")
-                    equals = value
-                if not equals:
+                following = value if equals else next(rest, None)
+                if following is None:
                     raise UsageError(f"{name}: needs a value")
-                self.options[name] = value
+                self.options[name] = following
 
     def only_positional(self, what: str) -> str:
         """The one positional argument."""
@@ -168,7 +166,13 @@ def main(words: list[str], started: int) -> int:
 
 
 def say(text: str) -> None:
-    """Writes pyvmm's own messages to stderr, prefixed; nobody listening is no error."""
+    """Writes pyvmm's own messages to stderr, prefixed; nobody listening is no error.
+
+    What a file's name may hold besides text neither breaks the line nor reaches
+    the terminal.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     try:
         sys.stderr.write(f"pyvmm: {text}\n")
         sys.stderr.flush()
@@ -176,11 +180,26 @@ def say(text: str) -> None:
         pass
 
 
+def _open_closed_streams() -> None:
+    """Makes those of stdin, stdout and stderr that are closed /dev/null.
+
+    The next files opened would get their numbers, and guest memory would be
+    the guest's console.
+    """
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or open("/dev/null", "w")
+    sys.stderr = sys.stderr or open("/dev/null", "w")
+
+
 def run(started: int | None = None) -> None:
     """Runs the process's command line and ends the process.
 
     It does not return to the interpreter, whose own end takes a millisecond.
     """
+    if not (sys.stdin and sys.stdout and sys.stderr):
+        _open_closed_streams()
     status = main(sys.argv[1:], started or monotonic_ns())
     try:
         sys.stdout.flush()

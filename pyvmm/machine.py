@@ -87,7 +87,10 @@ class Machine:
         config = self.config
         fd = _open_image(config.image)
         self._closers.append(lambda: os.close(fd))
-        image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, config.image)
+        try:
+            image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, config.image)
+        except OSError as error:
+            raise ImageError(f"{config.image}: {error.strerror}") from None
         if not DirectBoot.wanted_by(image):
             raise ImageError(
                 f"{image.name}: no known boot protocol: there is no ELF note `Toro` of type 1 (direct boot)"
@@ -244,7 +247,8 @@ class Machine:
 
 def _open_image(path: str) -> int:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe without a writer must not keep pyvmm waiting.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from None
     if os.fstat(fd).st_mode & 0o170000 != 0o100000:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _DEFINITION = re.compile(
     r"\b(?:procedure|function|constructor|destructor|unit|program)\s+([\w.]+)|(\w+)\s*=\s*(?:class|record|object)\b", re.I
 )
+#: Between unit and class, class and method, outer and nested routine, unit and routine.
+_SEPARATOR = re.compile(r"_\$__\$\$_|_\$\$_|_\$_|\$_\$")
 
 
 def symbol_table(nm: str, sources: Iterable[Path]) -> str:
@@ -47,13 +49,10 @@ def readable(name: str, spelling: dict[str, str]) -> str:
         name: the linker's.
         spelling: the sources' spelling by upper-case identifier.
     """
-    scope, separator, routine = name.partition("_$$_")
-    if not separator:
+    if "_$$_" not in name:
         return name
-    # A method: UNIT$_$CLASS_$__; a nested routine: UNIT$_$OUTER$_$$_INNER.
-    parts = [part for part in re.split(r"\$_\$|_\$_|_\$__", scope.removeprefix("P$")) if part]
-    parts.append(routine.partition("$")[0])
-    return ".".join(spelling.get(part.rstrip("_$"), part.rstrip("_$")) for part in parts)
+    parts = (part.partition("$")[0] for part in _SEPARATOR.split(name.removeprefix("P$")))
+    return ".".join(spelling.get(part, part) for part in parts if part)
 
 
 def _spelling(texts: Iterable[str]) -> dict[str, str]:

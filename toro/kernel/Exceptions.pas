@@ -102,7 +102,7 @@ begin
     WriteText(#10);
     WriteRegisters(Core^.Frame);
     WriteText('Backtrace:'#10);
-    WriteSymbol(RIP);
+    WriteText('  ' + SymbolText(CodePointer(RIP)) + #10);
     WriteBacktrace(RBP, StackGuard(Core) + GUARD_SIZE, StackTop(Core));
   end;
   PowerOff(STATUS_EXCEPTION);

@@ -11,7 +11,7 @@ function OnlineCores: LongInt;
 
 implementation
 
-uses BootInfo, Arch, heapmgr, Console, consoleio, Exceptions;
+uses BootInfo, Arch, heapmgr, Console, consoleio, Exceptions, Process;
 
 procedure PascalMain; external name 'PASCALMAIN';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
@@ -58,8 +58,14 @@ end;
 { Where Halt, a run-time error and the program's end lead to. }
 procedure HaltProcedure; public name '_haltproc';
 begin
+  if Assigned(ShutdownProcedure) then
+    ShutdownProcedure();
   FlushConsole;
   PowerOff(ExitCode and $FF);
 end;
 
+initialization
+  { The run-time library looks for its callers within these. }
+  StackBottom := Pointer(StackGuard(ThisCore) + GUARD_SIZE);
+  StackLength := StackTop(ThisCore) - PtrUInt(StackBottom);
 end.

@@ -9,12 +9,11 @@ unit Symbols;
 
 interface
 
-{ Writes `address  name+offset` and ends the line; only the address when it is
-  in no function. }
-procedure WriteSymbol(Address: PtrUInt);
+{ `address  name+offset`; only the address when it is in no function. }
+function SymbolText(Address: CodePointer): ShortString;
 
-{ Writes the callers of a function by its frame pointer, up to 32 of them. Only
-  frames within [Low, High) are followed, so a damaged stack ends the walk. }
+{ Writes the callers of a function by its frame pointer, up to 32 different ones.
+  Only frames within [Low, High) are followed, so a damaged stack ends the walk. }
 procedure WriteBacktrace(Frame, Low, High: PtrUInt);
 
 implementation
@@ -22,6 +21,7 @@ implementation
 uses Console;
 
 type
+  PSymbol = ^TSymbol;
   TSymbol = packed record
     Address, Name: LongWord;
   end;
@@ -31,63 +31,91 @@ var
   TextStart: Byte; external name 'toro_text';
   TextEnd: Byte; external name 'toro_text_end';
 
-procedure WriteSymbol(Address: PtrUInt);
+{ The last symbol that is not above Address. }
+function FindSymbol(Address: PtrUInt): PSymbol;
 var
-  Table: ^TSymbol;
-  Names: PChar;
+  Table: PSymbol;
   Low, High, Middle: LongInt;
 begin
-  WriteText('  ');
-  WriteAddress(Address);
-  if (Address >= PtrUInt(@TextStart)) and (Address < PtrUInt(@TextEnd)) and (Count > 0) then
+  Table := PSymbol(PtrUInt(@Count) + SizeOf(Count));
+  Low := 0;
+  High := Count - 1;
+  while Low < High do
   begin
-    Table := Pointer(PtrUInt(@Count) + SizeOf(Count));
-    Names := PChar(Table + Count);
-    { The last symbol that is not above Address. }
-    Low := 0;
-    High := Count - 1;
-    while Low < High do
-    begin
-      Middle := (Low + High + 1) div 2;
-      if Table[Middle].Address <= Address then
-        Low := Middle
-      else
-        High := Middle - 1;
-    end;
-    WriteText('  ');
-    WriteConsole(Names + Table[Low].Name, StrLen(Names + Table[Low].Name));
-    WriteText('+');
-    PrintDecimal(Address - Table[Low].Address);
+    Middle := (Low + High + 1) div 2;
+    if Table[Middle].Address <= Address then
+      Low := Middle
+    else
+      High := Middle - 1;
   end;
-  WriteText(#10);
+  Result := Table + Low;
+end;
+
+function SymbolText(Address: CodePointer): ShortString;
+var
+  Symbol: PSymbol;
+  Offset: ShortString;
+begin
+  Result := HexStr(PtrUInt(Address), 16);
+  if (Address < @TextStart) or (Address >= @TextEnd) or (Count = 0) then
+    Exit;
+  Symbol := FindSymbol(PtrUInt(Address));
+  Str(PtrUInt(Address) - Symbol^.Address, Offset);
+  Result := Result + '  ' +
+    StrPas(PChar(@Count) + SizeOf(Count) + Count * SizeOf(TSymbol) + Symbol^.Name) + '+' + Offset;
 end;
 
 procedure WriteBacktrace(Frame, Low, High: PtrUInt);
 const
-  MAX_DEPTH = 32;
+  MAX_LINES = 32;
 type
   PFrame = ^TFrame;
   TFrame = record
-    Caller, Return: PtrUInt;
+    Caller: PFrame;
+    Return: CodePointer;
   end;
 var
-  Depth: LongInt;
-begin
-  for Depth := 1 to MAX_DEPTH do
+  Lines, Repeated: LongInt;
+  Before: CodePointer;
+  F: PFrame;
+
+  procedure WriteRepeated;
   begin
-    if (Frame < Low) or (Frame > High - SizeOf(TFrame)) or (Frame and 7 <> 0) then
-      Exit;
-    with PFrame(Frame)^ do
-    begin
-      if Return = 0 then
-        Exit;
-      { A return address is behind its call, maybe in the next function. }
-      WriteSymbol(Return - 1);
-      if Caller <= Frame then
-        Exit;
-      Frame := Caller;
-    end;
+    if Repeated > 0 then
+      WriteConsoleF('    and %d times more\n', [Repeated]);
+    Repeated := 0;
   end;
+
+begin
+  Lines := 0;
+  Repeated := 0;
+  Before := nil;
+  F := PFrame(Frame);
+  while (Lines < MAX_LINES) and (PtrUInt(F) >= Low) and (PtrUInt(F) <= High - SizeOf(TFrame)) and
+        (PtrUInt(F) and 7 = 0) and (F^.Return <> nil) do
+  begin
+    if F^.Return = Before then
+      Inc(Repeated)
+    else
+    begin
+      WriteRepeated;
+      { A return address is behind its call, maybe in the next function. }
+      WriteText('  ' + SymbolText(F^.Return - 1) + #10);
+      Inc(Lines);
+    end;
+    Before := F^.Return;
+    if F^.Caller <= F then
+      Break;
+    F := F^.Caller;
+  end;
+  WriteRepeated;
 end;
 
+function RuntimeSymbolText(Address: CodePointer): ShortString;
+begin
+  Result := '  ' + SymbolText(Address);
+end;
+
+initialization
+  BackTraceStrFunc := @RuntimeSymbolText;
 end.

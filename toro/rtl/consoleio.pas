@@ -64,7 +64,7 @@ begin
   WriteText('Runtime error ');
   PrintDecimal(ErrorCode);
   WriteText(#10'Backtrace:'#10);
-  WriteSymbol(PtrUInt(ErrorAddr));
+  WriteText('  ' + SymbolText(ErrorAddr) + #10);
   WriteBacktrace(PtrUInt(ErrorBase), StackGuard(ThisCore) + GUARD_SIZE, StackTop(ThisCore));
 end;
 

@@ -6,7 +6,7 @@ unit torortl;
 
 interface
 
-uses Kernel;
+uses utf8strings, Kernel;
 
 implementation
 
