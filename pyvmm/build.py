@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from errno import EEXIST, ENOTEMPTY
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 PACKAGES = "fp-compiler fpc-source binutils"
 
 _FPC_SOURCES = Path("/usr/share/fpcsrc")
-_TARGET = ["-n", "-Tembedded", "-v0ewn"]
+_TARGET = ["-n", "-Tembedded", "-v0ew"]
 # Frame pointers make backtraces; sections by function leave out what is unused.
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
 #: What applications use of FPC's library, compiled together with the kernel.
@@ -59,12 +60,15 @@ def build(source: str, output: str | None = None) -> Path:
     if not program.is_file():
         raise BuildError(f"{source}: no such file")
     image = Path(output) if output else program.with_suffix(".elf")
-    toolchain = _Toolchain()
-    system = _once("system", toolchain.key, toolchain.build_system)
-    kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
-    kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
-    with _application_directory(program) as work:
-        toolchain.build_application(program, system, kernel, work, image)
+    try:
+        toolchain = _Toolchain()
+        system = _once("system", toolchain.key, toolchain.build_system)
+        kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
+        kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
+        with _application_directory(program) as work:
+            _install(toolchain.build_application(program, system, kernel, work), image)
+    except OSError as error:
+        raise BuildError(f"{error.filename}: {error.strerror}") from None
     return image
 
 
@@ -102,7 +106,11 @@ class _Toolchain:
         """Compiles FPC's `system` and `objpas` units."""
         rtl = self._fpc / "rtl"
         options = [*_TARGET, *_CODE, f"-FU{to}", f"-Fu{to}", *self._system_paths]
-        _run(["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")], "FPC's system unit", show_warnings=False)
+        _run(
+            ["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")],
+            "FPC's system unit",
+            show_warnings=False,
+        )
         _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", show_warnings=False)
 
     def build_kernel(self, system: Path, to: Path) -> None:
@@ -113,10 +121,13 @@ class _Toolchain:
         paths = [f"-FU{to}", f"-Fu{system}", *self._library_paths]
         _run(["ppcx64", *_TARGET, *_CODE, *paths, str(everything)], "the Toro kernel", show_warnings=False)
 
-    def build_application(self, program: Path, system: Path, kernel: Path, work: Path, image: Path) -> None:
-        """Compiles the program and links it with everything it uses."""
-        paths = [f"-Fu{program.parent}", f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
-        _run(["ppcx64", *_TARGET, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths, str(program)], program)
+    def build_application(self, program: Path, system: Path, kernel: Path, work: Path) -> Path:
+        """Compiles the program and links it with everything it uses; returns the image in `work`."""
+        source = program.resolve()
+        paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
+        compiler = ["ppcx64", *_TARGET, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths]
+        # FPC looks for units in the current directory before all others.
+        _run([*compiler, f"-Fu{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
         objects = [str(kernel / "nucleus.o"), *_linked_objects(link_script.read_text(), work)]
         link_script.unlink()
@@ -127,12 +138,12 @@ class _Toolchain:
         linker = ["ld", "-T", str(self.toro / "toro.ld"), "--gc-sections", "--wrap=fpc_initializeunits"]
         first = work / "without-names.elf"
         _run([*linker, "-o", str(first), *objects], program)
-        spelling = [*self.toro.glob("**/*.pas"), *program.parent.glob("*.pas"), *program.parent.glob("*.pp")]
+        spelling = [*self.toro.glob("**/*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
         table = symbol_table(_output(["nm", "-n", "--defined-only", str(first)]), spelling)
         _run(["as", "-o", str(names), "-"], program, table)
-        with tempfile.NamedTemporaryFile(dir=image.parent, prefix=".pyvmm-") as temporary:
-            _run([*linker, "-o", temporary.name, *objects, str(names)], program)
-            _install(Path(temporary.name), image)
+        complete = work / "complete.elf"
+        _run([*linker, "-o", str(complete), *objects, str(names)], program)
+        return complete
 
 
 def _linked_objects(script: str, work: Path) -> list[str]:
@@ -143,17 +154,21 @@ def _linked_objects(script: str, work: Path) -> list[str]:
 
 def _install(built: Path, image: Path) -> None:
     """Puts the image in place at once, so nobody boots half of it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    complete = built.with_name(built.name + ".elf")
-    shutil.copyfile(built, complete)
-    complete.chmod(0o777 & ~mask)
-    complete.replace(image)
+    temporary = image.with_name(f".{image.name}.{os.getpid()}")
+    try:
+        shutil.copy(built, temporary)
+        temporary.replace(image)
+    except OSError as error:
+        raise BuildError(f"{image}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _run(command: list[str], what: object, stdin: str | None = None, show_warnings: bool = True) -> None:
+def _run(
+    command: list[str], what: object, stdin: str | None = None, show_warnings: bool = True, cwd: Path | None = None
+) -> None:
     """Runs a tool; what it says goes to stderr."""
-    result = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    result = subprocess.run(command, input=stdin, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode or show_warnings:
         sys.stderr.write(result.stdout)
     if result.returncode:
@@ -189,12 +204,14 @@ def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
     done = _cache() / f"{name}-{key}"
     if not done.is_dir():
         done.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=done.parent) as temporary:
-            make(Path(temporary))
+        with tempfile.TemporaryDirectory(dir=done.parent, ignore_cleanup_errors=True) as temporary:
+            making = Path(temporary, name)
+            making.mkdir()
+            make(making)
             try:
-                shutil.move(shutil.copytree(temporary, temporary + ".done"), done)
-            except OSError:
-                if not done.is_dir():
+                making.rename(done)
+            except OSError as error:
+                if error.errno not in (EEXIST, ENOTEMPTY):  # another build was first
                     raise
     return done
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DEFINITION = re.compile(
-    r"\b(?:procedure|function|constructor|destructor|unit|program)\s+([\w.]+)|(\w+)\s*=\s*(?:class|record|object)\b", re.I
+    r"\b(?:procedure|function|constructor|destructor|unit|program)\s+([\w.]+)|(\w+)\s*=\s*(?:class|record|object)\b",
+    re.I,
 )
 #: Between unit and class, class and method, outer and nested routine, unit and routine.
 _SEPARATOR = re.compile(r"_\$__\$\$_|_\$\$_|_\$_|\$_\$")
@@ -35,8 +36,8 @@ def symbol_table(nm: str, sources: Iterable[Path]) -> str:
             by_address.setdefault(int(address, 16), readable(name, spelling))
     lines = ['.section .symbols, "a"', f".long {len(by_address)}"]
     names = b""
-    for address, name in by_address.items():
-        lines.append(f".long {address}, {len(names)}")
+    for start, name in by_address.items():
+        lines.append(f".long {start}, {len(names)}")
         names += name.encode() + b"\0"
     lines += [f".byte {','.join(map(str, names[at : at + 64]))}" for at in range(0, len(names), 64)]
     return "\n".join(lines) + "\n"

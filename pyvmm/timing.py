@@ -72,6 +72,7 @@ class Timeline:
             guest are added.
 
     Attributes:
+        origin_ns: CLOCK_MONOTONIC of the first step.
         steps: (name, "host" or "guest", ns since the first step or None) of
             every step in order.
         exits: how many exits of each kind the guest has had.
@@ -83,7 +84,7 @@ class Timeline:
         if first_run := machine.first_run_ns():
             known["first KVM_RUN"] = first_run
         known |= {step: guest[mark] for step, mark in _GUEST_MARKS.items() if mark in guest}
-        origin = known[next(name for name, _ in STEPS if name in known)]
+        self.origin_ns = origin = known[next(name for name, _ in STEPS if name in known)]
         self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in STEPS]
         self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.exits().items()}
 
@@ -116,11 +117,11 @@ class Timeline:
         return "".join(lines) + f"exits: {exits}\n"
 
     def json(self) -> str:
-        """`{"steps": [{"name", "side", "ns"}, …], "exits": {kind: count}}`; an unknown time is null."""
+        """`{"origin_ns", "steps": [{"name", "side", "ns"}, …], "exits": {kind: count}}`; an unknown time is null."""
         import json
 
         steps = [{"name": name, "side": side, "ns": at} for name, side, at in self.steps]
-        return json.dumps({"steps": steps, "exits": self.exits}, indent=2) + "\n"
+        return json.dumps({"origin_ns": self.origin_ns, "steps": steps, "exits": self.exits}, indent=2) + "\n"
 
     def svg(self) -> str:
         """A picture: a bar for each phase, from the step before to the step it is named after."""
