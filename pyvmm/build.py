@@ -34,11 +34,15 @@ if TYPE_CHECKING:
 PACKAGES = "fp-compiler fpc-source binutils"
 
 _FPC_SOURCES = Path("/usr/share/fpcsrc")
-_TARGET = ["-n", "-Tembedded", "-v0ew"]
+_TARGET = ["-n", "-Tembedded"]
+_WARNINGS = ["-v0ew"]
+# Without those about what a kernel is made of: addresses as numbers (4055), units
+# that are there for their symbols (5023), parameters that a callback must have (5024).
+_HINTS = ["-v0ewh", "-vm4055,5023,5024"]
 # Frame pointers make backtraces; sections by function leave out what is unused.
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
 #: What applications use of FPC's library, compiled together with the kernel.
-_LIBRARY = ("SysUtils", "Classes", "Math", "Strings", "CTypes", "FGL")
+_LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 _KERNEL = ("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo")
 
 
@@ -65,7 +69,7 @@ def build(source: str, output: str | None = None) -> Path:
         system = _once("system", toolchain.key, toolchain.build_system)
         kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
         kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
-        with _application_directory(program) as work:
+        with _application_directory(program, kernel_key) as work:
             _install(toolchain.build_application(program, system, kernel, work), image)
     except OSError as error:
         raise BuildError(f"{error.filename}: {error.strerror}") from None
@@ -92,12 +96,10 @@ class _Toolchain:
         self.key = _digest(version.encode(), " ".join(_TARGET + _CODE).encode(), Path(__file__).read_bytes())
         rtl = self._fpc / "rtl"
         self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
-        # Toro's own units come first, in the place of FPC's of the same name.
+        self._toro_paths = [f"-Fu{self.toro / name}" for name in ("rtl", "kernel")]
         self._library_paths = [
-            f"-Fu{self.toro / 'rtl'}",
-            f"-Fu{self.toro / 'kernel'}",
             *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
-            f"-Fu{self._fpc / 'packages/rtl-objpas/src/inc'}",
+            *(f"-Fu{self._fpc / 'packages' / name}" for name in ("rtl-objpas/src/inc", "fcl-base/src")),
             *(f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded", "objpas")),
             *(f"-Fi{rtl / 'objpas' / name}" for name in ("sysutils", "classes")),
         ]
@@ -105,27 +107,31 @@ class _Toolchain:
     def build_system(self, to: Path) -> None:
         """Compiles FPC's `system` and `objpas` units."""
         rtl = self._fpc / "rtl"
-        options = [*_TARGET, *_CODE, f"-FU{to}", f"-Fu{to}", *self._system_paths]
+        options = [*_TARGET, *_WARNINGS, *_CODE, f"-FU{to}", f"-Fu{to}", *self._system_paths]
         _run(
             ["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")],
             "FPC's system unit",
-            show_warnings=False,
+            quiet=True,
         )
-        _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", show_warnings=False)
+        _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", quiet=True)
 
     def build_kernel(self, system: Path, to: Path) -> None:
         """Compiles the nucleus, the kernel and the library around it."""
         _run(["as", str(self.toro / "boot/nucleus.s"), "-o", str(to / "nucleus.o")], "the nucleus")
         everything = to / "everything.pas"
         everything.write_text(f"unit everything; interface uses {', '.join(_KERNEL + _LIBRARY)}; implementation end.\n")
-        paths = [f"-FU{to}", f"-Fu{system}", *self._library_paths]
-        _run(["ppcx64", *_TARGET, *_CODE, *paths, str(everything)], "the Toro kernel", show_warnings=False)
+        # Toro's own units come first, in the place of FPC's of the same name.
+        paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
+        said = _run(["ppcx64", *_TARGET, *_HINTS, *_CODE, *paths, str(everything)], "the Toro kernel", quiet=True)
+        # FPC's own library is full of hints; the kernel's units have none.
+        ours = {path.name for path in self.toro.glob("*/*.pas")}
+        sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
 
     def build_application(self, program: Path, system: Path, kernel: Path, work: Path) -> Path:
         """Compiles the program and links it with everything it uses; returns the image in `work`."""
         source = program.resolve()
         paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
-        compiler = ["ppcx64", *_TARGET, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths]
+        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths]
         # FPC looks for units in the current directory before all others.
         _run([*compiler, f"-Fu{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
@@ -165,14 +171,15 @@ def _install(built: Path, image: Path) -> None:
 
 
 def _run(
-    command: list[str], what: object, stdin: str | None = None, show_warnings: bool = True, cwd: Path | None = None
-) -> None:
-    """Runs a tool; what it says goes to stderr."""
+    command: list[str], what: object, stdin: str | None = None, quiet: bool = False, cwd: Path | None = None
+) -> str:
+    """Runs a tool and returns what it says, which goes to stderr as well unless `quiet`."""
     result = subprocess.run(command, input=stdin, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if result.returncode or show_warnings:
+    if result.returncode or not quiet:
         sys.stderr.write(result.stdout)
     if result.returncode:
         raise BuildError(f"{what}: not built, {command[0]} failed")
+    return result.stdout
 
 
 def _output(command: list[str]) -> str:
@@ -188,8 +195,9 @@ def _digest(*parts: bytes | str) -> str:
 
 
 def _contents(directory: Path) -> Iterator[bytes]:
-    for path in sorted(directory.glob("**/*")):
-        if path.suffix in (".pas", ".s", ".ld"):
+    """Names and contents of the sources in a directory and those right below it."""
+    for path in sorted([*directory.glob("*"), *directory.glob("*/*")]):
+        if path.suffix in (".pas", ".pp", ".inc", ".s", ".ld"):
             yield path.name.encode()
             yield path.read_bytes()
 
@@ -217,10 +225,21 @@ def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def _application_directory(program: Path) -> Iterator[Path]:
-    """The directory of one program's intermediate files, for one build at a time."""
+def _application_directory(program: Path, key: str) -> Iterator[Path]:
+    """The directory of one program's intermediate files, for one build at a time.
+
+    It is emptied when a source beside the program has changed: FPC would go by
+    times, which it knows to two seconds. It still looks at those of other files.
+    """
     work = _cache() / f"application-{_digest(str(program.resolve()))}"
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        made_of = work / "made-of"
+        state = _digest(key, *_contents(program.resolve().parent))
+        if not made_of.is_file() or made_of.read_text() != state:
+            for path in work.iterdir():
+                if path.name != "lock":
+                    path.unlink()
+            made_of.write_text(state)
         yield work

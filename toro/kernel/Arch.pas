@@ -59,6 +59,9 @@ function read_rdtsc: QWord; assembler;
 { Waits until an interrupt comes; returns at once when one is pending. }
 procedure hlt; assembler;
 
+{ Whether an interrupt of this vector has come to this core since the last call. }
+function TakePending(Vector: Byte): Boolean; assembler;
+
 { A hint that this core spins. }
 procedure NOP; assembler;
 
@@ -124,6 +127,14 @@ end;
 procedure hlt; assembler; nostackframe;
 asm
   hlt
+end;
+
+function TakePending(Vector: Byte): Boolean; assembler; nostackframe;
+asm
+  { One instruction, so no interrupt can come between its reading and writing. }
+  movzx edi, dil
+  btr qword ptr gs:[TCore.Pending], rdi
+  setc al
 end;
 
 procedure NOP; assembler; nostackframe;

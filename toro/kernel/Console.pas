@@ -25,7 +25,7 @@ procedure WriteAddress(Value: PtrUInt);
 { Sends what this core has written of a line so far. }
 procedure FlushConsole;
 
-{ One byte to, or from, the serial port; reading waits for it. }
+{ One byte to, or from, the serial port; reading waits for it, on core 0 only. }
 procedure PutCtoSerial(C: Char);
 function ReadFromSerial: Char;
 
@@ -35,10 +35,12 @@ var
 
 implementation
 
-uses Arch;
+uses BootInfo, Arch;
 
 const
   SERIAL_PORT = $3F8;
+  IER = 1;                { interrupt enable register }
+  IER_RECEIVED = 1;
   LSR = 5;                { line status register }
   LSR_DATA_READY = 1;
   LINE_SIZE = 252;
@@ -184,8 +186,10 @@ end;
 function ReadFromSerial: Char;
 begin
   FlushConsole;
+  write_portb(IER_RECEIVED, SERIAL_PORT + IER);
   while read_portb(SERIAL_PORT + LSR) and LSR_DATA_READY = 0 do
-    NOP;
+    if not TakePending(TheBootInfo^.ConsoleVector) then
+      hlt;
   Result := Char(read_portb(SERIAL_PORT));
 end;
 

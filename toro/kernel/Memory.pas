@@ -2,7 +2,7 @@
 
   TLSF, "two-level segregated fit" (Masmano, Ripoll, Crespo, Real: TLSF, a new
   dynamic memory allocator for real-time systems, ECRTS 2004): free blocks are
-  kept in lists by size, a power of two divided into 16 steps, and two levels of
+  kept in lists by size, a power of two divided into 32 steps, and two levels of
   bitmaps find a list that fits. Allocation and release take constant time and
   neighbours are always merged. Fresh memory is not touched until it is handed
   out: a page's first touch is the dearest thing that a small guest does.
@@ -47,7 +47,7 @@ implementation
 uses BootInfo, Arch;
 
 const
-  STEP_BITS = 4;
+  STEP_BITS = 5;
   STEPS = 1 shl STEP_BITS;
   MIN_BITS = 5;             { smallest block: a header and two links }
   MIN_SIZE = 1 shl MIN_BITS;
@@ -69,7 +69,7 @@ type
 var
   Lock: LongInt;
   ClassMap: QWord;
-  StepMap: array[0..CLASSES - 1] of Word;
+  StepMap: array[0..CLASSES - 1] of LongWord;
   Lists: array[0..CLASSES - 1, 0..STEPS - 1] of PBlock;
   Statistics: THeapStatistics;
 
@@ -115,7 +115,7 @@ begin
     B^.Next^.Previous := B;
   Lists[C, S] := B;
   ClassMap := ClassMap or QWord(1) shl C;
-  StepMap[C] := StepMap[C] or 1 shl S;
+  StepMap[C] := StepMap[C] or LongWord(1) shl S;
   B^.Size := B^.Size or FLAG_FREE;
   with BlockAfter(B)^ do
   begin
@@ -138,7 +138,7 @@ begin
     Lists[C, S] := B^.Next;
     if B^.Next = nil then
     begin
-      StepMap[C] := StepMap[C] and not (1 shl S);
+      StepMap[C] := StepMap[C] and not (LongWord(1) shl S);
       if StepMap[C] = 0 then
         ClassMap := ClassMap and not (QWord(1) shl C);
     end;
@@ -159,7 +159,7 @@ begin
   ListOf(Size, C, S);
   if C >= CLASSES then
     Exit(nil);
-  Map := StepMap[C] and not ((1 shl S) - 1);
+  Map := StepMap[C] and not ((LongWord(1) shl S) - 1);
   if Map = 0 then
   begin
     Map := ClassMap and not ((QWord(2) shl C) - 1);

@@ -31,7 +31,7 @@ end;
 
 procedure SectionInit(var Section);
 begin
-  FillChar(Section, SizeOf(TRTLCriticalSection), 0);
+  TRTLCriticalSection(Section) := Default(TRTLCriticalSection);
 end;
 
 procedure SectionDone(var Section);
@@ -160,7 +160,7 @@ procedure Install;
 var
   Manager: TThreadManager;
 begin
-  FillChar(Manager, SizeOf(Manager), 0);
+  Manager := Default(TThreadManager);
   Manager.BeginThread := @NoThread;
   Manager.GetCurrentThreadId := @CurrentThread;
   Manager.ThreadSwitch := @NOP;

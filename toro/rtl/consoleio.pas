@@ -41,22 +41,28 @@ begin
   F.Mode := fmClosed;
 end;
 
-procedure Open(var F: Text; Mode: LongInt);
+procedure OpenForInput(var F: Text);
+begin
+  Assign(F, '');
+  with TextRec(F) do
+  begin
+    InOutFunc := @TextRead;
+    CloseFunc := @TextClose;
+    Mode := fmInput;
+  end;
+end;
+
+procedure OpenForOutput(var F: Text);
 begin
   Assign(F, '');
   with TextRec(F) do
   begin
     LineEnd := #10;
+    InOutFunc := @TextWrite;
+    FlushFunc := @TextWrite;
     CloseFunc := @TextClose;
-    if Mode = fmInput then
-      InOutFunc := @TextRead
-    else
-    begin
-      InOutFunc := @TextWrite;
-      FlushFunc := @TextWrite;
-    end;
+    Mode := fmOutput;
   end;
-  TextRec(F).Mode := Mode;
 end;
 
 procedure WriteRuntimeError;
@@ -69,10 +75,10 @@ begin
 end;
 
 initialization
-  Open(Input, fmInput);
-  Open(Output, fmOutput);
-  Open(ErrOutput, fmOutput);
-  Open(StdErr, fmOutput);
+  OpenForInput(Input);
+  OpenForOutput(Output);
+  OpenForOutput(ErrOutput);
+  OpenForOutput(StdErr);
 finalization
   Flush(Output);
   Flush(ErrOutput);

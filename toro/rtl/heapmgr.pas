@@ -51,7 +51,7 @@ end;
 
 function HeapStatus: THeapStatus;
 begin
-  FillChar(Result, SizeOf(Result), 0);
+  Result := Default(THeapStatus);
   with HeapStatistics do
   begin
     Result.TotalAddrSpace := Total;
@@ -62,7 +62,7 @@ end;
 
 function HeapStatusFPC: TFPCHeapStatus;
 begin
-  FillChar(Result, SizeOf(Result), 0);
+  Result := Default(TFPCHeapStatus);
   with HeapStatistics do
   begin
     Result.MaxHeapSize := Total;

@@ -219,7 +219,7 @@ procedure Install;
 var
   Manager: TUnicodeStringManager;
 begin
-  FillChar(Manager, SizeOf(Manager), 0);
+  Manager := Default(TUnicodeStringManager);
   with Manager do
   begin
     Wide2AnsiMoveProc := @WideToAnsi;

@@ -1,0 +1,47 @@
+"""Toro programs as guests: compiled once, booted in one line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from guests import Result, pyvmm
+
+from pyvmm.build import build
+
+HERE = Path(__file__).parent
+
+
+class Programs:
+    """Compiles the Pascal programs of this folder, or any other, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._images: dict[Path, str] = {}
+
+    def image(self, source: Path | str) -> str:
+        """The image of `NAME` (NAME.pas in this folder) or of a path."""
+        path = HERE / f"{source}.pas" if isinstance(source, str) else source
+        if path not in self._images:
+            self._images[path] = str(build(str(path), str(self._folder / f"{path.stem}.elf")))
+        return self._images[path]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Makes images of Toro programs."""
+    if not shutil.which("ppcx64"):
+        pytest.skip("Free Pascal (fp-compiler) is not installed")
+    return Programs(tmp_path_factory.mktemp("toro"))
+
+
+@pytest.fixture
+def toro(programs: Programs) -> Callable[..., Result]:
+    """Boots a Toro program: `toro("Heap", "--mem", "1G")`."""
+
+    def run(source: Path | str, *options: str, **how: object) -> Result:
+        return pyvmm("boot", programs.image(source), *options, **how)  # type: ignore[arg-type]
+
+    return run

@@ -1,0 +1,91 @@
+"""The kernel, told by programs that check it from inside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from guests import Result
+
+HELLO = Path(__file__).parents[3] / "examples/HelloWorld/HelloWorld.pas"
+
+
+def assert_all_ok(result: Result, checks: int) -> None:
+    """Every line says `ok`, and there are as many as the program has checks."""
+    lines = result.stdout.decode().splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert len(lines) == checks
+    assert (result.status, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "mib"), [("1", "16M", 16), ("2", "128M", 128), ("4", "2G", 2048), ("8", "5G", 5120)]
+)
+def test_hello_world_sees_its_machine(toro: Callable[..., Result], cpus: str, memory: str, mib: int) -> None:
+    result = toro(HELLO, "--cpus", cpus, "--mem", memory)
+    text = f"Hello World, I am TORO!\n{cpus} cores, {mib} MiB of memory\n"
+    assert result == Result(0, text.encode(), "")
+
+
+def test_the_language_and_its_library(toro: Callable[..., Result]) -> None:
+    assert_all_ok(toro("Language"), 23)
+
+
+@pytest.mark.parametrize("cpus", ["1", "2"])
+def test_interrupts(toro: Callable[..., Result], cpus: str) -> None:
+    assert_all_ok(toro("Interrupts", "--cpus", cpus), 6)
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 8, 64])
+def test_each_core_reaches_pascal(toro: Callable[..., Result], cpus: int) -> None:
+    result = toro("Cores", "--cpus", str(cpus))
+    lines = [f"core {i}: online TRUE, own block TRUE" for i in range(cpus)]
+    assert result.stdout.decode().splitlines() == [*lines, "program on core 0"]
+    assert result.status == 0
+
+
+@pytest.mark.parametrize(("memory", "largest"), [("16M", 14 << 20), ("512M", 495 << 20), ("6G", 2950 << 20)])
+def test_the_heap_is_all_of_memory(toro: Callable[..., Result], memory: str, largest: int) -> None:
+    result = toro("Heap", "--mem", memory)
+    lines = result.stdout.decode().splitlines()
+    end = lines.index("Runtime error 203")
+    found = dict(re.findall(r"^(total|largest) (\d+)$", result.stdout.decode(), re.M))
+    checks = [line for line in lines[:end] if not line.startswith(("total", "largest"))]
+    assert [line for line in checks if not line.startswith("ok ")] == []
+    assert len(checks) == 8
+    size = int(memory[:-1]) << (30 if memory[-1] == "G" else 20)
+    assert size - (2 << 20) < int(found["total"]) < size
+    assert int(found["largest"]) >= largest
+    assert result.status == 203
+
+
+def test_console_output_is_what_was_written(toro: Callable[..., Result]) -> None:
+    text = (
+        "decimal 7 -5, hex 0xDEADBEEF, text pchar, char c, percent %, tab\tbackslash \\\n"
+        "missing 1 \n\n18446744073709551615\n" + "0123456789" * 100 + "\nno new line at the end"
+    )
+    assert toro("Terminal", "--append", "formats") == Result(0, text.encode(), "")
+
+
+def test_a_line_is_one_exit(toro: Callable[..., Result], tmp_path: Path) -> None:
+    timing = tmp_path / "timing.json"
+    toro("Terminal", "--append", "line", f"--timing={timing}")
+    assert json.loads(timing.read_text())["exits"] == {"io": 2}  # the line and the end
+
+
+def test_read_ln_reads_standard_input(toro: Callable[..., Result]) -> None:
+    long = "x" * 3000
+    result = toro("Terminal", "--append", "echo", stdin=f"one\n{long}\n\nend\n".encode())
+    assert result.stdout.decode().splitlines() == ["read: ONE", f"read: {long.upper()}", "read: ", "read: END"]
+    assert result.status == 0
+
+
+def test_the_marks_are_in_order(toro: Callable[..., Result], tmp_path: Path) -> None:
+    timing = tmp_path / "timing.json"
+    toro(HELLO, f"--timing={timing}")
+    steps = {step["name"]: step["ns"] for step in json.loads(timing.read_text())["steps"]}
+    assert None not in steps.values()
+    assert list(steps.values()) == sorted(steps.values())
