@@ -53,16 +53,38 @@ void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 }
 
 /* Blocks the signals in the calling thread; returns a descriptor to read them
- * from, or -1 with errno set. */
+ * from, or -1 with errno set.  One that is ignored, as nohup(1) and shells do
+ * for their background jobs, stays so. */
 int signal_fd(const int *signals, int count)
 {
+    struct sigaction action;
     sigset_t set;
+    int fd;
 
     sigemptyset(&set);
     for (int i = 0; i < count; i++)
+        if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&set, signals[i]);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd >= 0)
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return fd;
+}
+
+/* Drops signals that nobody has read from the descriptor, closes it, and
+ * unblocks them. */
+void signal_fd_close(int fd, const int *signals, int count)
+{
+    struct signalfd_siginfo info;
+    sigset_t set;
+
+    while (read(fd, &info, sizeof info) > 0)
+        ;
+    close(fd);
+    sigemptyset(&set);
+    for (int i = 0; i < count; i++)
         sigaddset(&set, signals[i]);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* Gives a memfd `size` bytes and maps them, without touching a page.  Returns

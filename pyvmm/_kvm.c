@@ -42,6 +42,29 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* ---- guest memory ------------------------------------------------------- */
+
+/* The host address of RAM at guest-physical `address`, or NULL unless all of
+ * [address, address + length) is in one range of it. */
+uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length)
+{
+    for (uint32_t i = 0; i < ram->count; i++) {
+        uint64_t offset = address - ram->region[i].start;
+        if (offset < ram->region[i].size && length <= ram->region[i].size - offset)
+            return ram->region[i].host + offset;
+    }
+    return NULL;
+}
+
+/* Adds a range; there is room for those of layout.py. */
+void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host)
+{
+    ram->region[ram->count].start = start;
+    ram->region[ram->count].size = size;
+    ram->region[ram->count].host = host;
+    ram->count++;
+}
+
 /* ---- bus ---------------------------------------------------------------- */
 
 /* Adds a region.  Fails with ENOSPC, or EEXIST where it overlaps another. */
@@ -79,15 +102,34 @@ static const struct bus_region *find_region(const struct vcpu *vcpu, bool mmio)
     return NULL;
 }
 
+/* RAM that no slot covered: makes one, and does this one access by hand.  What
+ * cannot be had ends the vCPU. */
+static bool ram_access(struct vcpu *vcpu, uint8_t *ram)
+{
+    if (slots_cover(vcpu->bus->slots, vcpu->address) < 0) {
+        vcpu->error = errno;
+        return false;
+    }
+    if (vcpu->write)
+        memcpy(ram, vcpu->data, vcpu->size);
+    else
+        memcpy(vcpu->data, ram, vcpu->size);
+    return true;
+}
+
 /* Serves the access described in `vcpu`, or returns false to leave it to
  * Python.  What no region claims reads as all ones, and writes are lost, as on
  * a bus where nothing answers. */
 static bool bus_access(struct vcpu *vcpu, bool mmio)
 {
     const struct bus_region *region = find_region(vcpu, mmio);
+    uint8_t *ram;
 
     if (region && !region->handler)
         return false;
+    if (mmio && vcpu->bus->slots &&
+        (ram = ram_at(vcpu->bus->ram, vcpu->address, vcpu->size)))
+        return ram_access(vcpu, ram);
     if (region)
         region->handler(region->device, vcpu, vcpu->write,
                         vcpu->address - region->base, vcpu->data, vcpu->size,
@@ -95,29 +137,6 @@ static bool bus_access(struct vcpu *vcpu, bool mmio)
     else if (!vcpu->write)
         memset(vcpu->data, 0xff, (size_t)vcpu->size * vcpu->count);
     return true;
-}
-
-/* ---- guest memory ------------------------------------------------------- */
-
-/* The host address of RAM at guest-physical `address`, or NULL unless all of
- * [address, address + length) is in one range of it. */
-uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length)
-{
-    for (uint32_t i = 0; i < ram->count; i++) {
-        uint64_t offset = address - ram->region[i].start;
-        if (offset < ram->region[i].size && length <= ram->region[i].size - offset)
-            return ram->region[i].host + offset;
-    }
-    return NULL;
-}
-
-/* Adds a range; there is room for those of layout.py. */
-void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host)
-{
-    ram->region[ram->count].start = start;
-    ram->region[ram->count].size = size;
-    ram->region[ram->count].host = host;
-    ram->count++;
 }
 
 /* Copies up to `length` bytes from guest-virtual `address`, within one page.
@@ -157,7 +176,10 @@ static void gather_string(struct vcpu *vcpu)
     uint64_t rest = regs->rcx;
     uint32_t copied;
 
-    if (!rest || regs->rip == vcpu->plain_out || regs->rflags & 1u << 10 /* DF */)
+    /* RIP may also be past a plain OUT and at a REP OUTSB that has not begun:
+     * to the same port they are one string, to another they are not. */
+    if (!rest || regs->rip == vcpu->plain_out || regs->rflags & 1u << 10 /* DF */ ||
+        (uint16_t)regs->rdx != vcpu->address)
         return;
     if (copy_from_page(vcpu, regs->rip, code, sizeof code) != sizeof code ||
         memcmp(code, rep_outsb, sizeof code)) {
@@ -204,6 +226,9 @@ static bool serve(struct vcpu *vcpu)
     case KVM_EXIT_IRQ_WINDOW_OPEN:
         return true;
     case KVM_EXIT_INTERNAL_ERROR:
+        /* Maybe it was RAM that no slot covered. */
+        if (vcpu->bus->slots && slots_cover_all(vcpu->bus->slots) > 0)
+            return true;
         vcpu->suberror = run->internal.suberror;
         vcpu->details = run->internal.ndata < 16 ? run->internal.ndata : 16;
         memcpy(vcpu->detail, run->internal.data, vcpu->details * sizeof(uint64_t));
@@ -247,7 +272,7 @@ int vcpu_run(struct vcpu *vcpu)
         if (run->exit_reason < VCPU_EXIT_KINDS)
             vcpu->exits[run->exit_reason]++;
         if (!serve(vcpu)) {
-            vcpu->reason = (int)run->exit_reason;
+            vcpu->reason = vcpu->error ? VCPU_FAILED : (int)run->exit_reason;
             break;
         }
     }
@@ -283,6 +308,8 @@ void vcpu_close(struct vcpu *vcpu)
     munmap(vcpu->run, vcpu->run_size);
     close(vcpu->fd);
     sem_destroy(&vcpu->resume);
+    vcpu->run = NULL;
+    vcpu->fd = -1;
 }
 
 /* ---- threads ------------------------------------------------------------ */
@@ -361,6 +388,8 @@ void vcpu_resume(struct vcpu *vcpu)
  * stops a KVM_RUN about to begin, the signal one that has begun. */
 void vcpu_stop(struct vcpu *vcpu)
 {
+    if (!vcpu->run) /* closed */
+        return;
     atomic_store(&vcpu->stop, true);
     vcpu->run->immediate_exit = 1;
     if (atomic_load(&vcpu->running))

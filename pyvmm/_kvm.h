@@ -40,9 +40,23 @@ struct ram {
     } region[RAM_REGIONS];
 };
 
+/* Which of it KVM knows as memory: see _slots.c. */
+#define SLOTS_MAX 128
+
+struct slots {
+    pthread_mutex_t lock;
+    int vm_fd;
+    const struct ram *ram;
+    uint32_t count;
+    struct {
+        uint64_t start, end;
+    } slot[SLOTS_MAX];
+};
+
 /* Filled before the first vCPU runs and constant from then on: no lock. */
 struct bus {
     const struct ram *ram;
+    struct slots *slots; /* NULL where all slots are made beforehand */
     struct bus_region pio[BUS_REGIONS], mmio[BUS_REGIONS];
     uint32_t pio_count, mmio_count;
 };
@@ -95,6 +109,12 @@ void vcpu_join(struct vcpu *vcpu);
 int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
             bus_handler *handler, void *device);
 
+/* _slots.c */
+void slots_init(struct slots *slots, int vm_fd, const struct ram *ram);
+uint64_t slots_end(const struct slots *slots, uint64_t address);
+int slots_cover(struct slots *slots, uint64_t address);
+int slots_cover_all(struct slots *slots);
+
 /* _host.c */
 int ioctl_ptr(int fd, unsigned long request, void *argument);
 int ioctl_int(int fd, unsigned long request, unsigned long argument);
@@ -104,6 +124,7 @@ void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t addre
 uint64_t rdtsc(void);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
+void signal_fd_close(int fd, const int *signals, int count);
 uint8_t *map_memory(int fd, uint64_t size);
 
 /* _serial.c */

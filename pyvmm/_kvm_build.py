@@ -22,7 +22,7 @@ KVM_GET_STATS_FD KVM_SET_GUEST_DEBUG KVM_GET_DEVICE_ATTR
 CONSTANTS = """
 KVM_CAP_USER_MEMORY KVM_CAP_IMMEDIATE_EXIT KVM_CAP_SPLIT_IRQCHIP KVM_CAP_IRQCHIP
 KVM_CAP_IOEVENTFD KVM_CAP_IRQFD KVM_CAP_MAX_VCPUS KVM_CAP_NR_VCPUS
-KVM_CAP_SYNC_REGS KVM_CAP_MAX_VCPU_ID KVM_CAP_BINARY_STATS_FD KVM_CAP_TSC_DEADLINE_TIMER
+KVM_CAP_SYNC_REGS KVM_CAP_EXIT_ON_EMULATION_FAILURE KVM_CAP_MAX_VCPU_ID KVM_CAP_BINARY_STATS_FD KVM_CAP_TSC_DEADLINE_TIMER
 KVM_EXIT_UNKNOWN KVM_EXIT_EXCEPTION KVM_EXIT_IO KVM_EXIT_DEBUG KVM_EXIT_HLT
 KVM_EXIT_MMIO KVM_EXIT_SHUTDOWN KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTR
 KVM_EXIT_INTERNAL_ERROR KVM_EXIT_SYSTEM_EVENT KVM_EXIT_IOAPIC_EOI
@@ -101,7 +101,12 @@ struct vcpu {
 };
 struct ram { uint32_t count; ...; };
 void ram_add(struct ram *, uint64_t start, uint64_t size, uint8_t *host);
-struct bus { const struct ram *ram; ...; };
+struct slots { uint32_t count; ...; };
+void slots_init(struct slots *, int vm_fd, const struct ram *);
+uint64_t slots_end(const struct slots *, uint64_t address);
+int slots_cover(struct slots *, uint64_t address);
+int slots_cover_all(struct slots *);
+struct bus { const struct ram *ram; struct slots *slots; ...; };
 struct serial { ...; };
 struct paging { uint64_t next, end, root; ...; };
 typedef void bus_handler(void *, struct vcpu *, bool, uint64_t, uint8_t *,
@@ -135,6 +140,7 @@ void route_msi(struct kvm_irq_routing_entry *, uint32_t gsi, uint64_t address,
 uint64_t rdtsc(void);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
+void signal_fd_close(int fd, const int *signals, int count);
 uint8_t *map_memory(int fd, uint64_t size);
 int memfd_create(const char *name, unsigned int flags);
 int munmap(void *address, size_t length);
@@ -142,7 +148,7 @@ int eventfd(unsigned int count, int flags);
 """
 
 
-SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c"]
+SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c", "_slots.c"]
 
 ffi = FFI()
 ffi.cdef("".join(f"#define {name} ...\n" for name in IOCTLS + CONSTANTS) + DECLARATIONS)

@@ -30,15 +30,16 @@ class Bus:
 
     Args:
         memory: the RAM that string I/O reads from.
+        slots: a `struct slots *` that covers it on demand, if that is how.
 
     Attributes:
         native: the C side (`struct bus *`).
     """
 
-    def __init__(self, memory: GuestMemory) -> None:
-        self.native = ffi.new("struct bus *", {"ram": memory.native})
+    def __init__(self, memory: GuestMemory, slots: Any = ffi.NULL) -> None:
+        self.native = ffi.new("struct bus *", {"ram": memory.native, "slots": slots})
         self._devices: dict[bool, list[tuple[int, int, Device]]] = {False: [], True: []}
-        self._owned: list[Any] = [memory.native]
+        self._owned: list[Any] = [memory.native, slots]
 
     def add(self, base: int, size: int, device: Device, mmio: bool = False) -> None:
         """Gives `device` the ports, or with `mmio` the addresses, [base, base + size).

@@ -189,8 +189,8 @@ def _open_closed_streams() -> None:
     while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
-    sys.stdout = sys.stdout or open("/dev/null", "w")
-    sys.stderr = sys.stderr or open("/dev/null", "w")
+    sys.stdout = sys.stdout or open("/dev/null", "w")  # noqa: SIM115 - as long as the process lives
+    sys.stderr = sys.stderr or open("/dev/null", "w")  # noqa: SIM115
 
 
 def run(started: int | None = None) -> None:

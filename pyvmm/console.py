@@ -34,7 +34,11 @@ class Console:
 
     def __init__(self, bus: Bus) -> None:
         self.irq_fd = _eventfd()
-        self._input_fd = _eventfd()
+        try:
+            self._input_fd = _eventfd()
+        except HostError:
+            os.close(self.irq_fd)
+            raise
         self._serial: Any = ffi.new("struct serial *")
         lib.serial_init(self._serial, _STDOUT, self.irq_fd, self._input_fd)
         bus.add_native(SERIAL_PORT, SERIAL_PORTS, lib.serial_access, self._serial)
@@ -104,7 +108,10 @@ class Console:
         if self._terminal is not None:
             import termios
 
-            termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._terminal)
+            try:
+                termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._terminal)
+            except termios.error:  # it has hung up
+                pass
             self._terminal = None
         os.close(self.irq_fd)
         os.close(self._input_fd)

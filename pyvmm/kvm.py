@@ -157,6 +157,37 @@ class Vm(_Descriptor):
         region.userspace_addr = int(ffi.cast("uintptr_t", host))
         _ioctl("KVM_SET_USER_MEMORY_REGION", self.fd, region)
 
+    def slots_on_demand(self, ram: Any, end: int) -> Any:
+        """Memory slots for all RAM, made when a vCPU reaches for them (see `_slots.c`).
+
+        Args:
+            ram: a `struct ram *`.
+            end: slots for [0, end) are made at once; for all RAM on kernels
+                that do not exit for an instruction they cannot emulate
+                (KVM_CAP_EXIT_ON_EMULATION_FAILURE, before Linux 5.14).
+
+        Returns:
+            A `struct slots *` for the bus; the caller keeps it, and `ram`, alive.
+        """
+        slots = ffi.new("struct slots *")
+        lib.slots_init(slots, self.fd, ram)
+        try:
+            self._enable(lib.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
+            made = at = 0
+            while made >= 0 and at < end:
+                made = lib.slots_cover(slots, at)
+                at = lib.slots_end(slots, at)
+        except KvmError:
+            made = lib.slots_cover_all(slots)
+        if made < 0:
+            raise KvmError("KVM_SET_USER_MEMORY_REGION", ffi.errno, "try a smaller --mem")
+        return slots
+
+    def _enable(self, capability: int, argument: int) -> None:
+        """KVM_ENABLE_CAP."""
+        cap = ffi.new("struct kvm_enable_cap *", {"cap": capability, "args": [argument]})
+        _ioctl("KVM_ENABLE_CAP", self.fd, cap)
+
     def set_tss_addr(self, address: int) -> None:
         """KVM_SET_TSS_ADDR: three guest-physical pages for KVM on old Intel CPUs."""
         _ioctl("KVM_SET_TSS_ADDR", self.fd, address)
@@ -171,8 +202,7 @@ class Vm(_Descriptor):
         Args:
             pins: how many GSIs of the routing table a user-space IOAPIC has.
         """
-        cap = ffi.new("struct kvm_enable_cap *", {"cap": lib.KVM_CAP_SPLIT_IRQCHIP, "args": [pins]})
-        _ioctl("KVM_ENABLE_CAP", self.fd, cap)
+        self._enable(lib.KVM_CAP_SPLIT_IRQCHIP, pins)
 
     def route_ioapic(self, pins: int = 24) -> None:
         """KVM_SET_GSI_ROUTING: GSI n to IOAPIC pin n, and to no PIC.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _IOAPIC_PINS = 24
 _CLOCK_REALTIME = 0
-_SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+_SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 _SYSTEM_EVENT_CRASH = 3
 
 
@@ -108,17 +108,14 @@ class Machine:
 
         self.memory = memory = GuestMemory(config.memory)
         self._closers.append(memory.close)
-        for slot, (start, length, offset) in enumerate(memory.regions):
-            vm.set_memory_region(slot, start, length, memory.host + offset)
-        self._mark("memory ready")
-
         for segment in image.segments:
             _load(fd, segment, image, memory)
         cpuid = Cpuid(config.cpus)
         boot.build_tables(memory, cpuid.gigabyte_pages)
         self._mark("image loaded")
 
-        self.bus = Bus(memory)
+        self.bus = Bus(memory, vm.slots_on_demand(memory.native, boot.end))
+        self._mark("memory ready")
         self._console = Console(self.bus)
         self._closers.append(self._console.close)
         self.bus.add(DebugExit.base, DebugExit.ports, DebugExit(self._end))
@@ -161,11 +158,14 @@ class Machine:
             GuestError: a vCPU cannot go on.
         """
         event_fd = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
+        if event_fd < 0:
+            raise HostError("eventfd", ffi.errno)
         self._closers.append(lambda: os.close(event_fd))
-        signals = lib.signal_fd([_SIGHUP, _SIGINT, _SIGTERM], 3)
-        self._closers.append(lambda: os.close(signals))
-        if event_fd < 0 or signals < 0:
-            raise HostError("eventfd or signalfd", ffi.errno)
+        signals = lib.signal_fd(_SIGNALS, len(_SIGNALS))
+        if signals < 0:
+            raise HostError("signalfd", ffi.errno)
+        # Last of all: a second Ctrl-C must not keep the terminal from being restored.
+        self._closers.insert(0, lambda: lib.signal_fd_close(signals, _SIGNALS, len(_SIGNALS)))
         # Threads end before what they use is closed.
         self._closers += [thread.close for thread in self._threads]
         pins = self.config.pin or [None] * self.config.cpus
@@ -173,9 +173,12 @@ class Machine:
             thread.start(event_fd, cpu)
 
         # The guest runs; what only the main thread needs is loaded meanwhile.
-        from pyvmm.eventloop import EventLoop
+        try:
+            from pyvmm.eventloop import EventLoop
 
-        self._loop: EventLoop = EventLoop()
+            self._loop: EventLoop = EventLoop()
+        except OSError as error:
+            raise HostError("event loop", error.errno or 0) from None
         self._closers.append(self._loop.close)
         self._console.attach(self._loop)
         self._loop.add(event_fd, lambda: self._serve_exits(event_fd))

@@ -176,7 +176,12 @@ class DirectBoot:
         """All RAM: what is free, and what page 0, the image and the data here use."""
         free, used = bootinfo.MEMORY_FREE, bootinfo.MEMORY_IN_USE
         image = self.image.segments[0].paddr
-        bounds = [(0, PAGE_SIZE, used), (PAGE_SIZE, image, free), (image, self.end, used), (self.end, self._low_end, free)]
+        bounds = [
+            (0, PAGE_SIZE, used),
+            (PAGE_SIZE, image, free),
+            (image, self.end, used),
+            (self.end, self._low_end, free),
+        ]
         bounds += [(start, start + length, free) for start, length in self._regions[1:]]
         return [(start, end - start, kind) for start, end, kind in bounds if end > start]
 

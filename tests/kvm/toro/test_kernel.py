@@ -62,6 +62,12 @@ def test_the_heap_is_all_of_memory(toro: Callable[..., Result], memory: str, lar
     assert result.status == 203
 
 
+def test_memory_that_kvm_does_not_know_yet(toro: Callable[..., Result], tmp_path: Path) -> None:
+    timing = tmp_path / "timing.json"
+    assert_all_ok(toro("Reach", "--mem", "64G", f"--timing={timing}"), 13)
+    assert json.loads(timing.read_text())["exits"]["mmio"] > 0
+
+
 def test_console_output_is_what_was_written(toro: Callable[..., Result]) -> None:
     text = (
         "decimal 7 -5, hex 0xDEADBEEF, text pchar, char c, percent %, tab\tbackslash \\\n"
