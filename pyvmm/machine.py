@@ -172,7 +172,9 @@ class Machine:
         for thread, cpu in zip(self._threads, pins, strict=True):
             thread.start(event_fd, cpu)
 
-        # The guest runs; what only the main thread needs is loaded meanwhile.
+        # The guest runs, also where it shares the only free core with this thread;
+        # what only the main thread needs is loaded meanwhile.
+        os.sched_yield()
         try:
             from pyvmm.eventloop import EventLoop
 

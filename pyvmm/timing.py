@@ -128,7 +128,7 @@ class Timeline:
         known = [(name, side, at) for name, side, at in self.steps if at is not None]
         end = max(at for _, _, at in known) or 1
         scale = (_SVG_WIDTH - _SVG_LEFT - 90) / end
-        height = _SVG_ROW * (len(self.steps) + 1)
+        height = _SVG_ROW * (len(self.steps) + 2)
         rows = []
         before = 0
         for row, (name, side, at) in enumerate(self.steps):
@@ -143,6 +143,10 @@ class Timeline:
                 f'<text x="{x + width + 5:.1f}" y="{y}">{(at - before) / 1e6:.3f} ms</text>'
             )
             before = at
+        for x, (side, colour) in zip((_SVG_LEFT, _SVG_LEFT + 70), _COLOURS.items(), strict=True):
+            rows.append(f'<rect x="{x}" y="{height - 21}" width="12" height="12" fill="{colour}"/>')
+            rows.append(f'<text x="{x + 17}" y="{height - 10}">{side}</text>')
+        rows.append(f'<text x="{_SVG_LEFT + 140}" y="{height - 10}">{end / 1e6:.3f} ms in all</text>')
         body = "\n".join(rows)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SVG_WIDTH}" height="{height}" '
