@@ -41,7 +41,7 @@ class Console:
             raise
         self._serial: Any = ffi.new("struct serial *")
         lib.serial_init(self._serial, _STDOUT, self.irq_fd, self._input_fd)
-        bus.add_native(SERIAL_PORT, SERIAL_PORTS, lib.serial_access, self._serial)
+        bus.add_native(SERIAL_PORT, SERIAL_PORTS, ffi.addressof(lib, "serial_access"), self._serial)
         self._pending = b""
         self._ended = False
         self._is_file = False
