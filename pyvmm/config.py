@@ -8,6 +8,7 @@ from pyvmm.errors import UsageError
 from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE
 
 CPUS_MAX = 255  # APIC ids of xAPIC mode
+COMMAND_LINE_MAX = 4096  # bytes, without the zero at its end
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 
@@ -36,6 +37,8 @@ class MachineConfig:
             raise UsageError(f"--mem {memory}: not a multiple of 4K from {MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G")
         if not 1 <= cpus <= CPUS_MAX:
             raise UsageError(f"--cpus {cpus}: not 1 to {CPUS_MAX}")
+        if len(self.command_line) > COMMAND_LINE_MAX or b"\0" in self.command_line:
+            raise UsageError(f"--append: over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
         self.pin: list[int | None] = _parse_pin(pin, cpus)
 
 

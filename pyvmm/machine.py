@@ -9,7 +9,7 @@ from pyvmm._kvm import ffi, lib
 from pyvmm.boot import elf
 from pyvmm.boot.bootinfo import MARKS, offset_of
 from pyvmm.boot.cpuid import Cpuid
-from pyvmm.boot.direct import COMMAND_LINE_MAX, DirectBoot
+from pyvmm.boot.direct import DirectBoot
 from pyvmm.bus import Bus
 from pyvmm.console import Console
 from pyvmm.devices.debug_exit import DebugExit
@@ -20,7 +20,6 @@ from pyvmm.errors import (
     HostError,
     ImageError,
     PyvmmError,
-    UsageError,
 )
 from pyvmm.kvm import Kvm
 from pyvmm.layout import IRQ_BASE, KVM_TSS_ADDR, SERIAL_GSI
@@ -87,66 +86,66 @@ class Machine:
         config = self.config
         fd = _open_image(config.image)
         self._closers.append(lambda: os.close(fd))
-        try:
-            image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, config.image)
-        except OSError as error:
-            raise ImageError(f"{config.image}: {error.strerror}") from None
-        if not DirectBoot.wanted_by(image):
-            raise ImageError(
-                f"{image.name}: no known boot protocol: there is no ELF note `Toro` of type 1 (direct boot)"
-            )
-        if len(config.command_line) > COMMAND_LINE_MAX or b"\0" in config.command_line:
-            raise UsageError(f"--append: over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
+        image = _parse_image(fd, config.image)
         boot = DirectBoot(image, config.memory, config.cpus, config.command_line)
 
         kvm = Kvm()
         self._closers.append(kvm.close)
         kvm.require("KVM_CAP_IMMEDIATE_EXIT", "KVM_CAP_SPLIT_IRQCHIP", "KVM_CAP_SYNC_REGS")
-        self.vm = vm = kvm.create_vm()
-        self._closers.append(vm.close)
+        self.vm = kvm.create_vm()
+        self._closers.append(self.vm.close)
         self._mark("vm created")
 
-        self.memory = memory = GuestMemory(config.memory)
-        self._closers.append(memory.close)
+        self.memory = GuestMemory(config.memory)
+        self._closers.append(self.memory.close)
         for segment in image.segments:
-            _load(fd, segment, image, memory)
+            _load(fd, segment, image, self.memory)
         cpuid = Cpuid(config.cpus)
-        boot.build_tables(memory, cpuid.gigabyte_pages)
+        boot.build_tables(self.memory, cpuid.gigabyte_pages)
         self._mark("image loaded")
 
-        self.bus = Bus(memory, vm.slots_on_demand(memory.native, boot.end))
+        # A slot is cheap as long as there is no interrupt controller.
+        self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, boot.end))
         self._mark("memory ready")
+        self._add_devices()
+        self._add_vcpus(boot, cpuid)
+        self._tell_guest(boot)
+        self._mark("vCPUs ready")
+
+    def _add_devices(self) -> None:
+        self.vm.split_irqchip(_IOAPIC_PINS)
         self._console = Console(self.bus)
         self._closers.append(self._console.close)
+        self.vm.route_msi({SERIAL_GSI: (0, IRQ_BASE + SERIAL_GSI)})
+        self.vm.irqfd(self._console.irq_fd, SERIAL_GSI)
         self.bus.add(DebugExit.base, DebugExit.ports, DebugExit(self._end))
         self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
-        vm.split_irqchip(_IOAPIC_PINS)
-        vm.set_tss_addr(KVM_TSS_ADDR)
-        for index in range(config.cpus):
-            vcpu = vm.create_vcpu(index, self.bus)
+
+    def _add_vcpus(self, boot: DirectBoot, cpuid: Cpuid) -> None:
+        self.vm.set_tss_addr(KVM_TSS_ADDR)
+        for index in range(self.config.cpus):
+            vcpu = self.vm.create_vcpu(index, self.bus)
             self._threads.append(VcpuThread(vcpu))
             self._closers.append(self._threads[-1].close)
             vcpu.set_cpuid(cpuid.native(index))
             boot.set_registers(vcpu, cpuid)
-            if index:
+            if index:  # no INIT and SIPI
                 vcpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
-        serial_vector = IRQ_BASE + SERIAL_GSI
-        vm.route_msi({SERIAL_GSI: (0, serial_vector)})
-        vm.irqfd(self._console.irq_fd, SERIAL_GSI)
 
-        first = self._threads[0].vcpu
-        self._tsc_offset = first.tsc_offset()
+    def _tell_guest(self, boot: DirectBoot) -> None:
+        """Writes the boot-info block, with the clocks as they are now."""
+        vcpu = self._threads[0].vcpu
+        self._tsc_offset = vcpu.tsc_offset()
         self._clock = (lib.rdtsc(), monotonic_ns())
         boot.build_boot_info(
-            memory,
+            self.memory,
             devices=[],
-            tsc_hz=first.tsc_khz() * 1000,
+            tsc_hz=vcpu.tsc_khz() * 1000,
             wall_clock_ns=clock_gettime_ns(_CLOCK_REALTIME),
             wall_clock_tsc=(self._clock[0] + (self._tsc_offset or 0)) % (1 << 64),
-            console_vector=serial_vector,
+            console_vector=IRQ_BASE + SERIAL_GSI,
         )
         self._marks_at = boot.boot_info + offset_of("marks")
-        self._mark("vCPUs ready")
 
     def run(self) -> int:
         """Runs the guest to its end.
@@ -260,6 +259,17 @@ def _open_image(path: str) -> int:
         os.close(fd)
         raise ImageError(f"{path}: not a regular file")
     return fd
+
+
+def _parse_image(fd: int, name: str) -> Image:
+    """The image's headers; they must carry a boot protocol that pyvmm knows."""
+    try:
+        image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, name)
+    except OSError as error:
+        raise ImageError(f"{name}: {error.strerror}") from None
+    if not DirectBoot.wanted_by(image):
+        raise ImageError(f"{name}: no known boot protocol: there is no ELF note `Toro` of type 1 (direct boot)")
+    return image
 
 
 def _load(fd: int, segment: Segment, image: Image, memory: GuestMemory) -> None:

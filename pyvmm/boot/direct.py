@@ -32,7 +32,6 @@ _NOTE_SIZE = 24
 #: p_flags (within PF_MASKOS) of a segment that ring 3 must not reach.
 PF_SUPERVISOR = 0x10_0000
 
-COMMAND_LINE_MAX = 4096
 _AREA_MAX = 1 << 20
 
 # Page-table entries, Intel SDM volume 3, section 4.5.

@@ -1,0 +1,113 @@
+"""pyvmm.config: sizes, CPU lists and their limits."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from guests import GIB, KIB, MIB
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyvmm.config import MachineConfig, parse_cpu_list, parse_size
+from pyvmm.errors import UsageError
+
+ALLOWED = sorted(os.sched_getaffinity(0))
+ABSENT = max(ALLOWED) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("4096", 4096), ("512K", 512 * KIB), ("128M", 128 * MIB), ("128m", 128 * MIB), ("2G", 2 * GIB)],
+)
+def test_sizes_with_and_without_unit(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "1.5G", "-1G", "+1G", "1 G", "1GB", "0x10", "1e9", "٣M", "²", "9" * 20])
+def test_what_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        parse_size(text)
+
+
+@given(st.text(max_size=8))
+def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
+    try:
+        size = parse_size(text)
+    except ValueError:
+        return
+    assert size == int(text.rstrip("kKmMgG")) * {"K": KIB, "M": MIB, "G": GIB}.get(text[-1].upper(), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0", [0]), ("0,2-3", [0, 2, 3]), ("3,1", [3, 1]), ("1-1", [1]), ("0,0", [0, 0])]
+)
+def test_cpu_lists_keep_their_order(text: str, cpus: list[int]) -> None:
+    assert parse_cpu_list(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", ",", "0,", "-", "1-", "-1", "a", "0-b", "0--1", " 0", "٣", "123456"])
+def test_what_is_not_a_cpu_list_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        parse_cpu_list(text)
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1, max_size=5))
+def test_cpu_lists_are_read_back(ranges: list[tuple[int, int]]) -> None:
+    text = ",".join(f"{first}-{first + more}" if more else str(first) for first, more in ranges)
+    assert parse_cpu_list(text) == [cpu for first, more in ranges for cpu in range(first, first + more + 1)]
+
+
+@pytest.mark.parametrize("memory", [16 * MIB, 16 * MIB + 4096, 512 * GIB])
+def test_memory_within_its_limits_is_accepted(memory: int) -> None:
+    assert MachineConfig("x", memory).memory == memory
+
+
+@pytest.mark.parametrize("memory", [0, 16 * MIB - 4096, 16 * MIB + 1, 512 * GIB + 4096])
+def test_memory_outside_its_limits_names_them(memory: int) -> None:
+    with pytest.raises(UsageError, match=f"--mem {memory}: not a multiple of 4K from 16M to 512G"):
+        MachineConfig("x", memory)
+
+
+@pytest.mark.parametrize("cpus", [1, 255])
+def test_number_of_cpus_within_its_limits_is_accepted(cpus: int) -> None:
+    assert MachineConfig("x", cpus=cpus).cpus == cpus
+
+
+@pytest.mark.parametrize("cpus", [0, 256])
+def test_number_of_cpus_outside_its_limits_names_them(cpus: int) -> None:
+    with pytest.raises(UsageError, match=f"--cpus {cpus}: not 1 to 255"):
+        MachineConfig("x", cpus=cpus)
+
+
+def test_no_pin_means_any_cpu() -> None:
+    assert MachineConfig("x", cpus=2).pin == []
+
+
+def test_auto_pin_goes_round_the_allowed_cpus() -> None:
+    pin = MachineConfig("x", cpus=len(ALLOWED) + 1, pin="auto").pin
+    assert pin == [*ALLOWED, ALLOWED[0]]
+
+
+def test_pin_takes_the_first_cpus_of_the_list() -> None:
+    assert MachineConfig("x", cpus=1, pin=f"{ALLOWED[-1]},{ALLOWED[0]}").pin == [ALLOWED[-1]]
+
+
+@pytest.mark.parametrize(
+    ("pin", "message"),
+    [
+        ("some", "neither `auto` nor a list such as 0,2-3"),
+        (str(ABSENT), f"host CPU {ABSENT} is not one that this process may use"),
+        (str(ALLOWED[0]), "2 vCPUs, but host CPUs for 1"),
+        ("1-0", "2 vCPUs, but host CPUs for 0"),
+    ],
+)
+def test_pin_that_cannot_be_says_why(pin: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        MachineConfig("x", cpus=2, pin=pin)
+    assert str(caught.value).startswith(f"--pin {pin}: {message}")
+
+
+def test_command_line_keeps_bytes_that_are_not_utf_8() -> None:
+    words = b"caf\xc3\xa9 \xff".decode(errors="surrogateescape")
+    assert MachineConfig("x", command_line=words).command_line == b"caf\xc3\xa9 \xff"

@@ -1,0 +1,125 @@
+"""pyvmm.eventloop: callbacks of readable descriptors, until stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from guests import open_fds
+
+from pyvmm.eventloop import EventLoop
+
+
+@pytest.fixture
+def loop() -> Iterator[EventLoop]:
+    """A loop, closed in the end."""
+    made = EventLoop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pipes() -> Iterator[list[tuple[int, int]]]:
+    """Three pipes with a byte in each."""
+    made = [os.pipe() for _ in range(3)]
+    for _, write_end in made:
+        os.write(write_end, b"x")
+    yield made
+    for ends in made:
+        for fd in ends:
+            os.close(fd)
+
+
+def test_callback_runs_for_as_long_as_its_descriptor_is_readable(loop: EventLoop, pipes: list[tuple[int, int]]) -> None:
+    read_end, write_end = pipes[0]
+    os.write(write_end, b"yz")
+    seen = b""
+
+    def readable() -> None:
+        nonlocal seen
+        seen += os.read(read_end, 1)
+        if len(seen) == 3:
+            loop.stop()
+
+    loop.add(read_end, readable)
+    loop.run()
+    assert seen == b"xyz"
+
+
+def test_no_callback_runs_after_stop(loop: EventLoop, pipes: list[tuple[int, int]]) -> None:
+    calls: list[int] = []
+
+    def readable() -> None:
+        calls.append(1)
+        loop.stop()
+
+    for read_end, _ in pipes:
+        loop.add(read_end, readable)
+    loop.run()
+    assert calls == [1]
+
+
+def test_removed_descriptor_is_not_called_even_when_it_was_ready(loop: EventLoop, pipes: list[tuple[int, int]]) -> None:
+    called: list[int] = []
+
+    def readable(fd: int) -> None:
+        called.append(fd)
+        for other, _ in pipes:
+            if other != fd:
+                loop.remove(other)
+        loop.stop()
+
+    for read_end, _ in pipes:
+        loop.add(read_end, lambda fd=read_end: readable(fd))  # type: ignore[misc]
+    loop.run()
+    assert len(called) == 1
+
+
+def test_removed_descriptor_can_be_added_again(loop: EventLoop, pipes: list[tuple[int, int]]) -> None:
+    read_end, _ = pipes[0]
+    loop.add(read_end, lambda: pytest.fail("the first callback ran"))
+    loop.remove(read_end)
+    loop.add(read_end, loop.stop)
+    loop.run()
+    assert os.read(read_end, 1) == b"x"
+
+
+def test_removing_an_unknown_descriptor_does_nothing(loop: EventLoop) -> None:
+    before = open_fds()
+    loop.remove(0)
+    assert open_fds() == before
+
+
+def test_second_callback_for_a_descriptor_is_refused_and_the_first_stays(
+    loop: EventLoop, pipes: list[tuple[int, int]]
+) -> None:
+    read_end, _ = pipes[0]
+    loop.add(read_end, loop.stop)
+    with pytest.raises(FileExistsError):
+        loop.add(read_end, lambda: pytest.fail("the second callback ran"))
+    loop.run()
+    assert os.read(read_end, 1) == b"x"
+
+
+def test_regular_file_is_refused(loop: EventLoop, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+b") as file, pytest.raises(PermissionError):
+        loop.add(file.fileno(), loop.stop)
+
+
+def test_end_of_a_pipe_is_readable(loop: EventLoop) -> None:
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    loop.add(read_end, loop.stop)
+    loop.run()
+    assert os.read(read_end, 1) == b""
+    os.close(read_end)
+
+
+def test_close_leaves_what_was_added_open(pipes: list[tuple[int, int]]) -> None:
+    before = open_fds()
+    loop = EventLoop()
+    loop.add(pipes[0][0], loop.stop)
+    loop.close()
+    assert open_fds() == before

@@ -1,0 +1,140 @@
+"""The walls between pyvmm's modules, and what its start may import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyvmm
+
+ROOT = Path(pyvmm.__file__).parent.parent
+
+#: Each module or package, and what of pyvmm it may import. An entry ending in
+#: `.` is a package.
+ANYTHING_BELOW_MACHINE = {
+    "_kvm", "boot.", "bus", "console", "devices.", "errors", "eventloop", "kvm", "layout", "memory", "vcpu", "virtio.",
+}  # fmt: skip
+MAY_IMPORT: dict[str, set[str]] = {
+    "layout": set(),
+    "errors": set(),
+    "_kvm_build": set(),
+    "symbols": set(),
+    "memory": {"_kvm", "errors", "layout"},
+    "kvm": {"_kvm", "errors", "layout", "bus"},
+    "bus": {"_kvm", "memory"},
+    "eventloop": set(),
+    "boot.": {"_kvm", "boot.", "errors", "layout", "memory"},
+    "devices.": {"bus", "layout"},
+    "virtio.": {"_kvm", "bus", "errors", "layout", "memory", "virtio."},
+    "vcpu": {"_kvm", "errors", "kvm"},
+    "console": {"_kvm", "bus", "errors", "eventloop", "layout"},
+    "config": {"errors", "layout"},
+    "timing": {"_kvm", "errors", "machine"},
+    "build": {"errors", "symbols"},
+    "machine": ANYTHING_BELOW_MACHINE | {"config"},
+    "cli": {"build", "config", "errors", "machine", "timing", "__init__"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def sources(package: str) -> list[Path]:
+    """The Python files of a package, if it is there."""
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """The absolute names of all modules that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            module = node.module or ""
+            modules = [f"{module}.{alias.name}" for alias in node.names]
+            # `from pyvmm.boot import elf` imports a module, `from pyvmm.bus import Bus` does not.
+            names |= {name if _is_module(name) else module for name in modules}
+    return names
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or any(path.parent.glob(f"{path.name}.*"))
+
+
+def room(module: str) -> str:
+    """The key of MAY_IMPORT for a module of pyvmm, named without `pyvmm.`."""
+    package, dot, _ = module.partition(".")
+    return f"{package}." if dot or f"{package}." in MAY_IMPORT else package or "__init__"
+
+
+def test_every_module_is_in_the_table() -> None:
+    for path in sources("pyvmm"):
+        module = ".".join(path.relative_to(ROOT / "pyvmm").with_suffix("").parts)
+        assert room(module) in MAY_IMPORT, f"{path}: say in MAY_IMPORT what it may import"
+
+
+@pytest.mark.parametrize("path", sources("pyvmm"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down_the_layers(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT / "pyvmm").with_suffix("").parts)
+    allowed = MAY_IMPORT[room(module)]
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        assert package != "vhost_user" or room(module) in ("machine", "virtio."), name
+        if package == "pyvmm":
+            assert room(rest) in allowed, f"{path.name} must not import {name}"
+
+
+def test_a_device_imports_no_other_device() -> None:
+    for path in sources("pyvmm/devices"):
+        assert not [name for name in imports(path) if name.startswith("pyvmm.devices")], path
+
+
+def test_table_has_no_cycle() -> None:
+    """Within a package modules may know each other; between rooms only downwards."""
+    done: set[str] = set()
+    rest = {name: {lower for lower in allowed if lower != name} for name, allowed in MAY_IMPORT.items()}
+    while rest:
+        bottom = {name for name, lower in rest.items() if not (lower & rest.keys())}
+        assert bottom, f"these import each other: {sorted(rest)}"
+        done |= bottom
+        rest = {name: lower for name, lower in rest.items() if name not in bottom}
+
+
+def test_vhost_user_imports_nothing_of_pyvmm() -> None:
+    found = [(path.name, name) for path in sources("vhost_user") for name in imports(path)]
+    assert not [(file, name) for file, name in found if name.split(".")[0] == "pyvmm"]
+
+
+# ---- start-up ------------------------------------------------------------------------
+
+#: Modules that take longer to import than a guest takes to boot, or as long.
+HEAVY = """
+argparse asyncio collections contextlib dataclasses enum functools inspect json logging os pathlib re select
+shutil signal socket struct subprocess tempfile threading traceback typing
+""".split()
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that an interpreter without `site` has loaded after `statement`."""
+    paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
+    code = f"import sys; sys.path += sys.argv[1:]; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-ISc", code, *paths], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_booting_imports_nothing_heavy() -> None:
+    loaded = loaded_by("import pyvmm.cli, pyvmm.config, pyvmm.machine")
+    assert {"pyvmm.cli", "pyvmm.machine", "pyvmm._kvm"} <= loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_command_line_is_read_before_anything_of_kvm_is_loaded() -> None:
+    loaded = loaded_by("import pyvmm.cli")
+    assert {name for name in loaded if name.startswith("pyvmm")} == {"pyvmm", "pyvmm.cli", "pyvmm.errors"}
