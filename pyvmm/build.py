@@ -203,15 +203,19 @@ def _contents(directory: Path) -> Iterator[bytes]:
 
 
 def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pyvmm"
+    """Where intermediate files are kept, for this user."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pyvmm")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"{cache}: {error.strerror}; set XDG_CACHE_HOME to a directory that you may write") from None
+    return cache
 
 
 def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
     """A directory with what `make` puts there, made when it is not there yet."""
     done = _cache() / f"{name}-{key}"
     if not done.is_dir():
-        done.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=done.parent, ignore_cleanup_errors=True) as temporary:
             making = Path(temporary, name)
             making.mkdir()
@@ -232,7 +236,7 @@ def _application_directory(program: Path, key: str) -> Iterator[Path]:
     times, which it knows to two seconds. It still looks at those of other files.
     """
     work = _cache() / f"application-{_digest(str(program.resolve()))}"
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
     with open(work / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made_of = work / "made-of"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyvmm.bus import Bus
 
 API_VERSION = 12
+_GROUP_RW = 0o060
 
 _HINTS = {
     ("KVM_CREATE_VM", EBUSY): "another hypervisor on this host holds the CPU's virtualization",
@@ -48,19 +49,24 @@ def _open_error(path: str, errno: int) -> KvmError:
     if errno == ENOENT:
         hint = "load kvm_intel or kvm_amd, or enable virtualization in the firmware (or in the outer hypervisor)"
     elif errno in (EACCES, EPERM):
-        from grp import getgrgid
-
-        gid = os.stat(path).st_gid
-        try:
-            group = getgrgid(gid).gr_name
-        except KeyError:
-            group = str(gid)
-        hint = f"it belongs to group {group}: run `sudo usermod -aG {group} $USER` and log in again"
+        hint = _permission_hint(os.stat(path))
     elif errno in (ENODEV, ENXIO):
         hint = "the kvm module is loaded but finds no virtualization in this CPU"
     elif errno == EBUSY:
         hint = "another hypervisor on this host holds it"
     return KvmError(path, errno, hint)
+
+
+def _permission_hint(status: os.stat_result) -> str:
+    from grp import getgrgid
+
+    try:
+        group = getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    if status.st_gid == 0 or status.st_mode & _GROUP_RW != _GROUP_RW:
+        return "only root may use it here: run `sudo chgrp kvm /dev/kvm; sudo chmod 660 /dev/kvm` and join group kvm"
+    return f"it belongs to group {group}: run `sudo usermod -aG {group} $USER` and log in again"
 
 
 class _Descriptor:

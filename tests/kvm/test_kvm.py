@@ -35,7 +35,6 @@ def test_file_that_is_not_kvm_says_so_and_is_closed(path: str) -> None:
 @pytest.mark.parametrize(
     ("errno", "hint"),
     [
-        (EACCES, r"it belongs to group \w+: run `sudo usermod -aG \w+ \$USER` and log in again"),
         (ENODEV, "the kvm module is loaded but finds no virtualization in this CPU"),
         (EBUSY, "another hypervisor on this host holds it"),
     ],
@@ -47,6 +46,25 @@ def test_device_that_cannot_be_opened_says_what_to_do(monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(posix, "open", refuse)
         with pytest.raises(KvmError, match=f"^/dev/kvm: {os.strerror(errno)}; {hint}$"):
+            Kvm()
+
+
+@pytest.mark.parametrize(
+    ("mode", "gid", "hint"),
+    [
+        (0o20660, 12345, r"it belongs to group 12345: run `sudo usermod -aG 12345 \$USER` and log in again"),
+        (0o20600, 12345, "only root may use it here: run `sudo chgrp kvm /dev/kvm; sudo chmod 660 /dev/kvm` and join"),
+        (0o20660, 0, "only root may use it here: run `sudo chgrp kvm /dev/kvm; sudo chmod 660 /dev/kvm` and join"),
+    ],
+)
+def test_missing_right_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, mode: int, gid: int, hint: str) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(EACCES, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "open", refuse)
+        patch.setattr(posix, "stat", lambda _: os.stat_result((mode, 0, 0, 0, 0, gid, 0, 0, 0, 0)))
+        with pytest.raises(KvmError, match=f"^/dev/kvm: Permission denied; {hint}"):
             Kvm()
 
 
