@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posix
 from errno import EACCES, EBADF, EBUSY, ENODEV
+from types import SimpleNamespace
 
 import pytest
 from guests import GIB, MIB, descriptors_left, open_fds
@@ -61,11 +62,11 @@ def test_missing_right_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, mode:
     def refuse(*_: object) -> int:
         raise OSError(EACCES, "")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(posix, "open", refuse)
-        patch.setattr(posix, "stat", lambda _: os.stat_result((mode, 0, 0, 0, 0, gid, 0, 0, 0, 0)))
-        with pytest.raises(KvmError, match=f"^/dev/kvm: Permission denied; {hint}"):
-            Kvm()
+    status = os.stat_result((mode, 0, 0, 0, 0, gid, 0, 0, 0, 0))
+    fake = SimpleNamespace(open=refuse, stat=lambda _: status, O_RDWR=0, O_CLOEXEC=0)
+    monkeypatch.setattr(module, "os", fake)
+    with pytest.raises(KvmError, match=f"^/dev/kvm: Permission denied; {hint}"):
+        Kvm()
 
 
 def test_api_of_another_version_is_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
