@@ -1,32 +1,27 @@
-/* The floor: what booting a Toro image costs without pyvmm.
+/* The floor: what booting a Toro image costs without Python.
  *
  *     floor IMAGE MEMORY_BYTES [MARKS.json]
  *
- * A static C program that starts the image by the same contract
- * (docs/boot-protocol.md), with the ioctls that pyvmm makes for one vCPU and in
- * pyvmm's order, serves its console and its exit port, and exits with its
- * status.  It takes the liberties of a floor: it trusts the image and the
- * guest, runs the vCPU in its only thread, has no console input, and leaves
- * cleaning up to exit(2).  Memory is a multiple of 2 MiB, below 500 GiB.
+ * A static C program around pyvmm's own C parts that starts the image by the
+ * same contract (docs/boot-protocol.md), with the ioctls that pyvmm makes for
+ * one vCPU and in pyvmm's order, and exits with the guest's status.  It takes
+ * the liberties of a floor: it trusts the image, runs the vCPU in its only
+ * thread, has no console input, and leaves cleaning up to exit(2).
  *
  * MARKS.json gets CLOCK_MONOTONIC in ns of each step. */
 #define _GNU_SOURCE
-#include <cpuid.h>
+#include "../pyvmm/_kvm.h"
+
 #include <elf.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,7 +29,6 @@
 #define STATUS_HOST 125
 
 #define PAGE 4096ull
-#define LARGE_PAGE (2ull << 20)
 #define GIB (1ull << 30)
 #define MMIO_HOLE (3 * GIB)
 #define HIGH_RAM (4 * GIB)
@@ -44,7 +38,6 @@
 #define SERIAL_PORT 0x3f8
 #define SERIAL_GSI 4
 #define SERIAL_VECTOR (32 + SERIAL_GSI)
-#define I8042_PORT 0x64
 #define DEBUG_EXIT_PORT 0xf4
 
 /* Page-table entries, Intel SDM volume 3, section 4.5. */
@@ -52,10 +45,8 @@
 #define WRITABLE 0x002ull
 #define USER 0x004ull
 #define UNCACHED 0x018ull
-#define LEAF 0x080ull
 #define NX (1ull << 63)
 #define DATA (PRESENT | WRITABLE | USER | NX)
-#define TABLE (PRESENT | WRITABLE | USER)
 #define PF_SUPERVISOR 0x100000u
 
 struct memory_entry {
@@ -90,14 +81,17 @@ struct image {
 };
 
 struct machine {
-    int kvm, vm, vcpu;
-    struct kvm_run *run;
-    uint8_t *ram;
+    int kvm, vm;
+    struct vcpu vcpu;
+    struct bus bus;
+    struct ram ram;
+    struct slots slots;
+    struct serial serial;
+    uint8_t *host;
     uint64_t low_size, high_size; /* RAM below and above the MMIO hole */
     uint64_t area, info, tables, tables_end, root;
     bool gigabyte_pages, fsgsbase;
-    uint64_t plain_out; /* RIP of an OUT known not to be a string instruction */
-    uint64_t tsc_offset, clock_tsc, clock_ns, first_run_ns, exit_ns;
+    uint64_t tsc_offset, clock_tsc, clock_ns, exit_ns;
 };
 
 static int check(int result, const char *what)
@@ -174,133 +168,71 @@ static void open_image(struct image *image, const char *path)
 
 /* ---- memory ------------------------------------------------------------- */
 
-static void set_slot(const struct machine *m, uint32_t slot, uint64_t address,
-                     uint64_t size, uint64_t offset)
-{
-    struct kvm_userspace_memory_region region = {
-        .slot = slot,
-        .guest_phys_addr = address,
-        .memory_size = size,
-        .userspace_addr = (uintptr_t)m->ram + offset,
-    };
-    IOCTL(m->vm, KVM_SET_USER_MEMORY_REGION, &region);
-}
-
 static void create_memory(struct machine *m, uint64_t size)
 {
     int fd = check(memfd_create("guest-ram", MFD_CLOEXEC), "memfd_create");
 
-    check(ftruncate(fd, (off_t)size), "ftruncate");
-    m->ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (m->ram == MAP_FAILED)
+    m->host = map_memory(fd, size);
+    if (!m->host)
         err(STATUS_HOST, "mapping guest memory");
     m->low_size = size < MMIO_HOLE ? size : MMIO_HOLE;
     m->high_size = size - m->low_size;
-    set_slot(m, 0, 0, m->low_size, 0);
+    ram_add(&m->ram, 0, m->low_size, m->host);
     if (m->high_size)
-        set_slot(m, 1, HIGH_RAM, m->high_size, m->low_size);
+        ram_add(&m->ram, HIGH_RAM, m->high_size, m->host + m->low_size);
 }
 
-/* Loads the segments; behind them come the CPU's area, boot-info and tables. */
 static void load(struct machine *m, const struct image *image)
 {
     for (int i = 0; i < image->count; i++)
-        if (image->load[i].p_filesz)
-            read_at(image->fd, m->ram + image->load[i].p_paddr, image->load[i].p_filesz,
-                    image->load[i].p_offset);
+        read_at(image->fd, m->host + image->load[i].p_paddr, image->load[i].p_filesz,
+                image->load[i].p_offset);
     m->area = page_up(image->end);
     m->info = m->area + image->supervisor_size + PAGE + image->stack_size;
     m->tables = page_up(m->info + sizeof(struct boot_info));
 }
 
-/* ---- page tables -------------------------------------------------------- */
-
-static uint64_t *table_at(const struct machine *m, uint64_t address)
-{
-    return (uint64_t *)(void *)(m->ram + address);
-}
-
-static uint64_t new_table(struct machine *m)
-{
-    m->tables_end += PAGE;
-    return m->tables_end - PAGE;
-}
-
-/* Where what is mapped of gigabyte number `gigabyte` ends. */
-static uint64_t mapped_end(const struct machine *m, uint64_t gigabyte)
-{
-    uint64_t end = gigabyte < 3 ? m->low_size : HIGH_RAM + m->high_size;
-    return end < (gigabyte + 1) * GIB ? end : (gigabyte + 1) * GIB;
-}
-
-/* Maps RAM and the MMIO hole to themselves with the largest pages there are. */
-static void map_gigabytes(struct machine *m)
-{
-    uint64_t *pointers = table_at(m, new_table(m));
-
-    table_at(m, m->root)[0] = (m->tables_end - PAGE) | TABLE;
-    for (uint64_t i = 0; i * GIB < HIGH_RAM + m->high_size; i++) {
-        uint64_t start = i * GIB, end = mapped_end(m, i), directory;
-        uint64_t flags = DATA | LEAF | (start == MMIO_HOLE ? UNCACHED : 0);
-
-        if (end <= start)
-            continue;
-        if (m->gigabyte_pages && i && end == start + GIB) {
-            pointers[i] = start | flags;
-            continue;
-        }
-        directory = new_table(m);
-        pointers[i] = directory | TABLE;
-        for (uint64_t at = start; at < end; at += LARGE_PAGE)
-            table_at(m, directory)[(at - start) / LARGE_PAGE] = at | flags;
-    }
-}
-
-/* `pages` are all entries for 4 KiB pages, from address 0 on. */
-static void set_rights(uint64_t *pages, uint64_t start, uint64_t end, uint64_t flags)
-{
-    for (uint64_t at = start; at < end; at += PAGE)
-        pages[at / PAGE] = flags & PRESENT ? at | flags : 0;
-}
-
 static uint64_t rights(uint32_t flags)
 {
-    if (!(flags & (PF_R | PF_W | PF_X)))
+    if (!(flags & 7))
         return 0;
     return PRESENT | (flags & PF_W ? WRITABLE : 0) | (flags & PF_SUPERVISOR ? 0 : USER) |
            (flags & PF_X ? 0 : NX);
 }
 
-/* Splits the large pages that hold anything with rights of its own: page 0, the
- * image, the CPU's area and, last, the tables themselves. */
-static void map_image(struct machine *m, const struct image *image, uint64_t *directory)
-{
-    uint64_t first = m->tables_end, guard = m->area + image->supervisor_size;
-    uint64_t *pages = table_at(m, first);
-
-    for (uint64_t i = 0; i * LARGE_PAGE < m->tables_end; i++)
-        directory[i] = new_table(m) | TABLE;
-    set_rights(pages, 0, (m->tables_end - first) / PAGE * LARGE_PAGE, DATA);
-    set_rights(pages, 0, PAGE, 0);
-    for (int i = 0; i < image->count; i++)
-        set_rights(pages, image->load[i].p_paddr,
-                   image->load[i].p_paddr + image->load[i].p_memsz,
-                   rights(image->load[i].p_flags));
-    set_rights(pages, m->area, guard, DATA & ~USER);
-    set_rights(pages, guard, guard + PAGE, 0);
-    set_rights(pages, m->tables, m->tables_end, DATA & ~USER);
-}
-
 static void build_tables(struct machine *m, const struct image *image)
 {
-    uint64_t *gdt = table_at(m, m->tables);
+    static const uint64_t gdt[] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff};
+    uint64_t guard = m->area + image->supervisor_size;
+    struct paging paging;
 
-    gdt[1] = 0x00af9b000000ffff; /* 64-bit code */
-    gdt[2] = 0x00cf93000000ffff; /* data */
-    m->tables_end = m->tables + PAGE;
-    m->root = new_table(m);
-    map_gigabytes(m);
-    map_image(m, image, table_at(m, m->root + 2 * PAGE));
+    memcpy(m->host + m->tables, gdt, sizeof gdt);
+    paging_init(&paging, m->host, m->tables + PAGE, m->low_size, m->gigabyte_pages);
+    paging_map(&paging, 0, m->low_size, DATA);
+    paging_map(&paging, HIGH_RAM, HIGH_RAM + m->high_size, DATA);
+    paging_map(&paging, MMIO_HOLE, HIGH_RAM, DATA | UNCACHED);
+    paging_map(&paging, 0, PAGE, 0);
+    for (int i = 0; i < image->count; i++)
+        paging_map(&paging, image->load[i].p_paddr,
+                   page_up(image->load[i].p_paddr + image->load[i].p_memsz),
+                   rights(image->load[i].p_flags));
+    paging_map(&paging, m->area, guard, DATA & ~USER);
+    paging_map(&paging, guard, guard + PAGE, 0);
+    m->tables_end = paging.next + 4 * PAGE;
+    if (paging_map(&paging, m->tables, m->tables_end, DATA & ~USER) < 0)
+        err(STATUS_HOST, "page tables");
+    m->root = paging.root;
+}
+
+static void make_slots(struct machine *m)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
+
+    IOCTL(m->vm, KVM_ENABLE_CAP, &cap);
+    slots_init(&m->slots, m->vm, &m->ram);
+    check(slots_cover(&m->slots, 0), "KVM_SET_USER_MEMORY_REGION");
+    m->bus.ram = &m->ram;
+    m->bus.slots = &m->slots;
 }
 
 /* ---- CPUID: the table of pyvmm/boot/cpuid.py ---------------------------- */
@@ -312,12 +244,13 @@ struct cpuid_table {
 
 static struct kvm_cpuid_entry2 host_leaf(uint32_t leaf)
 {
-    struct kvm_cpuid_entry2 entry = {.function = leaf};
+    uint32_t out[4];
 
-    __cpuid_count(leaf, 0, entry.eax, entry.ebx, entry.ecx, entry.edx);
-    if (leaf == 7)
-        entry.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-    return entry;
+    cpuid(leaf, 0, out);
+    return (struct kvm_cpuid_entry2){
+        .function = leaf, .eax = out[0], .ebx = out[1], .ecx = out[2], .edx = out[3],
+        .flags = leaf == 7 ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+    };
 }
 
 static void make_cpuid(struct machine *m, struct cpuid_table *table)
@@ -399,28 +332,23 @@ static void set_registers(const struct machine *m, const struct image *image)
     };
     sregs.cs.l = 1;
     sregs.cs.db = 0;
-    IOCTL(m->vcpu, KVM_SET_SREGS, &sregs);
-    IOCTL(m->vcpu, KVM_SET_REGS, &regs);
+    IOCTL(m->vcpu.fd, KVM_SET_SREGS, &sregs);
+    IOCTL(m->vcpu.fd, KVM_SET_REGS, &regs);
 }
 
 static void create_vcpu(struct machine *m, const struct image *image,
-                        struct cpuid_table *cpuid, size_t run_size)
+                        struct cpuid_table *table, size_t run_size)
 {
-    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
-
-    IOCTL(m->vm, KVM_ENABLE_CAP, &split);
     IOCTL(m->vm, KVM_SET_TSS_ADDR, KVM_TSS_ADDR);
-    m->vcpu = IOCTL(m->vm, KVM_CREATE_VCPU, 0);
-    m->run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
-    if (m->run == MAP_FAILED)
+    if (vcpu_init(&m->vcpu, IOCTL(m->vm, KVM_CREATE_VCPU, 0), run_size, 0, &m->bus) < 0)
         err(STATUS_HOST, "mapping kvm_run");
-    m->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
-    IOCTL(m->vcpu, KVM_SET_CPUID2, cpuid);
+    IOCTL(m->vcpu.fd, KVM_SET_CPUID2, table);
     set_registers(m, image);
 }
 
 static void route_console(const struct machine *m)
 {
+    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
     struct {
         struct kvm_irq_routing head;
         struct kvm_irq_routing_entry entry;
@@ -433,24 +361,25 @@ static void route_console(const struct machine *m)
         .fd = (uint32_t)check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
         .gsi = SERIAL_GSI,
     };
+    IOCTL(m->vm, KVM_ENABLE_CAP, &split);
     IOCTL(m->vm, KVM_SET_GSI_ROUTING, &routing);
     IOCTL(m->vm, KVM_IRQFD, &irqfd);
 }
 
 static void build_boot_info(struct machine *m, const struct image *image)
 {
-    struct boot_info *info = (void *)(m->ram + m->info);
+    struct boot_info *info = (void *)(m->host + m->info);
     uint64_t start = image->load[0].p_paddr, low_end = m->low_size;
     struct kvm_device_attr attr = {.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
                                    .addr = (uintptr_t)&m->tsc_offset};
 
-    IOCTL(m->vcpu, KVM_GET_DEVICE_ATTR, &attr);
-    m->clock_tsc = __builtin_ia32_rdtsc();
+    IOCTL(m->vcpu.fd, KVM_GET_DEVICE_ATTR, &attr);
+    m->clock_tsc = rdtsc();
     m->clock_ns = clock_ns(CLOCK_MONOTONIC);
     *info = (struct boot_info){
         .magic = 0x6f726f54, .version = 1, .size = offsetof(struct boot_info, map),
         .cpu_count = 1,
-        .tsc_hz = (uint64_t)IOCTL(m->vcpu, KVM_GET_TSC_KHZ, 0) * 1000,
+        .tsc_hz = (uint64_t)IOCTL(m->vcpu.fd, KVM_GET_TSC_KHZ, 0) * 1000,
         .wall_clock_ns = clock_ns(CLOCK_REALTIME),
         .wall_clock_tsc = m->clock_tsc + m->tsc_offset,
         .command_line = m->info + offsetof(struct boot_info, empty_command_line),
@@ -468,102 +397,24 @@ static void build_boot_info(struct machine *m, const struct image *image)
     };
 }
 
-/* ---- exits -------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------ */
 
-/* Copies from RAM below the MMIO hole, within one page; returns how much. */
-static uint32_t copy_from_page(const struct machine *m, uint64_t address, void *to,
-                               uint64_t length)
+static void add_console(struct machine *m)
 {
-    struct kvm_translation at = {.linear_address = address};
-
-    if (length > PAGE - address % PAGE)
-        length = PAGE - address % PAGE;
-    IOCTL(m->vcpu, KVM_TRANSLATE, &at);
-    if (!at.valid || at.physical_address + length > m->low_size)
-        return 0;
-    memcpy(to, m->ram + at.physical_address, length);
-    return (uint32_t)length;
-}
-
-/* Completes a REP OUTSB, which KVM may emulate byte by byte, in the exit of its
- * first byte; see pyvmm/_kvm.c.  Returns the number of bytes in `line`. */
-static uint32_t gather_string(struct machine *m, uint8_t *line, uint32_t size)
-{
-    struct kvm_regs *regs = &m->run->s.regs.regs;
-    uint64_t rest = regs->rcx < size - 1 ? regs->rcx : size - 1;
-    uint8_t code[2];
-    uint32_t copied;
-
-    if (!rest || regs->rip == m->plain_out || regs->rflags & 1u << 10 /* DF */ ||
-        (uint16_t)regs->rdx != SERIAL_PORT)
-        return 1;
-    if (copy_from_page(m, regs->rip, code, 2) != 2 || memcmp(code, "\xf3\x6e", 2)) {
-        m->plain_out = regs->rip;
-        return 1;
-    }
-    copied = copy_from_page(m, regs->rsi, line + 1, rest);
-    regs->rsi += copied;
-    regs->rcx -= copied;
-    if (!regs->rcx)
-        regs->rip += sizeof code;
-    m->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-    return copied + 1;
-}
-
-static void console_out(struct machine *m, const uint8_t *data)
-{
-    uint8_t line[PAGE];
-    uint32_t length = (uint32_t)m->run->io.size * m->run->io.count;
-
-    if (length == 1) {
-        line[0] = data[0];
-        length = gather_string(m, line, sizeof line);
-        data = line;
-    }
-    for (ssize_t n; length; data += n, length -= (uint32_t)n)
-        if ((n = write(STDOUT_FILENO, data, length)) <= 0)
-            return;
-}
-
-/* Serves a port; returns the guest's exit status once there is one, else -1. */
-static int serve_io(struct machine *m)
-{
-    uint8_t *data = (uint8_t *)m->run + m->run->io.data_offset;
-    uint16_t port = m->run->io.port;
-
-    if (m->run->io.direction == KVM_EXIT_IO_IN) {
-        /* An idle UART: of its registers the guest polls LSR (5) and IIR (2). */
-        memset(data, port == SERIAL_PORT + 5 ? 0x60 : port == SERIAL_PORT + 2 ? 1 : 0xff,
-               (size_t)m->run->io.size * m->run->io.count);
-        return -1;
-    }
-    if (port == SERIAL_PORT)
-        console_out(m, data);
-    if (port == DEBUG_EXIT_PORT)
-        return data[0];
-    return port == I8042_PORT && data[0] == 0xfe ? 0 : -1;
+    serial_init(&m->serial, STDOUT_FILENO, -1, -1);
+    bus_add(&m->bus, false, SERIAL_PORT, 8, serial_access, &m->serial);
+    bus_add(&m->bus, false, DEBUG_EXIT_PORT, 4, NULL, NULL);
 }
 
 /* Runs the guest until it ends; returns its exit status. */
 static int run(struct machine *m)
 {
-    int status = -1;
+    int reason = vcpu_run(&m->vcpu);
 
-    m->first_run_ns = clock_ns(CLOCK_MONOTONIC);
-    while (status < 0) {
-        if (ioctl(m->vcpu, KVM_RUN, 0) < 0) {
-            if (errno != EINTR)
-                err(STATUS_HOST, "KVM_RUN");
-        } else if (m->run->exit_reason == KVM_EXIT_IO) {
-            status = serve_io(m);
-        } else if (m->run->exit_reason == KVM_EXIT_MMIO) {
-            memset(m->run->mmio.data, 0xff, sizeof m->run->mmio.data);
-        } else if (m->run->exit_reason != KVM_EXIT_INTR) {
-            errx(STATUS_GUEST, "KVM exit %u", m->run->exit_reason);
-        }
-    }
     m->exit_ns = clock_ns(CLOCK_MONOTONIC);
-    return status;
+    if (reason != KVM_EXIT_IO)
+        errx(STATUS_GUEST, "KVM exit %d", reason);
+    return m->vcpu.data[0];
 }
 
 /* ---- marks -------------------------------------------------------------- */
@@ -571,10 +422,10 @@ static int run(struct machine *m)
 /* The host's time of a TSC reading of the guest, by the rate over the run. */
 static uint64_t guest_ns(const struct machine *m, int mark)
 {
-    const struct boot_info *info = (void *)(m->ram + m->info);
+    const struct boot_info *info = (void *)(m->host + m->info);
     int64_t ticks = (int64_t)(info->marks[mark] - m->tsc_offset - m->clock_tsc);
     double rate = (double)(clock_ns(CLOCK_MONOTONIC) - m->clock_ns) /
-                  (double)(__builtin_ia32_rdtsc() - m->clock_tsc);
+                  (double)(rdtsc() - m->clock_tsc);
     return m->clock_ns + (uint64_t)(int64_t)((double)ticks * rate);
 }
 
@@ -587,16 +438,16 @@ static void write_marks(const struct machine *m, const char *path)
     fprintf(file,
             "{\"first KVM_RUN\": %lu, \"first instruction\": %lu, \"kernel start\": %lu, "
             "\"application start\": %lu, \"exit\": %lu}\n",
-            m->first_run_ns, guest_ns(m, MARK_ENTRY), guest_ns(m, MARK_KERNEL),
+            m->vcpu.first_run_ns, guest_ns(m, MARK_ENTRY), guest_ns(m, MARK_KERNEL),
             guest_ns(m, MARK_APPLICATION), m->exit_ns);
     fclose(file);
 }
 
 int main(int argc, char **argv)
 {
-    struct machine m = {.plain_out = ~0ull};
-    struct image image = {0};
-    struct cpuid_table cpuid;
+    static struct machine m;
+    static struct image image;
+    struct cpuid_table table;
     int status, run_size;
 
     if (argc < 3)
@@ -606,10 +457,12 @@ int main(int argc, char **argv)
     run_size = IOCTL(m.kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     create_memory(&m, strtoull(argv[2], NULL, 0));
     load(&m, &image);
-    make_cpuid(&m, &cpuid);
+    make_cpuid(&m, &table);
     build_tables(&m, &image);
-    create_vcpu(&m, &image, &cpuid, (size_t)run_size);
+    make_slots(&m);
+    add_console(&m);
     route_console(&m);
+    create_vcpu(&m, &image, &table, (size_t)run_size);
     build_boot_info(&m, &image);
     status = run(&m);
     if (argc > 3)
