@@ -17,7 +17,7 @@ from pyvmm.layout import LAPIC_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from pyvmm.bus import Bus
@@ -258,7 +258,7 @@ class Vm(_Descriptor):
 
     def stats(self) -> dict[str, int]:
         """KVM_GET_STATS_FD: the VM's scalar statistics by name."""
-        return _read_stats(self.fd)
+        return _stats(self.fd)
 
     def create_vcpu(self, index: int, bus: Bus) -> Vcpu:
         """KVM_CREATE_VCPU.
@@ -395,7 +395,7 @@ class Vcpu:
 
     def stats(self) -> dict[str, int]:
         """KVM_GET_STATS_FD: the vCPU's scalar statistics by name."""
-        return _read_stats(self.fd)
+        return _stats(self.fd)
 
     def run(self) -> int:
         """KVM_RUN in the calling thread, with the GIL released.
@@ -430,24 +430,11 @@ def _msr_list(values: list[tuple[int, int]]) -> Any:
     return msrs
 
 
-def _read_stats(fd: int) -> dict[str, int]:
-    """Reads a binary statistics descriptor (api.rst, section 4.133)."""
+def _stats(fd: int) -> dict[str, int]:
+    from pyvmm.stats import scalars
+
     stats_fd = _ioctl("KVM_GET_STATS_FD", fd)
     try:
-        data = os.pread(stats_fd, 1 << 20, 0)
+        return scalars(os.pread(stats_fd, 1 << 20, 0))
     finally:
         os.close(stats_fd)
-    return dict(_scalars(data))
-
-
-def _scalars(data: bytes) -> Iterator[tuple[str, int]]:
-    def u32(at: int) -> int:
-        return int.from_bytes(data[at : at + 4], "little")
-
-    name_size, count, descriptors, values = u32(4), u32(8), u32(16), u32(20)
-    for i in range(count):
-        at = descriptors + i * (16 + name_size)
-        size, offset = int.from_bytes(data[at + 6 : at + 8], "little"), u32(at + 8)
-        if size == 1:
-            name = data[at + 16 : at + 16 + name_size].split(b"\0")[0].decode()
-            yield name, int.from_bytes(data[values + offset : values + offset + 8], "little")
