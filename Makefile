@@ -1,6 +1,7 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
 # make lint     ruff, mypy --strict, the C parts with -Werror
+# make fuzz     changes virtqueues at random for TIME seconds, under sanitizers
 # make clean    removes what the others have made
 #
 # Each prepares what it needs: Debian's packages (when run by root, else it says
@@ -11,7 +12,7 @@ VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
 SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
 
-.PHONY: demo test lint clean packages
+.PHONY: demo test lint fuzz clean packages
 
 demo: $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
@@ -24,7 +25,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	for file in pyvmm/*.c bench/*.c; do \
+	for file in pyvmm/*.c bench/*.c tests/fuzz/*.c; do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null $$file || exit 1; done
 
 $(VENV)/installed: $(SOURCES) | packages
@@ -32,6 +33,17 @@ $(VENV)/installed: $(SOURCES) | packages
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check \
 		--config-settings editable_mode=compat --editable '.[dev]'
 	touch $@
+
+FUZZER := build/fuzz/queue
+TIME := 60
+
+fuzz: $(FUZZER)
+	$(FUZZER) $(TIME) $$(date +%s) tests/fuzz/corpus/*
+
+$(FUZZER): tests/fuzz/queue.c $(wildcard pyvmm/*.c pyvmm/*.h)
+	mkdir -p $(@D)
+	$(CC) -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+		-o $@ $(filter %.c,$^)
 
 packages:
 	@./install-packages $(PYTHON)

@@ -133,6 +133,35 @@ int paging_init(struct paging *, uint8_t *ram, uint64_t arena,
                 uint64_t arena_end, bool gigabyte_pages);
 int paging_map(struct paging *, uint64_t start, uint64_t end, uint64_t flags);
 
+enum queue_error {
+    QUEUE_OK, QUEUE_BAD_SIZE, QUEUE_BAD_RINGS, QUEUE_AVAIL_TOO_FAR,
+    QUEUE_BAD_HEAD, QUEUE_BAD_NEXT, QUEUE_CHAIN_TOO_LONG, QUEUE_EMPTY_BUFFER,
+    QUEUE_BUFFER_OUTSIDE, QUEUE_READ_AFTER_WRITE, QUEUE_BAD_INDIRECT
+};
+struct queue {
+    uint16_t size_max, size;
+    uint64_t desc, avail, used;
+    bool event_idx, indirect, enabled;
+    uint16_t next_avail, next_used, signalled_used;
+    enum queue_error error;
+    ...;
+};
+struct iovec { void *iov_base; size_t iov_len; };
+struct chain {
+    uint16_t head;
+    uint32_t readable, count;
+    uint64_t readable_bytes, writable_bytes;
+    struct iovec iov[...];
+};
+void queue_init(struct queue *, const struct ram *, uint16_t size_max);
+void queue_reset(struct queue *);
+int queue_enable(struct queue *);
+int queue_pop(struct queue *, struct chain *);
+void queue_push(struct queue *, uint16_t head, uint32_t written);
+bool queue_must_interrupt(struct queue *);
+bool queue_watch(struct queue *);
+void queue_unwatch(struct queue *);
+
 int ioctl_ptr(int fd, unsigned long request, void *argument);
 int ioctl_int(int fd, unsigned long request, unsigned long argument);
 void route_ioapic(struct kvm_irq_routing_entry *, uint32_t gsi, uint32_t pin);
@@ -149,7 +178,7 @@ int eventfd(unsigned int count, int flags);
 """
 
 
-SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c", "_slots.c"]
+SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c", "_slots.c", "_queue.c"]
 
 ffi = FFI()
 ffi.cdef("".join(f"#define {name} ...\n" for name in IOCTLS + CONSTANTS) + DECLARATIONS)
@@ -158,11 +187,12 @@ ffi.set_source(
     """
     #define _GNU_SOURCE
     #include "_kvm.h"
+    #include "_queue.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>
     """,
     sources=[f"pyvmm/{name}" for name in SOURCES],
-    depends=["pyvmm/_kvm.h"],
+    depends=["pyvmm/_kvm.h", "pyvmm/_queue.h"],
     include_dirs=["pyvmm"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
 )

@@ -1,0 +1,1 @@
+"""Virtio 1.2: the MMIO transport, virtqueues and devices."""
