@@ -131,10 +131,10 @@ static bool bus_access(struct vcpu *vcpu, bool mmio)
         (ram = ram_at(vcpu->bus->ram, vcpu->address, vcpu->size)))
         return ram_access(vcpu, ram);
     if (region)
-        region->handler(region->device, vcpu, vcpu->write,
-                        vcpu->address - region->base, vcpu->data, vcpu->size,
-                        vcpu->count);
-    else if (!vcpu->write)
+        return region->handler(region->device, vcpu, vcpu->write,
+                               vcpu->address - region->base, vcpu->data,
+                               vcpu->size, vcpu->count);
+    if (!vcpu->write)
         memset(vcpu->data, 0xff, (size_t)vcpu->size * vcpu->count);
     return true;
 }

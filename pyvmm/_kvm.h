@@ -14,8 +14,9 @@ struct vcpu;
 
 /* Serves one access to a region.  `data` holds `count` values of `size` bytes
  * (count > 1 only for string I/O); a read fills it.  `offset` is relative to
- * the region, and offset + size never passes its end. */
-typedef void bus_handler(void *device, struct vcpu *vcpu, bool write,
+ * the region, and offset + size never passes its end.  Returns false to have
+ * Python serve the access as well, before the vCPU goes on. */
+typedef bool bus_handler(void *device, struct vcpu *vcpu, bool write,
                          uint64_t offset, uint8_t *data, uint32_t size,
                          uint32_t count);
 

@@ -110,7 +110,7 @@ int slots_cover_all(struct slots *);
 struct bus { const struct ram *ram; struct slots *slots; ...; };
 struct serial { ...; };
 struct paging { uint64_t next, end, root; ...; };
-typedef void bus_handler(void *, struct vcpu *, bool, uint64_t, uint8_t *,
+typedef bool bus_handler(void *, struct vcpu *, bool, uint64_t, uint8_t *,
                          uint32_t, uint32_t);
 
 int vcpu_init(struct vcpu *, int fd, size_t run_size, int index, struct bus *);
@@ -125,7 +125,7 @@ int bus_add(struct bus *, bool mmio, uint64_t base, uint64_t size,
             bus_handler *, void *device);
 
 void serial_init(struct serial *, int out_fd, int irq_fd, int input_fd);
-void serial_access(void *device, struct vcpu *, bool write, uint64_t offset,
+bool serial_access(void *device, struct vcpu *, bool write, uint64_t offset,
                    uint8_t *data, uint32_t size, uint32_t count);
 uint32_t serial_input(struct serial *, const uint8_t *data, uint32_t len);
 
@@ -162,6 +162,23 @@ bool queue_must_interrupt(struct queue *);
 bool queue_watch(struct queue *);
 void queue_unwatch(struct queue *);
 
+struct virtio_mmio {
+    uint32_t status;
+    uint64_t driver_features;
+    int irq_fd;
+    ...;
+};
+void virtio_mmio_init(struct virtio_mmio *, uint32_t device_id, uint64_t features,
+                      int irq_fd);
+int virtio_mmio_add_queue(struct virtio_mmio *, struct queue *, int kick_fd);
+bool virtio_mmio_access(void *device, struct vcpu *, bool write, uint64_t offset,
+                        uint8_t *data, uint32_t size, uint32_t count);
+void virtio_mmio_set_config(struct virtio_mmio *, const uint8_t *data, uint32_t size);
+void virtio_mmio_set_ready(struct virtio_mmio *, uint32_t value);
+void virtio_mmio_reset(struct virtio_mmio *);
+void virtio_mmio_needs_reset(struct virtio_mmio *);
+void virtio_mmio_interrupt(struct virtio_mmio *);
+
 int ioctl_ptr(int fd, unsigned long request, void *argument);
 int ioctl_int(int fd, unsigned long request, unsigned long argument);
 void route_ioapic(struct kvm_irq_routing_entry *, uint32_t gsi, uint32_t pin);
@@ -178,7 +195,7 @@ int eventfd(unsigned int count, int flags);
 """
 
 
-SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c", "_slots.c", "_queue.c"]
+SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c", "_slots.c", "_queue.c", "_virtio_mmio.c"]
 
 ffi = FFI()
 ffi.cdef("".join(f"#define {name} ...\n" for name in IOCTLS + CONSTANTS) + DECLARATIONS)
@@ -187,12 +204,12 @@ ffi.set_source(
     """
     #define _GNU_SOURCE
     #include "_kvm.h"
-    #include "_queue.h"
+    #include "_virtio_mmio.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>
     """,
     sources=[f"pyvmm/{name}" for name in SOURCES],
-    depends=["pyvmm/_kvm.h", "pyvmm/_queue.h"],
+    depends=["pyvmm/_kvm.h", "pyvmm/_queue.h", "pyvmm/_virtio_mmio.h"],
     include_dirs=["pyvmm"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
 )

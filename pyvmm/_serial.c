@@ -199,7 +199,7 @@ static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
 
 /* The bus handler.  A wide access reaches neighbouring registers byte by
  * byte, as on the ISA bus. */
-void serial_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset,
+bool serial_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset,
                    uint8_t *data, uint32_t size, uint32_t count)
 {
     struct serial *serial = device;
@@ -215,4 +215,5 @@ void serial_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset,
     }
     pthread_mutex_unlock(&serial->lock);
     transmit(serial, vcpu, data, sent);
+    return true;
 }

@@ -50,10 +50,18 @@ class Bus:
         self._add(mmio, base, size, ffi.NULL, ffi.NULL)
         self._devices[mmio].append((base, size, device))
 
-    def add_native(self, base: int, size: int, handler: Any, device: Any, mmio: bool = False) -> None:
-        """The same for a C `bus_handler` and its `void *`, which is kept alive."""
+    def add_native(
+        self, base: int, size: int, handler: Any, device: Any, mmio: bool = False, cold: Device | None = None
+    ) -> None:
+        """The same for a C `bus_handler` and its `void *`, which is kept alive.
+
+        Args:
+            cold: serves the accesses that `handler` leaves to Python.
+        """
         self._add(mmio, base, size, handler, device)
         self._owned.append(device)
+        if cold:
+            self._devices[mmio].append((base, size, cold))
 
     def _add(self, mmio: bool, base: int, size: int, handler: Any, device: Any) -> None:
         if lib.bus_add(self.native, mmio, base, size, handler, device) < 0:

@@ -43,6 +43,7 @@ DEBUG_EXIT_PORTS = 4
 #: IRQ_BASE + n and goes to CPU 0.
 IRQ_BASE = 32
 SERIAL_GSI = 4
+VIRTIO_GSI = 5
 
 
 def ram_regions(size: int) -> list[tuple[int, int]]:

@@ -22,17 +22,19 @@ from pyvmm.errors import (
     PyvmmError,
 )
 from pyvmm.kvm import Kvm
-from pyvmm.layout import IRQ_BASE, KVM_TSS_ADDR, SERIAL_GSI
+from pyvmm.layout import IRQ_BASE, KVM_TSS_ADDR, SERIAL_GSI, VIRTIO_GSI, VIRTIO_MMIO_BASE, VIRTIO_MMIO_STRIDE
 from pyvmm.memory import GuestMemory
 from pyvmm.vcpu import VcpuThread, failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pyvmm.boot.elf import Image, Segment
     from pyvmm.config import MachineConfig
     from pyvmm.eventloop import EventLoop
+    from pyvmm.virtio.device import Device
+    from pyvmm.virtio.mmio import VirtioMmio
 
 _IOAPIC_PINS = 24
 _CLOCK_REALTIME = 0
@@ -45,6 +47,8 @@ class Machine:
 
     Args:
         config: what it is to be.
+        devices: virtio devices, in the order in which the guest finds them.
+        log: called with a line about a guest that misbehaves.
 
     Attributes:
         marks: CLOCK_MONOTONIC in ns of each step of the start, by name.
@@ -55,8 +59,13 @@ class Machine:
         PyvmmError: it cannot be; nothing is left open.
     """
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(
+        self, config: MachineConfig, devices: Sequence[Device] = (), log: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.config = config
+        self._devices = devices
+        self._log = log
+        self._virtio: list[VirtioMmio] = []
         self.marks: dict[str, int] = {}
         self.status: int | None = None
         self._error: PyvmmError | None = None
@@ -87,7 +96,7 @@ class Machine:
         fd = _open_image(config.image)
         self._closers.append(lambda: os.close(fd))
         image = _parse_image(fd, config.image)
-        boot = DirectBoot(image, config.memory, config.cpus, config.command_line)
+        boot = DirectBoot(image, config.memory, config.cpus, self._command_line())
 
         kvm = Kvm()
         self._closers.append(kvm.close)
@@ -112,12 +121,29 @@ class Machine:
         self._tell_guest(boot)
         self._mark("vCPUs ready")
 
+    def _command_line(self) -> bytes:
+        """The user's, and behind it the devices as Linux's virtio_mmio names them."""
+        words = [self.config.command_line] if self.config.command_line else []
+        for index in range(len(self._devices)):
+            base, gsi = _virtio_base(index), VIRTIO_GSI + index
+            words.append(b"virtio_mmio.device=%d@%#x:%d" % (VIRTIO_MMIO_STRIDE, base, gsi))
+        return b" ".join(words)
+
     def _add_devices(self) -> None:
         self.vm.split_irqchip(_IOAPIC_PINS)
         self._console = Console(self.bus)
         self._closers.append(self._console.close)
-        self.vm.route_msi({SERIAL_GSI: (0, IRQ_BASE + SERIAL_GSI)})
-        self.vm.irqfd(self._console.irq_fd, SERIAL_GSI)
+        interrupts = {SERIAL_GSI: self._console.irq_fd}
+        if self._devices:
+            from pyvmm.virtio.mmio import VirtioMmio
+        for index, device in enumerate(self._devices):
+            virtio = VirtioMmio(device, _virtio_base(index), self.bus, self.memory, self._log)
+            self._closers.append(virtio.close)
+            self._virtio.append(virtio)
+            interrupts[VIRTIO_GSI + index] = virtio.irq_fd
+        self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
+        for gsi, fd in interrupts.items():
+            self.vm.irqfd(fd, gsi)
         self.bus.add(DebugExit.base, DebugExit.ports, DebugExit(self._end))
         self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
 
@@ -139,7 +165,10 @@ class Machine:
         self._clock = (lib.rdtsc(), monotonic_ns())
         boot.build_boot_info(
             self.memory,
-            devices=[],
+            devices=[
+                (virtio.base, VIRTIO_MMIO_STRIDE, IRQ_BASE + VIRTIO_GSI + index, virtio.device.device_id)
+                for index, virtio in enumerate(self._virtio)
+            ],
             tsc_hz=vcpu.tsc_khz() * 1000,
             wall_clock_ns=clock_gettime_ns(_CLOCK_REALTIME),
             wall_clock_tsc=(self._clock[0] + (self._tsc_offset or 0)) % (1 << 64),
@@ -184,11 +213,17 @@ class Machine:
         self._console.attach(self._loop)
         self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
         self._loop.add(signals, lambda: self._signalled(signals))
+        for virtio in self._virtio:
+            for index in range(len(virtio.queues)):
+                self._watch_queue(virtio, index)
         self._loop.run()
         if self._error:
             raise self._error
         assert self.status is not None
         return self.status
+
+    def _watch_queue(self, virtio: VirtioMmio, index: int) -> None:
+        self._loop.add(virtio.kick_fds[index], lambda: virtio.kicked(index))
 
     def _end(self, status: int) -> None:
         self._mark("exit")
@@ -247,6 +282,10 @@ class Machine:
     def first_run_ns(self) -> int:
         """CLOCK_MONOTONIC of the first KVM_RUN, 0 before it."""
         return int(self._threads[0].vcpu.native.first_run_ns)
+
+
+def _virtio_base(index: int) -> int:
+    return VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_STRIDE
 
 
 def _open_image(path: str) -> int:

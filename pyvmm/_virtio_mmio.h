@@ -1,0 +1,35 @@
+/* The MMIO transport of virtio (virtio 1.2, section 4.2). */
+#ifndef PYVMM_VIRTIO_MMIO_H
+#define PYVMM_VIRTIO_MMIO_H
+
+#include "_queue.h"
+
+#define VIRTIO_MMIO_QUEUES 16
+
+struct virtio_mmio {
+    pthread_mutex_t lock;
+    uint32_t device_id, queue_count;
+    uint64_t device_features, driver_features;
+    uint32_t device_features_sel, driver_features_sel, queue_sel;
+    uint32_t status;
+    atomic_uint interrupt_status;
+    int irq_fd; /* eventfd that raises the interrupt */
+    struct queue *queue[VIRTIO_MMIO_QUEUES];
+    int kick_fd[VIRTIO_MMIO_QUEUES]; /* eventfd for QueueNotify without ioeventfd */
+
+    uint8_t config[256]; /* the device's configuration space */
+    uint32_t config_size, config_generation;
+    bool complained; /* of an access that no driver makes */
+};
+
+void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
+                      int irq_fd);
+int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd);
+bus_handler virtio_mmio_access;
+void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size);
+void virtio_mmio_set_ready(struct virtio_mmio *mmio, uint32_t value);
+void virtio_mmio_reset(struct virtio_mmio *mmio);
+void virtio_mmio_needs_reset(struct virtio_mmio *mmio);
+void virtio_mmio_interrupt(struct virtio_mmio *mmio);
+
+#endif

@@ -1,0 +1,62 @@
+"""What every virtio device is: queues, features, a configuration space, and three calls."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from pyvmm.virtio.queue import SplitQueue
+
+    class Transport(Protocol):
+        """What a device asks of its transport."""
+
+        def interrupt(self) -> None:
+            """Tells the driver of used buffers."""
+
+        def needs_reset(self, reason: str) -> None:
+            """The driver broke the device."""
+
+
+#: Features of the ring and of the transport (virtio 1.2, section 6).
+INDIRECT_DESC = 1 << 28
+EVENT_IDX = 1 << 29
+VERSION_1 = 1 << 32
+
+RING_FEATURES = INDIRECT_DESC | EVENT_IDX | VERSION_1
+
+
+class Device:
+    """Base of all devices. All calls come from the main thread.
+
+    Attributes:
+        name: for messages.
+        device_id: its number (virtio 1.2, section 5).
+        features: the bits it offers.
+        queue_sizes: the most entries of each of its queues.
+        config: its configuration space.
+    """
+
+    name = "virtio"
+    device_id = 0
+    features = RING_FEATURES
+    queue_sizes: tuple[int, ...] = ()
+    config = b""
+
+    def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
+        """The driver is ready (DRIVER_OK).
+
+        Args:
+            queues: those of `queue_sizes`; one that the driver has not enabled
+                gives nothing.
+            features: what both sides can do.
+        """
+        raise NotImplementedError
+
+    def kicked(self, index: int) -> None:
+        """The driver has put something into a queue."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forgets the driver; the queues must not be used any more."""
+        raise NotImplementedError
