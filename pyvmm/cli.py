@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyvmm.virtio.device import Device
+
 USAGE = """\
 pyvmm: boots Toro unikernels on KVM
 
@@ -28,6 +30,13 @@ Options of boot:
     --cpus N          number of vCPUs (1)
     --pin LIST        one host CPU for each vCPU: `0,2-3`, or `auto`
     --append TEXT     the guest's command line
+    --vsock CID       a vsock device; CID is the guest's context id, 3 or more
+    -p [ADDR:]HOSTPORT:GUESTPORT
+                      a TCP port of the host (of 127.0.0.1; 0 is any) that leads to the
+                      guest's vsock port; repeatable
+    --allow PORT[=HOST:PORT] | all
+                      a port of CID 2 that the guest may connect to, and where it leads
+                      (127.0.0.1:PORT); repeatable
     --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
                       as .json or .svg
 
@@ -43,11 +52,15 @@ class _Arguments:
         words: what follows the command.
         valued: options that take a value: `--mem 1G` or `--mem=1G`.
         optional: options that may take one: `--timing` or `--timing=FILE`.
+        repeatable: options with a value that may come more than once.
     """
 
-    def __init__(self, words: list[str], valued: set[str], optional: set[str]) -> None:
+    def __init__(
+        self, words: list[str], valued: set[str], optional: set[str], repeatable: frozenset[str] = frozenset()
+    ) -> None:
         self.positional: list[str] = []
         self.options: dict[str, str] = {}
+        self.repeated: dict[str, list[str]] = {name: [] for name in repeatable}
         rest = iter(words)
         for word in rest:
             name, equals, value = word.partition("=")
@@ -61,13 +74,16 @@ class _Arguments:
                 self.options[name] = value
                 if equals and not value:
                     raise UsageError(f"{name}=: needs a value after the =")
-            elif name not in valued:
-                raise UsageError(f"{name}: no such option{_suggestion(name, valued | optional)}")
+            elif name not in valued | repeatable:
+                raise UsageError(f"{name}: no such option{_suggestion(name, valued | optional | repeatable)}")
             else:
                 following = value if equals else next(rest, None)
                 if following is None:
                     raise UsageError(f"{name}: needs a value")
-                self.options[name] = following
+                if name in repeatable:
+                    self.repeated[name].append(following)
+                else:
+                    self.options[name] = following
 
     def only_positional(self, what: str) -> str:
         """The one positional argument."""
@@ -88,7 +104,7 @@ def _suggestion(word: str, known: set[str]) -> str:
 def _boot(words: list[str], marks: dict[str, int]) -> int:
     from pyvmm.config import MachineConfig, parse_size
 
-    arguments = _Arguments(words, {"--mem", "--cpus", "--pin", "--append"}, {"--timing"})
+    arguments = _Arguments(words, _BOOT_VALUED, {"--timing"}, _BOOT_REPEATABLE)
     options = arguments.options
     image = arguments.only_positional("IMAGE")
     memory, cpus = options.get("--mem", "128M"), options.get("--cpus", "1")
@@ -105,12 +121,20 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
         raise UsageError(f"--mem {memory}: not a size such as 512M or 2G") from None
     if not (cpus.isascii() and cpus.isdigit() and len(cpus) < 6):
         raise UsageError(f"--cpus {cpus}: not a number")
-    config = MachineConfig(image, memory_bytes, int(cpus), options.get("--pin", ""), options.get("--append", ""))
+    config = MachineConfig(
+        image,
+        memory_bytes,
+        int(cpus),
+        options.get("--pin", ""),
+        options.get("--append", ""),
+        _parse_cid(options.get("--vsock")),
+    )
+    devices = _vsock(config.vsock, arguments.repeated["-p"], arguments.repeated["--allow"])
 
     from pyvmm.machine import Machine
 
     marks["imports done"] = monotonic_ns()
-    with Machine(config) as machine:
+    with Machine(config, devices, say) as machine:
         try:
             return machine.run()
         finally:
@@ -118,6 +142,30 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
                 from pyvmm.timing import Timeline
 
                 Timeline(machine, marks).report(timing)
+
+
+def _parse_cid(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise UsageError(f"--vsock {text}: not a number")
+    return int(text)
+
+
+def _vsock(cid: int | None, publish: list[str], allow: list[str]) -> list[Device]:
+    """The vsock device, if there is to be one, listening on its published ports."""
+    if cid is None:
+        if publish or allow:
+            raise UsageError(f"{'-p' if publish else '--allow'} needs a vsock device: --vsock CID")
+        return []
+    from pyvmm.host.tcp import Publish, TcpHost, parse_allow
+    from pyvmm.virtio.vsock import Vsock
+
+    host = TcpHost([Publish(text) for text in publish], [parse_allow(text) for text in allow], say)
+    for wanted, (address, port, guest_port) in zip(publish, host.ports, strict=True):
+        if Publish(wanted).port == 0:
+            say(f"port {port} of {address} is port {guest_port} of the guest")
+    return [Vsock(cid, host)]
 
 
 def _build(words: list[str], marks: dict[str, int]) -> int:
@@ -128,6 +176,8 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
     return 0
 
 
+_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock"}
+_BOOT_REPEATABLE = frozenset({"-p", "--allow"})
 COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
 
 

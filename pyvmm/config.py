@@ -8,6 +8,8 @@ from pyvmm.errors import UsageError
 from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE
 
 CPUS_MAX = 255  # APIC ids of xAPIC mode
+#: 0 and 1 are reserved, 2 is the host, and the last is VMADDR_CID_ANY.
+CID_MIN, CID_MAX = 3, 0xFFFF_FFFE
 COMMAND_LINE_MAX = 4096  # bytes, without the zero at its end
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
@@ -21,22 +23,32 @@ class MachineConfig:
         cpus: number of vCPUs.
         pin: the host CPU of each vCPU, or empty for any.
         command_line: passed to the guest.
+        vsock: context id of its vsock device, if it has one.
 
     Raises:
         UsageError: a value is out of range, or does not go with another.
     """
 
     def __init__(
-        self, image: str, memory: int = 128 * MIB, cpus: int = 1, pin: str = "", command_line: str = ""
+        self,
+        image: str,
+        memory: int = 128 * MIB,
+        cpus: int = 1,
+        pin: str = "",
+        command_line: str = "",
+        vsock: int | None = None,
     ) -> None:
         self.image = image
         self.memory = memory
         self.cpus = cpus
+        self.vsock = vsock
         self.command_line = command_line.encode(errors="surrogateescape")
         if not MEMORY_MIN <= memory <= MEMORY_MAX or memory % PAGE_SIZE:
             raise UsageError(f"--mem {memory}: not a multiple of 4K from {MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G")
         if not 1 <= cpus <= CPUS_MAX:
             raise UsageError(f"--cpus {cpus}: not 1 to {CPUS_MAX}")
+        if vsock is not None and not CID_MIN <= vsock <= CID_MAX:
+            raise UsageError(f"--vsock {vsock}: a guest's context id is {CID_MIN} to {CID_MAX}")
         if len(self.command_line) > COMMAND_LINE_MAX or b"\0" in self.command_line:
             raise UsageError(f"--append: over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
         self.pin: list[int | None] = _parse_pin(pin, cpus)

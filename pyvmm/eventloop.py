@@ -1,12 +1,16 @@
-"""The main thread's loop: file descriptors that become readable, and their callbacks."""
+"""The main thread's loop: file descriptors that become ready, and their callbacks."""
 
 from __future__ import annotations
 
-from select import EPOLLIN, epoll
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+READABLE, WRITABLE = EPOLLIN, EPOLLOUT
+#: The peer is gone, or the descriptor failed; told whether asked for or not.
+FAILED = EPOLLERR | EPOLLHUP
 
 
 class EventLoop:
@@ -14,7 +18,8 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._epoll = epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._registered: set[int] = set()
         self._running = False
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
@@ -23,22 +28,45 @@ class EventLoop:
         Raises:
             PermissionError: it is a regular file, which always is.
         """
-        self._epoll.register(fd, EPOLLIN)
+        self.watch(fd, READABLE, lambda _: callback())
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Calls `callback` with what has come true of `events` (READABLE, WRITABLE) or FAILED.
+
+        Raises:
+            FileExistsError: it is watched already.
+            PermissionError: it is a regular file.
+        """
+        if fd in self._callbacks:
+            raise FileExistsError(fd)
+        self.change(fd, events)
         self._callbacks[fd] = callback
+
+    def change(self, fd: int, events: int) -> None:
+        """Watches for other events; 0 is for none at all, not even FAILED, which would repeat."""
+        if fd not in self._registered:
+            if events:
+                self._epoll.register(fd, events)
+                self._registered.add(fd)
+        elif events:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.unregister(fd)
+            self._registered.discard(fd)
 
     def remove(self, fd: int) -> None:
         """Forgets `fd`; nothing happens if it was not known."""
         if self._callbacks.pop(fd, None):
-            self._epoll.unregister(fd)
+            self.change(fd, 0)
 
     def run(self) -> None:
         """Serves events until `stop`."""
         self._running = True
         while self._running:
-            for fd, _ in self._epoll.poll():
+            for fd, events in self._epoll.poll():
                 callback = self._callbacks.get(fd)
                 if callback and self._running:
-                    callback()
+                    callback(events)
 
     def stop(self) -> None:
         """Makes `run` return after the callback that is running."""

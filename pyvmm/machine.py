@@ -47,7 +47,8 @@ class Machine:
 
     Args:
         config: what it is to be.
-        devices: virtio devices, in the order in which the guest finds them.
+        devices: virtio devices, in the order in which the guest finds them;
+            they are closed with the machine.
         log: called with a line about a guest that misbehaves.
 
     Attributes:
@@ -70,7 +71,7 @@ class Machine:
         self.status: int | None = None
         self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
-        self._closers: list[Callable[[], None]] = []
+        self._closers: list[Callable[[], None]] = [device.close for device in devices]
         try:
             self._build()
         except BaseException:
@@ -211,6 +212,9 @@ class Machine:
             raise HostError("event loop", error.errno or 0) from None
         self._closers.append(self._loop.close)
         self._console.attach(self._loop)
+        for device in self._devices:
+            device.attach(self._loop)
+            self._closers.append(device.close)
         self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
         self._loop.add(signals, lambda: self._signalled(signals))
         for virtio in self._virtio:

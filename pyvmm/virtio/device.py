@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from pyvmm.eventloop import EventLoop
     from pyvmm.virtio.queue import SplitQueue
 
     class Transport(Protocol):
@@ -42,6 +43,12 @@ class Device:
     features = RING_FEATURES
     queue_sizes: tuple[int, ...] = ()
     config = b""
+
+    def attach(self, loop: EventLoop) -> None:
+        """The loop that runs the device; a device that has no descriptors needs none."""
+
+    def close(self) -> None:
+        """Frees what the device has of the host. A second call does nothing."""
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         """The driver is ready (DRIVER_OK).

@@ -17,7 +17,7 @@ from pyvmm._kvm import ffi, lib
 from pyvmm.bus import Bus
 from pyvmm.console import Console
 from pyvmm.errors import HostError
-from pyvmm.eventloop import EventLoop
+from pyvmm.eventloop import READABLE, EventLoop
 from pyvmm.memory import GuestMemory
 
 RBR, IER, LSR = 0, 1, 5
@@ -46,7 +46,7 @@ class Rig:
         """Does what the loop would, until nothing is readable any more."""
         while ready := self.loop._epoll.poll(0):
             for fd, _ in ready:
-                self.loop._callbacks[fd]()
+                self.loop._callbacks[fd](READABLE)
 
     def read_all(self) -> bytes:
         """All input that there is, read as a polling guest does."""

@@ -1,0 +1,1 @@
+"""What pyvmm asks of the host for its guests."""

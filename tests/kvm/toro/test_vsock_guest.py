@@ -1,0 +1,125 @@
+"""TCP clients of the host and a guest behind vsock, through the command."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+from conftest import Programs
+from guests import PYVMM, pyvmm
+
+
+@dataclass
+class Server:
+    """A guest that runs, and the host's ports that lead to it."""
+
+    process: subprocess.Popen[str]
+    echo: int
+    silent: int  # nobody listens on the guest's side
+
+    def connect(self, port: int | None = None) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.echo if port is None else port))
+        sock.settimeout(30)
+        return sock
+
+
+@pytest.fixture
+def server(programs: Programs) -> Iterator[Server]:
+    command = [PYVMM, "boot", programs.image("VsockEcho"), "--vsock", "5", "-p", "0:80", "-p", "0:81"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        ports = [int(re.findall(r"port (\d+) of 127.0.0.1 is port 8", process.stderr.readline())[0]) for _ in range(2)]
+        yield Server(process, *ports)
+        process.kill()
+
+
+def echo(server: Server, data: bytes) -> bytes:
+    """What comes back of `data`, sent and received at once."""
+    with server.connect() as sock:
+        sender = threading.Thread(target=sock.sendall, args=(data,))
+        sender.start()
+        got = bytearray()
+        while len(got) < len(data):
+            got += sock.recv(1 << 16)
+        sender.join()
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    return bytes(got)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4095, 4096, 4097, 65536, 1 << 20])
+def test_everything_comes_back(server: Server, size: int) -> None:
+    data = b"x" + random.Random(size).randbytes(size - 1)
+    assert echo(server, data) == data
+
+
+def test_clients_that_came_before_the_guest_was_ready_are_served(server: Server) -> None:
+    """No wait for the guest's `ready` line."""
+    assert echo(server, b"early") == b"early"
+
+
+def test_many_connections_one_after_another(server: Server) -> None:
+    for i in range(200):
+        assert echo(server, b"number %d" % i) == b"number %d" % i
+
+
+def test_many_connections_at_once(server: Server) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        texts = [b"client %d" % i for i in range(60)]
+        assert list(pool.map(lambda text: echo(server, text), texts)) == texts
+
+
+def test_a_port_that_nobody_listens_on_resets_the_client(server: Server) -> None:
+    with server.connect(server.silent) as sock, pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    assert echo(server, b"the others go on") == b"the others go on"
+
+
+def test_clients_that_vanish_do_no_harm(server: Server) -> None:
+    for _ in range(20):
+        sock = server.connect()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.sendall(b"x" * 10_000)
+        sock.close()
+    assert echo(server, b"still there") == b"still there"
+
+
+def test_a_client_can_end_the_guest(server: Server) -> None:
+    with server.connect() as sock:
+        sock.sendall(b"quit")
+        assert server.process.wait(30) == 7
+
+
+def test_a_port_in_use_is_one_line(programs: Programs, server: Server) -> None:
+    image = programs.image("VsockEcho")
+    result = pyvmm("boot", image, "--vsock", "5", "-p", f"{server.echo}:80")
+    assert result.status == 125
+    message = f"-p: port {server.echo} of 127.0.0.1: Address already in use; another program listens there"
+    assert result.stderr == f"pyvmm: {message}; choose another, or 0 for any\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-p", "4000:80"], "-p needs a vsock device: --vsock CID"),
+        (["--allow", "80"], "--allow needs a vsock device: --vsock CID"),
+        (["--vsock", "2"], "--vsock 2: a guest's context id is 3 to 4294967294"),
+        (["--vsock", "4294967295"], "--vsock 4294967295: a guest's context id is 3 to 4294967294"),
+        (["--vsock", "five"], "--vsock five: not a number"),
+        (["--vsock", "5", "--vsock", "6"], "--vsock: given twice"),
+        (["--vsock", "5", "-p", "80"], "-p 80: not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80"),
+        (["--vsock", "5", "-p", "::1:80:80"], "-p ::1:80:80: an IPv6 address is written in brackets: [::1]:4000:80"),
+        (["--vsock", "5", "--allow", "x"], "--allow x: not PORT, PORT=HOST:PORT or `all`"),
+    ],
+)
+def test_mistakes_are_one_line(options: list[str], message: str) -> None:
+    result = pyvmm("boot", "guest.elf", *options)
+    assert (result.status, result.stderr) == (125, f"pyvmm: {message}\n")
