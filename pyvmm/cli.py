@@ -129,12 +129,13 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
         options.get("--append", ""),
         _parse_cid(options.get("--vsock")),
     )
-    devices = _vsock(config.vsock, arguments.repeated["-p"], arguments.repeated["--allow"])
+    log = limited(say, _GUEST_LINES_MAX)
+    devices = _vsock(config.vsock, arguments.repeated["-p"], arguments.repeated["--allow"], log)
 
     from pyvmm.machine import Machine
 
     marks["imports done"] = monotonic_ns()
-    with Machine(config, devices, say) as machine:
+    with Machine(config, devices, log) as machine:
         try:
             return machine.run()
         finally:
@@ -152,7 +153,7 @@ def _parse_cid(text: str | None) -> int | None:
     return int(text)
 
 
-def _vsock(cid: int | None, publish: list[str], allow: list[str]) -> list[Device]:
+def _vsock(cid: int | None, publish: list[str], allow: list[str], log: Callable[[str], None]) -> list[Device]:
     """The vsock device, if there is to be one, listening on its published ports."""
     if cid is None:
         if publish or allow:
@@ -161,7 +162,7 @@ def _vsock(cid: int | None, publish: list[str], allow: list[str]) -> list[Device
     from pyvmm.host.tcp import Publish, TcpHost, parse_allow
     from pyvmm.virtio.vsock import Vsock
 
-    host = TcpHost([Publish(text) for text in publish], [parse_allow(text) for text in allow], say)
+    host = TcpHost([Publish(text) for text in publish], [parse_allow(text) for text in allow], log)
     for wanted, (address, port, guest_port) in zip(publish, host.ports, strict=True):
         if Publish(wanted).port == 0:
             say(f"port {port} of {address} is port {guest_port} of the guest")
@@ -176,6 +177,7 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
     return 0
 
 
+_GUEST_LINES_MAX = 100
 _BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock"}
 _BOOT_REPEATABLE = frozenset({"-p", "--allow"})
 COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
@@ -228,6 +230,21 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         pass
+
+
+def limited(log: Callable[[str], None], lines: int) -> Callable[[str], None]:
+    """A `log` that a guest cannot flood: it ends after so many lines, and says so."""
+    left = lines
+
+    def write(text: str) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            log(text)
+        elif left == -1:
+            log(f"those were {lines} lines about this guest; there will be no more")
+
+    return write
 
 
 def _open_closed_streams() -> None:

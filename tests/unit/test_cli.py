@@ -266,3 +266,11 @@ def test_command_works_through_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "vmm").symlink_to(PYVMM)
     done = subprocess.run([tmp_path / "vmm", "--version"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"pyvmm {package.__version__}\n")
+
+
+def test_a_guest_cannot_flood_the_log() -> None:
+    lines: list[str] = []
+    log = cli.limited(lines.append, 3)
+    for i in range(10):
+        log(f"line {i}")
+    assert lines == ["line 0", "line 1", "line 2", "those were 3 lines about this guest; there will be no more"]
