@@ -43,7 +43,11 @@ _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
 #: What applications use of FPC's library, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
-_KERNEL = ("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo")
+_KERNEL = (
+    *("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo"),
+    *("Scheduling", "CoreThreads", "CoreTimer", "ThreadLife", "ThreadLocks", "ThreadRequests", "ThreadStacks"),
+    *("ThreadVars", "WaitQueues"),
+)
 
 
 def build(source: str, output: str | None = None) -> Path:

@@ -8,6 +8,8 @@
 #   hlt         faults in ring 3 (#GP); halts the CPU here unless a vector is
 #               pending, so no interrupt is lost between the last look at a
 #               queue and the halt
+#   ud2         with a magic number in RAX: splits 2 MiB of RAM into pages of
+#               4 KiB, some of them guards
 #   exception   saves the registers in the core's block and goes on in
 #               KernelException in ring 3, on a stack of its own
 #
@@ -30,7 +32,7 @@
 # A core's block (TCore in Arch.pas), at the top of its ring-3 stack. Below it is
 # the exception stack, and below that the stack that the core starts on.
 
-        .set CORE_SIZE, 0x200
+        .set CORE_SIZE, 0x240
         .set EXCEPTION_STACK_SIZE, 0x4000
         .set CORE_SELF, 0x00
         .set CORE_INDEX, 0x08
@@ -50,6 +52,11 @@
         .set USER_RFLAGS, 0x3202        # IOPL 3, IF
 
         .set NUCLEUS, 0x100000          # where toro.ld puts it
+        .set REGION_SIZE, 0x200000
+        # Page-table entries (Intel SDM volume 3, section 4.5).
+        .set TABLE, 7                   # present, writable, user
+        .set USER, 4
+
         .set LAPIC, 0xfee00000
         .set LAPIC_EOI, LAPIC + 0xb0
         .set LAPIC_SPURIOUS, LAPIC + 0xf0
@@ -187,7 +194,7 @@ interrupt:
 
 exception:
         cmp     dword ptr [rsp], 13
-        jne     report
+        jne     2f
         cmp     dword ptr [rsp + 8], 0
         jne     report
         test    byte ptr [rsp + 24], 3
@@ -199,6 +206,11 @@ exception:
         cmp     byte ptr [rax], 0xf4    # hlt
         je      halt
 1:      pop     rax
+        jmp     report
+2:      cmp     dword ptr [rsp], 6
+        jne     report
+        cmp     rax, split_magic[rip]
+        je      split
 
 report:
         push    r15
@@ -261,6 +273,92 @@ halt:
         add     rsp, 16
         iretq
 
+# ---- Guard pages -----------------------------------------------------------
+# RDI is a region of 2 MiB, RSI the distance of its guards in pages. Page 0 of
+# the region becomes its page table, page 1 a page directory where the region was
+# part of a 1 GiB page: both leave ring 3. Page RSI and every RSI-th after it
+# leave the map. Only what is mapped as whole large pages of RAM is touched, so
+# neither the image nor a table can be meant. RAX is 1 if it was done, else 0; in
+# any case the TLB is empty. RCX, RDX and R8 to R11 are lost.
+
+split:
+        add     qword ptr [rsp + 16], 2 # step over the ud2
+        xor     eax, eax
+        test    edi, REGION_SIZE - 1
+        jnz     9f
+        cmp     rdi, canonical_end[rip]
+        jae     9f
+        cmp     rsi, 2                  # the tables are not guards
+        jb      9f
+
+        mov     r9, address_bits[rip]
+        mov     r8, cr3
+        and     r8, r9
+        mov     rcx, rdi
+        shr     rcx, 39
+        mov     r8, [r8 + rcx * 8]
+        test    r8b, 1
+        jz      9f
+        and     r8, r9
+        mov     rcx, rdi
+        shr     rcx, 30
+        and     ecx, 511
+        lea     r10, [r8 + rcx * 8]
+        mov     r8, [r10]
+        mov     rdx, r8
+        and     rdx, rights_bits[rip]
+        cmp     rdx, large_page[rip]
+        jne     2f
+
+        and     r8, r9                  # 512 pages of 2 MiB, from the last one
+        lea     rdx, [r8 + 511 * REGION_SIZE]
+        or      rdx, large_page[rip]
+        lea     r8, [rdi + 0x1000]
+        mov     ecx, 512
+1:      mov     [r8 + rcx * 8 - 8], rdx
+        sub     rdx, REGION_SIZE
+        dec     ecx
+        jnz     1b
+        or      r8, TABLE
+        mov     [r10], r8
+
+2:      test    r8b, 1
+        jz      9f
+        test    r8b, 0x80               # a large page, but not of RAM
+        jnz     9f
+        and     r8, r9
+        mov     rcx, rdi
+        shr     rcx, 21
+        and     ecx, 511
+        lea     r10, [r8 + rcx * 8]
+        mov     rdx, [r10]
+        and     rdx, rights_bits[rip]
+        cmp     rdx, large_page[rip]
+        jne     9f
+
+        lea     rdx, [rdi + 511 * 0x1000]
+        or      rdx, small_page[rip]
+        mov     ecx, 512
+3:      mov     [rdi + rcx * 8 - 8], rdx
+        sub     rdx, 0x1000
+        dec     ecx
+        jnz     3b
+        and     byte ptr [rdi], ~USER
+        and     byte ptr [rdi + 8], ~USER
+        mov     rcx, rsi
+        jmp     5f
+4:      mov     qword ptr [rdi + rcx * 8], 0
+        add     rcx, rsi
+5:      cmp     rcx, 512
+        jb      4b
+        lea     rdx, [rdi + TABLE]
+        mov     [r10], rdx
+        inc     eax
+9:      mov     rcx, cr3
+        mov     cr3, rcx
+        add     rsp, 16
+        iretq
+
 fatal:
         lea     rsi, fatal_text[rip]
         mov     ecx, offset fatal_size
@@ -276,6 +374,16 @@ fatal:
         .balign 8
 canonical_end:
         .quad 0x800000000000
+split_magic:                            # SplitRegion in Arch.pas has the same
+        .quad 0x74696c7073206f54
+address_bits:
+        .quad 0x000ffffffffff000
+rights_bits:                            # all others but "accessed" and "dirty"
+        .quad 0xfff0000000000f9f
+large_page:                             # of RAM: not executable, large, for ring 3
+        .quad 0x8000000000000087
+small_page:
+        .quad 0x8000000000000007
 gdt:                                    # without the null and the TSS
         .quad 0x00af9b000000ffff        # ring 0 code
         .quad 0x00cf93000000ffff        # ring 0 data

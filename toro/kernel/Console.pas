@@ -25,7 +25,8 @@ procedure WriteAddress(Value: PtrUInt);
 { Sends what this core has written of a line so far. }
 procedure FlushConsole;
 
-{ One byte to, or from, the serial port; reading waits for it, on core 0 only. }
+{ One byte to, or from, the serial port. Reading waits for it, and lets other threads
+  run; on core 0 only, which has its interrupt. }
 procedure PutCtoSerial(C: Char);
 function ReadFromSerial: Char;
 
@@ -35,7 +36,7 @@ var
 
 implementation
 
-uses BootInfo, Arch;
+uses BootInfo, Arch, Scheduling;
 
 const
   SERIAL_PORT = $3F8;
@@ -188,8 +189,10 @@ begin
   FlushConsole;
   write_portb(IER_RECEIVED, SERIAL_PORT + IER);
   while read_portb(SERIAL_PORT + LSR) and LSR_DATA_READY = 0 do
-    if not TakePending(TheBootInfo^.ConsoleVector) then
-      hlt;
+  begin
+    WaitForInterrupt(TheBootInfo^.ConsoleVector);
+    Checkpoint;
+  end;
   Result := Char(read_portb(SERIAL_PORT));
 end;
 

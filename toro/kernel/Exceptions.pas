@@ -8,7 +8,7 @@ interface
 
 implementation
 
-uses Arch, Console, Symbols;
+uses Arch, Console, CoreThreads, Symbols, ThreadLife;
 
 const
   { Intel SDM volume 3, table 6-1 }
@@ -24,6 +24,13 @@ const
   FAULT_WRITE = 2;
   FAULT_FETCH = 16;
 
+{ Whether an address is right below the stack of the current thread. }
+function InGuard(Address: PtrUInt): Boolean;
+begin
+  with GetCurrentThread^ do
+    Result := (Address < StackLow) and (Address >= StackLow - GUARD_SIZE);
+end;
+
 procedure WritePageFault(Core: PCore);
 begin
   with Core^.Frame do
@@ -35,7 +42,7 @@ begin
     else
       WriteText('reading from ');
     WriteAddress(CR2);
-    if (CR2 >= StackGuard(Core)) and (CR2 < StackGuard(Core) + GUARD_SIZE) then
+    if InGuard(CR2) then
       WriteText(': stack overflow')
     else if ErrorCode and FAULT_PRESENT <> 0 then
       WriteText(': not allowed there')
@@ -94,6 +101,8 @@ begin
       WriteText(' (' + NAMES[Vector] + ')');
     WriteText(' on core ');
     PrintDecimal(Core^.Index);
+    if GetCurrentThread^.Number <> 0 then
+      WriteText(' in ' + ThreadText(GetCurrentThread));
     if Vector = PAGE_FAULT then
     begin
       WriteText(', ');
@@ -103,7 +112,7 @@ begin
     WriteRegisters(Core^.Frame);
     WriteText('Backtrace:'#10);
     WriteText('  ' + SymbolText(CodePointer(RIP)) + #10);
-    WriteBacktrace(RBP, StackGuard(Core) + GUARD_SIZE, StackTop(Core));
+    WriteBacktrace(RBP, GetCurrentThread^.StackLow, GetCurrentThread^.StackHigh);
   end;
   PowerOff(STATUS_EXCEPTION);
 end;

@@ -11,7 +11,7 @@ function OnlineCores: LongInt;
 
 implementation
 
-uses BootInfo, Arch, heapmgr, Console, consoleio, Exceptions, Process;
+uses BootInfo, Arch, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling;
 
 procedure PascalMain; external name 'PASCALMAIN';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
@@ -24,27 +24,24 @@ begin
   Result := InterlockedExchangeAdd(OnlineCount, 0);
 end;
 
-{ All that a core other than the first does for now is to wait. }
-procedure Idle; noreturn;
-begin
-  while True do
-    hlt;
-end;
-
 { The nucleus enters ring 3 here, on each core's own stack. On core 0 no unit is
   initialized yet. }
 procedure KernelEntry(Info: PBootInfo; Index: PtrUInt); public name 'KernelEntry';
+var
+  Thread: TThread;
 begin
+  { All cores say the same, and some may be first. }
+  TheBootInfo := Info;
   if Index = 0 then
-  begin
     Info^.Marks[MARK_KERNEL] := read_rdtsc;
-    TheBootInfo := Info;
-  end;
+  StartScheduler(Thread);
   ThisCore^.Online := True;
   InterlockedIncrement(OnlineCount);
   if Index = 0 then
     PascalMain;
-  Idle;
+  { Nobody wakes this thread: whatever comes to the core runs in another one. }
+  while True do
+    Block(0);
 end;
 
 { The linker puts this in the place of FPC's own: between the last unit's
@@ -64,8 +61,4 @@ begin
   PowerOff(ExitCode and $FF);
 end;
 
-initialization
-  { The run-time library looks for its callers within these. }
-  StackBottom := Pointer(StackGuard(ThisCore) + GUARD_SIZE);
-  StackLength := StackTop(ThisCore) - PtrUInt(StackBottom);
 end.

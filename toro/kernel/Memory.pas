@@ -30,6 +30,9 @@ type
 function ToroGetMem(Size: PtrUInt): Pointer;
 function ToroAllocMem(Size: PtrUInt): Pointer;
 
+{ The same at a multiple of Alignment, a power of two of at least 64. }
+function ToroGetAlignedMem(Size, Alignment: PtrUInt): Pointer;
+
 { Gives memory back, and returns how many bytes it was; nil is allowed. }
 function ToroFreeMem(P: Pointer): PtrUInt;
 
@@ -235,6 +238,41 @@ begin
     Result := nil
   else
     Result := Pointer(PtrUInt(B) + HEADER);
+end;
+
+function ToroGetAlignedMem(Size, Alignment: PtrUInt): Pointer;
+var
+  B, Front: PBlock;
+begin
+  if Size > PtrUInt(1) shl (CLASSES + MIN_BITS - 2) then
+    Exit(nil);
+  Size := WholeSize(Size);
+  Acquire;
+  Front := Take(Size + Alignment + MIN_SIZE);
+  if Front = nil then
+  begin
+    Release;
+    Exit(nil);
+  end;
+  { The next multiple that leaves nothing before the block, or a free one. }
+  Result := Pointer((PtrUInt(Front) + HEADER + Alignment - 1) and not (Alignment - 1));
+  B := PBlock(PtrUInt(Result) - HEADER);
+  if (B <> Front) and (PtrUInt(B) < PtrUInt(Front) + MIN_SIZE) then
+  begin
+    Inc(Result, Alignment);
+    Inc(PtrUInt(B), Alignment);
+  end;
+  if B <> Front then
+  begin
+    B^.Size := PtrUInt(BlockAfter(Front)) - PtrUInt(B);
+    Front^.Size := PtrUInt(B) - PtrUInt(Front) or Front^.Size and FLAGS;
+  end;
+  Trim(B, Size);
+  Inc(Statistics.Used, BlockSize(B));
+  Inc(Statistics.Blocks);
+  if B <> Front then
+    Merge(Front);
+  Release;
 end;
 
 function ToroAllocMem(Size: PtrUInt): Pointer;

@@ -1,22 +1,75 @@
-{ What FPC's run-time library asks of threads. There is one on core 0 so far: the
-  program; the other cores wait. So creating one fails, and a critical section
-  is held by a core. }
+{ Threads as applications know them: Toro's routines, and those behind FPC's
+  run-time library (BeginThread, critical sections, events, thread variables).
+
+  Each core runs its threads one at a time, until the one that runs gives way: with
+  SysThreadSwitch, Sleep, or by waiting for something. A thread stays on its core. }
 unit Process;
 
 {$mode objfpc}
 
 interface
 
-{ What runs when the program ends, before the machine does. }
-var
-  ShutdownProcedure: TProcedure = nil;
+uses CoreThreads;
+
+type
+  TThread = CoreThreads.TThread;
+  PThread = CoreThreads.PThread;
+  TCPU = CoreThreads.TCPU;
+  PCPU = CoreThreads.PCPU;
+
+const
+  WAIT_FAILED = DWord(-1);
+
+{ Starts ThreadFunction(Parameter) as a thread of core CPU, from 0, with a stack of
+  at least StackSize bytes. Returns its id, which ThreadID gets as well, or 0 when
+  there is no such core or not enough memory. }
+function BeginThread(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
+  Parameter: Pointer; CPU: DWord; var ThreadID: TThreadID): TThreadID;
+
+{ Lets the other threads of this core run that are ready. }
+procedure SysThreadSwitch;
+
+{ Lets other threads run for this long; with 0 those that are ready. }
+procedure Sleep(ms: Cardinal);
+
+{ Ends the current thread. }
+procedure SysEndThread(ExitCode: DWord); noreturn;
+
+{ Ends the current thread: now, or if not Schedule when it gives way next. }
+procedure ThreadExit(Schedule: Boolean);
+
+{ Suspend a thread (0 is the current one), let it go on, end it. Another thread than
+  the current one is suspended or ended when it gives way next. What is resumed
+  before it is suspended will not be. They return 0, or WAIT_FAILED when the thread is
+  over. }
+function SysSuspendThread(ThreadID: TThreadID): DWord;
+function SysResumeThread(ThreadID: TThreadID): DWord;
+function SysKillThread(ThreadID: TThreadID): DWord;
+
+{ The thread that runs here, and what the scheduler knows of this core. }
+function GetCurrentThread: PThread; inline;
+function GetCPU: PCPU; inline;
+
+{ Gives way, and if no thread of this core is ready halts it until an interrupt. }
+procedure SysSetCoreIdle;
 
 { Stops the machine with a message (see WriteConsoleF) if Condition holds. }
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 
+var
+  { What runs when the program ends, before the machine does. }
+  ShutdownProcedure: TProcedure = nil;
+
 implementation
 
-uses BootInfo, Arch, heapmgr, Console, Symbols;
+uses Arch, heapmgr, Console, CoreTimer, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
+
+type
+  TSleepHandler = procedure(ms: Cardinal);
+
+var
+  { SysUtils' SleepHandler if the program uses that unit (see toro.ld). }
+  SleepHandler: TSleepHandler; external name 'TC_$SYSUTILS_$$_SLEEPHANDLER';
 
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 begin
@@ -25,135 +78,133 @@ begin
   HeadLess := False;
   WriteConsoleF('Panic: ' + Format + '\n', Args);
   WriteText('Backtrace:'#10);
-  WriteBacktrace(PtrUInt(get_frame), StackGuard(ThisCore) + GUARD_SIZE, StackTop(ThisCore));
+  with GetCurrentThread^ do
+    WriteBacktrace(PtrUInt(get_frame), StackLow, StackHigh);
   PowerOff(STATUS_EXCEPTION);
 end;
 
-procedure SectionInit(var Section);
+function BeginThread(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
+  Parameter: Pointer; CPU: DWord; var ThreadID: TThreadID): TThreadID;
 begin
-  TRTLCriticalSection(Section) := Default(TRTLCriticalSection);
+  Result := CreateThread(ThreadFunction, Parameter, StackSize, CPU);
+  ThreadID := Result;
 end;
 
-procedure SectionDone(var Section);
+procedure SysThreadSwitch;
 begin
-  TRTLCriticalSection(Section).__m_owner := nil;
+  Yield;
+  Checkpoint;
 end;
 
-function SectionTryEnter(var Section): LongInt;
-begin
-  with TRTLCriticalSection(Section) do
-  begin
-    if (__m_owner <> ThisCore) and
-       (InterlockedCompareExchange(__m_owner, Pointer(ThisCore), nil) <> nil) then
-      Exit(0);
-    Inc(__m_count);
-  end;
-  Result := 1;
-end;
-
-procedure SectionEnter(var Section);
-begin
-  while SectionTryEnter(Section) = 0 do
-    NOP;
-end;
-
-procedure SectionLeave(var Section);
-begin
-  with TRTLCriticalSection(Section) do
-  begin
-    Dec(__m_count);
-    if __m_count = 0 then
-      InterlockedExchange(__m_owner, nil);
-  end;
-end;
-
-type
-  PEvent = ^TEvent;
-  TEvent = record
-    Signalled: LongInt;
-    ManualReset: Boolean; { waiting leaves it signalled }
-  end;
-
-const
-  WAIT_FOREVER = Cardinal(-1);
-  WAIT_SIGNALLED = 0;
-  WAIT_TIMEOUT = 1;
-
-procedure EventSet(Event: Pointer);
-begin
-  InterlockedExchange(PEvent(Event)^.Signalled, 1);
-end;
-
-procedure EventReset(Event: Pointer);
-begin
-  InterlockedExchange(PEvent(Event)^.Signalled, 0);
-end;
-
-function EventTryWait(Event: Pointer): Boolean;
-begin
-  with PEvent(Event)^ do
-    if ManualReset then
-      Result := InterlockedExchangeAdd(Signalled, 0) <> 0
-    else
-      Result := InterlockedExchange(Signalled, 0) <> 0;
-end;
-
-function BasicEventWait(Milliseconds: Cardinal; Event: Pointer): LongInt;
+procedure Sleep(ms: Cardinal);
 var
-  Start, Ticks: QWord;
+  Deadline: QWord;
 begin
-  Start := read_rdtsc;
-  Ticks := QWord(Milliseconds) * (TheBootInfo^.TscHz div 1000);
-  while not EventTryWait(Event) do
+  if ms = 0 then
+    SysThreadSwitch
+  else
   begin
-    if (Milliseconds <> WAIT_FOREVER) and (read_rdtsc - Start >= Ticks) then
-      Exit(WAIT_TIMEOUT);
-    NOP;
-  end;
-  Result := WAIT_SIGNALLED;
-end;
-
-procedure EventWait(Event: Pointer);
-begin
-  BasicEventWait(WAIT_FOREVER, Event);
-end;
-
-procedure EventWaitTimeout(Event: Pointer; Milliseconds: LongInt);
-begin
-  BasicEventWait(Milliseconds, Event);
-end;
-
-function BasicEventCreate(Attributes: Pointer; AManualReset, InitialState: Boolean;
-  const Name: AnsiString): PEventState;
-begin
-  Result := AllocMem(SizeOf(TEvent));
-  with PEvent(Result)^ do
-  begin
-    Signalled := Ord(InitialState);
-    ManualReset := AManualReset;
+    Deadline := read_rdtsc + TicksOf(ms);
+    repeat
+      Block(Deadline);
+      Checkpoint;
+    until read_rdtsc >= Deadline;
   end;
 end;
 
-function EventCreate: PRTLEvent;
+procedure SysEndThread(ExitCode: DWord);
 begin
-  Result := PRTLEvent(BasicEventCreate(nil, False, False, ''));
+  EndCurrentThread(ExitCode);
 end;
 
-procedure EventDestroy(Event: Pointer);
+procedure ThreadExit(Schedule: Boolean);
 begin
-  FreeMem(Event);
+  if Schedule then
+    EndCurrentThread(0);
+  GetCurrentThread^.Killed := True;
 end;
 
-function NoThread(Attributes: Pointer; StackSize: PtrUInt; Main: TThreadFunc; Parameter: Pointer;
-  Flags: DWord; var ThreadID: TThreadID): TThreadID;
+function StatusOf(Done: Boolean): DWord; inline;
 begin
-  ThreadID := 0;
-  Result := 0;
+  if Done then
+    Result := 0
+  else
+    Result := WAIT_FAILED;
+end;
+
+function SysSuspendThread(ThreadID: TThreadID): DWord;
+begin
+  Result := StatusOf(Suspend(ThreadID));
+end;
+
+function SysResumeThread(ThreadID: TThreadID): DWord;
+begin
+  Result := StatusOf(Resume(ThreadID));
+end;
+
+function SysKillThread(ThreadID: TThreadID): DWord;
+begin
+  Result := StatusOf(Kill(ThreadID));
+end;
+
+function GetCurrentThread: PThread;
+begin
+  Result := CoreThreads.GetCurrentThread;
+end;
+
+function GetCPU: PCPU;
+begin
+  Result := CoreThreads.GetCPU;
+end;
+
+procedure SysSetCoreIdle;
+begin
+  Yield;
+  Idle(GetCPU);
+  Checkpoint;
 end;
 
 function CurrentThread: TThreadID;
 begin
-  Result := TThreadID(ThisCore);
+  Result := GetCurrentThread^.ThreadID;
+end;
+
+{ A time-out of 0 is none. }
+function WaitForThread(ThreadID: TThreadID; Milliseconds: LongInt): DWord;
+var
+  Deadline: QWord;
+begin
+  Deadline := 0;
+  if Milliseconds > 0 then
+    Deadline := read_rdtsc + TicksOf(Milliseconds);
+  if not Join(ThreadID, Deadline, Result) then
+    Result := WAIT_FAILED;
+end;
+
+{ A thread that is over has nothing left to close. }
+function CloseThread(ThreadID: TThreadID): DWord;
+begin
+  Result := 0;
+end;
+
+function SetPriority(ThreadID: TThreadID; Priority: LongInt): Boolean;
+begin
+  Result := Priority = 0;
+end;
+
+function GetPriority(ThreadID: TThreadID): LongInt;
+begin
+  Result := 0;
+end;
+
+procedure SetName(ThreadID: TThreadID; const Name: AnsiString);
+begin
+  NameThread(ThreadID, Name);
+end;
+
+procedure SetUnicodeName(ThreadID: TThreadID; const Name: UnicodeString);
+begin
+  NameThread(ThreadID, AnsiString(Name));
 end;
 
 procedure Install;
@@ -161,26 +212,24 @@ var
   Manager: TThreadManager;
 begin
   Manager := Default(TThreadManager);
-  Manager.BeginThread := @NoThread;
+  Manager.BeginThread := @BeginThread;
+  Manager.EndThread := @SysEndThread;
+  Manager.SuspendThread := @SysSuspendThread;
+  Manager.ResumeThread := @SysResumeThread;
+  Manager.KillThread := @SysKillThread;
+  Manager.CloseThread := @CloseThread;
+  Manager.ThreadSwitch := @SysThreadSwitch;
+  Manager.WaitForThreadTerminate := @WaitForThread;
+  Manager.ThreadSetPriority := @SetPriority;
+  Manager.ThreadGetPriority := @GetPriority;
   Manager.GetCurrentThreadId := @CurrentThread;
-  Manager.ThreadSwitch := @NOP;
-  Manager.InitCriticalSection := @SectionInit;
-  Manager.DoneCriticalSection := @SectionDone;
-  Manager.EnterCriticalSection := @SectionEnter;
-  Manager.TryEnterCriticalSection := @SectionTryEnter;
-  Manager.LeaveCriticalSection := @SectionLeave;
-  Manager.BasicEventCreate := @BasicEventCreate;
-  Manager.BasicEventDestroy := @EventDestroy;
-  Manager.BasicEventSetEvent := @EventSet;
-  Manager.BasicEventResetEvent := @EventReset;
-  Manager.BasicEventWaitFor := @BasicEventWait;
-  Manager.RTLEventCreate := @EventCreate;
-  Manager.RTLEventDestroy := TRTLEventHandler(@EventDestroy);
-  Manager.RTLEventSetEvent := TRTLEventHandler(@EventSet);
-  Manager.RTLEventResetEvent := TRTLEventHandler(@EventReset);
-  Manager.RTLEventWaitFor := TRTLEventHandler(@EventWait);
-  Manager.RTLEventWaitForTimeout := TRTLEventHandlerTimeout(@EventWaitTimeout);
-  SetThreadManager(Manager);
+  Manager.SetThreadDebugNameA := @SetName;
+  Manager.SetThreadDebugNameU := @SetUnicodeName;
+  InstallLocks(Manager);
+  InstallThreadVars(Manager);
+  StartThreadVars;
+  if @SleepHandler <> nil then
+    SleepHandler := @Sleep;
 end;
 
 initialization

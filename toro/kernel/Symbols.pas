@@ -12,6 +12,9 @@ interface
 { `address  name+offset`; only the address when it is in no function. }
 function SymbolText(Address: CodePointer): ShortString;
 
+{ Only the name of the function; empty when it is in none. }
+function SymbolName(Address: CodePointer): ShortString;
+
 { Writes the callers of a function by its frame pointer, up to 32 different ones.
   Only frames within [Low, High) are followed, so a damaged stack ends the walk. }
 procedure WriteBacktrace(Frame, Low, High: PtrUInt);
@@ -51,18 +54,34 @@ begin
   Result := Table + Low;
 end;
 
+function InFunction(Address: CodePointer): Boolean;
+begin
+  Result := (Address >= @TextStart) and (Address < @TextEnd) and (Count <> 0);
+end;
+
+function NameOf(Symbol: PSymbol): ShortString;
+begin
+  Result := StrPas(PChar(@Count) + SizeOf(Count) + Count * SizeOf(TSymbol) + Symbol^.Name);
+end;
+
+function SymbolName(Address: CodePointer): ShortString;
+begin
+  Result := '';
+  if InFunction(Address) then
+    Result := NameOf(FindSymbol(PtrUInt(Address)));
+end;
+
 function SymbolText(Address: CodePointer): ShortString;
 var
   Symbol: PSymbol;
   Offset: ShortString;
 begin
   Result := HexStr(PtrUInt(Address), 16);
-  if (Address < @TextStart) or (Address >= @TextEnd) or (Count = 0) then
+  if not InFunction(Address) then
     Exit;
   Symbol := FindSymbol(PtrUInt(Address));
   Str(PtrUInt(Address) - Symbol^.Address, Offset);
-  Result := Result + '  ' +
-    StrPas(PChar(@Count) + SizeOf(Count) + Count * SizeOf(TSymbol) + Symbol^.Name) + '+' + Offset;
+  Result := Result + '  ' + NameOf(Symbol) + '+' + Offset;
 end;
 
 procedure WriteBacktrace(Frame, Low, High: PtrUInt);

@@ -6,11 +6,16 @@ unit consoleio;
 
 interface
 
+{ Opens Input, Output and ErrOutput, which each thread has of its own. }
+procedure OpenConsole;
+
 implementation
 
-uses Arch, Console, Symbols;
+uses Console, CoreThreads, Symbols;
 
+{$push}{$hints off}
 {$I textrec.inc}
+{$pop}
 
 var
   ErrorBase: Pointer; external name 'FPC_ERRORBASE'; { frame of the error }
@@ -65,24 +70,26 @@ begin
   end;
 end;
 
+procedure OpenConsole;
+begin
+  OpenForInput(Input);
+  OpenForOutput(Output);
+  OpenForOutput(ErrOutput);
+end;
+
 procedure WriteRuntimeError;
 begin
   WriteText('Runtime error ');
   PrintDecimal(ErrorCode);
   WriteText(#10'Backtrace:'#10);
   WriteText('  ' + SymbolText(ErrorAddr) + #10);
-  WriteBacktrace(PtrUInt(ErrorBase), StackGuard(ThisCore) + GUARD_SIZE, StackTop(ThisCore));
+  with GetCurrentThread^ do
+    WriteBacktrace(PtrUInt(ErrorBase), StackLow, StackHigh);
 end;
 
-initialization
-  OpenForInput(Input);
-  OpenForOutput(Output);
-  OpenForOutput(ErrOutput);
-  OpenForOutput(StdErr);
 finalization
   Flush(Output);
   Flush(ErrOutput);
-  Flush(StdErr);
   if ErrorAddr <> nil then
     WriteRuntimeError;
 end.

@@ -5,7 +5,7 @@ program Faults;
 {$asmmode intel}
 
 uses
-  BootInfo, Arch, SysUtils;
+  BootInfo, Arch, Process, SysUtils;
 
 const
   Constant: array[0..3] of LongInt = (1, 2, 3, 4);
@@ -81,6 +81,57 @@ begin
   RunError(201);
 end;
 
+function OverflowThread(Parameter: Pointer): PtrInt;
+begin
+  Result := Recurse(0);
+end;
+
+function DivideThread(Parameter: Pointer): PtrInt;
+begin
+  SysSuspendThread(0); { until it has its name }
+  DivideByZero(0);
+  Result := 0;
+end;
+
+function RaiseThread(Parameter: Pointer): PtrInt;
+begin
+  RaiseException;
+  Result := 0;
+end;
+
+function ErrorThread(Parameter: Pointer): PtrInt;
+begin
+  RaiseRuntimeError;
+  Result := 0;
+end;
+
+function PanicThread(Parameter: Pointer): PtrInt;
+begin
+  Panic(True, 'number %d', [5]);
+  Result := 0;
+end;
+
+function BeIdle(Parameter: Pointer): PtrInt;
+begin
+  while True do
+    SysThreadSwitch;
+  Result := 0;
+end;
+
+{ On the last core, as the third thread, where the one before has the stack below. }
+procedure RunThread(Func: TThreadFunc; const Name: AnsiString = '');
+var
+  ID: TThreadID;
+  I: LongInt;
+begin
+  for I := 1 to 2 do
+    BeginThread(nil, 65536, @BeIdle, nil, CPU_COUNT - 1, ID);
+  BeginThread(nil, 65536, Func, nil, CPU_COUNT - 1, ID);
+  SetThreadDebugName(ID, Name);
+  SysResumeThread(ID);
+  WaitForThreadTerminate(ID, 0);
+end;
+
 var
   Code: array[0..15] of Byte = ($C3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 begin
@@ -105,6 +156,18 @@ begin
     'exception': RaiseException;
     'runtime-error': RaiseRuntimeError;
     'halt': Halt(42);
+    'sleep-0': Halt(0);
+    'sleep-4':
+      begin
+        Process.Sleep(4000);
+        Halt(0);
+      end;
+    'thread-stack': RunThread(@OverflowThread);
+    'thread-divide': RunThread(@DivideThread);
+    'thread-named': RunThread(@DivideThread, 'Divider');
+    'thread-exception': RunThread(@RaiseThread);
+    'thread-runtime-error': RunThread(@ErrorThread);
+    'thread-panic': RunThread(@PanicThread);
   end;
   WriteLn('it went on');
 end.

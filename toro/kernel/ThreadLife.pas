@@ -1,0 +1,263 @@
+{ The life of a thread: created, suspended, resumed, killed, over. }
+unit ThreadLife;
+
+{$mode objfpc}
+
+interface
+
+uses CoreThreads;
+
+{ A new thread on a core, which may be another one: it runs Func(Parameter) on a
+  stack of at least StackSize bytes. 0 when there is no such core or no memory. }
+function CreateThread(Func: TThreadFunc; Parameter: Pointer; StackSize: SizeUInt; Core: LongWord): TThreadID;
+
+{ Ends the current thread. }
+procedure EndCurrentThread(ExitCode: DWord); noreturn;
+
+{ Suspend a thread, let it go on, end it: at once if it is the current one, else when
+  it gives way next. False when it is over. A thread that is resumed before it is
+  suspended is not suspended. }
+function Suspend(ThreadID: TThreadID): Boolean;
+function Resume(ThreadID: TThreadID): Boolean;
+function Kill(ThreadID: TThreadID): Boolean;
+
+{ Waits until a thread is over or the TSC is at Deadline (0: never); True if it is
+  over. ExitCode is 0 when a thousand others have ended since. }
+function Join(ThreadID: TThreadID; Deadline: QWord; out ExitCode: DWord): Boolean;
+
+{ Sets the name that messages call a thread by. False when it is over. }
+function NameThread(ThreadID: TThreadID; const Name: ShortString): Boolean;
+
+{ How messages call a thread: its number, and its name or function. }
+function ThreadText(Thread: PThread): ShortString;
+
+implementation
+
+uses Arch, Memory, Scheduling, Symbols, ThreadRequests, ThreadStacks, ThreadVars, WaitQueues;
+
+const
+  STACK_MIN = 16384;
+  KEPT = 1024; { threads that are over are not used again before there are so many }
+  DEFAULT_MXCSR = $1F80; { all exceptions masked, until InitThread sets the library's }
+  DEFAULT_FPU = $37F;
+
+type
+  { What SwitchStack takes from the stack of a thread that it continues. }
+  PFirstFrame = ^TFirstFrame;
+  TFirstFrame = packed record
+    MXCSR, ControlWord: LongWord;
+    R15, R14, R13, R12, RBX, RBP: QWord;
+    Return: CodePointer;
+    Outermost: QWord; { no caller: where a backtrace ends }
+  end;
+
+var
+  { Threads that are over, the longest first. Their memory stays theirs, so that an
+    old id can always be looked at. }
+  PoolLock, Unused: LongInt;
+  FirstUnused, LastUnused: PThread;
+  Numbers: LongInt;
+
+function IsCurrent(ThreadID: TThreadID): Boolean; inline;
+begin
+  Result := (ThreadID = 0) or (ThreadID = GetCurrentThread^.ThreadID);
+end;
+
+procedure LockPool;
+begin
+  while InterlockedExchange(PoolLock, 1) <> 0 do
+    NOP;
+end;
+
+procedure UnlockPool;
+begin
+  InterlockedExchange(PoolLock, 0);
+end;
+
+{ A thread that is over, or a new one, with all but its generation cleared. }
+function NewThread: PThread;
+begin
+  Result := nil;
+  LockPool;
+  if Unused > KEPT then
+  begin
+    Result := FirstUnused;
+    FirstUnused := Result^.Next;
+    Dec(Unused);
+  end;
+  UnlockPool;
+  if Result = nil then
+    Exit(ToroAllocMem(SizeOf(TThread)));
+  { What comes before Requests; nobody asks anything of a thread that is over. }
+  FillChar(Result^, PtrUInt(@Result^.Requests) - PtrUInt(Result), 0);
+  Result^.Name := '';
+end;
+
+procedure KeepThread(Thread: PThread);
+begin
+  Thread^.Next := nil;
+  LockPool;
+  if LastUnused = nil then
+    FirstUnused := Thread
+  else
+    LastUnused^.Next := Thread;
+  LastUnused := Thread;
+  Inc(Unused);
+  UnlockPool;
+end;
+
+{ The scheduler calls this when nobody is on the thread's stack any more. }
+procedure TakeBack(Thread: PThread);
+begin
+  if Thread^.Stack = nil then
+    Exit;
+  ReleaseStack(Thread^.Stack);
+  KeepThread(Thread);
+end;
+
+{ What every thread runs first, on its own stack. }
+procedure ThreadMain;
+var
+  Thread: PThread;
+begin
+  Thread := GetCurrentThread;
+  AfterSwitch(Thread^.CPU);
+  SeeGuards(Thread^.Stack, Thread^.CPU^.GuardsSeen);
+  StartThreadVars;
+  Checkpoint;
+  EndCurrentThread(DWord(Thread^.ThreadFunc(Thread^.StartArg)));
+end;
+
+function CreateThread(Func: TThreadFunc; Parameter: Pointer; StackSize: SizeUInt; Core: LongWord): TThreadID;
+var
+  Thread: PThread;
+  TheStack: PStack;
+  Frame: PFirstFrame;
+begin
+  if (Core >= CPU_COUNT) or (StackSize > AvailableMemory) then
+    Exit(0);
+  if StackSize < STACK_MIN then
+    StackSize := STACK_MIN;
+  TheStack := AcquireStack(StackSize + ThreadVarsSize + SizeOf(TFirstFrame) + 16);
+  if TheStack = nil then
+    Exit(0);
+  Thread := NewThread;
+  if Thread = nil then
+  begin
+    ReleaseStack(TheStack);
+    Exit(0);
+  end;
+  { From now on the run-time library counts references with locked instructions. }
+  IsMultiThread := True;
+  Thread^.Stack := TheStack;
+  Thread^.CPU := CPUAt(Core);
+  Thread^.TLS := Pointer((PtrUInt(TheStack) - ThreadVarsSize) and not PtrUInt(15));
+  FillChar(Thread^.TLS^, ThreadVarsSize, 0);
+  Thread^.StackLow := TheStack^.Low;
+  Thread^.StackHigh := PtrUInt(Thread^.TLS);
+  Thread^.StackSize := Thread^.StackHigh - Thread^.StackLow;
+  Frame := PFirstFrame(Thread^.TLS) - 1;
+  FillChar(Frame^, SizeOf(Frame^), 0);
+  Frame^.MXCSR := DEFAULT_MXCSR;
+  Frame^.ControlWord := DEFAULT_FPU;
+  Frame^.Return := @ThreadMain;
+  Thread^.StackPointer := Frame;
+  Thread^.ThreadFunc := Func;
+  Thread^.StartArg := Parameter;
+  Thread^.Number := InterlockedIncrement(Numbers);
+  Result := TThreadID(Thread) or Thread^.Requests shr REQUEST_BITS shl ID_ADDRESS_BITS;
+  Thread^.ThreadID := Result;
+  Thread^.State := tsReady;
+  Request(Result, REQUEST_CREATE);
+end;
+
+procedure EndCurrentThread(ExitCode: DWord);
+var
+  Thread: PThread;
+begin
+  DoneThread;
+  Thread := GetCurrentThread;
+  Thread^.ExitCode := ExitCode;
+  LockQueue(Thread^.Joiners);
+  EndRequests;
+  Thread^.ThreadID := 0;
+  UnlockQueue(Thread^.Joiners);
+  WakeAll(Thread^.Joiners);
+  LeaveForever;
+end;
+
+function Suspend(ThreadID: TThreadID): Boolean;
+begin
+  if not IsCurrent(ThreadID) then
+    Exit(Request(ThreadID, REQUEST_SUSPEND));
+  ServeRequests;
+  with GetCurrentThread^ do
+  begin
+    Suspended := not Resumed;
+    Resumed := False;
+  end;
+  Checkpoint;
+  Result := True;
+end;
+
+function Resume(ThreadID: TThreadID): Boolean;
+begin
+  Result := (ThreadID <> 0) and Request(ThreadID, REQUEST_RESUME);
+end;
+
+function Kill(ThreadID: TThreadID): Boolean;
+begin
+  if IsCurrent(ThreadID) then
+    EndCurrentThread(0);
+  Result := Request(ThreadID, REQUEST_KILL);
+end;
+
+function Join(ThreadID: TThreadID; Deadline: QWord; out ExitCode: DWord): Boolean;
+var
+  Thread: PThread;
+  Waiter: TWaiter;
+begin
+  ExitCode := 0;
+  Thread := ThreadAt(ThreadID);
+  if Thread = nil then
+    Exit(True);
+  LockQueue(Thread^.Joiners);
+  if Thread^.ThreadID = ThreadID then
+  begin
+    JoinQueue(Thread^.Joiners, Waiter);
+    UnlockQueue(Thread^.Joiners);
+    Result := WaitInQueue(Thread^.Joiners, Waiter, Deadline);
+    Checkpoint;
+    if not Result then
+      Exit;
+  end
+  else
+  begin
+    UnlockQueue(Thread^.Joiners);
+    Result := True;
+  end;
+  if (Thread^.Requests shr REQUEST_BITS = (ThreadID shr ID_ADDRESS_BITS + 1) mod GENERATIONS) and
+     (Thread^.ThreadID = 0) then
+    ExitCode := Thread^.ExitCode;
+end;
+
+function NameThread(ThreadID: TThreadID; const Name: ShortString): Boolean;
+begin
+  Result := (ThreadID <> 0) and (ThreadAt(ThreadID)^.ThreadID = ThreadID);
+  if Result then
+    ThreadAt(ThreadID)^.Name := Name;
+end;
+
+function ThreadText(Thread: PThread): ShortString;
+begin
+  Str(Thread^.Number, Result);
+  Result := 'thread ' + Result;
+  if Thread^.Name <> '' then
+    Result := Result + ' ' + Thread^.Name
+  else if Thread^.ThreadFunc <> nil then
+    Result := Result + ' ' + SymbolName(CodePointer(Thread^.ThreadFunc));
+end;
+
+initialization
+  ThreadIsOver := @TakeBack;
+end.

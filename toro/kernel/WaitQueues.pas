@@ -1,0 +1,121 @@
+{ Threads that wait for something, in the order in which they came; of any core. }
+unit WaitQueues;
+
+{$mode objfpc}
+
+interface
+
+uses CoreThreads;
+
+{ A queue is looked at and changed between these, for a few instructions. }
+procedure LockQueue(var Queue: TWaitQueue);
+procedure UnlockQueue(var Queue: TWaitQueue);
+
+{ Puts the current thread at the end of a locked queue. }
+procedure JoinQueue(var Queue: TWaitQueue; out Waiter: TWaiter);
+
+{ Waits, in a queue that is not locked, until another thread has woken the waiter.
+  False when it has not by a TSC of Deadline (0: for ever), or the thread is to end;
+  the waiter is out of the queue then. }
+function WaitInQueue(var Queue: TWaitQueue; var Waiter: TWaiter; Deadline: QWord): Boolean;
+
+{ Takes a waiter out of a locked queue. }
+procedure LeaveQueue(var Queue: TWaitQueue; var Waiter: TWaiter);
+
+{ Takes the first thread out of a locked queue: 0 when there is none. After the
+  queue is unlocked, it must be given to WakeThread. }
+function TakeFirst(var Queue: TWaitQueue): TThreadID;
+
+{ Wakes the first thread (False: there is none), or threads until none waits. }
+function WakeFirst(var Queue: TWaitQueue): Boolean;
+procedure WakeAll(var Queue: TWaitQueue);
+
+implementation
+
+uses Arch, Scheduling, ThreadRequests;
+
+procedure LockQueue(var Queue: TWaitQueue);
+begin
+  { Nobody switches while he has it, so its holder is another core, at work. }
+  while InterlockedExchange(Queue.Lock, 1) <> 0 do
+    NOP;
+end;
+
+procedure UnlockQueue(var Queue: TWaitQueue);
+begin
+  InterlockedExchange(Queue.Lock, 0);
+end;
+
+procedure JoinQueue(var Queue: TWaitQueue; out Waiter: TWaiter);
+begin
+  Waiter.Next := nil;
+  Waiter.Previous := Queue.Last;
+  Waiter.ThreadID := GetCurrentThread^.ThreadID;
+  Waiter.Woken := False;
+  if Queue.Last = nil then
+    Queue.First := @Waiter
+  else
+    Queue.Last^.Next := @Waiter;
+  Queue.Last := @Waiter;
+end;
+
+procedure LeaveQueue(var Queue: TWaitQueue; var Waiter: TWaiter);
+begin
+  if Waiter.Previous = nil then
+    Queue.First := Waiter.Next
+  else
+    Waiter.Previous^.Next := Waiter.Next;
+  if Waiter.Next = nil then
+    Queue.Last := Waiter.Previous
+  else
+    Waiter.Next^.Previous := Waiter.Previous;
+end;
+
+function WaitInQueue(var Queue: TWaitQueue; var Waiter: TWaiter; Deadline: QWord): Boolean;
+begin
+  while not Waiter.Woken do
+  begin
+    if GetCurrentThread^.Killed or ((Deadline <> 0) and (read_rdtsc >= Deadline)) then
+    begin
+      LockQueue(Queue);
+      Result := Waiter.Woken;
+      if not Result then
+        LeaveQueue(Queue, Waiter);
+      UnlockQueue(Queue);
+      Exit;
+    end;
+    Block(Deadline);
+  end;
+  Result := True;
+end;
+
+function TakeFirst(var Queue: TWaitQueue): TThreadID;
+var
+  Waiter: PWaiter;
+begin
+  Waiter := Queue.First;
+  if Waiter = nil then
+    Exit(0);
+  LeaveQueue(Queue, Waiter^);
+  Result := Waiter^.ThreadID;
+  { From here on the waiter's stack may change. }
+  Waiter^.Woken := True;
+end;
+
+function WakeFirst(var Queue: TWaitQueue): Boolean;
+var
+  ID: TThreadID;
+begin
+  LockQueue(Queue);
+  ID := TakeFirst(Queue);
+  UnlockQueue(Queue);
+  WakeThread(ID);
+  Result := ID <> 0;
+end;
+
+procedure WakeAll(var Queue: TWaitQueue);
+begin
+  while WakeFirst(Queue) do;
+end;
+
+end.
