@@ -95,9 +95,11 @@ struct vcpu {
     atomic_bool stop, running, exited;
 };
 
-/* _kvm.c */
+/* _ram.c */
 void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host);
 uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length);
+
+/* _kvm.c */
 int vcpu_init(struct vcpu *vcpu, int fd, size_t run_size, int index,
               struct bus *bus);
 void vcpu_close(struct vcpu *vcpu);

@@ -195,7 +195,7 @@ int eventfd(unsigned int count, int flags);
 """
 
 
-SOURCES = ["_kvm.c", "_host.c", "_serial.c", "_paging.c", "_slots.c", "_queue.c", "_virtio_mmio.c"]
+SOURCES = ["_kvm.c", "_ram.c", "_host.c", "_serial.c", "_paging.c", "_slots.c", "_queue.c", "_virtio_mmio.c"]
 
 ffi = FFI()
 ffi.cdef("".join(f"#define {name} ...\n" for name in IOCTLS + CONSTANTS) + DECLARATIONS)
