@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -27,7 +29,7 @@ VERSION_1 = 1 << 32
 RING_FEATURES = INDIRECT_DESC | EVENT_IDX | VERSION_1
 
 
-class Device:
+class Device(ABC):
     """Base of all devices. All calls come from the main thread.
 
     Attributes:
@@ -44,12 +46,13 @@ class Device:
     queue_sizes: tuple[int, ...] = ()
     config = b""
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: EventLoop) -> None:  # noqa: B027 - optional
         """The loop that runs the device; a device that has no descriptors needs none."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - optional
         """Frees what the device has of the host. A second call does nothing."""
 
+    @abstractmethod
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         """The driver is ready (DRIVER_OK).
 
@@ -58,12 +61,11 @@ class Device:
                 gives nothing.
             features: what both sides can do.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def kicked(self, index: int) -> None:
         """The driver has put something into a queue."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self) -> None:
         """Forgets the driver; the queues must not be used any more."""
-        raise NotImplementedError

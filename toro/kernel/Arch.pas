@@ -111,6 +111,11 @@ function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assemble
 { Makes this core see what another one did with SplitRegion. }
 procedure ForgetPageTables;
 
+{ A spin lock, 0 when it is free, for some instructions that must not be taken
+  apart by another core. Its holder must not give way to another thread. }
+procedure AcquireLock(var Lock: LongInt);
+procedure ReleaseLock(var Lock: LongInt);
+
 { A hint that this core spins. }
 procedure NOP; assembler;
 
@@ -288,6 +293,17 @@ procedure DelayMicro(us: LongInt);
 begin
   if us > 0 then
     WaitTicks(QWord(us) * TheBootInfo^.TscHz div 1000000);
+end;
+
+procedure AcquireLock(var Lock: LongInt);
+begin
+  while InterlockedExchange(Lock, 1) <> 0 do
+    NOP;
+end;
+
+procedure ReleaseLock(var Lock: LongInt);
+begin
+  InterlockedExchange(Lock, 0);
 end;
 
 procedure NOP; assembler; nostackframe;

@@ -76,17 +76,6 @@ var
   Lists: array[0..CLASSES - 1, 0..STEPS - 1] of PBlock;
   Statistics: THeapStatistics;
 
-procedure Acquire;
-begin
-  while InterlockedExchange(Lock, 1) <> 0 do
-    NOP;
-end;
-
-procedure Release;
-begin
-  InterlockedExchange(Lock, 0);
-end;
-
 function BlockSize(B: PBlock): PtrUInt; inline;
 begin
   Result := B^.Size and not PtrUInt(FLAGS);
@@ -225,7 +214,7 @@ begin
   if Size > PtrUInt(1) shl (CLASSES + MIN_BITS - 1) then
     Exit(nil);
   Size := WholeSize(Size);
-  Acquire;
+  AcquireLock(Lock);
   B := Take(Size);
   if B <> nil then
   begin
@@ -233,7 +222,7 @@ begin
     Inc(Statistics.Used, BlockSize(B));
     Inc(Statistics.Blocks);
   end;
-  Release;
+  ReleaseLock(Lock);
   if B = nil then
     Result := nil
   else
@@ -247,11 +236,11 @@ begin
   if Size > PtrUInt(1) shl (CLASSES + MIN_BITS - 2) then
     Exit(nil);
   Size := WholeSize(Size);
-  Acquire;
+  AcquireLock(Lock);
   Front := Take(Size + Alignment + MIN_SIZE);
   if Front = nil then
   begin
-    Release;
+    ReleaseLock(Lock);
     Exit(nil);
   end;
   { The next multiple that leaves nothing before the block, or a free one. }
@@ -272,7 +261,7 @@ begin
   Inc(Statistics.Blocks);
   if B <> Front then
     Merge(Front);
-  Release;
+  ReleaseLock(Lock);
 end;
 
 function ToroAllocMem(Size: PtrUInt): Pointer;
@@ -289,12 +278,12 @@ begin
   if P = nil then
     Exit(0);
   B := PBlock(PtrUInt(P) - HEADER);
-  Acquire;
+  AcquireLock(Lock);
   Result := BlockSize(B);
   Dec(Statistics.Used, Result);
   Dec(Statistics.Blocks);
   Merge(B);
-  Release;
+  ReleaseLock(Lock);
 end;
 
 function ToroMemSize(P: Pointer): PtrUInt;
@@ -332,9 +321,9 @@ end;
 
 function HeapStatistics: THeapStatistics;
 begin
-  Acquire;
+  AcquireLock(Lock);
   Result := Statistics;
-  Release;
+  ReleaseLock(Lock);
 end;
 
 { Makes a range of RAM one free block, with an allocated one of no size behind

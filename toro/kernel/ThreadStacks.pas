@@ -52,17 +52,6 @@ var
   FreeLarge: PStack; { larger than a region }
   Splits: LongInt;
 
-procedure Acquire;
-begin
-  while InterlockedExchange(Lock, 1) <> 0 do
-    NOP;
-end;
-
-procedure Release;
-begin
-  InterlockedExchange(Lock, 0);
-end;
-
 { Memory whose first region has guards every Size bytes, or nil. }
 function NewRegion(Bytes, Size: PtrUInt): PtrUInt;
 var
@@ -143,12 +132,12 @@ begin
   if Size > AvailableMemory then
     Exit(nil);
   Size := (Size + TABLES + SizeOf(TStack) + STEP - 1) div STEP * STEP;
-  Acquire;
+  AcquireLock(Lock);
   if Size <= REGION_SIZE then
     Result := TakeSmall(Size)
   else
     Result := TakeLarge(Size);
-  Release;
+  ReleaseLock(Lock);
 end;
 
 procedure ReleaseStack(Stack: PStack);
@@ -159,10 +148,10 @@ begin
     List := @Free[Stack^.Size div STEP]
   else
     List := @FreeLarge;
-  Acquire;
+  AcquireLock(Lock);
   Stack^.Next := List^;
   List^ := Stack;
-  Release;
+  ReleaseLock(Lock);
 end;
 
 procedure SeeGuards(Stack: PStack; var Seen: LongInt);
