@@ -46,7 +46,7 @@ _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "
 _KERNEL = (
     *("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo"),
     *("Scheduling", "CoreThreads", "CoreTimer", "ThreadLife", "ThreadLocks", "ThreadRequests", "ThreadStacks"),
-    *("ThreadVars", "WaitQueues"),
+    *("ThreadVars", "WaitQueues", "VirtIO", "VirtQueues"),
 )
 
 
@@ -100,7 +100,7 @@ class _Toolchain:
         self.key = _digest(version.encode(), " ".join(_TARGET + _CODE).encode(), Path(__file__).read_bytes())
         rtl = self._fpc / "rtl"
         self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
-        self._toro_paths = [f"-Fu{self.toro / name}" for name in ("rtl", "kernel")]
+        self._toro_paths = [f"-Fu{self.toro / name}" for name in ("rtl", "kernel", "drivers")]
         self._library_paths = [
             *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
             *(f"-Fu{self._fpc / 'packages' / name}" for name in ("rtl-objpas/src/inc", "fcl-base/src")),
@@ -128,7 +128,7 @@ class _Toolchain:
         paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
         said = _run(["ppcx64", *_TARGET, *_HINTS, *_CODE, *paths, str(everything)], "the Toro kernel", quiet=True)
         # FPC's own library is full of hints; the kernel's units have none.
-        ours = {path.name for path in self.toro.glob("*/*.pas")}
+        ours = {path.name for path in [*self.toro.glob("*/*.pas"), *self.toro.glob("*/*.inc")]}
         sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
 
     def build_application(self, program: Path, system: Path, kernel: Path, work: Path) -> Path:

@@ -4,7 +4,9 @@
 # interrupts and exceptions:
 #
 #   interrupt   marks its vector in the core's block and returns; nothing is
-#               served here, and nothing in ring 3 ever needs to disable it
+#               served here, and nothing in ring 3 ever needs to disable it.
+#               A device's may be passed on to another core, and one that the
+#               application has captured goes on in KernelInterrupt in ring 3
 #   hlt         faults in ring 3 (#GP); halts the CPU here unless a vector is
 #               pending, so no interrupt is lost between the last look at a
 #               queue and the halt
@@ -32,13 +34,21 @@
 # A core's block (TCore in Arch.pas), at the top of its ring-3 stack. Below it is
 # the exception stack, and below that the stack that the core starts on.
 
-        .set CORE_SIZE, 0x240
+        .set CORE_SIZE, 0x2c0
         .set EXCEPTION_STACK_SIZE, 0x4000
         .set CORE_SELF, 0x00
         .set CORE_INDEX, 0x08
         .set CORE_PENDING, 0x10         # 256 bits
         .set CORE_IN_EXCEPTION, 0x30
+        .set CORE_IN_CALL, 0x38         # KernelInterrupt has not taken over yet
         .set CORE_FRAME, 0x40
+        .set CORE_CAPTURED, 0x100       # 256 bits
+        .set CORE_ROUTE, 0x120          # of ROUTED vectors from 32: APIC id plus one
+        .set ROUTED, 48
+        .set CORE_CALL_VECTOR, 0x150
+        .set CORE_CALL_RIP, 0x158
+        .set CORE_CALL_RFLAGS, 0x160
+        .set CORE_CALL_RSP, 0x168
         .set FRAME_WORDS, 22            # 15 registers, vector, error, 5 of the CPU
 
         .set STACK_SIZE, 0x40000
@@ -60,6 +70,8 @@
         .set LAPIC, 0xfee00000
         .set LAPIC_EOI, LAPIC + 0xb0
         .set LAPIC_SPURIOUS, LAPIC + 0xf0
+        .set LAPIC_ICR, LAPIC + 0x300
+        .set LAPIC_ICR_HIGH, LAPIC + 0x310
         .set DEBUG_EXIT, 0xf4
         .set SERIAL, 0x3f8
         .set STATUS_EXCEPTION, 120
@@ -181,13 +193,58 @@ interrupt:
         and     rax, -AREA_SIZE
         mov     rax, [rax + CORE]
         mov     rdx, [rsp + 16]
-        bts     [rax + CORE_PENDING], rdx
-        mov     eax, LAPIC_EOI
+        cmp     edx, 32 + ROUTED
+        jae     1f
+        cmp     byte ptr [rax + CORE_ROUTE + rdx - 32], 0
+        jne     forward
+1:      bts     [rax + CORE_PENDING], rdx
+        bt      [rax + CORE_CAPTURED], rdx
+        jc      captured
+over:   mov     eax, LAPIC_EOI
         mov     dword ptr [rax], 0
         pop     rdx
         pop     rax
         add     rsp, 8
         iretq
+
+# Sends the vector in RDX on to the core that wants it.
+forward:
+        push    rcx
+        push    rbx
+        movzx   ecx, byte ptr [rax + CORE_ROUTE + rdx - 32]
+        dec     ecx
+        shl     ecx, 24
+        mov     eax, LAPIC_ICR_HIGH
+        mov     ebx, [rax]              # ring 3 may be between its two writes
+        mov     [rax], ecx
+        mov     eax, LAPIC_ICR
+        mov     [rax], edx
+        mov     eax, LAPIC_ICR_HIGH
+        mov     [rax], ebx
+        pop     rbx
+        pop     rcx
+        jmp     over
+
+# Returns to KernelInterrupt, on the stack and with the registers of what was
+# interrupted. Not from ring 0, nor while ring 3 is on its exception stack or has
+# not looked at the last call: then the vector waits for a scheduling point.
+captured:
+        test    byte ptr [rsp + 32], 3
+        jz      over
+        cmp     qword ptr [rax + CORE_IN_EXCEPTION], 0
+        jne     over
+        cmp     qword ptr [rax + CORE_IN_CALL], 0
+        jne     over
+        inc     qword ptr [rax + CORE_IN_CALL]
+        mov     [rax + CORE_CALL_VECTOR], rdx
+        mov     rdx, [rsp + 24]
+        mov     [rax + CORE_CALL_RIP], rdx
+        mov     rdx, [rsp + 40]
+        mov     [rax + CORE_CALL_RFLAGS], rdx
+        mov     rdx, [rsp + 48]
+        mov     [rax + CORE_CALL_RSP], rdx
+        mov     qword ptr [rsp + 24], offset KernelInterrupt
+        jmp     over
 
 # ---- Exceptions ------------------------------------------------------------
 # On the stack: vector, error code, RIP, CS, RFLAGS, RSP, SS.

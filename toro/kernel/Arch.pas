@@ -1,5 +1,5 @@
-{ The CPU: cores, interrupts, ports, the TSC, and the end of the machine. All of it
-  runs in ring 3; what ring 0 does is in toro/boot/nucleus.s. }
+{ The CPU: cores, interrupts, exceptions, ports, time, and the end of the machine. All
+  of it runs in ring 3; what ring 0 does is in toro/boot/nucleus.s. }
 unit Arch;
 
 {$mode objfpc}
@@ -10,14 +10,17 @@ interface
 uses BootInfo;
 
 const
-  CORE_SIZE = $240;            { of TCore and what follows it, see nucleus.s }
+  CORE_SIZE = $2C0;            { of TCore and what follows it, see nucleus.s }
   EXCEPTION_STACK_SIZE = $4000;
   SCHEDULER_SIZE = $100;       { of what Scheduling keeps in a core's block, at its end }
   GUARD_SIZE = 4096;           { of the unmapped page below a stack }
   REGION_SIZE = 1 shl 21;      { of what SplitRegion splits }
 
+  PAGE_SIZE = REGION_SIZE;     { of the pages that RAM is mapped in }
+
   MAX_CPU = 255;               { xAPIC ids are a byte, and 255 is all cores }
-  BASE_IRQ = 32;               { vectors below are the CPU's exceptions }
+  BASE_IRQ = 32;               { vectors below are the CPU's exceptions; IRQ n is BASE_IRQ + n }
+  IRQ_COUNT = 48;
   INTER_CORE_IRQ = 80;         { wakes a core that another one has work for }
   TIMER_IRQ = 81;              { wakes a core for a thread that has slept enough }
 
@@ -29,10 +32,49 @@ const
   LAPIC_TIMER_CURRENT = $FEE00390;
   LAPIC_TIMER_DIVIDE = $FEE003E0;
 
+  { Vectors of exceptions (Intel SDM volume 3, table 6-1) }
+  EXC_DIVBYZERO = 0;
+  EXC_OVERFLOW = 4;
+  EXC_BOUND = 5;
+  EXC_ILLEGALINS = 6;
+  EXC_DEVNOTAVA = 7;
+  EXC_DF = 8;
+  EXC_STACKFAULT = 12;
+  EXC_GENERALP = 13;
+  EXC_PAGEFAUL = 14;
+  EXC_FPUE = 16;
+
+  { Kinds of memory regions }
+  MEM_AVAILABLE = 1;
+  MEM_RESERVED = 2;
+
   DEBUG_EXIT_PORT = $F4;
   STATUS_EXCEPTION = 120;      { exit status after an exception nobody handles }
 
 type
+  XChar = Char;
+  PXChar = PChar;
+  UInt32 = Cardinal;
+
+  { A date and time of day, in UTC }
+  TNow = record
+    Sec, Min, Hour, Day, Month, Year: LongInt;
+  end;
+  PNow = ^TNow;
+
+  { Guest-physical memory, in bytes }
+  TMemoryRegion = record
+    Base, Length: QWord;
+    Flag: Word; { MEM_* }
+  end;
+  PMemoryRegion = ^TMemoryRegion;
+
+  { A core as applications see it }
+  TCoreState = record
+    ApicID: LongInt;
+    Present, CPUBoot, InitConfirmation: Boolean;
+  end;
+
   { What the nucleus saves of an exception, in the order it pushes. }
   TExceptionFrame = packed record
     RAX, RCX, RDX, RBX, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15: QWord;
@@ -46,12 +88,28 @@ type
     Index: QWord;
     Pending: array[0..3] of QWord; { interrupt vectors that came, by bit }
     InException: QWord;
-    Padding: QWord;
+    InCall: QWord;                 { see KernelInterrupt }
     Frame: TExceptionFrame;
-    Raised: array[0..3] of QWord;  { those the scheduler has seen, until TakePending }
-    Destination: LongWord;         { that LAPIC_ICR_HIGH has }
+    Unused: QWord;
+    Captured: array[0..3] of QWord; { vectors with a handler of the application's }
+    Route: array[0..IRQ_COUNT - 1] of Byte; { where IRQs go on to: an APIC id plus one }
+    Call: record                   { where KernelInterrupt was called }
+      Vector, RIP, RFLAGS, RSP: QWord;
+    end;
+    Raised: array[0..3] of QWord;  { vectors that the scheduler has seen, until TakePending }
+    LastDestination: LongWord;     { that LAPIC_ICR_HIGH has; none before the first }
     Online: Boolean;               { it has reached Pascal }
   end;
+
+var
+  { All that there are, by number; CPU_COUNT of them are present. }
+  Cores: array[0..MAX_CPU - 1] of TCoreState;
+
+  { When this kernel started. }
+  StartTime: TNow;
+
+  { Handlers of interrupts and exceptions, by vector; nil: the kernel's own. }
+  Handlers: array[0..255] of CodePointer;
 
 { Number of cores. }
 function CPU_COUNT: LongInt; inline;
@@ -70,16 +128,53 @@ function CoreAt(Index: LongInt): PCore;
 function StackGuard(Core: PCore): PtrUInt;
 function StackTop(Core: PCore): PtrUInt;
 
-{ The time-stamp counter. }
+{ ---- Time ---- }
+
+{ The time-stamp counter, and how much it counts in a microsecond. }
 function read_rdtsc: QWord; assembler;
+function LocalCpuSpeed: Int64;
+
+{ Unix time in ns: the TSC since the wall clock that the VMM told at the start, so it is
+  the same on all cores and never goes back. }
+function UnixTimeNs: QWord;
+
+{ Date and time, in UTC; and how many seconds from AThen to ANow. }
+procedure Now(Data: PNow);
+function SecondsBetween(const ANow, AThen: TNow): LongInt;
 
 { Wait for this many milliseconds, or microseconds, by the TSC. No other thread of
   the core runs meanwhile; Sleep of the unit Process lets them. }
 procedure Delay(ms: LongInt);
 procedure DelayMicro(us: LongInt);
 
+{ ---- Interrupts ---- }
+
 { Waits until an interrupt comes; returns at once when one is pending. }
-procedure hlt; assembler;
+procedure hlt;
+
+{ Makes Handler serve a vector from 32 on, or an exception below, on this core and the
+  others; nil gives it back to the kernel. It is what the CPU calls by its interrupt
+  table: it preserves all registers, and ends with IRETQ. On its stack are RIP, CS,
+  RFLAGS, RSP and SS of what was interrupted; below them the error code, if the exception
+  has one (which it then takes off before it returns). An interrupt needs no EOI. It comes
+  at any time, so the handler does not call what it may have interrupted. }
+procedure CaptureInt(int: Byte; Handler: Pointer);
+procedure CaptureException(Exception: Byte; Handler: Pointer);
+
+{ Calls the handlers of captured vectors that are pending. }
+procedure CallHandlers;
+
+{ The end of an interrupt: the nucleus has told the APIC already. }
+procedure eoi_apic; inline;
+
+{ Makes the interrupts of an IRQ come to this core, or those of a vector to any. }
+procedure IOApicIrqOn(irq: Byte);
+procedure RouteInterrupt(Vector, Core: Byte);
+
+{ Resets a core; makes a core that was reset start at page Vector, in real mode. The
+  kernel's own cores must not be meant. }
+procedure send_apic_init(apicid: Byte);
+procedure send_apic_startup(apicid, vector: Byte);
 
 { Whether an interrupt of this vector has come to this core since the last call. }
 function TakePending(Vector: Byte): Boolean; assembler;
@@ -119,15 +214,55 @@ procedure ReleaseLock(var Lock: LongInt);
 { A hint that this core spins. }
 procedure NOP; assembler;
 
-{ One access to an I/O port. }
+{ Wait until memory changes. As on any CPU the wait may end early; here, in ring 3 where
+  there is no MWAIT, it ends at once. }
+procedure monitor(addr: Pointer; ext, hint: LongWord);
+procedure mwait(ext, hint: LongWord);
+
+{ The time that the host has kept a virtual CPU from running, in ns: not known, so 0. }
+function GetStealCPU: QWord;
+
+{ Bits in memory, which may be changed by several cores. }
+function bit_test(Val: Pointer; Pos: QWord): Boolean; assembler;
+procedure bit_set(Value: Pointer; Offset: QWord); assembler;
+procedure bit_reset(Value: Pointer; Offset: QWord); assembler;
+
+{ The highest bit that is set, or 0. }
+function find_msb_set(Value: QWord): Byte;
+
+{ ---- Text ---- }
+
+{ Writes a number in decimal, and a zero behind it. }
+procedure InttoStr(Value: PtrUInt; buff: PChar);
+
+{ Whether the first Len characters are the same. }
+function StrCmp(p1, p2: PChar; Len: LongInt): Boolean;
+
+{ Writes left, right and a zero to dst, which may be left. }
+procedure StrConcat(left, right, dst: PChar);
+
+{ ---- Memory ---- }
+
+{ The ID-th region of memory, from 1. Returns its size as a record, or 0 when there is
+  none. }
+function GetMemoryRegion(ID: LongInt; Buffer: PMemoryRegion): LongInt;
+
+{ ---- Ports ---- }
+
+{ One access to an I/O port; those of 32 bits go from and to memory. }
 function read_portb(Port: Word): Byte; assembler;
+function read_portw(Port: Word): Word; assembler;
+procedure read_portd(Data: Pointer; Port: Word); assembler;
 procedure write_portb(Data: Byte; Port: Word); assembler;
+procedure write_portw(Data: Word; Port: Word); assembler;
+procedure write_portd(Data: Pointer; Port: Word); assembler;
 
 { Sends Count bytes to a port. A hypervisor can take them in one exit. }
 procedure write_portsb(Data: Pointer; Count: PtrUInt; Port: Word); assembler;
 
-{ Ends the machine with an exit status, 0 to 255. }
+{ Ends the machine with an exit status, 0 to 255; with 0. }
 procedure PowerOff(Status: Byte); noreturn;
+procedure ShutdownInQemu;
 
 implementation
 
@@ -175,78 +310,10 @@ begin
     Result := PCore(CpuAreas + (QWord(Index) + 1) * CpuAreaSize - CORE_SIZE);
 end;
 
-function read_rdtsc: QWord; assembler; nostackframe;
-asm
-  rdtsc
-  shl rdx, 32
-  or rax, rdx
-end;
-
-procedure hlt; assembler; nostackframe;
-asm
-  hlt
-end;
-
-function TakePending(Vector: Byte): Boolean; assembler; nostackframe;
-asm
-  { One instruction, so no interrupt can come between its reading and writing. }
-  movzx edi, dil
-  btr qword ptr gs:[TCore.Pending], rdi
-  setc al
-  btr qword ptr gs:[TCore.Raised], rdi
-  setc dl
-  or al, dl
-end;
-
-function IsPending(Vector: Byte): Boolean; assembler; nostackframe;
-asm
-  movzx edi, dil
-  bt qword ptr gs:[TCore.Pending], rdi
-  setc al
-  bt qword ptr gs:[TCore.Raised], rdi
-  setc dl
-  or al, dl
-end;
-
-function AnythingPending: Boolean; assembler; nostackframe;
-asm
-  mov rax, gs:[TCore.Pending]
-  or rax, gs:[TCore.Pending + 8]
-  or rax, gs:[TCore.Pending + 16]
-  or rax, gs:[TCore.Pending + 24]
-  setnz al
-end;
-
-procedure CollectPending; assembler; nostackframe;
-asm
-  { An interrupt may mark its vector at any time: what is there is taken and
-    cleared in one instruction. }
-  xor eax, eax
-  xchg rax, gs:[TCore.Pending]
-  or gs:[TCore.Raised], rax
-  xor eax, eax
-  xchg rax, gs:[TCore.Pending + 8]
-  or gs:[TCore.Raised + 8], rax
-  xor eax, eax
-  xchg rax, gs:[TCore.Pending + 16]
-  or gs:[TCore.Raised + 16], rax
-  xor eax, eax
-  xchg rax, gs:[TCore.Pending + 24]
-  or gs:[TCore.Raised + 24], rax
-end;
-
-procedure send_apic_int(apicid, vector: Byte);
-begin
-  { The APIC of a virtual machine has delivered before the write is over, so there
-    is no need to wait for it; and each write not made saves an exit. }
-  with ThisCore^ do
-    if Destination <> LongWord(apicid) shl 24 then
-    begin
-      Destination := LongWord(apicid) shl 24;
-      PLongWord(LAPIC_ICR_HIGH)^ := Destination;
-    end;
-  PLongWord(LAPIC_ICR)^ := vector;
-end;
+{$I clock.inc}
+{$I interrupts.inc}
+{$I ports.inc}
+{$I bits.inc}
 
 procedure ReadBarrier; assembler; nostackframe;
 asm
@@ -274,27 +341,6 @@ begin
   SplitRegion(Pointer(1), 0);
 end;
 
-procedure WaitTicks(Ticks: QWord);
-var
-  Start: QWord;
-begin
-  Start := read_rdtsc;
-  while read_rdtsc - Start < Ticks do
-    NOP;
-end;
-
-procedure Delay(ms: LongInt);
-begin
-  if ms > 0 then
-    WaitTicks(QWord(ms) * (TheBootInfo^.TscHz div 1000));
-end;
-
-procedure DelayMicro(us: LongInt);
-begin
-  if us > 0 then
-    WaitTicks(QWord(us) * TheBootInfo^.TscHz div 1000000);
-end;
-
 procedure AcquireLock(var Lock: LongInt);
 begin
   while InterlockedExchange(Lock, 1) <> 0 do
@@ -311,24 +357,34 @@ asm
   pause
 end;
 
-function read_portb(Port: Word): Byte; assembler; nostackframe;
-asm
-  mov edx, edi
-  in al, dx
+procedure monitor(addr: Pointer; ext, hint: LongWord);
+begin
 end;
 
-procedure write_portb(Data: Byte; Port: Word); assembler; nostackframe;
-asm
-  mov eax, edi
-  mov edx, esi
-  out dx, al
+procedure mwait(ext, hint: LongWord);
+begin
+  NOP;
 end;
 
-procedure write_portsb(Data: Pointer; Count: PtrUInt; Port: Word); assembler; nostackframe;
-asm
-  xchg rdi, rsi
-  mov rcx, rdi
-  rep outsb
+function GetStealCPU: QWord;
+begin
+  Result := 0;
+end;
+
+function GetMemoryRegion(ID: LongInt; Buffer: PMemoryRegion): LongInt;
+begin
+  if (ID < 1) or (LongWord(ID) > TheBootInfo^.MemoryMapCount) then
+    Exit(0);
+  with TheBootInfo^.MemoryMap[ID - 1] do
+  begin
+    Buffer^.Base := Start;
+    Buffer^.Length := Size;
+    if Kind = MEMORY_FREE then
+      Buffer^.Flag := MEM_AVAILABLE
+    else
+      Buffer^.Flag := MEM_RESERVED;
+  end;
+  Result := SizeOf(TMemoryRegion);
 end;
 
 procedure PowerOff(Status: Byte);
@@ -339,4 +395,25 @@ begin
     hlt;
 end;
 
+procedure ShutdownInQemu;
+begin
+  PowerOff(0);
+end;
+
+procedure DescribeCores;
+var
+  I: LongInt;
+begin
+  for I := 0 to CPU_COUNT - 1 do
+  begin
+    Cores[I].ApicID := I;
+    Cores[I].Present := True;
+    Cores[I].CPUBoot := I = 0;
+    Cores[I].InitConfirmation := True;
+  end;
+end;
+
+initialization
+  DescribeCores;
+  Now(@StartTime);
 end.

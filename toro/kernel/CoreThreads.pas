@@ -75,8 +75,9 @@ type
     Timer: TTimer;
     Switches, Halts: QWord;   { how many there have been }
     HaltedTicks: QWord;       { of the TSC, spent halted }
+    Devices: Pointer;         { those that VirtIO serves on this core }
     { In a line of its own: other cores write to it. }
-    Reserved: array[0..1] of QWord;
+    Reserved: QWord;
     Inbox: PThread;           { threads with requests, the last one first }
     Halting: LongInt;         { 1: needs an interrupt to see its inbox }
   end;

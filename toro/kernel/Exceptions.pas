@@ -1,14 +1,35 @@
-{ What happens on an exception of the CPU: it is told on the console, with the
-  registers and a backtrace, and the machine ends with STATUS_EXCEPTION. }
+{ What happens on an exception of the CPU. The first of these that there is takes it:
+
+    a handler of the application's (CaptureException)
+    a debugger that is attached (Gdbstub)
+    an `except` or `finally` of the thread, if the program uses SysUtils: there it is a
+      Pascal exception, EDivByZero or EAccessViolation for example
+
+  Else it is told on the console, with the registers and a backtrace, and the machine ends
+  with STATUS_EXCEPTION. So it does when nobody has caught the Pascal exception. }
 unit Exceptions;
 
 {$mode objfpc}
+{$asmmode intel}
 
 interface
 
+uses Arch;
+
+{ Sees to it that a Pascal exception of the CPU's that nobody catches is told as above.
+  Called when all units are initialized. }
+procedure WatchUncaught;
+
+{ Goes on, from the exception stack, with the registers that the core's frame has. }
+procedure Continue(Core: PCore); assembler; noreturn;
+
+var
+  { A debugger; True: it has taken the exception, and the core goes on. }
+  DebugException: function(Core: PCore): Boolean = nil;
+
 implementation
 
-uses Arch, Console, CoreThreads, Symbols, ThreadLife;
+uses Console, CoreThreads, Symbols, ThreadLife;
 
 const
   { Intel SDM volume 3, table 6-1 }
@@ -18,11 +39,12 @@ const
     'invalid TSS', 'segment not present', 'stack fault', 'general protection', 'page fault',
     '', 'x87 floating-point error', 'alignment check', 'machine check',
     'SIMD floating-point error', 'virtualization', 'control protection');
-  PAGE_FAULT = 14;
   { Bits of a page fault's error code, section 4.7 }
   FAULT_PRESENT = 1;
   FAULT_WRITE = 2;
   FAULT_FETCH = 16;
+
+{ ---- Telling ---- }
 
 { Whether an address is right below the stack of the current thread. }
 function InGuard(Address: PtrUInt): Boolean;
@@ -31,9 +53,14 @@ begin
     Result := (Address < StackLow) and (Address >= StackLow - GUARD_SIZE);
 end;
 
-procedure WritePageFault(Core: PCore);
+function StackOverflow(const Frame: TExceptionFrame): Boolean;
 begin
-  with Core^.Frame do
+  Result := (Frame.Vector = EXC_PAGEFAUL) and InGuard(Frame.CR2);
+end;
+
+procedure WritePageFault(const Frame: TExceptionFrame);
+begin
+  with Frame do
   begin
     if ErrorCode and FAULT_FETCH <> 0 then
       WriteText('executing ')
@@ -88,33 +115,244 @@ begin
   end;
 end;
 
-{ The nucleus comes here, on the exception stack of the core. }
-procedure KernelException(Core: PCore); public name 'KernelException';
+procedure Tell(const Frame: TExceptionFrame); noreturn;
 begin
   HeadLess := False;
   FlushConsole;
-  with Core^.Frame do
+  with Frame do
   begin
     WriteText('Exception ');
     PrintDecimal(Vector);
     if Vector <= High(NAMES) then
       WriteText(' (' + NAMES[Vector] + ')');
     WriteText(' on core ');
-    PrintDecimal(Core^.Index);
+    PrintDecimal(GetCoreId);
     if GetCurrentThread^.Number <> 0 then
       WriteText(' in ' + ThreadText(GetCurrentThread));
-    if Vector = PAGE_FAULT then
+    if Vector = EXC_PAGEFAUL then
     begin
       WriteText(', ');
-      WritePageFault(Core);
+      WritePageFault(Frame);
     end;
     WriteText(#10);
-    WriteRegisters(Core^.Frame);
+    WriteRegisters(Frame);
     WriteText('Backtrace:'#10);
     WriteText('  ' + SymbolText(CodePointer(RIP)) + #10);
     WriteBacktrace(RBP, GetCurrentThread^.StackLow, GetCurrentThread^.StackHigh);
   end;
   PowerOff(STATUS_EXCEPTION);
+end;
+
+{ ---- Going on ---- }
+
+procedure Continue(Core: PCore); assembler; nostackframe;
+asm
+  { What IRETQ takes goes below the 128 bytes under RSP that belong to a leaf function.
+    From where RSP is that stack's, the core may be interrupted and called again. }
+  mov rsi, [rdi + TCore.Frame.RSP]
+  lea rsi, [rsi - 128 - 40]
+  mov ax, ss
+  movzx eax, ax
+  mov [rsi + 32], rax
+  mov rax, [rdi + TCore.Frame.RSP]
+  mov [rsi + 24], rax
+  mov rax, [rdi + TCore.Frame.RFLAGS]
+  mov [rsi + 16], rax
+  mov ax, cs
+  movzx eax, ax
+  mov [rsi + 8], rax
+  mov rax, [rdi + TCore.Frame.RIP]
+  mov [rsi], rax
+  mov rsp, rsi
+  mov rax, [rdi + TCore.Frame.RAX]
+  mov rcx, [rdi + TCore.Frame.RCX]
+  mov rdx, [rdi + TCore.Frame.RDX]
+  mov rbx, [rdi + TCore.Frame.RBX]
+  mov rbp, [rdi + TCore.Frame.RBP]
+  mov rsi, [rdi + TCore.Frame.RSI]
+  mov r8, [rdi + TCore.Frame.R8]
+  mov r9, [rdi + TCore.Frame.R9]
+  mov r10, [rdi + TCore.Frame.R10]
+  mov r11, [rdi + TCore.Frame.R11]
+  mov r12, [rdi + TCore.Frame.R12]
+  mov r13, [rdi + TCore.Frame.R13]
+  mov r14, [rdi + TCore.Frame.R14]
+  mov r15, [rdi + TCore.Frame.R15]
+  mov rdi, [rdi + TCore.Frame.RDI]
+  mov qword ptr gs:[TCore.InException], 0
+  iretq
+end;
+
+{ The selectors that ring 3 sees, which need not be those that the nucleus was given. }
+function CodeSelector: QWord; assembler; nostackframe;
+asm
+  mov ax, cs
+  movzx eax, ax
+end;
+
+function StackSelector: QWord; assembler; nostackframe;
+asm
+  mov ax, ss
+  movzx eax, ax
+end;
+
+{ Puts a word on the stack of what the exception has stopped. }
+procedure Push(var Frame: TExceptionFrame; Value: QWord);
+begin
+  Dec(Frame.RSP, 8);
+  PQWord(Frame.RSP)^ := Value;
+end;
+
+{ Leaves the room that a leaf function may be using. }
+procedure LeaveRoom(var Frame: TExceptionFrame);
+begin
+  Frame.RSP := (Frame.RSP - 128) and not QWord(15);
+end;
+
+{ Goes to the application's handler, with what the CPU would have pushed for it. }
+procedure CallHandler(Core: PCore); noreturn;
+const
+  WITH_ERROR_CODE = [8, 10..14, 17, 21, 29, 30]; { Intel SDM volume 3, table 6-1 }
+var
+  Old: QWord;
+begin
+  with Core^ do
+  begin
+    Old := Frame.RSP;
+    LeaveRoom(Frame);
+    Push(Frame, StackSelector);
+    Push(Frame, Old);
+    Push(Frame, Frame.RFLAGS);
+    Push(Frame, CodeSelector);
+    Push(Frame, Frame.RIP);
+    if Byte(Frame.Vector) in WITH_ERROR_CODE then
+      Push(Frame, Frame.ErrorCode);
+    Frame.RIP := PtrUInt(Handlers[Frame.Vector]);
+  end;
+  Continue(Core);
+end;
+
+{ ---- Pascal exceptions ---- }
+
+type
+  PHandlerFrame = ^THandlerFrame;
+  THandlerFrame = record { TExceptAddr of FPC's library }
+    Buffer: Pointer;
+    Next: PHandlerFrame;
+    Kind: LongInt;
+  end;
+
+function PushHandler(Kind: LongInt; Buffer, Frame: Pointer): Pointer; external name 'FPC_PUSHEXCEPTADDR';
+procedure PopHandler; external name 'FPC_POPADDRSTACK';
+procedure HandleError(Error: LongInt; Address: CodePointer; Frame: Pointer);
+  external name 'SYSTEM_$$_HANDLEERRORADDRFRAME$LONGINT$POINTER$POINTER';
+
+{ Whether the current thread is within a `try`, as the library's list of them tells. }
+function InTry: Boolean;
+var
+  Frame: THandlerFrame;
+  Unused: array[0..7] of QWord;
+begin
+  PushHandler(1, @Unused, @Frame);
+  Result := Frame.Next <> nil;
+  PopHandler;
+end;
+
+{ The library's number for a floating-point error, by the bits of MXCSR or of the x87
+  status word, which are the same (Intel SDM volume 1, sections 8.1.3 and 10.2.3). }
+function FloatError(Vector: QWord): LongInt;
+const
+  FPU_ERROR = 16;
+var
+  Flags: LongWord;
+begin
+  if Vector = FPU_ERROR then
+    asm
+      fnstsw ax
+      movzx eax, ax
+      mov Flags, eax
+    end
+  else
+    Flags := GetMXCSR;
+  if Flags and 4 <> 0 then
+    Result := 208 { division by zero }
+  else if Flags and 8 <> 0 then
+    Result := 205 { overflow }
+  else if Flags and 16 <> 0 then
+    Result := 206 { underflow }
+  else
+    Result := 207;
+end;
+
+function RuntimeError(const Frame: TExceptionFrame): LongInt;
+begin
+  case Frame.Vector of
+    EXC_DIVBYZERO: Result := 200;
+    EXC_OVERFLOW: Result := 215;
+    EXC_BOUND: Result := 201;
+    EXC_ILLEGALINS: Result := 218;
+    EXC_FPUE, 19: Result := FloatError(Frame.Vector);
+  else
+    Result := 216;
+  end;
+end;
+
+var
+  Raised: array[0..MAX_CPU - 1] of TExceptionFrame; { the last one of each core }
+  LibraryUncaught: TExceptProc;
+
+{ What the thread goes on with instead. }
+procedure RaiseError(Error: LongInt; Address: CodePointer; Frame: Pointer);
+begin
+  SysResetFPU;
+  HandleError(Error, Address, Frame);
+end;
+
+procedure RaiseInThread(Core: PCore); noreturn;
+begin
+  Raised[Core^.Index] := Core^.Frame;
+  with Core^.Frame do
+  begin
+    RDI := RuntimeError(Core^.Frame);
+    RSI := RIP;
+    RDX := RBP;
+    LeaveRoom(Core^.Frame);
+    Push(Core^.Frame, RIP);
+    RIP := PtrUInt(@RaiseError);
+  end;
+  Continue(Core);
+end;
+
+{ It may have been the CPU's, then the last one of this core: that is told instead. }
+procedure TellUncaught(Obj: TObject; Addr: CodePointer; FrameCount: LongInt; Frames: PCodePointer);
+begin
+  if Addr = CodePointer(Raised[GetCoreId].RIP) then
+    Tell(Raised[GetCoreId]);
+  LibraryUncaught(Obj, Addr, FrameCount, Frames);
+end;
+
+procedure WatchUncaught;
+begin
+  if Assigned(ExceptProc) then
+  begin
+    LibraryUncaught := ExceptProc;
+    ExceptProc := @TellUncaught;
+  end;
+end;
+
+{ ---- Entry ---- }
+
+{ The nucleus comes here, on the exception stack of the core. }
+procedure KernelException(Core: PCore); public name 'KernelException';
+begin
+  if Core^.Frame.Vector <= High(Handlers) then
+    if Handlers[Core^.Frame.Vector] <> nil then
+      CallHandler(Core);
+  if Assigned(DebugException) and DebugException(Core) then
+    Continue(Core);
+  if Assigned(ErrorProc) and not StackOverflow(Core^.Frame) and InTry then
+    RaiseInThread(Core);
+  Tell(Core^.Frame);
 end;
 
 end.

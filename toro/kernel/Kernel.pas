@@ -9,9 +9,14 @@ interface
 { How many cores have reached the kernel so far. }
 function OnlineCores: LongInt;
 
+{ The words of the command line, which commas and spaces part: their number, and each
+  from 0 (nil: there are no more). Those that name devices come last. }
+function KernelParamCount: LongInt;
+function GetKernelParam(I: LongInt): PChar;
+
 implementation
 
-uses BootInfo, Arch, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling;
+uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling;
 
 procedure PascalMain; external name 'PASCALMAIN';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
@@ -22,6 +27,51 @@ var
 function OnlineCores: LongInt;
 begin
   Result := InterlockedExchangeAdd(OnlineCount, 0);
+end;
+
+var
+  Words: PPChar;
+  WordCount: LongInt = -1; { not parted yet }
+
+{ Copies the command line, with zeroes for what parts its words. }
+procedure PartCommandLine;
+var
+  Copy: PChar;
+  I: LongInt;
+begin
+  WordCount := 0;
+  with TheBootInfo^ do
+  begin
+    Copy := ToroGetMem(CommandLineSize + 1);
+    Words := ToroGetMem((CommandLineSize div 2 + 1) * SizeOf(PChar));
+    if (Copy = nil) or (Words = nil) then
+      Exit;
+    Move(CommandLine^, Copy^, CommandLineSize);
+    Copy[CommandLineSize] := #0;
+    for I := 0 to LongInt(CommandLineSize) - 1 do
+      if Copy[I] in [',', ' '] then
+        Copy[I] := #0
+      else if (I = 0) or (Copy[I - 1] = #0) then
+      begin
+        Words[WordCount] := Copy + I;
+        Inc(WordCount);
+      end;
+  end;
+end;
+
+function KernelParamCount: LongInt;
+begin
+  if WordCount < 0 then
+    PartCommandLine;
+  Result := WordCount;
+end;
+
+function GetKernelParam(I: LongInt): PChar;
+begin
+  if (I >= 0) and (I < KernelParamCount) then
+    Result := Words[I]
+  else
+    Result := nil;
 end;
 
 { The nucleus enters ring 3 here, on each core's own stack. On core 0 no unit is
@@ -49,6 +99,7 @@ end;
 procedure StartProgram; public name '__wrap_fpc_initializeunits';
 begin
   InitializeUnits;
+  WatchUncaught;
   TheBootInfo^.Marks[MARK_APPLICATION] := read_rdtsc;
 end;
 

@@ -44,6 +44,9 @@ procedure Idle(CPU: PCPU);
 var
   { Takes back what a thread had that left for ever. }
   ThreadIsOver: procedure(Thread: PThread);
+  { Serve the devices of this core; make them send interrupts for what comes next. Called
+    only where it has some. }
+  PollDevices, ArmDevices: procedure(CPU: PCPU);
 
 implementation
 
@@ -52,9 +55,9 @@ uses Arch, CoreTimer, ThreadRequests;
 const
   { Less than this is not worth setting the timer and halting: microseconds. }
   SHORT_WAIT = 30;
-  { How long a core looks for requests before it halts: about as long as it takes to
+  { How long a core looks for requests and devices before it halts: about as long as it takes to
     halt and to be woken. }
-  LINGER = 20;
+  LINGER_TIME = 20;
 
 { ---- Interrupts ---- }
 
@@ -101,12 +104,15 @@ end;
 { Wakes whom requests, deadlines or interrupts wake. }
 procedure Poll(CPU: PCPU);
 begin
+  CallHandlers;
   if CPU^.Inbox <> nil then
     ServeRequests;
   while (CPU^.FirstSleeper <> nil) and (read_rdtsc >= CPU^.FirstSleeper^.Deadline) do
     WakeHere(CPU, CPU^.FirstSleeper);
   if CPU^.FirstWaiting <> nil then
     WakeWaiting(CPU);
+  if CPU^.Devices <> nil then
+    PollDevices(CPU);
 end;
 
 function Microseconds(Count: QWord): QWord; inline;
@@ -114,14 +120,19 @@ begin
   Result := TicksOf(Count) div 1000;
 end;
 
-{ Waits a little for another core, with an eye on this one's interrupts. }
-procedure LingerForRequests(CPU: PCPU);
+{ Waits a little for another core or a device, with an eye on this one's interrupts. }
+procedure Linger(CPU: PCPU);
 var
   Start: QWord;
 begin
   Start := read_rdtsc;
-  while (CPU^.Inbox = nil) and not AnythingPending and (read_rdtsc - Start < Microseconds(LINGER)) do
+  while (CPU^.Inbox = nil) and (CPU^.FirstReady = nil) and not AnythingPending and
+        (read_rdtsc - Start < Microseconds(LINGER_TIME)) do
+  begin
     NOP;
+    if CPU^.Devices <> nil then
+      PollDevices(CPU);
+  end;
 end;
 
 procedure HaltCore(CPU: PCPU);
@@ -144,6 +155,8 @@ begin
   CollectPending;
   if TakePending(TIMER_IRQ) then
     TimerCame(CPU^.Timer);
+  if CPU^.Devices <> nil then
+    ArmDevices(CPU);
   Poll(CPU);
   if CPU^.FirstReady = nil then
   begin
@@ -204,9 +217,9 @@ var
 begin
   CPU := GetCPU;
   Thread := CPU^.CurrentThread;
-  if (CPU^.FirstReady = nil) and (CPU_COUNT > 1) then
+  if (CPU^.FirstReady = nil) and ((CPU_COUNT > 1) or (CPU^.Devices <> nil)) then
   begin
-    LingerForRequests(CPU);
+    Linger(CPU);
     Poll(CPU);
   end;
   while CPU^.FirstReady = nil do
