@@ -1,0 +1,302 @@
+{ Virtio devices over MMIO (virtio 1.2, sections 3.1 and 4.2): where they are, how one
+  is started, and when its driver is called.
+
+  A device belongs to one core. Its driver is never called from an interrupt: the
+  scheduler of that core looks at the used rings whenever it is asked for the next
+  thread, and only a core about to halt wants an interrupt. An interrupt of another
+  core is passed on by the nucleus. }
+unit VirtIO;
+
+{$mode objfpc}
+
+interface
+
+uses CoreThreads, VirtQueues;
+
+const
+  { section 5 }
+  ID_CONSOLE = 3;
+  ID_VSOCK = 19;
+  ID_FS = 26;
+
+  { section 6 }
+  F_INDIRECT_DESC = QWord(1) shl 28;
+  F_EVENT_IDX = QWord(1) shl 29;
+  F_VERSION_1 = QWord(1) shl 32;
+  RING_FEATURES = F_INDIRECT_DESC or F_EVENT_IDX or F_VERSION_1;
+
+  DEVICE_QUEUES = 10;
+
+type
+  PVirtIODevice = ^TVirtIODevice;
+  TVirtIODevice = record
+    Base: PtrUInt;         { of its registers }
+    DeviceID: LongWord;
+    Vector: Byte;          { of its interrupt }
+    Messages: Boolean;     { an interrupt is a message: it needs no acknowledgement }
+    Claimed: Boolean;      { a driver has it }
+    Broken: Boolean;       { it must be reset (DEVICE_NEEDS_RESET), or its rings are damaged }
+    Features: QWord;       { what both sides can do }
+    QueueCount: LongInt;
+    Queues: array[0..DEVICE_QUEUES - 1] of TVirtQueue;
+    Quiet: set of 0..DEVICE_QUEUES - 1; { queues whose interrupts nobody waits for }
+    { Called on its core when a queue has something used, and after a change of its
+      configuration space or when it is Broken. Must not give way. }
+    Serve: procedure(Device: PVirtIODevice);
+    Next: PVirtIODevice;   { of the same core }
+  end;
+
+{ The device of this kind that no driver has, the Index-th from 0; nil: there is none. }
+function FindDevice(DeviceID: LongWord; Index: LongInt = 0): PVirtIODevice;
+
+{ Resets a device and agrees with it on Wanted features, as far as it offers them. False
+  when it does not work with them, or not without VIRTIO_F_VERSION_1. }
+function StartDevice(Device: PVirtIODevice; Wanted: QWord): Boolean;
+
+{ Gives it its next queue, of Size entries or what it can. False: not possible. }
+function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
+
+{ The device may work (DRIVER_OK), and Serve is called on this core from now on. }
+procedure RunDevice(Device: PVirtIODevice);
+
+{ A field of its configuration space, of 1, 2, 4 or 8 bytes. }
+function ReadConfig(Device: PVirtIODevice; Offset, Size: LongWord): QWord;
+
+implementation
+
+uses BootInfo, Arch, Memory, Scheduling;
+
+const
+  { Registers, section 4.2.2 }
+  MAGIC_VALUE = $00;
+  VERSION = $04;
+  DEVICE_FEATURES = $10;
+  DEVICE_FEATURES_SEL = $14;
+  DRIVER_FEATURES = $20;
+  DRIVER_FEATURES_SEL = $24;
+  QUEUE_SEL = $30;
+  QUEUE_NUM_MAX = $34;
+  QUEUE_NUM = $38;
+  QUEUE_READY = $44;
+  QUEUE_NOTIFY = $50;
+  INTERRUPT_STATUS = $60;
+  INTERRUPT_ACK = $64;
+  STATUS = $70;
+  QUEUE_DESC = $80;
+  QUEUE_DRIVER = $90;
+  QUEUE_DEVICE = $A0;
+  CONFIG_GENERATION = $FC;
+  CONFIG = $100;
+
+  MAGIC = $74726976; { "virt" }
+
+  { Bits of STATUS, section 2.1, and of INTERRUPT_STATUS }
+  ACKNOWLEDGE = 1;
+  DRIVER = 2;
+  DRIVER_OK = 4;
+  FEATURES_OK = 8;
+  NEEDS_RESET = 64;
+  FAILED = 128;
+  CONFIGURATION_CHANGED = 2;
+
+var
+  Devices: PVirtIODevice;
+  DeviceCount: LongInt;
+
+function ReadRegister(Device: PVirtIODevice; Offset: LongWord): LongWord; inline;
+begin
+  Result := PLongWord(Device^.Base + Offset)^;
+end;
+
+procedure WriteRegister(Device: PVirtIODevice; Offset, Value: LongWord); inline;
+begin
+  PLongWord(Device^.Base + Offset)^ := Value;
+end;
+
+procedure WriteAddress(Device: PVirtIODevice; Offset: LongWord; Address: Pointer);
+begin
+  WriteRegister(Device, Offset, LongWord(PtrUInt(Address)));
+  WriteRegister(Device, Offset + 4, PtrUInt(Address) shr 32);
+end;
+
+{ ---- Finding ---- }
+
+{ The boot-info table says all there is to know, so nothing is probed. }
+procedure FindAll;
+var
+  I: LongInt;
+begin
+  DeviceCount := TheBootInfo^.DeviceCount;
+  Devices := ToroAllocMem(DeviceCount * SizeOf(TVirtIODevice));
+  if Devices = nil then
+    DeviceCount := 0;
+  for I := 0 to DeviceCount - 1 do
+  begin
+    Devices[I].Base := TheBootInfo^.Devices[I].Base;
+    Devices[I].Vector := TheBootInfo^.Devices[I].Vector;
+    Devices[I].DeviceID := TheBootInfo^.Devices[I].DeviceID;
+    Devices[I].Messages := True;
+  end;
+end;
+
+function FindDevice(DeviceID: LongWord; Index: LongInt): PVirtIODevice;
+var
+  I: LongInt;
+begin
+  if Devices = nil then
+    FindAll;
+  for I := 0 to DeviceCount - 1 do
+    if (Devices[I].DeviceID = DeviceID) and not Devices[I].Claimed then
+    begin
+      if Index = 0 then
+        Exit(@Devices[I]);
+      Dec(Index);
+    end;
+  Result := nil;
+end;
+
+{ ---- Starting ---- }
+
+function StartDevice(Device: PVirtIODevice; Wanted: QWord): Boolean;
+var
+  Offered: QWord;
+begin
+  Result := False;
+  if (ReadRegister(Device, MAGIC_VALUE) <> MAGIC) or (ReadRegister(Device, VERSION) <> 2) then
+    Exit;
+  Device^.Claimed := True;
+  WriteRegister(Device, STATUS, 0);
+  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER);
+  WriteRegister(Device, DEVICE_FEATURES_SEL, 1);
+  Offered := QWord(ReadRegister(Device, DEVICE_FEATURES)) shl 32;
+  WriteRegister(Device, DEVICE_FEATURES_SEL, 0);
+  Offered := Offered or ReadRegister(Device, DEVICE_FEATURES);
+  Device^.Features := Offered and Wanted;
+  WriteRegister(Device, DRIVER_FEATURES_SEL, 1);
+  WriteRegister(Device, DRIVER_FEATURES, Device^.Features shr 32);
+  WriteRegister(Device, DRIVER_FEATURES_SEL, 0);
+  WriteRegister(Device, DRIVER_FEATURES, LongWord(Device^.Features));
+  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK);
+  Result := (Device^.Features and F_VERSION_1 <> 0) and (ReadRegister(Device, STATUS) and FEATURES_OK <> 0);
+  if not Result then
+    WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FAILED);
+end;
+
+function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
+var
+  Most: LongWord;
+  Queue: PVirtQueue;
+begin
+  Result := False;
+  WriteRegister(Device, QUEUE_SEL, Device^.QueueCount);
+  Most := ReadRegister(Device, QUEUE_NUM_MAX);
+  if (Most = 0) or (Device^.QueueCount = DEVICE_QUEUES) then
+    Exit;
+  if Size > Most then
+    Size := Most;
+  if Size > QUEUE_SIZE_MAX then
+    Size := QUEUE_SIZE_MAX;
+  { A power of 2. }
+  Size := 1 shl BsrWord(Size);
+  Queue := @Device^.Queues[Device^.QueueCount];
+  if not MakeQueue(Queue^, Size, Device^.Features) then
+    Exit;
+  Queue^.Number := Device^.QueueCount;
+  Queue^.Notify := PLongWord(Device^.Base + QUEUE_NOTIFY);
+  WriteRegister(Device, QUEUE_NUM, Size);
+  WriteAddress(Device, QUEUE_DESC, Queue^.Descriptors);
+  WriteAddress(Device, QUEUE_DRIVER, Queue^.Available);
+  WriteAddress(Device, QUEUE_DEVICE, Queue^.Used);
+  WriteRegister(Device, QUEUE_READY, 1);
+  Inc(Device^.QueueCount);
+  Result := True;
+end;
+
+procedure RunDevice(Device: PVirtIODevice);
+begin
+  RouteInterrupt(Device^.Vector, GetCoreId);
+  Device^.Next := GetCPU^.Devices;
+  GetCPU^.Devices := Device;
+  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
+end;
+
+function ReadConfig(Device: PVirtIODevice; Offset, Size: LongWord): QWord;
+var
+  Generation: LongWord;
+  At: PtrUInt;
+begin
+  At := Device^.Base + CONFIG + Offset;
+  repeat
+    Generation := ReadRegister(Device, CONFIG_GENERATION);
+    case Size of
+      1: Result := PByte(At)^;
+      2: Result := PWord(At)^;
+      4: Result := PLongWord(At)^;
+    else
+      Result := PLongWord(At)^ or QWord(PLongWord(At + 4)^) shl 32;
+    end;
+  until ReadRegister(Device, CONFIG_GENERATION) = Generation;
+end;
+
+{ ---- Serving ---- }
+
+function AnyUsed(Device: PVirtIODevice): Boolean;
+var
+  I: LongInt;
+begin
+  for I := 0 to Device^.QueueCount - 1 do
+    if HasUsed(Device^.Queues[I]) then
+      Exit(True);
+  Result := False;
+end;
+
+{ Reads why there was an interrupt, and acknowledges it. Each access is an exit of the
+  virtual machine, so a device that sends messages is asked only when its rings do not
+  say why: then its configuration has changed, or it cannot go on. }
+function ConfigurationChanged(Device: PVirtIODevice): Boolean;
+var
+  Reason: LongWord;
+begin
+  Reason := ReadRegister(Device, INTERRUPT_STATUS);
+  if Reason <> 0 then
+    WriteRegister(Device, INTERRUPT_ACK, Reason);
+  Result := Reason and CONFIGURATION_CHANGED <> 0;
+  if Result and (ReadRegister(Device, STATUS) and NEEDS_RESET <> 0) then
+    Device^.Broken := True;
+end;
+
+procedure PollAll(CPU: PCPU);
+var
+  Device: PVirtIODevice;
+  Used, Changed: Boolean;
+begin
+  Device := CPU^.Devices;
+  while Device <> nil do
+  begin
+    Used := AnyUsed(Device);
+    Changed := TakePending(Device^.Vector) and not (Used and Device^.Messages) and ConfigurationChanged(Device);
+    if Used or Changed then
+      Device^.Serve(Device);
+    Device := Device^.Next;
+  end;
+end;
+
+procedure WantInterrupts(CPU: PCPU);
+var
+  Device: PVirtIODevice;
+  I: LongInt;
+begin
+  Device := CPU^.Devices;
+  while Device <> nil do
+  begin
+    for I := 0 to Device^.QueueCount - 1 do
+      if not (I in Device^.Quiet) then
+        WantInterrupt(Device^.Queues[I]);
+    Device := Device^.Next;
+  end;
+end;
+
+initialization
+  PollDevices := @PollAll;
+  ArmDevices := @WantInterrupts;
+end.

@@ -1,0 +1,305 @@
+{ The driver's side of a split virtqueue (virtio 1.2, section 2.7).
+
+  A request is a chain of buffers: those that the device reads, then those that it
+  writes. One that does not fit in what is free of the descriptor table goes into an
+  indirect table of its own, where the device can do that.
+
+  The device is believed nothing: what it says it has used must be on its way, and no
+  longer than it is. Whatever else it does marks the queue as broken. }
+unit VirtQueues;
+
+{$mode objfpc}
+
+interface
+
+const
+  QUEUE_SIZE_MAX = 256;
+  CHAIN_MAX = 64;      { buffers of one request }
+
+type
+  TVirtBuffer = record
+    Data: Pointer;
+    Size: LongWord;    { bytes; not 0 }
+  end;
+
+  PVirtDescriptor = ^TVirtDescriptor;
+  TVirtDescriptor = packed record
+    Address: QWord;
+    Length: LongWord;
+    Flags, Next: Word;
+  end;
+
+  TVirtUsed = packed record
+    Head, Written: LongWord;
+  end;
+
+  { What is known of a request, by the number of its first descriptor. }
+  TVirtRequest = record
+    Token: Pointer;    { nil: there is none }
+    Last: Word;        { its last descriptor }
+    Count: Word;       { how many it has of the queue's table }
+    Table: PVirtDescriptor; { CHAIN_MAX of them, made when needed and kept }
+  end;
+
+  PVirtQueue = ^TVirtQueue;
+  TVirtQueue = record
+    Size: Word;        { a power of 2 }
+    FreeCount, FirstFree: Word;
+    Offered: Word;     { the available index }
+    Notified: Word;    { what it was when the device was last told }
+    Seen: Word;        { of the used index }
+    EventIdx, Indirect, Broken: Boolean;
+    Descriptors: PVirtDescriptor;
+    Available, Used: PByte; { flags, index, ring, and one more index for events }
+    Requests: ^TVirtRequest;
+    Notify: PLongWord; { the device's register }
+    Number: LongWord;
+  end;
+
+{ Makes the rings of a queue of Size entries; False when there is no memory. }
+function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
+
+{ Puts a request into the queue: Buffers, of which the first Readable are for the
+  device to read. Token is what TakeUsed gives back, and is not nil. False when the
+  queue has no room for it. The device learns of it with NotifyDevice. }
+function Offer(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt; Token: Pointer): Boolean;
+
+{ Whether a request of Count buffers fits. }
+function RoomFor(const Queue: TVirtQueue; Count: LongInt): Boolean;
+
+{ Tells the device that there is something, unless it does not want to know. }
+procedure NotifyDevice(var Queue: TVirtQueue);
+
+{ Whether the device has used something. }
+function HasUsed(const Queue: TVirtQueue): Boolean; inline;
+
+{ Takes a request that the device has used: its token, or nil when there is none.
+  Written is how many bytes the device says it wrote. }
+function TakeUsed(var Queue: TVirtQueue; out Written: LongWord): Pointer;
+
+{ Wants an interrupt for what the device uses next. What it has used before comes
+  without one: look at HasUsed after this. }
+procedure WantInterrupt(var Queue: TVirtQueue);
+
+{ Wants none. }
+procedure RefuseInterrupts(var Queue: TVirtQueue);
+
+implementation
+
+uses Arch, Memory;
+
+const
+  { sections 2.7.5, 2.7.6, 2.7.8 and 6 }
+  DESC_NEXT = 1;
+  DESC_WRITE = 2;
+  DESC_INDIRECT = 4;
+  AVAIL_NO_INTERRUPT = 1;
+  USED_NO_NOTIFY = 1;
+  F_INDIRECT_DESC = QWord(1) shl 28;
+  F_EVENT_IDX = QWord(1) shl 29;
+
+type
+  PUsed = ^TVirtUsed;
+
+function AvailableFlags(const Queue: TVirtQueue): PWord; inline;
+begin
+  Result := PWord(Queue.Available);
+end;
+
+function AvailableIndex(const Queue: TVirtQueue): PWord; inline;
+begin
+  Result := PWord(Queue.Available + 2);
+end;
+
+function UsedEvent(const Queue: TVirtQueue): PWord; inline;
+begin
+  Result := PWord(Queue.Available + 4 + 2 * Queue.Size);
+end;
+
+function UsedIndex(const Queue: TVirtQueue): PWord; inline;
+begin
+  Result := PWord(Queue.Used + 2);
+end;
+
+function AvailableEvent(const Queue: TVirtQueue): PWord; inline;
+begin
+  Result := PWord(Queue.Used + 4 + SizeOf(TVirtUsed) * Queue.Size);
+end;
+
+function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
+var
+  I: LongInt;
+begin
+  Queue := Default(TVirtQueue);
+  Queue.Size := Size;
+  Queue.EventIdx := Features and F_EVENT_IDX <> 0;
+  Queue.Indirect := Features and F_INDIRECT_DESC <> 0;
+  Queue.Descriptors := ToroAllocMem(Size * SizeOf(TVirtDescriptor));
+  Queue.Available := ToroAllocMem(6 + 2 * Size);
+  Queue.Used := ToroAllocMem(6 + SizeOf(TVirtUsed) * Size);
+  Queue.Requests := ToroAllocMem(Size * SizeOf(TVirtRequest));
+  if (Queue.Descriptors = nil) or (Queue.Available = nil) or (Queue.Used = nil) or (Queue.Requests = nil) then
+    Exit(False);
+  for I := 0 to Size - 1 do
+    Queue.Descriptors[I].Next := I + 1;
+  Queue.FreeCount := Size;
+  RefuseInterrupts(Queue);
+  Result := True;
+end;
+
+procedure Fill(out Descriptor: TVirtDescriptor; const Buffer: TVirtBuffer; Flags: Word); inline;
+begin
+  Descriptor.Address := PtrUInt(Buffer.Data);
+  Descriptor.Length := Buffer.Size;
+  Descriptor.Flags := Flags;
+end;
+
+function FlagsOf(Index, Readable, Count: LongInt): Word; inline;
+begin
+  Result := 0;
+  if Index >= Readable then
+    Result := DESC_WRITE;
+  if Index < Count - 1 then
+    Result := Result or DESC_NEXT;
+end;
+
+{ The request as a chain in the queue's own table; returns its first descriptor. }
+function OfferDirect(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt): Word;
+var
+  I: LongInt;
+  At: Word;
+begin
+  Result := Queue.FirstFree;
+  At := Result;
+  for I := 0 to High(Buffers) do
+  begin
+    if I > 0 then
+      At := Queue.Descriptors[At].Next;
+    Fill(Queue.Descriptors[At], Buffers[I], FlagsOf(I, Readable, Length(Buffers)));
+  end;
+  Queue.Requests[Result].Last := At;
+  Queue.Requests[Result].Count := Length(Buffers);
+end;
+
+{ The same in a table of its own. Its first descriptor is High(Word) when there is no
+  memory for the table. }
+function OfferIndirect(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt): Word;
+var
+  I: LongInt;
+  Whole: TVirtBuffer;
+begin
+  Result := Queue.FirstFree;
+  with Queue.Requests[Result] do
+  begin
+    if Table = nil then
+      Table := ToroGetMem(CHAIN_MAX * SizeOf(TVirtDescriptor));
+    if Table = nil then
+      Exit(High(Word));
+    for I := 0 to High(Buffers) do
+    begin
+      Fill(Table[I], Buffers[I], FlagsOf(I, Readable, Length(Buffers)));
+      Table[I].Next := I + 1;
+    end;
+    Last := Result;
+    Count := 1;
+  end;
+  Whole.Data := Queue.Requests[Result].Table;
+  Whole.Size := Length(Buffers) * SizeOf(TVirtDescriptor);
+  Fill(Queue.Descriptors[Result], Whole, DESC_INDIRECT);
+end;
+
+function RoomFor(const Queue: TVirtQueue; Count: LongInt): Boolean;
+begin
+  Result := (Queue.FreeCount >= Count) or (Queue.Indirect and (Queue.FreeCount > 0));
+end;
+
+function Offer(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt; Token: Pointer): Boolean;
+var
+  Head: Word;
+begin
+  Result := False;
+  if Queue.Broken or (Length(Buffers) > CHAIN_MAX) or not RoomFor(Queue, Length(Buffers)) then
+    Exit;
+  { Two descriptors cost less than one and a table. }
+  if Queue.Indirect and ((Length(Buffers) > 2) or (Queue.FreeCount < Length(Buffers))) then
+    Head := OfferIndirect(Queue, Buffers, Readable)
+  else
+    Head := OfferDirect(Queue, Buffers, Readable);
+  if Head = High(Word) then
+    Exit;
+  Queue.Requests[Head].Token := Token;
+  Queue.FirstFree := Queue.Descriptors[Queue.Requests[Head].Last].Next;
+  Dec(Queue.FreeCount, Queue.Requests[Head].Count);
+  PWord(Queue.Available + 4)[Queue.Offered and (Queue.Size - 1)] := Head;
+  Inc(Queue.Offered);
+  { On x86 a store is never seen before those ahead of it. }
+  AvailableIndex(Queue)^ := Queue.Offered;
+  Result := True;
+end;
+
+procedure NotifyDevice(var Queue: TVirtQueue);
+var
+  Wanted: Boolean;
+begin
+  if Queue.Notified = Queue.Offered then
+    Exit;
+  { The device writes its wish and then looks at the index again; this wrote the index
+    and now looks at the wish. }
+  ReadWriteBarrier;
+  if Queue.EventIdx then
+    Wanted := Word(Queue.Offered - AvailableEvent(Queue)^ - 1) < Word(Queue.Offered - Queue.Notified)
+  else
+    Wanted := PWord(Queue.Used)^ and USED_NO_NOTIFY = 0;
+  Queue.Notified := Queue.Offered;
+  if Wanted then
+    Queue.Notify^ := Queue.Number;
+end;
+
+function HasUsed(const Queue: TVirtQueue): Boolean;
+begin
+  Result := UsedIndex(Queue)^ <> Queue.Seen;
+end;
+
+function TakeUsed(var Queue: TVirtQueue; out Written: LongWord): Pointer;
+var
+  Entry: TVirtUsed;
+begin
+  Written := 0;
+  if Queue.Broken or not HasUsed(Queue) then
+    Exit(nil);
+  Entry := PUsed(Queue.Used + 4)[Queue.Seen and (Queue.Size - 1)];
+  if (Entry.Head >= Queue.Size) or (Queue.Requests[Entry.Head].Token = nil) then
+  begin
+    Queue.Broken := True;
+    Exit(nil);
+  end;
+  Inc(Queue.Seen);
+  Written := Entry.Written;
+  with Queue.Requests[Entry.Head] do
+  begin
+    Result := Token;
+    Token := nil;
+    Queue.Descriptors[Last].Next := Queue.FirstFree;
+    Queue.FirstFree := Entry.Head;
+    Inc(Queue.FreeCount, Count);
+  end;
+end;
+
+procedure WantInterrupt(var Queue: TVirtQueue);
+begin
+  if Queue.EventIdx then
+    UsedEvent(Queue)^ := Queue.Seen
+  else
+    AvailableFlags(Queue)^ := 0;
+  ReadWriteBarrier;
+end;
+
+procedure RefuseInterrupts(var Queue: TVirtQueue);
+begin
+  if Queue.EventIdx then
+    UsedEvent(Queue)^ := Queue.Seen - 1
+  else
+    AvailableFlags(Queue)^ := AVAIL_NO_INTERRUPT;
+end;
+
+end.
