@@ -97,6 +97,7 @@ type
       Vector, RIP, RFLAGS, RSP: QWord;
     end;
     Raised: array[0..3] of QWord;  { vectors that the scheduler has seen, until TakePending }
+    Heap: Pointer;                 { its own, see CoreHeaps }
     LastDestination: LongWord;     { that LAPIC_ICR_HIGH has; none before the first }
     Online: Boolean;               { it has reached Pascal }
   end;

@@ -1,39 +1,27 @@
-{ The heap, over all free RAM.
-
-  TLSF, "two-level segregated fit" (Masmano, Ripoll, Crespo, Real: TLSF, a new
-  dynamic memory allocator for real-time systems, ECRTS 2004): free blocks are
-  kept in lists by size, a power of two divided into 32 steps, and two levels of
-  bitmaps find a list that fits. Allocation and release take constant time and
-  neighbours are always merged. Fresh memory is not touched until it is handed
-  out: a page's first touch is the dearest thing that a small guest does.
-
-  A block is a header and its memory, which starts at a multiple of 16. The
-  header holds the size with two flags in its low bits and, while the block
-  before is free, that one's address:
-
-      Before | Size  | memory: of a free block, Next and Previous in its list }
+{ Memory for everybody: the heap's routines. What a core allocates comes from its own
+  heap (CoreHeaps), without a lock; what is large from the pool of all cores
+  (HeapPool). Any core may free what another one has allocated. }
 unit Memory;
 
 {$mode objfpc}
 
 interface
 
+uses HeapPool;
+
 type
-  THeapStatistics = record
-    Total: QWord; { bytes of RAM that the heap was given }
-    Used: QWord;  { bytes in allocated blocks, headers included }
-    Blocks: QWord; { allocated blocks }
-  end;
+  THeapStatistics = HeapPool.THeapStatistics;
 
 { Memory of at least Size bytes, aligned to 16; nil when there is none. That of
   ToroAllocMem is zeroed. }
 function ToroGetMem(Size: PtrUInt): Pointer;
 function ToroAllocMem(Size: PtrUInt): Pointer;
 
-{ The same at a multiple of Alignment, a power of two of at least 64. }
+{ The same at a multiple of Alignment, a power of two. }
 function ToroGetAlignedMem(Size, Alignment: PtrUInt): Pointer;
 
-{ Gives memory back, and returns how many bytes it was; nil is allowed. }
+{ Gives memory back, and returns how many bytes it was; nil is allowed. What was given
+  back before is run-time error 204 (SysUtils: EInvalidPointer), where it can be told. }
 function ToroFreeMem(P: Pointer): PtrUInt;
 
 { Makes P's memory Size bytes, moving it if need be, and returns it. When there
@@ -43,225 +31,161 @@ function ToroReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
 { How many bytes can be used at P, which ToroGetMem returned. }
 function ToroMemSize(P: Pointer): PtrUInt;
 
+{ Of all cores, while they are at work. What a core has not yet taken back of its own
+  counts as used. }
 function HeapStatistics: THeapStatistics;
+
+{ Whether the Size bytes at Add are cached, and uncached. RAM is cached and the devices'
+  part of the address space is not; neither can be changed from ring 3. }
+function SysCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
+function SysUnCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
+
+{ ---- Private heaps (XHeaps), each of one thread ---- }
+
+type
+  PXHeap = ^TXHeap;
+  TXHeap = record end;
+
+{ A new heap, for a thread of core CPU; nil when there is no such core or no memory. Its
+  pieces are freed with it, by XHeapRelease, and so are the heaps stacked on it. }
+function XHeapAcquire(CPU: Byte): PXHeap; external name 'XHeapAcquire';
+procedure XHeapRelease(Heap: PXHeap); external name 'XHeapRelease';
+
+{ A piece of at least Size bytes, aligned to 16; nil when there is no memory. }
+function XHeapAlloc(Heap: PXHeap; Size: PtrUInt): Pointer; external name 'XHeapAlloc';
+
+{ Gives a piece back early; only large ones, and the last one, make room by that. }
+procedure XHeapFree(Heap: PXHeap; P: Pointer); external name 'XHeapFree';
+
+{ A piece with the contents of P and room for NewSize bytes, maybe P itself; nil when
+  there is no memory, and P is as it was. P may be nil; NewSize 0 frees it. }
+function XHeapRealloc(Heap: PXHeap; P: Pointer; NewSize: PtrUInt): Pointer; external name 'XHeapRealloc';
+
+{ A new heap on top of the stack that Heap is the bottom of, or is in; nil when there is
+  no memory. XHeapUnstack releases the top one and returns the one below. The bottom
+  stays. }
+function XHeapStack(Heap: PXHeap): PXHeap; external name 'XHeapStack';
+function XHeapUnstack(Heap: PXHeap): PXHeap; external name 'XHeapUnstack';
 
 implementation
 
-uses BootInfo, Arch;
+uses BootInfo, Arch, HeapBlocks, CoreHeaps;
 
 const
-  STEP_BITS = 5;
-  STEPS = 1 shl STEP_BITS;
-  MIN_BITS = 5;             { smallest block: a header and two links }
-  MIN_SIZE = 1 shl MIN_BITS;
-  CLASSES = 40 - MIN_BITS;  { blocks up to 1 TiB }
-  HEADER = 16;
+  INVALID_POINTER = 204;
+  HOLE_START = QWord(3) shl 30; { of the devices, see docs/boot-protocol.md }
+  HOLE_END = QWord(4) shl 30;
 
-  FLAG_FREE = 1;
-  FLAG_BEFORE_FREE = 2;
-  FLAGS = FLAG_FREE or FLAG_BEFORE_FREE;
+procedure HandleError(ErrorCode: LongInt); external name 'FPC_HANDLEERROR';
 
-type
-  PBlock = ^TBlock;
-  TBlock = record
-    Before: PBlock;         { valid while FLAG_BEFORE_FREE is set }
-    Size: PtrUInt;          { of the whole block, a multiple of 16; with FLAGS }
-    Next, Previous: PBlock; { valid while FLAG_FREE is set }
-  end;
-
-var
-  Lock: LongInt;
-  ClassMap: QWord;
-  StepMap: array[0..CLASSES - 1] of LongWord;
-  Lists: array[0..CLASSES - 1, 0..STEPS - 1] of PBlock;
-  Statistics: THeapStatistics;
-
-function BlockSize(B: PBlock): PtrUInt; inline;
+function HeaderOf(P: Pointer): PBlock; inline;
 begin
-  Result := B^.Size and not PtrUInt(FLAGS);
+  Result := PBlock(PtrUInt(P) - HEADER);
 end;
 
-function BlockAfter(B: PBlock): PBlock; inline;
+function MemoryOf(B: PBlock): Pointer; inline;
 begin
-  Result := PBlock(PtrUInt(B) + BlockSize(B));
+  Result := nil;
+  if B <> nil then
+    Result := Pointer(PtrUInt(B) + HEADER);
 end;
 
-{ The list that blocks of Size are in. }
-procedure ListOf(Size: PtrUInt; out C, S: LongInt);
-var
-  Bits: LongInt;
+{ A block of the pool, or nil when no core has that much. }
+function TakeLarge(Size, Alignment: PtrUInt): PBlock;
 begin
-  Bits := BsrQWord(Size);
-  C := Bits - MIN_BITS;
-  S := Size shr (Bits - STEP_BITS) and (STEPS - 1);
-end;
-
-procedure Insert(B: PBlock);
-var
-  C, S: LongInt;
-begin
-  ListOf(BlockSize(B), C, S);
-  B^.Previous := nil;
-  B^.Next := Lists[C, S];
-  if B^.Next <> nil then
-    B^.Next^.Previous := B;
-  Lists[C, S] := B;
-  ClassMap := ClassMap or QWord(1) shl C;
-  StepMap[C] := StepMap[C] or LongWord(1) shl S;
-  B^.Size := B^.Size or FLAG_FREE;
-  with BlockAfter(B)^ do
+  Result := TakeShared(Size, Alignment);
+  if Result = nil then
   begin
-    Before := B;
-    Size := Size or FLAG_BEFORE_FREE;
+    ReportShortage;
+    Result := TakeShared(Size, Alignment);
   end;
 end;
 
-procedure Remove(B: PBlock);
+{ Gives this core a region with room for a block of Size bytes. }
+function Grow(Heap: PCoreHeap; Size: PtrUInt): Boolean;
 var
-  C, S: LongInt;
+  B: PBlock;
 begin
-  ListOf(BlockSize(B), C, S);
-  if B^.Next <> nil then
-    B^.Next^.Previous := B^.Previous;
-  if B^.Previous <> nil then
-    B^.Previous^.Next := B^.Next
+  B := TakeShared(RegionSize, HEADER);
+  if B = nil then
+    B := TakeLarge(Size + HEADER + REGION_OVERHEAD, HEADER);
+  Result := B <> nil;
+  if Result then
+    AddMemory(Heap, B);
+end;
+
+function TakeSmall(Heap: PCoreHeap; Size, Alignment: PtrUInt): PBlock;
+begin
+  if Alignment <= HEADER then
+    Result := TakeBlock(Heap^.Blocks, Size)
   else
-  begin
-    Lists[C, S] := B^.Next;
-    if B^.Next = nil then
-    begin
-      StepMap[C] := StepMap[C] and not (LongWord(1) shl S);
-      if StepMap[C] = 0 then
-        ClassMap := ClassMap and not (QWord(1) shl C);
-    end;
-  end;
-  B^.Size := B^.Size and not PtrUInt(FLAG_FREE);
-  with BlockAfter(B)^ do
-    Size := Size and not PtrUInt(FLAG_BEFORE_FREE);
+    Result := TakeAligned(Heap^.Blocks, Size, Alignment);
 end;
 
-{ A free block of at least Size, taken from its list, or nil. }
-function Take(Size: PtrUInt): PBlock;
+{ A block of WholeSize's Size bytes, from where such a size comes from. }
+function FindBlock(Size, Alignment: PtrUInt): PBlock;
 var
-  C, S: LongInt;
-  Map: QWord;
+  Heap: PCoreHeap;
+  Room: PtrUInt;
+  First: PBlock;
 begin
-  { Rounded up to a step, so that any block of the list found is large enough. }
-  Size := Size + PtrUInt(1) shl (BsrQWord(Size) - STEP_BITS) - 1;
-  ListOf(Size, C, S);
-  if C >= CLASSES then
-    Exit(nil);
-  Map := StepMap[C] and not ((LongWord(1) shl S) - 1);
-  if Map = 0 then
+  Room := Size;
+  if Alignment > HEADER then
+    Inc(Room, Alignment + MIN_SIZE);
+  if Room > RegionSize div 4 then
+    Exit(TakeLarge(Size, Alignment));
+  Heap := ThisHeap;
+  if Heap = nil then
   begin
-    Map := ClassMap and not ((QWord(2) shl C) - 1);
-    if Map = 0 then
+    First := TakeLarge(RegionSize, HEADER);
+    if First = nil then
       Exit(nil);
-    C := BsfQWord(Map);
-    Map := StepMap[C];
+    Heap := StartCoreHeap(First);
   end;
-  Result := Lists[C, BsfQWord(Map)];
-  Remove(Result);
-end;
-
-{ Cuts a block that is in no list to Size, and frees what is left. }
-procedure Trim(B: PBlock; Size: PtrUInt);
-var
-  Rest: PBlock;
-  Left: PtrUInt;
-begin
-  Left := BlockSize(B) - Size;
-  if Left < MIN_SIZE then
-    Exit;
-  B^.Size := Size or B^.Size and FLAGS;
-  Rest := BlockAfter(B);
-  Rest^.Size := Left;
-  Insert(Rest);
-end;
-
-{ Frees a block that is in no list, merged with its neighbours. }
-procedure Merge(B: PBlock);
-var
-  Other: PBlock;
-begin
-  Other := BlockAfter(B);
-  if Other^.Size and FLAG_FREE <> 0 then
+  TakeReturned(Heap);
+  HelpOut(Heap);
+  Result := TakeSmall(Heap, Size, Alignment);
+  if (Result = nil) and Grow(Heap, Room) then
+    Result := TakeSmall(Heap, Size, Alignment);
+  if Result <> nil then
   begin
-    Remove(Other);
-    B^.Size := B^.Size + BlockSize(Other);
+    Inc(Heap^.Used, BlockSize(Result));
+    Inc(Heap^.Count);
   end;
-  if B^.Size and FLAG_BEFORE_FREE <> 0 then
-  begin
-    Other := B^.Before;
-    Remove(Other);
-    Other^.Size := Other^.Size + BlockSize(B);
-    B := Other;
-  end;
-  Insert(B);
-end;
-
-function WholeSize(Size: PtrUInt): PtrUInt; inline;
-begin
-  Result := (Size + HEADER + 15) and not PtrUInt(15);
-  if Result < MIN_SIZE then
-    Result := MIN_SIZE;
 end;
 
 function ToroGetMem(Size: PtrUInt): Pointer;
 var
+  Heap: PCoreHeap;
+  Kept: PKept;
   B: PBlock;
 begin
-  if Size > PtrUInt(1) shl (CLASSES + MIN_BITS - 1) then
+  if Size > MAX_REQUEST then
     Exit(nil);
   Size := WholeSize(Size);
-  AcquireLock(Lock);
-  B := Take(Size);
-  if B <> nil then
+  Heap := ThisHeap;
+  if (Size <= KEPT_SIZE) and (Heap <> nil) then
   begin
-    Trim(B, Size);
-    Inc(Statistics.Used, BlockSize(B));
-    Inc(Statistics.Blocks);
+    Kept := @Heap^.Kept[Size div 16];
+    B := Kept^.First;
+    if B <> nil then
+    begin
+      Kept^.First := B^.Next;
+      Dec(Kept^.Bytes, Size);
+      B^.Info := B^.Info and not QWord(FLAG_KEPT);
+      Inc(Heap^.Used, Size);
+      Inc(Heap^.Count);
+      Exit(Pointer(PtrUInt(B) + HEADER));
+    end;
   end;
-  ReleaseLock(Lock);
-  if B = nil then
-    Result := nil
-  else
-    Result := Pointer(PtrUInt(B) + HEADER);
+  Result := MemoryOf(FindBlock(Size, HEADER));
 end;
 
 function ToroGetAlignedMem(Size, Alignment: PtrUInt): Pointer;
-var
-  B, Front: PBlock;
 begin
-  if Size > PtrUInt(1) shl (CLASSES + MIN_BITS - 2) then
+  if (Size > MAX_REQUEST) or (Alignment > MAX_REQUEST div 4) then
     Exit(nil);
-  Size := WholeSize(Size);
-  AcquireLock(Lock);
-  Front := Take(Size + Alignment + MIN_SIZE);
-  if Front = nil then
-  begin
-    ReleaseLock(Lock);
-    Exit(nil);
-  end;
-  { The next multiple that leaves nothing before the block, or a free one. }
-  Result := Pointer((PtrUInt(Front) + HEADER + Alignment - 1) and not (Alignment - 1));
-  B := PBlock(PtrUInt(Result) - HEADER);
-  if (B <> Front) and (PtrUInt(B) < PtrUInt(Front) + MIN_SIZE) then
-  begin
-    Inc(Result, Alignment);
-    Inc(PtrUInt(B), Alignment);
-  end;
-  if B <> Front then
-  begin
-    B^.Size := PtrUInt(BlockAfter(Front)) - PtrUInt(B);
-    Front^.Size := PtrUInt(B) - PtrUInt(Front) or Front^.Size and FLAGS;
-  end;
-  Trim(B, Size);
-  Inc(Statistics.Used, BlockSize(B));
-  Inc(Statistics.Blocks);
-  if B <> Front then
-    Merge(Front);
-  ReleaseLock(Lock);
+  Result := MemoryOf(FindBlock(WholeSize(Size), Alignment));
 end;
 
 function ToroAllocMem(Size: PtrUInt): Pointer;
@@ -274,21 +198,43 @@ end;
 function ToroFreeMem(P: Pointer): PtrUInt;
 var
   B: PBlock;
+  Core: PCore;
 begin
   if P = nil then
     Exit(0);
-  B := PBlock(PtrUInt(P) - HEADER);
-  AcquireLock(Lock);
+  B := HeaderOf(P);
+  if B^.Info and (FLAG_FREE or FLAG_KEPT) <> 0 then
+    HandleError(INVALID_POINTER);
   Result := BlockSize(B);
-  Dec(Statistics.Used, Result);
-  Dec(Statistics.Blocks);
-  Merge(B);
-  ReleaseLock(Lock);
+  Core := ThisCore;
+  if B^.Info shr OWNER_SHIFT = Core^.Index then
+    FreeOwn(Core^.Heap, B)
+  else
+    FreeForeign(B);
 end;
 
 function ToroMemSize(P: Pointer): PtrUInt;
 begin
-  Result := BlockSize(PBlock(PtrUInt(P) - HEADER)) - HEADER;
+  Result := BlockSize(HeaderOf(P)) - HEADER;
+end;
+
+{ Makes a block Size bytes where it is, if it is this core's or the pool's. }
+function Resize(B: PBlock; Size: PtrUInt): Boolean;
+var
+  Old: PtrUInt;
+  Heap: PCoreHeap;
+begin
+  Old := BlockSize(B);
+  { A little less is not worth a block of its own. }
+  if (Size <= Old) and (Old - Size <= Old div 4) then
+    Exit(True);
+  if B^.Info shr OWNER_SHIFT = POOL_OWNER then
+    Exit(ResizeShared(B, Size));
+  if B^.Info shr OWNER_SHIFT <> GetCoreId then
+    Exit(Size <= Old);
+  Heap := ThisHeap;
+  Result := ResizeBlock(Heap^.Blocks, B, Size);
+  Inc(Heap^.Used, BlockSize(B) - Old);
 end;
 
 function ToroReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
@@ -306,12 +252,14 @@ begin
     P := ToroGetMem(Size);
     Exit(P);
   end;
-  Old := ToroMemSize(P);
-  if (Size <= Old) and (Size >= Old div 2) then
+  if Size > MAX_REQUEST then
+    Exit(nil);
+  if Resize(HeaderOf(P), WholeSize(Size)) then
     Exit(P);
   Result := ToroGetMem(Size);
   if Result = nil then
     Exit;
+  Old := ToroMemSize(P);
   if Old > Size then
     Old := Size;
   Move(P^, Result^, Old);
@@ -320,38 +268,32 @@ begin
 end;
 
 function HeapStatistics: THeapStatistics;
-begin
-  AcquireLock(Lock);
-  Result := Statistics;
-  ReleaseLock(Lock);
-end;
-
-{ Makes a range of RAM one free block, with an allocated one of no size behind
-  it that no neighbour is merged with. }
-procedure AddRegion(Start, Size: PtrUInt);
-var
-  B, Last: PBlock;
-begin
-  if Size < 2 * MIN_SIZE then
-    Exit;
-  B := PBlock(Start);
-  B^.Size := Size - MIN_SIZE;
-  Last := BlockAfter(B);
-  Last^.Size := MIN_SIZE;
-  Insert(B);
-  Inc(Statistics.Total, Size);
-end;
-
-procedure AddAllRegions;
 var
   I: LongInt;
+  Heap: PCoreHeap;
 begin
-  with TheBootInfo^ do
-    for I := 0 to MemoryMapCount - 1 do
-      if MemoryMap[I].Kind = MEMORY_FREE then
-        AddRegion(MemoryMap[I].Start, MemoryMap[I].Size);
+  LockPool;
+  Result := PoolStatistics;
+  UnlockPool;
+  for I := 0 to CPU_COUNT - 1 do
+  begin
+    Heap := CoreAt(I)^.Heap;
+    if Heap = nil then
+      Continue;
+    { The pool's blocks that are this core's regions are replaced by what is in them. }
+    Inc(Result.Used, Heap^.Used - Heap^.Taken);
+    Inc(Result.Blocks, Heap^.Count - Heap^.TakenCount);
+  end;
 end;
 
-initialization
-  AddAllRegions;
+function SysCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
+begin
+  Result := (PtrUInt(Add) + Size <= HOLE_START) or (PtrUInt(Add) >= HOLE_END);
+end;
+
+function SysUnCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
+begin
+  Result := (PtrUInt(Add) >= HOLE_START) and (PtrUInt(Add) + Size <= HOLE_END);
+end;
+
 end.

@@ -50,7 +50,7 @@ var
 
 implementation
 
-uses Arch, CoreTimer, ThreadRequests;
+uses Arch, CoreHeaps, CoreTimer, ThreadRequests;
 
 const
   { Less than this is not worth setting the timer and halting: microseconds. }
@@ -140,7 +140,9 @@ var
   Start: QWord;
 begin
   Start := read_rdtsc;
+  LendHeap;
   hlt;
+  ReclaimHeap;
   Inc(CPU^.Halts);
   Inc(CPU^.HaltedTicks, read_rdtsc - Start);
 end;
@@ -157,6 +159,7 @@ begin
     TimerCame(CPU^.Timer);
   if CPU^.Devices <> nil then
     ArmDevices(CPU);
+  TidyHeap;
   Poll(CPU);
   if CPU^.FirstReady = nil then
   begin

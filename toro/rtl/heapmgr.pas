@@ -10,16 +10,17 @@ implementation
 
 uses Memory;
 
+const
+  OUT_OF_MEMORY = 203;
+
+{ A run-time error, or the exception that SysUtils makes of it. }
+procedure HandleError(ErrorCode: LongInt); external name 'FPC_HANDLEERROR';
+
 function HeapGetMem(Size: PtrUInt): Pointer;
 begin
   Result := ToroGetMem(Size);
   if (Result = nil) and not ReturnNilIfGrowHeapFails then
-    RunError(203);
-end;
-
-function HeapFreeMem(P: Pointer): PtrUInt;
-begin
-  Result := ToroFreeMem(P);
+    HandleError(OUT_OF_MEMORY);
 end;
 
 function HeapFreeMemSize(P: Pointer; Size: PtrUInt): PtrUInt;
@@ -41,12 +42,7 @@ function HeapReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
 begin
   Result := ToroReAllocMem(P, Size);
   if (Result = nil) and (Size > 0) and not ReturnNilIfGrowHeapFails then
-    RunError(203);
-end;
-
-function HeapMemSize(P: Pointer): PtrUInt;
-begin
-  Result := ToroMemSize(P);
+    HandleError(OUT_OF_MEMORY);
 end;
 
 function HeapStatus: THeapStatus;
@@ -76,11 +72,11 @@ const
   Manager: TMemoryManager = (
     NeedLock: False;
     GetMem: @HeapGetMem;
-    FreeMem: @HeapFreeMem;
+    FreeMem: @ToroFreeMem;
     FreeMemSize: @HeapFreeMemSize;
     AllocMem: @HeapAllocMem;
     ReAllocMem: @HeapReAllocMem;
-    MemSize: @HeapMemSize;
+    MemSize: @ToroMemSize;
     InitThread: nil;
     DoneThread: nil;
     RelocateHeap: nil;

@@ -6,7 +6,7 @@ unit torortl;
 
 interface
 
-uses utf8strings, Kernel;
+uses utf8strings, Kernel, XHeaps;
 
 implementation
 

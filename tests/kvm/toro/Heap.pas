@@ -4,7 +4,7 @@ program Heap;
 {$mode objfpc}
 
 uses
-  Checks, Arch, Memory;
+  Checks, Arch, HeapCheck, Memory;
 
 const
   SLOTS = 500;
@@ -126,6 +126,116 @@ begin
   ToroFreeMem(P);
 end;
 
+{ Blocks that grow and shrink where they are, and the header behind. }
+procedure TestResizing;
+var
+  P, Behind: Pointer;
+  Size: PtrUInt;
+begin
+  P := ToroGetMem(1000);
+  PByte(P)[999] := 9;
+  Size := 1000;
+  while Size < 4 shl 20 do
+  begin
+    Size := Size * 3 div 2;
+    ToroReAllocMem(P, Size);
+  end;
+  Check((PByte(P)[999] = 9) and (ToroMemSize(P) >= Size), 'a block grows to any size');
+  Behind := P;
+  ToroReAllocMem(P, 2000000);
+  Check(P = Behind, 'it shrinks where it is');
+  Check(CheckHeap = '', 'the heap is healthy');
+  ToroFreeMem(P);
+end;
+
+procedure TestAlignment;
+var
+  P: array[4..21] of Pointer;
+  Bits: LongInt;
+  Good: Boolean;
+begin
+  Good := True;
+  for Bits := Low(P) to High(P) do
+  begin
+    P[Bits] := ToroGetAlignedMem(100 + Bits, PtrUInt(1) shl Bits);
+    Good := Good and (P[Bits] <> nil) and (PtrUInt(P[Bits]) and (PtrUInt(1) shl Bits - 1) = 0);
+  end;
+  Check(Good, 'blocks at multiples of 16 bytes to 2 MiB');
+  Check(CheckHeap = '', 'they leave the heap healthy');
+  for Bits := Low(P) to High(P) do
+    ToroFreeMem(P[Bits]);
+end;
+
+procedure TestPrivateHeaps;
+var
+  Heap, Top: PXHeap;
+  Pieces: array[0..999] of PByte;
+  Before: QWord;
+  I: LongInt;
+  Good: Boolean;
+
+  procedure Cut(From: PXHeap; Size, First, Last: LongInt);
+  var
+    J: LongInt;
+  begin
+    for J := First to Last do
+    begin
+      Pieces[J] := XHeapAlloc(From, Size);
+      Good := Good and (Pieces[J] <> nil) and (PtrUInt(Pieces[J]) and 15 = 0);
+      FillChar(Pieces[J]^, Size, J);
+    end;
+  end;
+
+begin
+  Before := HeapStatistics.Used;
+  Good := True;
+  Check(XHeapAcquire(CPU_COUNT) = nil, 'no private heap for a core that is not there');
+  Heap := XHeapAcquire(0);
+  Cut(Heap, 700, 0, 499);
+  Top := XHeapStack(Heap);
+  Cut(Top, 50, 500, 997);
+  Cut(XHeapStack(Heap), 100000, 998, 999);
+  Check(Good, 'pieces of private heaps');
+  for I := 0 to 999 do
+    Good := Good and (Pieces[I][0] = Byte(I)) and (Pieces[I][49] = Byte(I));
+  Check(Good, 'none changed another');
+  Check(XHeapUnstack(Heap) = Top, 'the top of the stack is released');
+  XHeapStack(Top);
+  XHeapRelease(Top);
+  Check(XHeapUnstack(Heap) = Heap, 'the bottom stays');
+  Pieces[1] := XHeapRealloc(Heap, Pieces[0], 80000);
+  Check((Pieces[1][699] = 0) and (XHeapRealloc(Heap, Pieces[1], 70000) = Pieces[1]), 'a piece grows');
+  XHeapFree(Heap, Pieces[1]);
+  Pieces[1] := XHeapAlloc(Heap, 8);
+  XHeapFree(Heap, Pieces[1]);
+  Check(XHeapAlloc(Heap, 8) = Pieces[1], 'the last piece makes room');
+  Check((XHeapAlloc(Heap, High(PtrUInt)) = nil) and (XHeapAlloc(Heap, AvailableMemory) = nil), 'too large a piece');
+  XHeapRelease(Heap);
+  Check((CheckHeap = '') and (HeapStatistics.Used = Before), 'a private heap leaves nothing behind');
+end;
+
+procedure TestChecker;
+var
+  P: array[0..2] of PQWord;
+  Kept: QWord;
+  I: LongInt;
+begin
+  for I := 0 to 2 do
+    P[I] := ToroGetMem(2000);
+  Kept := P[1][251];
+  P[1][251] := $4141414141414141; { the next header }
+  Check(Pos('destroyed header', CheckHeap) > 0, 'the checker sees a write behind a block');
+  P[1][251] := Kept;
+  ToroFreeMem(P[1]);
+  Kept := P[1][0];
+  P[1][0] := PtrUInt(P[0]);
+  Check(CheckHeap <> '', 'and one to a free block');
+  P[1][0] := Kept;
+  ToroFreeMem(P[0]);
+  ToroFreeMem(P[2]);
+  Check(CheckHeap = '', 'and nothing else');
+end;
+
 var
   Before: THeapStatistics;
   LargestBefore: PtrUInt;
@@ -134,6 +244,11 @@ begin
   LargestBefore := Largest;
   Before := HeapStatistics;
   Hammer;
+  Check(CheckHeap = '', 'the heap is healthy after that');
+  TestResizing;
+  TestAlignment;
+  TestPrivateHeaps;
+  TestChecker;
   Check(HeapStatistics.Used = Before.Used, 'all that was freed is free');
   Check(Largest = LargestBefore, 'neighbours were merged');
   WriteLn('total ', Before.Total);

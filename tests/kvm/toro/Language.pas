@@ -86,6 +86,28 @@ begin
   end;
 end;
 
+procedure TestMemoryErrors;
+var
+  P: Pointer;
+begin
+  try
+    GetMem(P, PtrUInt(1) shl 38);
+    Check(False, 'more memory than there is');
+  except
+    on E: EOutOfMemory do
+      Check(True, 'more memory than there is');
+  end;
+  GetMem(P, 100);
+  FreeMem(P);
+  try
+    FreeMem(P);
+    Check(False, 'memory that is freed twice');
+  except
+    on E: EInvalidPointer do
+      Check(True, 'memory that is freed twice');
+  end;
+end;
+
 procedure TestStrings;
 var
   S, T: String;
@@ -169,6 +191,7 @@ end;
 begin
   TestClasses;
   TestExceptions;
+  TestMemoryErrors;
   TestStrings;
   TestArrays;
   TestFloats;

@@ -35,7 +35,7 @@ def test_hello_world_sees_its_machine(toro: Callable[..., Result], cpus: str, me
 
 
 def test_the_language_and_its_library(toro: Callable[..., Result]) -> None:
-    assert_all_ok(toro("Language"), 23)
+    assert_all_ok(toro("Language"), 25)
 
 
 @pytest.mark.parametrize("cpus", ["1", "2"])
@@ -59,11 +59,16 @@ def test_the_heap_is_all_of_memory(toro: Callable[..., Result], memory: str, lar
     found = dict(re.findall(r"^(total|largest) (\d+)$", result.stdout.decode(), re.M))
     checks = [line for line in lines[:end] if not line.startswith(("total", "largest"))]
     assert [line for line in checks if not line.startswith("ok ")] == []
-    assert len(checks) == 8
+    assert len(checks) == 26
     size = int(memory[:-1]) << (30 if memory[-1] == "G" else 20)
     assert size - (2 << 20) < int(found["total"]) < size
     assert int(found["largest"]) >= largest
     assert result.status == 203
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 8])
+def test_the_heap_of_all_cores(toro: Callable[..., Result], cpus: int) -> None:
+    assert_all_ok(toro("HeapCores", "--cpus", str(cpus), "--mem", "48M"), 7)
 
 
 def test_memory_that_kvm_does_not_know_yet(toro: Callable[..., Result], tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+{ How fast memory is allocated and freed: the same program for Toro and, compiled for
+  Linux, for FPC's own heap manager. Each line of output is a name, a number of threads,
+  cycles of the TSC from the first one's start to the last one's end, and how many
+  pairs of allocation and release all threads made in them. }
+program HeapSpeed;
+
+{$mode objfpc}
+{$asmmode intel}
+
+uses
+  {$ifdef LINUX} cthreads {$else} Arch {$endif};
+
+const
+  PAIRS = 2000000;  { of each thread }
+  SLOTS = 1024;     { blocks that a thread has at a time }
+  MAX_THREADS = 64;
+
+type
+  TWork = procedure(Thread: LongInt);
+
+var
+  Work: TWork;
+  Waiting: LongInt;
+  Starts, Ends: array[0..MAX_THREADS - 1] of QWord;
+  Handed: array[0..MAX_THREADS - 1, 0..SLOTS - 1] of Pointer;
+
+function Now: QWord; assembler; nostackframe;
+asm
+  rdtsc
+  shl rdx, 32
+  or rax, rdx
+end;
+
+function NextRandom(var State: LongWord): LongWord; inline;
+begin
+  State := State * 1664525 + 1013904223;
+  Result := State shr 8;
+end;
+
+{ All magnitudes from 1 to 4096 bytes alike. }
+function RandomSize(var State: LongWord): PtrUInt; inline;
+begin
+  Result := 1 + NextRandom(State) and (LongWord(1) shl (NextRandom(State) and 15 * 13 shr 4) - 1);
+end;
+
+{ Blocks of one size, freed in the order in which they came. }
+procedure OneSize(Thread: LongInt);
+var
+  Blocks: array[0..SLOTS - 1] of Pointer;
+  I, Slot: LongInt;
+begin
+  for I := 1 to PAIRS div SLOTS do
+  begin
+    for Slot := 0 to SLOTS - 1 do
+      GetMem(Blocks[Slot], 64);
+    for Slot := 0 to SLOTS - 1 do
+      FreeMem(Blocks[Slot]);
+  end;
+end;
+
+{ Blocks of all sizes that live for random times. }
+procedure Mixed(Thread: LongInt);
+var
+  Blocks: array[0..SLOTS - 1] of Pointer;
+  State: LongWord;
+  I, Slot: LongInt;
+begin
+  FillChar(Blocks, SizeOf(Blocks), 0);
+  State := Thread + 1;
+  for I := 1 to PAIRS do
+  begin
+    Slot := NextRandom(State) and (SLOTS - 1);
+    FreeMem(Blocks[Slot]);
+    GetMem(Blocks[Slot], RandomSize(State));
+    PByte(Blocks[Slot])^ := 1;
+  end;
+  for Slot := 0 to SLOTS - 1 do
+    FreeMem(Blocks[Slot]);
+end;
+
+{ The same, but of what a thread frees most has another one allocated. }
+procedure Foreign(Thread: LongInt);
+var
+  State: LongWord;
+  I, Slot: LongInt;
+begin
+  State := Thread + 1;
+  for I := 1 to PAIRS do
+  begin
+    Slot := NextRandom(State) and (SLOTS - 1);
+    FreeMem(InterlockedExchange(Handed[0, Slot], GetMem(RandomSize(State))));
+  end;
+end;
+
+{ A block that grows to 256 KiB step by step. }
+procedure Growing(Thread: LongInt);
+var
+  P: Pointer;
+  I, Size: LongInt;
+begin
+  for I := 1 to PAIRS div 16384 do
+  begin
+    P := nil;
+    Size := 0;
+    while Size < 262144 do
+    begin
+      Inc(Size, 64);
+      ReAllocMem(P, Size);
+    end;
+    FreeMem(P);
+  end;
+end;
+
+function Run(Parameter: Pointer): PtrInt;
+begin
+  InterlockedDecrement(Waiting);
+  while Waiting > 0 do
+    ThreadSwitch;
+  Starts[PtrInt(Parameter)] := Now;
+  Work(PtrInt(Parameter));
+  Ends[PtrInt(Parameter)] := Now;
+  Result := 0;
+end;
+
+procedure Measure(const Name: ShortString; What: TWork; Threads, Pairs: LongInt);
+var
+  IDs: array[0..MAX_THREADS - 1] of TThreadID;
+  I: LongInt;
+  First, Last: QWord;
+begin
+  Work := What;
+  Waiting := Threads;
+  for I := 0 to Threads - 1 do
+    BeginThread(nil, 262144, @Run, Pointer(PtrInt(I)), {$ifdef LINUX} 0 {$else} I {$endif}, IDs[I]);
+  First := High(QWord);
+  Last := 0;
+  for I := 0 to Threads - 1 do
+  begin
+    WaitForThreadTerminate(IDs[I], 0);
+    if Starts[I] < First then
+      First := Starts[I];
+    if Ends[I] > Last then
+      Last := Ends[I];
+  end;
+  WriteLn(Name, ' ', Threads, ' ', Last - First, ' ', QWord(Pairs) * Threads);
+end;
+
+procedure MeasureAll(Threads: LongInt);
+begin
+  Measure('one-size', @OneSize, Threads, PAIRS);
+  Measure('mixed', @Mixed, Threads, PAIRS);
+  Measure('foreign', @Foreign, Threads, PAIRS);
+  Measure('growing', @Growing, Threads, PAIRS div 4);
+end;
+
+begin
+  MeasureAll(1);
+  MeasureAll(1);
+  MeasureAll({$ifdef LINUX} 2 {$else} CPU_COUNT {$endif});
+end.

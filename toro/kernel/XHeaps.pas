@@ -1,0 +1,249 @@
+{ Private heaps, for much that is allocated piece by piece and freed at once: a piece is
+  cut from the end of a chunk, so it takes some instructions and no room for a header.
+  Stacked heaps are for what is freed in the opposite order.
+
+  A heap belongs to the thread that uses it and has no lock. Memory.pas names these
+  routines, with what they do. }
+unit XHeaps;
+
+{$mode objfpc}
+
+interface
+
+implementation
+
+uses Arch, Memory;
+
+const
+  ALIGN = 16;
+  FIRST_CHUNK = 4096;
+  LARGEST_CHUNK = 1 shl 20;
+  LARGE = 65536; { pieces from here on have memory of their own }
+  MAX_SIZE = PtrUInt(1) shl 40;
+
+type
+  { At the beginning of a chunk or a large piece. }
+  PChunk = ^TChunk;
+  TChunk = record
+    Next, Previous: PChunk;
+  end;
+
+  { Before each piece. }
+  PPiece = ^TPiece;
+  TPiece = record
+    Size: PtrUInt;  { bytes of its memory }
+    Chunk: PChunk;  { its own, of a large piece; else nil }
+  end;
+
+  PHeap = ^THeap;
+  THeap = record
+    Root: PHeap;    { the heap at the bottom of its stack, maybe itself }
+    Below: PHeap;   { that it is stacked on, or nil }
+    Top: PHeap;     { of the root: the last one on it, maybe itself }
+    Chunks: PChunk; { the one that pieces are cut from comes first }
+    Larges: PChunk;
+    At, Limit: PtrUInt; { what is left of the first chunk }
+    ChunkSize: PtrUInt; { of the last one }
+  end;
+
+{$if SizeOf(TPiece) mod ALIGN <> 0}
+  {$error a piece is not aligned}
+{$endif}
+
+{ An empty heap, on the stack of Root unless that is nil. }
+function Acquire(Root: PHeap): PHeap;
+begin
+  Result := ToroAllocMem(SizeOf(THeap));
+  if Result = nil then
+    Exit;
+  Result^.ChunkSize := FIRST_CHUNK div 2;
+  if Root = nil then
+    Root := Result;
+  Result^.Root := Root;
+  Result^.Below := Root^.Top;
+  Root^.Top := Result;
+end;
+
+procedure FreeChunks(var First: PChunk);
+var
+  Chunk: PChunk;
+begin
+  while First <> nil do
+  begin
+    Chunk := First;
+    First := Chunk^.Next;
+    ToroFreeMem(Chunk);
+  end;
+end;
+
+{ A new chunk of Size bytes in front of a list, or nil. }
+function AddChunk(var First: PChunk; Size: PtrUInt): PChunk;
+begin
+  Result := ToroGetMem(Size);
+  if Result = nil then
+    Exit;
+  Result^.Next := First;
+  Result^.Previous := nil;
+  if First <> nil then
+    First^.Previous := Result;
+  First := Result;
+end;
+
+procedure RemoveChunk(var First: PChunk; Chunk: PChunk);
+begin
+  if Chunk^.Next <> nil then
+    Chunk^.Next^.Previous := Chunk^.Previous;
+  if Chunk^.Previous <> nil then
+    Chunk^.Previous^.Next := Chunk^.Next
+  else
+    First := Chunk^.Next;
+end;
+
+function PieceOf(P: Pointer): PPiece; inline;
+begin
+  Result := PPiece(P) - 1;
+end;
+
+function AllocLarge(Heap: PHeap; Size: PtrUInt): Pointer;
+var
+  Chunk: PChunk;
+  Piece: PPiece;
+begin
+  Chunk := AddChunk(Heap^.Larges, SizeOf(TChunk) + SizeOf(TPiece) + Size);
+  if Chunk = nil then
+    Exit(nil);
+  Piece := PPiece(Chunk + 1);
+  Piece^.Size := Size;
+  Piece^.Chunk := Chunk;
+  Result := Piece + 1;
+end;
+
+{ Each chunk is twice as large as the one before, up to LARGEST_CHUNK, or as much as
+  there is. }
+function GrowHeap(Heap: PHeap; Needed: PtrUInt): Boolean;
+var
+  Chunk: PChunk;
+  Size: PtrUInt;
+begin
+  Inc(Needed, SizeOf(TChunk));
+  Size := 2 * Heap^.ChunkSize;
+  if Size > LARGEST_CHUNK then
+    Size := LARGEST_CHUNK;
+  if Size < Needed then
+    Size := Needed;
+  Chunk := AddChunk(Heap^.Chunks, Size);
+  if (Chunk = nil) and (Size > Needed) then
+  begin
+    Size := Needed;
+    Chunk := AddChunk(Heap^.Chunks, Size);
+  end;
+  Result := Chunk <> nil;
+  if not Result then
+    Exit;
+  Heap^.ChunkSize := Size;
+  Heap^.At := PtrUInt(Chunk + 1);
+  Heap^.Limit := PtrUInt(Chunk) + Size;
+end;
+
+function XHeapAlloc(Heap: PHeap; Size: PtrUInt): Pointer; public name 'XHeapAlloc';
+var
+  Needed: PtrUInt;
+begin
+  if Size > MAX_SIZE then
+    Exit(nil);
+  Size := (Size + ALIGN - 1) and not PtrUInt(ALIGN - 1);
+  if Size >= LARGE then
+    Exit(AllocLarge(Heap, Size));
+  Needed := SizeOf(TPiece) + Size;
+  if (Heap^.Limit - Heap^.At < Needed) and not GrowHeap(Heap, Needed) then
+    Exit(nil);
+  with PPiece(Heap^.At)^ do
+  begin
+    Size := Needed - SizeOf(TPiece);
+    Chunk := nil;
+  end;
+  Result := Pointer(Heap^.At + SizeOf(TPiece));
+  Inc(Heap^.At, Needed);
+end;
+
+procedure XHeapFree(Heap: PHeap; P: Pointer); public name 'XHeapFree';
+var
+  Piece: PPiece;
+begin
+  if P = nil then
+    Exit;
+  Piece := PieceOf(P);
+  if Piece^.Chunk <> nil then
+  begin
+    RemoveChunk(Heap^.Larges, Piece^.Chunk);
+    ToroFreeMem(Piece^.Chunk);
+  end
+  else if PtrUInt(P) + Piece^.Size = Heap^.At then
+    Heap^.At := PtrUInt(Piece); { it was the last one }
+end;
+
+function XHeapRealloc(Heap: PHeap; P: Pointer; NewSize: PtrUInt): Pointer; public name 'XHeapRealloc';
+begin
+  if P = nil then
+    Exit(XHeapAlloc(Heap, NewSize));
+  if NewSize = 0 then
+  begin
+    XHeapFree(Heap, P);
+    Exit(nil);
+  end;
+  if NewSize <= PieceOf(P)^.Size then
+    Exit(P);
+  Result := XHeapAlloc(Heap, NewSize);
+  if Result = nil then
+    Exit;
+  Move(P^, Result^, PieceOf(P)^.Size);
+  XHeapFree(Heap, P);
+end;
+
+function XHeapAcquire(CPU: Byte): PHeap; public name 'XHeapAcquire';
+begin
+  if CPU >= CPU_COUNT then
+    Exit(nil);
+  Result := Acquire(nil);
+end;
+
+{ Takes the last heap from a stack. }
+procedure Pop(Root: PHeap);
+var
+  Heap: PHeap;
+begin
+  Heap := Root^.Top;
+  Root^.Top := Heap^.Below;
+  FreeChunks(Heap^.Chunks);
+  FreeChunks(Heap^.Larges);
+  ToroFreeMem(Heap);
+end;
+
+procedure XHeapRelease(Heap: PHeap); public name 'XHeapRelease';
+var
+  Root: PHeap;
+begin
+  if Heap = nil then
+    Exit;
+  Root := Heap^.Root;
+  while Root^.Top <> Heap do
+    Pop(Root);
+  Pop(Root);
+end;
+
+function XHeapStack(Heap: PHeap): PHeap; public name 'XHeapStack';
+begin
+  Result := Acquire(Heap^.Root);
+end;
+
+function XHeapUnstack(Heap: PHeap): PHeap; public name 'XHeapUnstack';
+var
+  Root: PHeap;
+begin
+  Root := Heap^.Root;
+  if Root^.Top <> Root then
+    Pop(Root);
+  Result := Root^.Top;
+end;
+
+end.
