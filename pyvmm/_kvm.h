@@ -125,6 +125,7 @@ void route_ioapic(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint32_t pi
 void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t address,
                uint32_t data);
 uint64_t rdtsc(void);
+void event_raise(int fd);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
 void signal_fd_close(int fd, const int *signals, int count);

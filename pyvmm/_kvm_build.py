@@ -33,6 +33,7 @@ KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MEM_READONLY
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
 KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP
 VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC EFD_CLOEXEC EFD_NONBLOCK
+VSOCK_ANY_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS VSOCK_RESETS
 """.split()
 
 DECLARATIONS = """
@@ -179,6 +180,21 @@ void virtio_mmio_reset(struct virtio_mmio *);
 void virtio_mmio_needs_reset(struct virtio_mmio *);
 void virtio_mmio_interrupt(struct virtio_mmio *);
 
+struct vsock { int note_fd, broken_queue; bool short_buffer; uint32_t stream_count; ...; };
+enum vsock_note_kind { VSOCK_NOTE_FORBIDDEN, VSOCK_NOTE_REFUSED };
+struct vsock_note { enum vsock_note_kind kind; uint32_t value; };
+int vsock_init(struct vsock *, uint64_t cid);
+void vsock_activate(struct vsock *, struct virtio_mmio *, bool legacy);
+int vsock_start(struct vsock *);
+void vsock_stop(struct vsock *);
+int vsock_turn(struct vsock *, int timeout_ms);
+void vsock_reset(struct vsock *);
+void vsock_close(struct vsock *);
+int vsock_listen(struct vsock *, int fd, uint32_t guest_port);
+int vsock_listen_unix(struct vsock *, int fd, const char *path);
+int vsock_allow(struct vsock *, uint32_t port, const uint8_t *address, uint32_t length);
+bool vsock_take_note(struct vsock *, struct vsock_note *);
+
 int ioctl_ptr(int fd, unsigned long request, void *argument);
 int ioctl_int(int fd, unsigned long request, unsigned long argument);
 void route_ioapic(struct kvm_irq_routing_entry *, uint32_t gsi, uint32_t pin);
@@ -195,7 +211,10 @@ int eventfd(unsigned int count, int flags);
 """
 
 
-SOURCES = ["_kvm.c", "_ram.c", "_host.c", "_serial.c", "_paging.c", "_slots.c", "_queue.c", "_virtio_mmio.c"]
+SOURCES = """
+_kvm.c _ram.c _host.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c
+_vsock.c _vsock_stream.c _vsock_data.c _vsock_host.c
+""".split()
 
 ffi = FFI()
 ffi.cdef("".join(f"#define {name} ...\n" for name in IOCTLS + CONSTANTS) + DECLARATIONS)
@@ -204,12 +223,12 @@ ffi.set_source(
     """
     #define _GNU_SOURCE
     #include "_kvm.h"
-    #include "_virtio_mmio.h"
+    #include "_vsock.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>
     """,
     sources=[f"pyvmm/{name}" for name in SOURCES],
-    depends=["pyvmm/_kvm.h", "pyvmm/_queue.h", "pyvmm/_virtio_mmio.h"],
+    depends=["pyvmm/_kvm.h", "pyvmm/_queue.h", "pyvmm/_virtio_mmio.h", "pyvmm/_vsock.h"],
     include_dirs=["pyvmm"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
 )

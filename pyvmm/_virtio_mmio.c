@@ -16,7 +16,6 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAGIC 0x74726976 /* "virt" */
 #define VERSION 2
@@ -47,17 +46,10 @@ int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kic
     return (int)mmio->queue_count++;
 }
 
-static void raise_event(int fd)
-{
-    const uint64_t one = 1;
-    if (fd >= 0 && write(fd, &one, sizeof one) < 0)
-        return; /* the counter is full: the reader knows already */
-}
-
 static void interrupt(struct virtio_mmio *mmio, uint32_t reason)
 {
     atomic_fetch_or(&mmio->interrupt_status, reason);
-    raise_event(mmio->irq_fd);
+    event_raise(mmio->irq_fd);
 }
 
 /* Tells the driver that used rings have new entries. */
@@ -254,7 +246,7 @@ static bool write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t v
         return true;
     case VIRTIO_MMIO_QUEUE_NOTIFY:
         if (value < mmio->queue_count)
-            raise_event(mmio->kick_fd[value]);
+            event_raise(mmio->kick_fd[value]);
         return true;
     case VIRTIO_MMIO_INTERRUPT_ACK:
         atomic_fetch_and(&mmio->interrupt_status, ~value);

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyvmm.host.unix import UnixHost
     from pyvmm.virtio.device import Device
 
 USAGE = """\
@@ -37,6 +38,9 @@ Options of boot:
     --allow PORT[=HOST:PORT] | all
                       a port of CID 2 that the guest may connect to, and where it leads
                       (127.0.0.1:PORT); repeatable
+    --vsock-uds PATH  a unix socket whose clients write `CONNECT PORT`, as Firecracker's;
+                      the guest's connections to port P of CID 2 reach PATH_P
+    --vsock-backlog N clients that may wait at each port while the guest starts (128)
     --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
                       as .json or .svg
 
@@ -130,7 +134,7 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
         _parse_cid(options.get("--vsock")),
     )
     log = limited(say, _GUEST_LINES_MAX)
-    devices = _vsock(config.vsock, arguments.repeated["-p"], arguments.repeated["--allow"], log)
+    devices = _vsock(config.vsock, arguments, log)
 
     from pyvmm.machine import Machine
 
@@ -153,20 +157,40 @@ def _parse_cid(text: str | None) -> int | None:
     return int(text)
 
 
-def _vsock(cid: int | None, publish: list[str], allow: list[str], log: Callable[[str], None]) -> list[Device]:
+def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -> list[Device]:
     """The vsock device, if there is to be one, listening on its published ports."""
+    options, repeated = arguments.options, arguments.repeated
     if cid is None:
-        if publish or allow:
-            raise UsageError(f"{'-p' if publish else '--allow'} needs a vsock device: --vsock CID")
+        for name in (*_BOOT_REPEATABLE, *_BOOT_VSOCK):
+            if repeated.get(name) or name in options:
+                raise UsageError(f"{name} needs a vsock device: --vsock CID")
         return []
-    from pyvmm.host.tcp import Publish, TcpHost, parse_allow
+    from pyvmm.host.tcp import BACKLOG_MAX, Publish, TcpHost, parse_allow, parse_port
     from pyvmm.virtio.vsock import Vsock
 
-    host = TcpHost([Publish(text) for text in publish], [parse_allow(text) for text in allow], log)
-    for wanted, (address, port, guest_port) in zip(publish, host.ports, strict=True):
-        if Publish(wanted).port == 0:
+    try:
+        backlog = parse_port(options.get("--vsock-backlog", "128"), 1, BACKLOG_MAX)
+    except ValueError:
+        raise UsageError(f"--vsock-backlog {options['--vsock-backlog']}: not 1 to {BACKLOG_MAX}") from None
+    publish = [Publish(text) for text in repeated["-p"]]
+    tcp = TcpHost(publish, [parse_allow(text) for text in repeated["--allow"]], backlog)
+    try:
+        unix = _unix_host(options.get("--vsock-uds"), backlog)
+    except BaseException:
+        tcp.close()
+        raise
+    for wanted, (address, port, guest_port) in zip(publish, tcp.ports, strict=True):
+        if wanted.port == 0:
             say(f"port {port} of {address} is port {guest_port} of the guest")
-    return [Vsock(cid, host)]
+    return [Vsock(cid, log, tcp, unix)]
+
+
+def _unix_host(path: str | None, backlog: int) -> UnixHost | None:
+    if path is None:
+        return None
+    from pyvmm.host.unix import UnixHost
+
+    return UnixHost(path, backlog)
 
 
 def _build(words: list[str], marks: dict[str, int]) -> int:
@@ -178,7 +202,8 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
 
 
 _GUEST_LINES_MAX = 100
-_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock"}
+_BOOT_VSOCK = {"--vsock-uds", "--vsock-backlog"}
+_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock"} | _BOOT_VSOCK
 _BOOT_REPEATABLE = frozenset({"-p", "--allow"})
 COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
 

@@ -218,8 +218,9 @@ class Machine:
         self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
         self._loop.add(signals, lambda: self._signalled(signals))
         for virtio in self._virtio:
-            for index in range(len(virtio.queues)):
-                self._watch_queue(virtio, index)
+            if not virtio.device.own_thread:
+                for index in range(len(virtio.queues)):
+                    self._watch_queue(virtio, index)
         self._loop.run()
         if self._error:
             raise self._error

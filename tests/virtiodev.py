@@ -65,7 +65,7 @@ class Registers:
     def access(self, write: bool, offset: int, data: bytes) -> bytes:
         """One access, as a vCPU's exit would make it."""
         buffer = bytearray(data)
-        native = self.transport._native
+        native = self.transport.native
         if not lib.virtio_mmio_access(native, ffi.NULL, write, offset, ffi.from_buffer(buffer), len(data), 1):
             if write:
                 self.transport.write(offset, len(data), int.from_bytes(data, "little"))

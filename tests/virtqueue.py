@@ -20,14 +20,15 @@ Buffer = tuple[int, int, bool]
 class Driver:
     """Puts chains into the rings and takes them back.
 
-    Rings are at fixed addresses in `memory`; free-running indexes begin at
-    `start`, so that tests can be near their wrap.
+    Rings are at fixed addresses in `memory`, moved by `base`; free-running
+    indexes begin at `start`, so that tests can be near their wrap.
     """
 
     memory: GuestMemory
     size: int
     event_idx: bool = False
     start: int = 0
+    base: int = 0
     free: list[int] = field(default_factory=list)
     chains: dict[int, list[int]] = field(default_factory=dict)
 
@@ -38,16 +39,17 @@ class Driver:
         self._put(USED, "<HH", 0, self.start)
 
     def _put(self, address: int, layout: str, *values: int) -> None:
-        self.memory.write(address, struct.pack(layout, *values))
+        self.memory.write(self.base + address, struct.pack(layout, *values))
 
     def _get(self, address: int, layout: str) -> tuple[int, ...]:
-        return struct.unpack(layout, self.memory.read(address, struct.calcsize(layout)))
+        return struct.unpack(layout, self.memory.read(self.base + address, struct.calcsize(layout)))
 
     def queue(self, size_max: int = 256, indirect: bool = True) -> SplitQueue:
         """The device's side of the same rings."""
         queue = SplitQueue(self.memory, size_max)
         native = queue.native
-        native.size, native.desc, native.avail, native.used = self.size, DESC, AVAIL, USED
+        native.size = self.size
+        native.desc, native.avail, native.used = (self.base + at for at in (DESC, AVAIL, USED))
         native.event_idx, native.indirect = self.event_idx, indirect
         queue.enable()
         native.next_avail = native.next_used = native.signalled_used = self.start
@@ -63,7 +65,7 @@ class Driver:
         slots = [self.free.pop() for _ in range(count)]
         if indirect:
             table = TABLES + slots[0] * 4096
-            self.write_desc(DESC, slots[0], table, 16 * len(buffers), INDIRECT, 0)
+            self.write_desc(DESC, slots[0], self.base + table, 16 * len(buffers), INDIRECT, 0)
             where = list(range(len(buffers)))
         else:
             table, where = DESC, slots

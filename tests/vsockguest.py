@@ -1,107 +1,154 @@
-"""A guest of the vsock device in plain Python: its driver and its applications."""
+"""A guest of the vsock device in plain Python: its driver and its applications.
+
+The device is the real one, with its transport and rings in guest memory; it takes
+its turns when the test says so.
+"""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 
-from pyvmm.eventloop import EventLoop
+from guests import MIB
+from virtiodev import Registers
+from virtqueue import AVAIL, DESC, USED, Driver
+from vsockpacket import HOST_CID, SIZE, Header
+
+from pyvmm._kvm import lib
+from pyvmm.host.tcp import BACKLOG_MAX, Publish, TcpHost
+from pyvmm.host.unix import UnixHost
+from pyvmm.memory import GuestMemory
+from pyvmm.virtio.device import VERSION_1
 from pyvmm.virtio.vsock import Vsock
-from pyvmm.virtio.vsock_packet import HOST_CID, SIZE, Header
 
 CID = 5
 WINDOW = 64 << 10
+RX, TX = 0, 1
+QUEUE_SIZE = 256
+_BUFFERS = {RX: (4 * MIB, 16 << 10), TX: (8 * MIB, 64 << 10)}  # where, and how far apart
+
+# virtio 1.2, sections 4.2.2 and 2.1
+_DRIVER_FEATURES, _DRIVER_FEATURES_SEL, _QUEUE_SEL, _QUEUE_NUM = 0x20, 0x24, 0x30, 0x38
+_QUEUE_READY, _QUEUE_NOTIFY, STATUS = 0x44, 0x50, 0x70
+_QUEUE_DESC, _QUEUE_DRIVER, _QUEUE_DEVICE = 0x80, 0x90, 0xA0
+NEEDS_RESET = 64
 
 
-class FakeChain:
-    """Buffers of a guest."""
+class SteppedVsock(Vsock):
+    """The device without its thread."""
 
-    def __init__(self, readable: list[bytes], writable: list[int]) -> None:
-        self.head = 0
-        self.readable = [memoryview(data) for data in readable]
-        self.memory = [bytearray(size) for size in writable]
-        self.writable = [memoryview(memory) for memory in self.memory]
-
-
-class FakeQueue:
-    """A virtqueue whose driver is the test."""
-
-    def __init__(self) -> None:
-        self.available: list[FakeChain] = []
-        self.used: list[tuple[FakeChain, int]] = []
-
-    def pop(self) -> FakeChain | None:
-        return self.available.pop(0) if self.available else None
-
-    def push(self, chain: FakeChain, written: int) -> None:
-        self.used.append((chain, written))
-
-    def watch(self) -> bool:
-        return bool(self.available)
-
-    def must_interrupt(self) -> bool:
-        return False
-
-
-class FakeHost:
-    """Gives the device what `connect` returns for a port."""
-
-    def __init__(self, connect: Callable[[int], socket.socket | None]) -> None:
-        self.connect = connect
-
-    def attach(self, loop: EventLoop, accept: Callable[[socket.socket, int], None]) -> None: ...
-
-    def close(self) -> None: ...
+    def resume(self) -> None: ...
 
 
 class Guest:
-    """The driver's and the guest applications' side: sends packets, collects those that come."""
+    """The driver's and the guest applications' side: sends packets, collects those that come.
 
-    def __init__(self, connect: Callable[[int], socket.socket | None]) -> None:
-        self.loop = EventLoop()
-        self.device = Vsock(CID, FakeHost(connect))
-        self.device.attach(self.loop)
-        self.rx, self.tx = FakeQueue(), FakeQueue()
+    Args:
+        legacy: it does not know VERSION_1, as existing Toro drivers.
+        unix: path of the device's unix socket.
+        event_idx: it negotiates EVENT_IDX.
+        guest_port: what the published port leads to.
+
+    Attributes:
+        server: where the guest's connections to port 80 of CID 2 arrive.
+        published: the host's TCP port that leads to the guest.
+    """
+
+    def __init__(
+        self, legacy: bool = False, unix: str | None = None, event_idx: bool = False, guest_port: int = 80
+    ) -> None:
+        self._legacy = legacy
+        self._event_idx = event_idx
+        self.server = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG_MAX)
+        self.server.settimeout(10)
+        tcp = TcpHost([Publish(f"0:{guest_port}")], [(80, self.server.getsockname())], BACKLOG_MAX)
+        self.published = tcp.ports[0][1]
+        self.log: list[str] = []
+        self.device = SteppedVsock(CID, self.log.append, tcp, UnixHost(unix, 16) if unix else None)
+        self.memory = GuestMemory(32 * MIB)
+        self.registers = Registers(self.memory, self.device)
+        self._chains: dict[int, list[tuple[int, int]]] = {}
+
+    def close(self) -> None:
+        self.device.close()
+        self.server.close()
+        self.registers.transport.close()
+        self.memory.close()
 
     def start(self, buffers: int = 16) -> None:
         """DRIVER_OK, with receive buffers in the queue."""
-        queues = [self.rx, self.tx, FakeQueue()]
-        self.device.activate(self, queues, 0)  # type: ignore[arg-type]
+        write = self.registers.write
+        self.queues = [Driver(self.memory, QUEUE_SIZE, self._event_idx, base=index * 2 * MIB) for index in (RX, TX)]
+        for queue in self.queues:
+            queue.set_interrupts(True)
+        for status in (0, 1, 3):
+            write(STATUS, status)
+        features = (0 if self._legacy else VERSION_1) | (self._event_idx << 29)
+        for half in (0, 1):
+            write(_DRIVER_FEATURES_SEL, half)
+            write(_DRIVER_FEATURES, features >> 32 * half & 0xFFFF_FFFF)
+        write(STATUS, 11)
+        for index, queue in enumerate(self.queues):
+            write(_QUEUE_SEL, index)
+            write(_QUEUE_NUM, QUEUE_SIZE)
+            for register, at in ((_QUEUE_DESC, DESC), (_QUEUE_DRIVER, AVAIL), (_QUEUE_DEVICE, USED)):
+                write(register, queue.base + at)
+            write(_QUEUE_READY, 1)
+        write(STATUS, 15)
         self.offer(buffers)
 
-    def interrupt(self) -> None: ...
+    def turn(self, wait_ms: int = 0) -> None:
+        """Lets the device do all that it can without waiting, or with one wait for something to happen."""
+        while lib.vsock_turn(self.device.native, wait_ms) == 0:
+            wait_ms = 0
+        lib.vsock_turn(self.device.native, 0)  # what new sockets have already
 
-    def needs_reset(self, reason: str) -> None: ...
+    def _notify(self, index: int, before: int) -> None:
+        if self.queues[index].must_notify(before):
+            self.registers.write(_QUEUE_NOTIFY, index)
+        self.turn()
 
     def offer(self, count: int = 1, sizes: tuple[int, ...] = (SIZE, 4096)) -> None:
         """Gives the device receive buffers."""
-        self.rx.available += [FakeChain([], list(sizes)) for _ in range(count)]
-        self.device.kicked(0)
+        queue = self.queues[RX]
+        start, stride = _BUFFERS[RX]
+        before = queue.avail_idx
+        for _ in range(count):
+            at = start + queue.free[-1] * stride
+            buffers = [(at + sum(sizes[:i]), size) for i, size in enumerate(sizes)]
+            self._chains[queue.add([(*buffer, True) for buffer in buffers])] = buffers
+        self._notify(RX, before)
 
     def send(self, op: int, key: tuple[int, int], payload: bytes = b"", **fields: int) -> None:
         """A packet from guest port key[0] to host port key[1]."""
         fields = {"src_cid": CID, "dst_cid": HOST_CID, "kind": 1, "buf_alloc": WINDOW, "length": len(payload)} | fields
-        header = Header(src_port=key[0], dst_port=key[1], op=op, **fields)
-        self.tx.available.append(FakeChain([header.encode(), payload] if payload else [header.encode()], []))
-        self.device.kicked(1)
+        self.send_raw([Header(src_port=key[0], dst_port=key[1], op=op, **fields).encode(), payload])
 
-    def turn(self) -> None:
-        """One round of the event loop, without waiting."""
-        for fd, events in self.loop._epoll.poll(0):
-            if fd in self.loop._callbacks:
-                self.loop._callbacks[fd](events)
+    def send_raw(self, parts: list[bytes]) -> None:
+        """A chain of these buffers; those that are empty are left out."""
+        queue = self.queues[TX]
+        queue.take()
+        start, stride = _BUFFERS[TX]
+        before, at = queue.avail_idx, start + queue.free[-1] * stride
+        buffers = []
+        for part in filter(None, parts):
+            self.memory.write(at, part)
+            buffers.append((at, len(part), False))
+            at += len(part)
+        queue.add(buffers)
+        self._notify(TX, before)
 
     def packets(self) -> list[tuple[Header, bytes]]:
         """What has come since the last call; as many new buffers are offered."""
-        came, self.rx.used = self.rx.used, []
         found = []
-        for chain, written in came:
-            data = b"".join(chain.memory)[:written]
+        came = self.queues[RX].take()
+        for head, written in came:
+            data = b"".join(self.memory.read(*buffer) for buffer in self._chains[head])[:written]
             header = Header.decode(data)
             assert (header.src_cid, header.dst_cid, header.kind) == (HOST_CID, CID, 1)
             assert len(data) == SIZE + header.length
             found.append((header, data[SIZE:]))
-        self.offer(len(came))
+        if came:
+            self.offer(len(came))
         return found
 
     def expect(self, op: int) -> Header:
@@ -110,5 +157,32 @@ class Guest:
             if found := self.packets():
                 assert [header.op for header, _ in found] == [op]
                 return found[0][0]
-            self.turn()
+            self.turn(100)
         raise AssertionError(f"no packet with op {op}")
+
+    def expect_data(self, size: int) -> bytes:
+        """Waits for so much payload, and for nothing else."""
+        data = b""
+        while len(data) < size:
+            found = self.packets()
+            assert all(header.op == 5 for header, _ in found)
+            data += b"".join(payload for _, payload in found)
+            if not found:
+                self.turn(100)
+        return data
+
+    def streams(self) -> int:
+        """How many connections the device has."""
+        return int(self.device.native.stream_count)
+
+    def client(self) -> socket.socket:
+        """A client of the published port."""
+        made = socket.create_connection(("127.0.0.1", self.published))
+        made.settimeout(10)
+        return made
+
+    def accept(self) -> socket.socket:
+        """The host's end of a connection that the guest has asked for."""
+        made = self.server.accept()[0]
+        made.settimeout(10)
+        return made

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 # `socket` takes 20 ms to import; this is what it is made of.
 import _socket
-import posix as os  # `import os` alone costs more than a millisecond
-from errno import EADDRINUSE, EINPROGRESS
+from errno import EADDRINUSE
 
 from pyvmm.errors import HostError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pyvmm.eventloop import EventLoop
+    from typing import Any
 
 LOOPBACK = "127.0.0.1"
-_BACKLOG = 128
+#: How many clients may wait at each published port: the kernel allows no more by
+#: default (net.core.somaxconn).
+BACKLOG_MAX = 4096
 
 
 class Publish:
@@ -79,125 +78,74 @@ def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
 
 
 class TcpHost:
-    """Listens for the guest's published ports, and connects it to allowed ones.
+    """Listens for the guest's published ports, and knows where allowed ones lead.
 
     Args:
         published: each is listened on from now on.
         allowed: as `parse_allow` gives them.
-        log: called with a line about each connection that is not allowed.
+        backlog: clients that may wait at each port before they are taken.
 
     Attributes:
         ports: (address, port, guest's port) of each published port, as it is.
+        listeners: (descriptor, guest's port) of each.
+        allowed: the `struct sockaddr` that each port leads to, None being all
+            others; port 0 there is the same port.
 
     Raises:
-        HostError: a port cannot be listened on, or a host is unknown.
+        HostError: a port cannot be listened on.
+        UsageError: a host is unknown.
     """
 
     def __init__(
-        self,
-        published: list[Publish],
-        allowed: list[tuple[int | None, tuple[str, int]]],
-        log: Callable[[str], None],
+        self, published: list[Publish], allowed: list[tuple[int | None, tuple[str, int]]], backlog: int
     ) -> None:
-        self._log = log
-        self._listeners: list[tuple[_socket.socket, int]] = []
-        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._sockets: list[_socket.socket] = []
+        self.listeners: list[tuple[int, int]] = []
         self.ports: list[tuple[str, int, int]] = []
         try:
             for publish in published:
-                self._listen(publish)
-            self._allowed = {port: _resolve(*target) for port, target in allowed}
+                self._listen(publish, backlog)
+            self.allowed = {port: _resolve(*target) for port, target in allowed}
         except BaseException:
             self.close()
             raise
 
-    def _listen(self, publish: Publish) -> None:
+    def _listen(self, publish: Publish, backlog: int) -> None:
         where = f"-p: port {publish.port} of {publish.address}"
         family = _socket.AF_INET6 if ":" in publish.address else _socket.AF_INET
         sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
-        self._listeners.append((sock, publish.guest_port))
+        self._sockets.append(sock)
         try:
             # For ports whose last connections are still in TIME_WAIT; a second
             # listener stays impossible.
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
             sock.bind((publish.address, publish.port))
-            sock.listen(_BACKLOG)
+            sock.listen(backlog)
         except OSError as error:
             hint = "another program listens there; choose another, or 0 for any" if error.errno == EADDRINUSE else ""
             raise HostError(where, error.errno or 0, hint) from None
+        self.listeners.append((sock.fileno(), publish.guest_port))
         self.ports.append((publish.address, sock.getsockname()[1], publish.guest_port))
-
-    def attach(self, loop: EventLoop, accept: Callable[[_socket.socket, int], None]) -> None:
-        """Serves connections from `loop`.
-
-        Args:
-            accept: called with each, non-blocking, and the guest's port.
-        """
-        for listener, port in self._listeners:
-            self._watch(loop, listener, port, accept)
-
-    def _watch(
-        self, loop: EventLoop, listener: _socket.socket, port: int, accept: Callable[[_socket.socket, int], None]
-    ) -> None:
-        def incoming() -> None:
-            sock = self._accept(listener)
-            if sock:
-                accept(sock, port)
-
-        loop.add(listener.fileno(), incoming)
-
-    def _accept(self, listener: _socket.socket) -> _socket.socket | None:
-        try:
-            fd, _ = listener._accept()  # type: ignore[attr-defined]
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            # No descriptor is left: take the connection with the spare one, to
-            # refuse it; it would be reported for ever.
-            self._log(f"a connection is refused: {error.strerror}")
-            os.close(self._spare)
-            try:
-                os.close(listener._accept()[0])  # type: ignore[attr-defined]
-            except OSError:
-                pass
-            self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-            return None
-        sock = _socket.socket(fileno=fd)
-        sock.setblocking(False)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        return sock
-
-    def connect(self, port: int) -> _socket.socket | None:
-        """A socket that is connecting to where the guest's wish for `port` leads; None if nowhere."""
-        target = self._allowed.get(port) or self._allowed.get(None)
-        if not target:
-            self._log(f"the guest may not connect to port {port}; `--allow {port}` lets it")
-            return None
-        family, address = target
-        if port not in self._allowed:
-            if port > 0xFFFF:
-                return None
-            address = (address[0], port, *address[2:])
-        sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        if sock.connect_ex(address) not in (0, EINPROGRESS):
-            sock.close()
-            return None
-        return sock
 
     def close(self) -> None:
         """Stops listening. A second call does nothing."""
-        while self._listeners:
-            self._listeners.pop()[0].close()
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
+        while self._sockets:
+            self._sockets.pop().close()
 
 
-def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:
-    """(family, address) of a host's first address."""
+def _resolve(host: str, port: int) -> bytes:
+    """The `struct sockaddr` (ip(7), ipv6(7)) of a host's first address."""
     try:
         family, _, _, _, address = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)[0]
     except OSError as error:
         raise UsageError(f"--allow: {host}: {error.strerror}") from None
-    return family, address
+    return _sockaddr(family, address)
+
+
+def _sockaddr(family: int, address: tuple[Any, ...]) -> bytes:
+    host, port = str(address[0]), int(address[1])
+    packed = _socket.inet_pton(family, host.partition("%")[0])
+    head = family.to_bytes(2, "little") + port.to_bytes(2, "big")
+    if family == _socket.AF_INET:
+        return head + packed + bytes(8)
+    return head + int(address[2]).to_bytes(4, "big") + packed + int(address[3]).to_bytes(4, "little")

@@ -6,13 +6,23 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from pyvmm.eventloop import EventLoop
     from pyvmm.virtio.queue import SplitQueue
 
     class Transport(Protocol):
-        """What a device asks of its transport."""
+        """What a device asks of its transport.
+
+        Attributes:
+            native: the C side (`struct virtio_mmio *`).
+            queues: the device's.
+            kick_fds: eventfd of each queue's notifications.
+        """
+
+        native: Any
+        queues: list[SplitQueue]
+        kick_fds: list[int]
 
         def interrupt(self) -> None:
             """Tells the driver of used buffers."""
@@ -32,12 +42,17 @@ RING_FEATURES = INDIRECT_DESC | EVENT_IDX | VERSION_1
 class Device(ABC):
     """Base of all devices. All calls come from the main thread.
 
+    One with `own_thread` uses its queues in another thread or process, and is
+    notified there (`Transport.kick_fds`), from `activate` on: until `reset` or
+    `close`, and not between `pause` and `resume`.
+
     Attributes:
         name: for messages.
         device_id: its number (virtio 1.2, section 5).
         features: the bits it offers.
         queue_sizes: the most entries of each of its queues.
         config: its configuration space.
+        own_thread: its queues are not served by the main thread.
     """
 
     name = "virtio"
@@ -45,6 +60,7 @@ class Device(ABC):
     features = RING_FEATURES
     queue_sizes: tuple[int, ...] = ()
     config = b""
+    own_thread = False
 
     def attach(self, loop: EventLoop) -> None:  # noqa: B027 - optional
         """The loop that runs the device; a device that has no descriptors needs none."""
@@ -65,6 +81,12 @@ class Device(ABC):
     @abstractmethod
     def kicked(self, index: int) -> None:
         """The driver has put something into a queue."""
+
+    def pause(self) -> None:  # noqa: B027 - optional
+        """Leaves the queues alone, because they change."""
+
+    def resume(self) -> None:  # noqa: B027 - optional
+        """Goes on with them."""
 
     @abstractmethod
     def reset(self) -> None:

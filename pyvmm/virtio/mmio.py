@@ -40,6 +40,8 @@ class VirtioMmio:
     Attributes:
         irq_fd: eventfd that raises its interrupt.
         kick_fds: eventfd of each queue's notifications.
+        queues: the device's.
+        native: the C side (`struct virtio_mmio *`).
     """
 
     def __init__(self, device: Device, base: int, bus: Bus, memory: GuestMemory, log: Callable[[str], None]) -> None:
@@ -55,13 +57,13 @@ class VirtioMmio:
             self.close()
             raise
         self.queues = [SplitQueue(memory, size) for size in device.queue_sizes]
-        self._native: Any = ffi.new("struct virtio_mmio *")
-        lib.virtio_mmio_init(self._native, device.device_id, device.features, self.irq_fd)
+        self.native: Any = ffi.new("struct virtio_mmio *")
+        lib.virtio_mmio_init(self.native, device.device_id, device.features, self.irq_fd)
         for queue, fd in zip(self.queues, self.kick_fds, strict=True):
-            lib.virtio_mmio_add_queue(self._native, queue.native, fd)
-        lib.virtio_mmio_set_config(self._native, device.config, len(device.config))
+            lib.virtio_mmio_add_queue(self.native, queue.native, fd)
+        lib.virtio_mmio_set_config(self.native, device.config, len(device.config))
         access = ffi.addressof(lib, "virtio_mmio_access")
-        bus.add_native(base, VIRTIO_MMIO_STRIDE, access, self._native, mmio=True, cold=self)
+        bus.add_native(base, VIRTIO_MMIO_STRIDE, access, self.native, mmio=True, cold=self)
 
     def _eventfd(self) -> int:
         fd: int = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
@@ -80,7 +82,9 @@ class VirtioMmio:
         if size != 4 or offset % 4:
             self._log(f"{self._name}: write of {size} bytes at {offset:#x}, which is no register")
         elif offset == _QUEUE_READY:
-            lib.virtio_mmio_set_ready(self._native, value)
+            self.device.pause()
+            lib.virtio_mmio_set_ready(self.native, value)
+            self.device.resume()
         elif offset == _STATUS and not value:
             self._reset()
         elif offset == _STATUS and value & _DRIVER_OK:
@@ -92,7 +96,9 @@ class VirtioMmio:
 
     def _activate(self) -> None:
         self._active = True
-        self.device.activate(self, self.queues, self._native.driver_features & self.device.features)
+        self.device.activate(self, self.queues, self.native.driver_features & self.device.features)
+        if self.device.own_thread:
+            return
         # Some drivers fill and notify their queues before they are ready.
         for index in range(len(self.queues)):
             self._kick(index)
@@ -101,7 +107,7 @@ class VirtioMmio:
         if self._active:
             self._active = False
             self.device.reset()
-        lib.virtio_mmio_reset(self._native)
+        lib.virtio_mmio_reset(self.native)
 
     def kicked(self, index: int) -> None:
         """Serves a queue whose `kick_fds` became readable."""
@@ -118,14 +124,14 @@ class VirtioMmio:
 
     def interrupt(self) -> None:
         """Tells the driver of used buffers."""
-        lib.virtio_mmio_interrupt(self._native)
+        lib.virtio_mmio_interrupt(self.native)
 
     def needs_reset(self, reason: str) -> None:
         """The driver broke the device: it stops until it is reset."""
         self._log(f"{self._name} stopped: {reason}")
         self._active = False
         self.device.reset()
-        lib.virtio_mmio_needs_reset(self._native)
+        lib.virtio_mmio_needs_reset(self.native)
 
     def close(self) -> None:
         """Closes the eventfds."""

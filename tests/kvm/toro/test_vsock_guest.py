@@ -117,6 +117,15 @@ def test_a_port_in_use_is_one_line(programs: Programs, server: Server) -> None:
         (["--vsock", "5", "--vsock", "6"], "--vsock: given twice"),
         (["--vsock", "5", "-p", "80"], "-p 80: not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80"),
         (["--vsock", "5", "-p", "::1:80:80"], "-p ::1:80:80: an IPv6 address is written in brackets: [::1]:4000:80"),
+        (["--vsock-uds", "v.sock"], "--vsock-uds needs a vsock device: --vsock CID"),
+        (["--vsock-backlog", "1"], "--vsock-backlog needs a vsock device: --vsock CID"),
+        (["--vsock", "5", "--vsock-backlog", "0"], "--vsock-backlog 0: not 1 to 4096"),
+        (["--vsock", "5", "--vsock-backlog", "many"], "--vsock-backlog many: not 1 to 4096"),
+        (["--vsock", "5", "--vsock-uds", "a", "--vsock-uds", "b"], "--vsock-uds: given twice"),
+        (
+            ["--vsock", "5", "--vsock-uds", "/"],
+            "--vsock-uds /: there is a file that is no socket; remove it, or choose another path",
+        ),
         (["--vsock", "5", "--allow", "x"], "--allow x: not PORT, PORT=HOST:PORT or `all`"),
     ],
 )
