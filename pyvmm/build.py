@@ -47,7 +47,7 @@ _KERNEL = (
     *("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo"),
     *("Scheduling", "CoreThreads", "CoreTimer", "ThreadLife", "ThreadLocks", "ThreadRequests", "ThreadStacks"),
     *("ThreadVars", "WaitQueues", "VirtIO", "VirtQueues"),
-    *("HeapBlocks", "HeapPool", "CoreHeaps", "HeapCheck", "XHeaps"),
+    *("HeapBlocks", "HeapPool", "CoreHeaps", "HeapCheck", "XHeaps", "CoreChannels", "VirtIOBus"),
 )
 
 

@@ -31,6 +31,10 @@ function ToroReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
 { How many bytes can be used at P, which ToroGetMem returned. }
 function ToroMemSize(P: Pointer): PtrUInt;
 
+{ What the run-time library does when there is no memory: error 203 (SysUtils:
+  EOutOfMemory). }
+procedure OutOfMemory;
+
 { Of all cores, while they are at work. What a core has not yet taken back of its own
   counts as used. }
 function HeapStatistics: THeapStatistics;
@@ -72,11 +76,18 @@ implementation
 uses BootInfo, Arch, HeapBlocks, CoreHeaps;
 
 const
+  { Run-time errors }
+  OUT_OF_MEMORY = 203;
   INVALID_POINTER = 204;
   HOLE_START = QWord(3) shl 30; { of the devices, see docs/boot-protocol.md }
   HOLE_END = QWord(4) shl 30;
 
 procedure HandleError(ErrorCode: LongInt); external name 'FPC_HANDLEERROR';
+
+procedure OutOfMemory;
+begin
+  HandleError(OUT_OF_MEMORY);
+end;
 
 function HeaderOf(P: Pointer): PBlock; inline;
 begin

@@ -10,17 +10,11 @@ implementation
 
 uses Memory;
 
-const
-  OUT_OF_MEMORY = 203;
-
-{ A run-time error, or the exception that SysUtils makes of it. }
-procedure HandleError(ErrorCode: LongInt); external name 'FPC_HANDLEERROR';
-
 function HeapGetMem(Size: PtrUInt): Pointer;
 begin
   Result := ToroGetMem(Size);
   if (Result = nil) and not ReturnNilIfGrowHeapFails then
-    HandleError(OUT_OF_MEMORY);
+    OutOfMemory;
 end;
 
 function HeapFreeMemSize(P: Pointer; Size: PtrUInt): PtrUInt;
@@ -42,7 +36,7 @@ function HeapReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
 begin
   Result := ToroReAllocMem(P, Size);
   if (Result = nil) and (Size > 0) and not ReturnNilIfGrowHeapFails then
-    HandleError(OUT_OF_MEMORY);
+    OutOfMemory;
 end;
 
 function HeapStatus: THeapStatus;
