@@ -15,7 +15,8 @@ struct virtio_mmio {
     atomic_uint interrupt_status;
     int irq_fd; /* eventfd that raises the interrupt */
     struct queue *queue[VIRTIO_MMIO_QUEUES];
-    int kick_fd[VIRTIO_MMIO_QUEUES]; /* eventfd for QueueNotify without ioeventfd */
+    int kick_fd[VIRTIO_MMIO_QUEUES]; /* eventfd of QueueNotify */
+    uint32_t kicks[VIRTIO_MMIO_QUEUES]; /* that were exits */
 
     uint8_t config[256]; /* the device's configuration space */
     uint32_t config_size, config_generation;
