@@ -1,7 +1,8 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
 # make lint     ruff, mypy --strict, the C parts with -Werror
-# make fuzz     changes virtqueues at random for TIME seconds, under sanitizers
+# make fuzz     changes virtqueues, then vsock's packets, at random for TIME seconds
+#               each, under sanitizers
 # make clean    removes what the others have made
 #
 # Each prepares what it needs: Debian's packages (when run by root, else it says
@@ -34,13 +35,14 @@ $(VENV)/installed: $(SOURCES) | packages
 		--config-settings editable_mode=compat --editable '.[dev]'
 	touch $@
 
-FUZZER := build/fuzz/queue
+FUZZERS := build/fuzz/queue build/fuzz/vsock
 TIME := 60
 
-fuzz: $(FUZZER)
-	$(FUZZER) $(TIME) $$(date +%s) tests/fuzz/corpus/*
+fuzz: $(FUZZERS)
+	for fuzzer in $^; do \
+		$$fuzzer $(TIME) $$(date +%s) tests/fuzz/corpus/$$(basename $$fuzzer)/* || exit 1; done
 
-$(FUZZER): tests/fuzz/queue.c $(wildcard pyvmm/*.c pyvmm/*.h)
+$(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard pyvmm/*.c pyvmm/*.h)
 	mkdir -p $(@D)
 	$(CC) -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 		-o $@ $(filter %.c,$^)

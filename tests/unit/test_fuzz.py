@@ -1,0 +1,20 @@
+"""tests/fuzz for a while, under sanitizers; `make fuzz` runs it for as long as you like."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("name", "least"), [("queue", 10_000), ("vsock", 500)])
+def test_mutated_inputs_under_sanitizers(name: str, least: int) -> None:
+    fuzzer = f"build/fuzz/{name}"
+    subprocess.run(["make", "-s", "-C", str(ROOT), fuzzer], check=True)
+    corpus = sorted(map(str, (ROOT / "tests/fuzz/corpus" / name).iterdir()))
+    done = subprocess.run([ROOT / fuzzer, "2", "1", *corpus], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout.split()[0]) > least
