@@ -28,6 +28,8 @@ lint: $(VENV)/installed
 	$(VENV)/bin/mypy
 	for file in pyvmm/*.c bench/*.c tests/fuzz/*.c; do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null $$file || exit 1; done
+	for file in toro/c/*.c; do \
+		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
 
 $(VENV)/installed: $(SOURCES) | packages
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -1,13 +1,14 @@
-"""`pyvmm build`: a Toro application in Pascal to an ELF image.
+"""`pyvmm build`: a Toro application in Pascal, or an MPI program in C, to an ELF image.
 
-Free Pascal compiles, GNU as and ld do the rest. Three stages, each of which is
+Free Pascal compiles, GNU as and ld do the rest; gcc compiles C. Three stages, each of which is
 kept and used again while nothing that it is made of has changed:
 
     FPC's own `system` unit, for a bare x86-64 (Debian's fpc-source)
     Toro's kernel, and the part of FPC's library that builds on it
     the application, where FPC itself sees what must be compiled again
 
-The first two lie in directories named after a hash of their sources and appear
+A C program gets a Pascal program around it (toro/c/CProgram.pas) and a small C
+library (toro/c). The first two stages lie in directories named after a hash of their sources and appear
 there by a rename, so any number of builds can run at once.
 """
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGES = "fp-compiler fpc-source binutils"
+C_PACKAGES = "gcc binutils"
 
 _FPC_SOURCES = Path("/usr/share/fpcsrc")
 _TARGET = ["-n", "-Tembedded"]
@@ -41,13 +43,21 @@ _WARNINGS = ["-v0ew"]
 _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
 # Frame pointers make backtraces; sections by function leave out what is unused.
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
+# For C: no headers but ours and the compiler's own, and nothing that needs more of an
+# operating system than a stack.
+_C = [
+    *("-O2", "-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
+    *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
+]
+# The C library must not call itself for what it implements.
+_C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
 #: What applications use of FPC's library, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 _KERNEL = (
     *("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo"),
     *("Scheduling", "CoreThreads", "CoreTimer", "ThreadLife", "ThreadLocks", "ThreadRequests", "ThreadStacks"),
     *("ThreadVars", "WaitQueues", "VirtIO", "VirtQueues"),
-    *("HeapBlocks", "HeapPool", "CoreHeaps", "HeapCheck", "XHeaps", "CoreChannels", "VirtIOBus"),
+    *("HeapBlocks", "HeapPool", "CoreHeaps", "HeapCheck", "XHeaps", "CoreChannels", "VirtIOBus", "ToroMPI"),
 )
 
 
@@ -55,7 +65,8 @@ def build(source: str, output: str | None = None) -> Path:
     """Compiles an application.
 
     Args:
-        source: the program's Pascal file; units beside it are found.
+        source: the program's Pascal file, or its C file (`.c`); units and headers beside it
+            are found.
         output: where the image goes; the source with `.elf` if not given.
 
     Returns:
@@ -75,7 +86,11 @@ def build(source: str, output: str | None = None) -> Path:
         kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
         kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
         with _application_directory(program, kernel_key) as work:
-            _install(toolchain.build_application(program, system, kernel, work), image)
+            pascal = program
+            objects: list[str] = []
+            if program.suffix == ".c":
+                pascal, objects = toolchain.compile_c(program, kernel_key, work)
+            _install(toolchain.build_application(program, pascal, objects, system, kernel, work), image)
     except OSError as error:
         raise BuildError(f"{error.filename}: {error.strerror}") from None
     return image
@@ -101,7 +116,7 @@ class _Toolchain:
         self.key = _digest(version.encode(), " ".join(_TARGET + _CODE).encode(), Path(__file__).read_bytes())
         rtl = self._fpc / "rtl"
         self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
-        self._toro_paths = [f"-Fu{self.toro / name}" for name in ("rtl", "kernel", "drivers")]
+        self._toro_paths = [f"-Fu{self.toro / name}" for name in ("rtl", "kernel", "drivers", "mpi")]
         self._library_paths = [
             *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
             *(f"-Fu{self._fpc / 'packages' / name}" for name in ("rtl-objpas/src/inc", "fcl-base/src")),
@@ -132,21 +147,43 @@ class _Toolchain:
         ours = {path.name for path in [*self.toro.glob("*/*.pas"), *self.toro.glob("*/*.inc")]}
         sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
 
-    def build_application(self, program: Path, system: Path, kernel: Path, work: Path) -> Path:
+    def compile_c(self, program: Path, kernel_key: str, work: Path) -> tuple[Path, list[str]]:
+        """Compiles a C program to `work`; returns the Pascal program around it, and all C objects."""
+        for tool in ("gcc", "objcopy"):
+            if not shutil.which(tool):
+                raise BuildError(f"{tool} is not installed: `apt install {C_PACKAGES}`")
+        own = _output(["gcc", "-print-file-name=include"]).strip()
+        compiler = ["gcc", *_C, *(f"-isystem{place}" for place in (self.toro / "c", self.toro / "mpi", own)), "-c"]
+
+        def library(to: Path) -> None:
+            for source in (self.toro / "c").glob("*.c"):
+                _run([*compiler, *_C_LIBRARY, str(source), "-o", str(to / f"{source.stem}.o")], "the C library")
+
+        made = _once("c", _digest(kernel_key, _output(["gcc", "--version"])), library)
+        code = work / "c-program.o"
+        _run([*compiler, str(program), "-o", str(code)], program)
+        # FPC has a main of its own.
+        _run(["objcopy", "--redefine-sym", "main=toro_c_main", str(code)], program)
+        return self.toro / "c/CProgram.pas", [str(code), *map(str, sorted(made.glob("*.o")))]
+
+    def build_application(
+        self, program: Path, pascal: Path, c_objects: list[str], system: Path, kernel: Path, work: Path
+    ) -> Path:
         """Compiles the program and links it with everything it uses; returns the image in `work`."""
-        source = program.resolve()
+        source = pascal.resolve()
         paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
         compiler = ["ppcx64", *_TARGET, *_WARNINGS, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths]
         # FPC looks for units in the current directory before all others.
-        _run([*compiler, f"-Fu{source.parent}", str(source)], program, cwd=work)
+        _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
-        objects = [str(kernel / "nucleus.o"), *_linked_objects(link_script.read_text(), work)]
+        objects = [str(kernel / "nucleus.o"), *_linked_objects(link_script.read_text(), work), *c_objects]
         link_script.unlink()
 
         # The names of the functions are linked in behind the code, so the
         # second link leaves it where the first one has put it.
         names = work / "function-names.o"
-        linker = ["ld", "-T", str(self.toro / "toro.ld"), "--gc-sections", "--wrap=fpc_initializeunits"]
+        script = str(self.toro / "toro.ld")
+        linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", "--wrap=fpc_initializeunits"]
         first = work / "without-names.elf"
         _run([*linker, "-o", str(first), *objects], program)
         spelling = [*self.toro.glob("**/*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
@@ -202,7 +239,7 @@ def _digest(*parts: bytes | str) -> str:
 def _contents(directory: Path) -> Iterator[bytes]:
     """Names and contents of the sources in a directory and those right below it."""
     for path in sorted([*directory.glob("*"), *directory.glob("*/*")]):
-        if path.suffix in (".pas", ".pp", ".inc", ".s", ".ld"):
+        if path.suffix in (".pas", ".pp", ".inc", ".s", ".ld", ".c", ".h"):
             yield path.name.encode()
             yield path.read_bytes()
 

@@ -49,16 +49,9 @@ procedure SendSlot(Channel: PChannel);
 function ReceiveSlot(Channel: PChannel): PSlot;
 procedure FinishSlot(Channel: PChannel);
 
-{ Lets other threads run, for up to some microseconds after Start (a TSC); False when
-  they are over and it is time to block. }
-function WaitsBriefly(Start: QWord): Boolean;
-
 implementation
 
-uses CoreTimer, Memory, Scheduling, WaitQueues;
-
-const
-  BRIEFLY = 10; { microseconds }
+uses Memory, WaitQueues;
 
 { Allocates zeroed memory for Place, unless another core is first. }
 procedure Provide(var Place: Pointer; Size: PtrUInt);
@@ -82,79 +75,42 @@ begin
   Result := Channels[Source]^[Destination];
 end;
 
-function WaitsBriefly(Start: QWord): Boolean;
+function IsFull(Channel: Pointer): Boolean;
 begin
-  Result := read_rdtsc - Start < TicksOf(BRIEFLY) div 1000;
-  if not Result then
-    Exit;
-  NOP;
-  Yield;
-  Checkpoint;
+  with PChannel(Channel)^ do
+    Result := Written - Read = SLOTS;
 end;
 
-function IsStuck(Channel: PChannel; Limit: LongWord): Boolean; inline;
+function IsEmpty(Channel: Pointer): Boolean;
 begin
-  Result := Channel^.Written - Channel^.Read = Limit;
-end;
-
-{ Waits in a queue of the channel until it does not hold Limit slots. }
-procedure Wait(Channel: PChannel; var Queue: TWaitQueue; Limit: LongWord);
-var
-  Start: QWord;
-  Waiter: TWaiter;
-begin
-  Start := read_rdtsc;
-  while IsStuck(Channel, Limit) do
-    if not WaitsBriefly(Start) then
-    begin
-      LockQueue(Queue);
-      JoinQueue(Queue, Waiter);
-      { The other side changes its counter and then looks at the queue; this side has
-        joined the queue and then looks at the counter. One of them sees the other. }
-      ReadWriteBarrier;
-      if not IsStuck(Channel, Limit) then
-      begin
-        LeaveQueue(Queue, Waiter);
-        UnlockQueue(Queue);
-        Exit;
-      end;
-      UnlockQueue(Queue);
-      if WaitInQueue(Queue, Waiter, 0) and GetCurrentThread^.Killed then
-        WakeFirst(Queue); { in the place of this one }
-      Checkpoint;
-    end;
-end;
-
-{ Changes a counter, and wakes who waits for that. }
-procedure Advance(var Counter: LongWord; var Queue: TWaitQueue); inline;
-begin
-  InterlockedIncrement(LongInt(Counter));
-  if Queue.First <> nil then
-    WakeFirst(Queue);
+  with PChannel(Channel)^ do
+    Result := Written = Read;
 end;
 
 function FreeSlot(Channel: PChannel): PSlot;
 begin
-  if IsStuck(Channel, SLOTS) then
-    Wait(Channel, Channel^.Writers, SLOTS);
+  if IsFull(Channel) then
+    WaitWhile(@IsFull, Channel, Channel^.Writers);
   Result := @Channel^.Data[Channel^.Written mod SLOTS];
 end;
 
 procedure SendSlot(Channel: PChannel);
 begin
-  Advance(Channel^.Written, Channel^.Readers);
+  InterlockedIncrement(LongInt(Channel^.Written));
+  WakeOne(Channel^.Readers);
 end;
 
 function ReceiveSlot(Channel: PChannel): PSlot;
 begin
-  if IsStuck(Channel, 0) then
-    Wait(Channel, Channel^.Readers, 0);
+  if IsEmpty(Channel) then
+    WaitWhile(@IsEmpty, Channel, Channel^.Readers);
   Result := @Channel^.Data[Channel^.Read mod SLOTS];
 end;
 
 procedure FinishSlot(Channel: PChannel);
 begin
-  Advance(Channel^.Read, Channel^.Writers);
+  InterlockedIncrement(LongInt(Channel^.Read));
+  WakeOne(Channel^.Writers);
 end;
 
 end.

@@ -55,32 +55,15 @@ begin
   Result := 1;
 end;
 
-{ Waits for a section to be left. It may be free by now. }
-procedure WaitForSection(var Section: TSection);
-var
-  Waiter: TWaiter;
+function IsOwned(Section: Pointer): Boolean;
 begin
-  LockQueue(Section.Queue);
-  JoinQueue(Section.Queue, Waiter);
-  { Who leaves it looks at the queue after that, and this looks at the owner after it
-    has joined the queue: one of them sees the other. }
-  ReadWriteBarrier;
-  if Section.Owner = nil then
-  begin
-    LeaveQueue(Section.Queue, Waiter);
-    UnlockQueue(Section.Queue);
-    Exit;
-  end;
-  UnlockQueue(Section.Queue);
-  if WaitInQueue(Section.Queue, Waiter, 0) and GetCurrentThread^.Killed then
-    WakeFirst(Section.Queue); { in the place of this one }
-  Checkpoint;
+  Result := TSection(Section^).Owner <> nil;
 end;
 
 procedure SectionEnter(var Section);
 begin
   while SectionTryEnter(Section) = 0 do
-    WaitForSection(TSection(Section));
+    BlockIf(@IsOwned, @Section, TSection(Section).Queue);
 end;
 
 procedure SectionLeave(var Section);
@@ -91,8 +74,7 @@ begin
     if Count > 0 then
       Exit;
     InterlockedExchange(Pointer(Owner), nil);
-    if Queue.First <> nil then
-      WakeFirst(Queue);
+    WakeOne(Queue);
   end;
 end;
 

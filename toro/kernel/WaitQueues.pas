@@ -30,9 +30,29 @@ function TakeFirst(var Queue: TWaitQueue): TThreadID;
 function WakeFirst(var Queue: TWaitQueue): Boolean;
 procedure WakeAll(var Queue: TWaitQueue);
 
+type
+  TCondition = function(Data: Pointer): Boolean;
+
+{ Waits in the queue if Holds(Data). Who changes the condition does it with a locked
+  instruction and then calls WakeOne or WakeAll. It may hold again by then. }
+procedure BlockIf(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
+
+{ Waits while Holds(Data): at first only letting the other threads of this core run, then
+  by BlockIf. }
+procedure WaitWhile(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
+
+{ WakeFirst, if it looks as if anybody waits. }
+procedure WakeOne(var Queue: TWaitQueue); inline;
+
 implementation
 
-uses Arch, Scheduling, ThreadRequests;
+uses Arch, CoreTimer, Scheduling, ThreadRequests;
+
+const
+  { How long WaitWhile does not block, in microseconds. With the time that the scheduler
+    looks for work before it halts the core, this is about as long as halting and waking
+    take: so two cores that answer each other do not begin to halt each time. }
+  BRIEFLY = 25;
 
 procedure LockQueue(var Queue: TWaitQueue);
 begin
@@ -116,6 +136,50 @@ end;
 procedure WakeAll(var Queue: TWaitQueue);
 begin
   while WakeFirst(Queue) do;
+end;
+
+procedure WakeOne(var Queue: TWaitQueue);
+begin
+  if Queue.First <> nil then
+    WakeFirst(Queue);
+end;
+
+procedure BlockIf(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
+var
+  Waiter: TWaiter;
+begin
+  LockQueue(Queue);
+  JoinQueue(Queue, Waiter);
+  { Who changes the condition looks at the queue after that, and this looks at the
+    condition after it has joined the queue: one of them sees the other. }
+  ReadWriteBarrier;
+  if not Holds(Data) then
+  begin
+    LeaveQueue(Queue, Waiter);
+    UnlockQueue(Queue);
+    Exit;
+  end;
+  UnlockQueue(Queue);
+  if WaitInQueue(Queue, Waiter, 0) and GetCurrentThread^.Killed then
+    WakeFirst(Queue); { in the place of this one }
+  Checkpoint;
+end;
+
+procedure WaitWhile(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
+var
+  Start, Ticks: QWord;
+begin
+  Start := read_rdtsc;
+  Ticks := TicksOf(BRIEFLY) div 1000;
+  while Holds(Data) do
+    if read_rdtsc - Start < Ticks then
+    begin
+      NOP;
+      Yield;
+      Checkpoint;
+    end
+    else
+      BlockIf(Holds, Data, Queue);
 end;
 
 end.

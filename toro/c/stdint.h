@@ -1,0 +1,2 @@
+/* The compiler's own. */
+#include <stdint-gcc.h>
