@@ -1,0 +1,290 @@
+"""How fast a host's TCP reaches a guest through pyvmm's vsock, beside socat.
+
+Both ways lead to the same three services: one that sends back, one that takes all,
+one that sends for ever. In the guest they are `VsockServer.pas`; behind socat, which
+relays from one TCP port to another, they are threads of a Python process of the
+host. Each round measures all quantities of one way, then of the other, so that
+whatever else the machine does meets both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boot import BenchError, machine_line, parse_runs, ratio_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).resolve().parent
+ECHO, SINK, SOURCE = range(3)
+GUEST_PORTS = {ECHO: 80, SINK: 81, SOURCE: 82}
+
+MIB = 1 << 20
+BULK_BYTES = 64 * MIB
+BLOCK = 256 << 10  # bytes of the client's buffers
+REQUESTS = 500
+REQUEST_BYTES = 64
+CONNECTIONS = 100
+TIMEOUT = 60  # seconds
+
+#: The program's own relay size, 8 KiB, would make its bulk figures worse.
+SOCAT_BLOCK = 64 << 10
+
+
+@dataclass
+class Way:
+    """TCP ports of 127.0.0.1 that lead to the services."""
+
+    name: str
+    ports: list[int]
+
+    def connect(self, service: int) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.ports[service]), timeout=TIMEOUT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+
+# ---- quantities
+
+
+def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
+    """Takes exactly so many bytes."""
+    with memoryview(buffer) as view:
+        while size:
+            count = sock.recv_into(view[: min(size, len(buffer))])
+            if not count:
+                raise BenchError("a connection ended early")
+            size -= count
+
+
+def bulk_in(way: Way) -> float:
+    """MiB/s from the client to a service that takes all."""
+    data = bytes(BLOCK)
+    with way.connect(SINK) as sock:
+        start = time.perf_counter()
+        for _ in range(BULK_BYTES // BLOCK):
+            sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        if sock.recv(1):
+            raise BenchError("an answer of a service that has none")
+        return BULK_BYTES / MIB / (time.perf_counter() - start)
+
+
+def bulk_out(way: Way) -> float:
+    """MiB/s from a service that sends for ever."""
+    buffer = bytearray(BLOCK)
+    with way.connect(SOURCE) as sock:
+        start = time.perf_counter()
+        receive(sock, BULK_BYTES, buffer)
+        return BULK_BYTES / MIB / (time.perf_counter() - start)
+
+
+def echo_bulk(way: Way) -> float:
+    """MiB/s there and back at once."""
+    buffer, data = bytearray(BLOCK), bytes(BULK_BYTES // 4)
+    with way.connect(ECHO) as sock:
+        start = time.perf_counter()
+        sender = threading.Thread(target=sock.sendall, args=(data,))
+        sender.start()
+        receive(sock, len(data), buffer)
+        elapsed = time.perf_counter() - start
+        sender.join()
+    return len(data) / MIB / elapsed
+
+
+def round_trip(way: Way) -> float:
+    """Microseconds, the median of REQUESTS."""
+    request, buffer, samples = bytes(REQUEST_BYTES), bytearray(REQUEST_BYTES), []
+    with way.connect(ECHO) as sock:
+        for _ in range(REQUESTS):
+            start = time.perf_counter()
+            sock.sendall(request)
+            receive(sock, REQUEST_BYTES, buffer)
+            samples.append(time.perf_counter() - start)
+    return statistics.median(samples) * 1e6
+
+
+def connections(way: Way) -> float:
+    """A second, one after the other, with a request each."""
+    request, buffer = bytes(REQUEST_BYTES), bytearray(REQUEST_BYTES)
+    start = time.perf_counter()
+    for _ in range(CONNECTIONS):
+        with way.connect(ECHO) as sock:
+            sock.sendall(request)
+            receive(sock, REQUEST_BYTES, buffer)
+    return CONNECTIONS / (time.perf_counter() - start)
+
+
+QUANTITIES: dict[str, Callable[[Way], float]] = {
+    "bulk to the guest, MiB/s": bulk_in,
+    "bulk from the guest, MiB/s": bulk_out,
+    "bulk echo, MiB/s": echo_bulk,
+    "round trip, 64 bytes, us": round_trip,
+    "connections a second": connections,
+}
+
+# ---- the two ways
+
+
+def boot_guest(pyvmm: Path, stack: ExitStack) -> Way:
+    """The services in a guest."""
+    image = f"{stack.enter_context(tempfile.TemporaryDirectory())}/VsockServer.elf"
+    subprocess.run([pyvmm, "build", HERE / "VsockServer.pas", "-o", image], check=True, stderr=subprocess.DEVNULL)
+    published = [word for port in GUEST_PORTS.values() for word in ("-p", f"0:{port}")]
+    process = start([str(pyvmm), "boot", image, "--vsock", "5", *published], stack)
+    assert process.stdout
+    assert process.stderr
+    told = [process.stderr.readline() for _ in GUEST_PORTS]
+    if process.stdout.readline() != b"ready\n":
+        raise BenchError(f"the guest did not start: {told[0].decode().strip()}")
+    return Way("pyvmm", [int(re.findall(rb"port (\d+) of", line)[0]) for line in told])
+
+
+def start(command: list[str], stack: ExitStack) -> subprocess.Popen[bytes]:
+    """A program that ends with the benchmark."""
+    process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    stack.callback(process.kill)
+    return process
+
+
+def serve(listener: socket.socket, service: int) -> None:
+    """One service of the host, a thread a connection."""
+    while True:
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=serve_client, args=(sock, service), daemon=True).start()
+
+
+def serve_client(sock: socket.socket, service: int) -> None:
+    """One connection."""
+    buffer = bytearray(BLOCK)
+    try:
+        with sock, memoryview(buffer) as view:
+            while service == SOURCE:
+                sock.sendall(view)
+            while count := sock.recv_into(view):
+                if service == ECHO:
+                    sock.sendall(view[:count])
+    except OSError:
+        pass
+
+
+def serve_host(listeners: list[socket.socket]) -> None:
+    """All services of the host."""
+    threads = [threading.Thread(target=serve, args=(sock, i)) for i, sock in enumerate(listeners)]
+    for thread in threads:
+        thread.start()
+
+
+def free_port() -> int:
+    """A TCP port that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def start_socat(stack: ExitStack) -> Way:
+    """The same services behind socat."""
+    if not shutil.which("socat"):
+        raise BenchError("socat is not installed")
+    listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in GUEST_PORTS]
+    process = multiprocessing.Process(target=serve_host, args=(listeners,))
+    process.start()
+    stack.callback(process.kill)
+    ports = [free_port() for _ in listeners]
+    for port, listener in zip(ports, listeners, strict=True):
+        target = f"TCP:127.0.0.1:{listener.getsockname()[1]},nodelay"
+        listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=128"
+        start(["socat", "-b", str(SOCAT_BLOCK), listen, target], stack)
+    way = Way("socat", ports)
+    for service in GUEST_PORTS:
+        wait_for(way, service)
+    return way
+
+
+def wait_for(way: Way, service: int) -> None:
+    """Returns once somebody listens."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            way.connect(service).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{way.name} does not listen") from None
+            time.sleep(0.01)
+
+
+# ---- report
+
+
+def measure(ways: list[Way], runs: int) -> dict[str, dict[str, list[float]]]:
+    """Samples by quantity and way; the first round is thrown away."""
+    samples: dict[str, dict[str, list[float]]] = {name: {way.name: [] for way in ways} for name in QUANTITIES}
+    for count in range(runs + 1):
+        for way in ways:
+            for name, quantity in QUANTITIES.items():
+                value = quantity(way)
+                if count:
+                    samples[name][way.name].append(value)
+    return samples
+
+
+def report(samples: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+    """The table, in Markdown."""
+    yield "| | pyvmm (p5, p95) | socat (p5, p95) | ratio |"
+    yield "| --- | --- | --- | --- |"
+    for name, by_way in samples.items():
+        cells = []
+        for values in by_way.values():
+            twentieths = statistics.quantiles(values, n=20, method="inclusive")
+            cells.append(f"{statistics.median(values):.0f} ({twentieths[0]:.0f}, {twentieths[-1]:.0f})")
+        ours, theirs = by_way["pyvmm"], by_way["socat"]
+        ratio = statistics.median(ours) / statistics.median(theirs)
+        low, high = ratio_interval(ours, theirs)
+        yield f"| {name} | {cells[0]} | {cells[1]} | {ratio:.2f} [{low:.2f}, {high:.2f}] |"
+
+
+def main() -> int:
+    """Measures and reports; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Compares pyvmm's vsock with socat between TCP ports.")
+    parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
+    parser.add_argument("--pyvmm", type=Path, default=Path(sys.executable).parent / "pyvmm", metavar="PATH")
+    parser.add_argument("--json", action="store_true", help="all samples")
+    arguments = parser.parse_args()
+    try:
+        with ExitStack() as stack:
+            if not os.access(arguments.pyvmm, os.X_OK):
+                raise BenchError(f"{arguments.pyvmm}: no such command; say --pyvmm PATH")
+            ways = [boot_guest(arguments.pyvmm.absolute(), stack), start_socat(stack)]
+            samples = measure(ways, arguments.runs)
+    except (BenchError, OSError, subprocess.CalledProcessError) as error:
+        print(f"vsock.py: {error}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(samples, indent=1))
+    else:
+        print(machine_line(Path(sys.executable)))
+        print(f"{arguments.runs} interleaved rounds; [ ] is the 95 % confidence interval of the ratio of medians.\n")
+        print("\n".join(report(samples)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
