@@ -1,5 +1,6 @@
-{ The guest of vsock.py: what a client of port 80 sends comes back, port 81 takes all,
-  port 82 sends for ever. A connection is what virtio 1.2, section 5.10, says; there is
+{ The guest of vsock.py and of tests/kvm/toro/test_vsock_server.py: what a client of
+  port 80 sends comes back, port 81 takes all, port 82 sends for ever, port 83 never takes
+  anything, and port 84 resets who sends. `quit` to port 80 ends the machine. A connection is what virtio 1.2, section 5.10, says; there is
   no socket between it and the driver's queues, so that the VMM is what is measured. }
 program VsockServer;
 
@@ -22,6 +23,8 @@ const
   ECHO = 80;
   SINK = 81;
   SOURCE = 82;
+  FULL = 83;
+  REFUSE = 84;
 
   OP_REQUEST = 1;
   OP_RESPONSE = 2;
@@ -130,6 +133,7 @@ begin
   end;
 end;
 
+{ Sends what waits for credit, in order. }
 procedure SendHeld(Index: LongInt);
 var
   Packet: PPacket;
@@ -138,39 +142,55 @@ begin
     while HeldCount > 0 do
     begin
       Packet := Packets[HeldFirst];
-      if Open and (Credit(Index) < Packet^.Length) then
+      if Open and (Packet^.Op = OP_RW) and (Credit(Index) < Packet^.Length) then
         Exit;
       HeldFirst := NextHeld[HeldFirst];
       Dec(HeldCount);
       if Open then
-        Send(Packet, OP_RW, Index)
+        Send(Packet, Packet^.Op, Index)
       else
         Give(Packet);
     end;
 end;
 
-procedure Receive(Packet: PPacket; Slot, Index: LongInt);
-var
-  Port: LongWord;
+{ Sends a packet behind those that wait. }
+procedure Hold(Packet: PPacket; Slot, Index: LongInt);
 begin
-  Port := Packet^.Ends.DstPort;
+  Turn(Packet);
   with Connections[Index]^ do
   begin
-    Inc(Received, Packet^.Length);
-    if Port = ECHO then
-    begin
-      if (Packet^.Length = 4) and (PLongWord(@Packet^.Data)^ = $74697571 { quit }) then
-        Halt(7);
-      Turn(Packet);
-      if HeldCount = 0 then
-        HeldFirst := Slot
-      else
-        NextHeld[HeldLast] := Slot;
-      HeldLast := Slot;
-      Inc(HeldCount);
-      SendHeld(Index);
-    end
-    else if Received - Told >= WINDOW div 2 then
+    if HeldCount = 0 then
+      HeldFirst := Slot
+    else
+      NextHeld[HeldLast] := Slot;
+    HeldLast := Slot;
+    Inc(HeldCount);
+  end;
+  SendHeld(Index);
+end;
+
+procedure Receive(Packet: PPacket; Slot, Index: LongInt);
+begin
+  with Connections[Index]^ do
+  begin
+    if Packet^.Ends.DstPort <> FULL then
+      Inc(Received, Packet^.Length);
+    case Packet^.Ends.DstPort of
+      ECHO:
+        begin
+          if (Packet^.Length = 4) and (PLongWord(@Packet^.Data)^ = $74697571 { quit }) then
+            Halt(7);
+          Hold(Packet, Slot, Index);
+          Exit;
+        end;
+      REFUSE:
+        begin
+          Turn(Packet);
+          Send(Packet, OP_RST, Index);
+          Exit;
+        end;
+    end;
+    if Received - Told >= WINDOW div 2 then
     begin
       Turn(Packet);
       Send(Packet, OP_CREDIT_UPDATE, Index);
@@ -207,16 +227,15 @@ begin
       OP_RW: Receive(Packet, Slot, Index);
       OP_SHUTDOWN, OP_RST:
         begin
-          Open := False;
           if Pumped = Index then
             Pumped := -1;
-          SendHeld(Index);
-          if Packet^.Op = OP_RST then
-            Give(Packet)
+          if Packet^.Op = OP_SHUTDOWN then
+            Hold(Packet, Slot, Index)
           else
           begin
-            Turn(Packet);
-            Send(Packet, OP_SHUTDOWN, Index);
+            Open := False;
+            SendHeld(Index);
+            Give(Packet);
           end;
         end;
     else

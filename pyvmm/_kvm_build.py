@@ -186,7 +186,7 @@ struct vsock_note { enum vsock_note_kind kind; uint32_t value; };
 int vsock_init(struct vsock *, uint64_t cid);
 void vsock_activate(struct vsock *, struct virtio_mmio *, bool legacy);
 int vsock_start(struct vsock *);
-void vsock_stop(struct vsock *);
+void vsock_pause(struct vsock *);
 int vsock_turn(struct vsock *, int timeout_ms);
 void vsock_reset(struct vsock *);
 void vsock_close(struct vsock *);

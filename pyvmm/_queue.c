@@ -203,6 +203,13 @@ int queue_pop(struct queue *queue, struct chain *chain)
     return walk(queue, chain);
 }
 
+/* Makes the chain that was popped last available again, if none was pushed for it. */
+void queue_unpop(struct queue *queue)
+{
+    if (!queue->error && queue->enabled)
+        queue->next_avail--;
+}
+
 /* Gives a chain back, of whose writable bytes the first `written` were. */
 void queue_push(struct queue *queue, uint16_t head, uint32_t written)
 {

@@ -54,6 +54,7 @@ void queue_init(struct queue *queue, const struct ram *ram, uint16_t size_max);
 void queue_reset(struct queue *queue);
 int queue_enable(struct queue *queue);
 int queue_pop(struct queue *queue, struct chain *chain);
+void queue_unpop(struct queue *queue);
 void queue_push(struct queue *queue, uint16_t head, uint32_t written);
 bool queue_must_interrupt(struct queue *queue);
 bool queue_watch(struct queue *queue);

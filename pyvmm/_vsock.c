@@ -382,8 +382,7 @@ int vsock_start(struct vsock *vsock)
     return error;
 }
 
-/* Ends the thread; what there is stays, and vsock_start() goes on with it. */
-void vsock_stop(struct vsock *vsock)
+static void stop_thread(struct vsock *vsock)
 {
     if (!vsock->running)
         return;
@@ -393,12 +392,23 @@ void vsock_stop(struct vsock *vsock)
     vsock->running = false;
 }
 
+/* Ends the thread for a change of the queues, which get back what is not used yet;
+ * streams stay, and vsock_start() goes on with them. */
+void vsock_pause(struct vsock *vsock)
+{
+    stop_thread(vsock);
+    if (vsock->has_rx)
+        queue_unpop(vsock->rx);
+    vsock->has_rx = vsock->starved = false;
+    vsock->tx_pending = true;
+}
+
 /* The driver is gone: all streams are reset, and new clients wait for the next. */
 void vsock_reset(struct vsock *vsock)
 {
     struct vsock_listener *listener;
 
-    vsock_stop(vsock);
+    stop_thread(vsock);
     while (vsock->streams)
         stream_end(vsock, vsock->streams, true);
     bury(vsock);

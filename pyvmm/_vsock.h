@@ -90,7 +90,7 @@ struct vsock_stream {
 
 enum vsock_note_kind {
     VSOCK_NOTE_FORBIDDEN,  /* the guest may not connect to port `value` */
-    VSOCK_NOTE_REFUSED,    /* a client was refused; `value` is an errno */
+    VSOCK_NOTE_REFUSED,    /* a client was refused; `value` is an errno, or 0: too many streams */
 };
 
 struct vsock_note {
@@ -139,7 +139,7 @@ struct vsock {
 int vsock_init(struct vsock *vsock, uint64_t cid);
 void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy);
 int vsock_start(struct vsock *vsock);
-void vsock_stop(struct vsock *vsock);
+void vsock_pause(struct vsock *vsock);
 int vsock_turn(struct vsock *vsock, int timeout_ms);
 void vsock_reset(struct vsock *vsock);
 void vsock_close(struct vsock *vsock);

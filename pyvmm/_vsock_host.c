@@ -157,7 +157,7 @@ void host_accept(struct vsock *vsock, struct vsock_listener *listener)
             return;
         }
         if (vsock->stream_count == VSOCK_STREAMS) {
-            vsock_add_note(vsock, VSOCK_NOTE_REFUSED, EAGAIN);
+            vsock_add_note(vsock, VSOCK_NOTE_REFUSED, 0);
             stream_close_socket(fd, true);
             continue;
         }

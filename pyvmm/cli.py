@@ -40,7 +40,7 @@ Options of boot:
                       (127.0.0.1:PORT); repeatable
     --vsock-uds PATH  a unix socket whose clients write `CONNECT PORT`, as Firecracker's;
                       the guest's connections to port P of CID 2 reach PATH_P
-    --vsock-backlog N clients that may wait at each port while the guest starts (128)
+    --vsock-backlog N clients that may wait at each port while the guest starts (1024)
     --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
                       as .json or .svg
 
@@ -169,7 +169,7 @@ def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -
     from pyvmm.virtio.vsock import Vsock
 
     try:
-        backlog = parse_port(options.get("--vsock-backlog", "128"), 1, BACKLOG_MAX)
+        backlog = parse_port(options.get("--vsock-backlog", "1024"), 1, BACKLOG_MAX)
     except ValueError:
         raise UsageError(f"--vsock-backlog {options['--vsock-backlog']}: not 1 to {BACKLOG_MAX}") from None
     publish = [Publish(text) for text in repeated["-p"]]

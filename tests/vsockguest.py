@@ -27,8 +27,8 @@ QUEUE_SIZE = 256
 _BUFFERS = {RX: (4 * MIB, 16 << 10), TX: (8 * MIB, 64 << 10)}  # where, and how far apart
 
 # virtio 1.2, sections 4.2.2 and 2.1
-_DRIVER_FEATURES, _DRIVER_FEATURES_SEL, _QUEUE_SEL, _QUEUE_NUM = 0x20, 0x24, 0x30, 0x38
-_QUEUE_READY, _QUEUE_NOTIFY, STATUS = 0x44, 0x50, 0x70
+_DRIVER_FEATURES, _DRIVER_FEATURES_SEL, QUEUE_SEL, _QUEUE_NUM = 0x20, 0x24, 0x30, 0x38
+QUEUE_READY, QUEUE_NOTIFY, STATUS = 0x44, 0x50, 0x70
 _QUEUE_DESC, _QUEUE_DRIVER, _QUEUE_DEVICE = 0x80, 0x90, 0xA0
 NEEDS_RESET = 64
 
@@ -77,9 +77,6 @@ class Guest:
     def start(self, buffers: int = 16) -> None:
         """DRIVER_OK, with receive buffers in the queue."""
         write = self.registers.write
-        self.queues = [Driver(self.memory, QUEUE_SIZE, self._event_idx, base=index * 2 * MIB) for index in (RX, TX)]
-        for queue in self.queues:
-            queue.set_interrupts(True)
         for status in (0, 1, 3):
             write(STATUS, status)
         features = (0 if self._legacy else VERSION_1) | (self._event_idx << 29)
@@ -87,14 +84,25 @@ class Guest:
             write(_DRIVER_FEATURES_SEL, half)
             write(_DRIVER_FEATURES, features >> 32 * half & 0xFFFF_FFFF)
         write(STATUS, 11)
-        for index, queue in enumerate(self.queues):
-            write(_QUEUE_SEL, index)
-            write(_QUEUE_NUM, QUEUE_SIZE)
-            for register, at in ((_QUEUE_DESC, DESC), (_QUEUE_DRIVER, AVAIL), (_QUEUE_DEVICE, USED)):
-                write(register, queue.base + at)
-            write(_QUEUE_READY, 1)
+        self.queues: dict[int, Driver] = {}
+        for index in (RX, TX):
+            self.set_up_queue(index)
         write(STATUS, 15)
         self.offer(buffers)
+
+    def set_up_queue(self, index: int, buffers: int = 0) -> None:
+        """Gives the device a queue, in place of one that it has; the receive queue with `buffers` in it."""
+        write = self.registers.write
+        write(QUEUE_SEL, index)
+        write(QUEUE_READY, 0)
+        queue = self.queues[index] = Driver(self.memory, QUEUE_SIZE, self._event_idx, base=index * 2 * MIB)
+        queue.set_interrupts(True)
+        write(_QUEUE_NUM, QUEUE_SIZE)
+        for register, at in ((_QUEUE_DESC, DESC), (_QUEUE_DRIVER, AVAIL), (_QUEUE_DEVICE, USED)):
+            write(register, queue.base + at)
+        write(QUEUE_READY, 1)
+        if buffers:
+            self.offer(buffers)
 
     def turn(self, wait_ms: int = 0) -> None:
         """Lets the device do all that it can without waiting, or with one wait for something to happen."""
@@ -104,7 +112,7 @@ class Guest:
 
     def _notify(self, index: int, before: int) -> None:
         if self.queues[index].must_notify(before):
-            self.registers.write(_QUEUE_NOTIFY, index)
+            self.registers.write(QUEUE_NOTIFY, index)
         self.turn()
 
     def offer(self, count: int = 1, sizes: tuple[int, ...] = (SIZE, 4096)) -> None:

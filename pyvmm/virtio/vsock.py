@@ -99,7 +99,7 @@ class Vsock(Device):
 
     def pause(self) -> None:
         """Ends the thread; connections stay."""
-        lib.vsock_stop(self.native)
+        lib.vsock_pause(self.native)
 
     def resume(self) -> None:
         """Goes on with them."""
@@ -121,10 +121,12 @@ class Vsock(Device):
         while lib.vsock_take_note(self.native, note):
             if note.kind == lib.VSOCK_NOTE_FORBIDDEN:
                 self._log(f"the guest may not connect to port {note.value}; `--allow {note.value}` lets it")
-            else:
+            elif note.value:
                 from os import strerror
 
                 self._log(f"a connection is refused: {strerror(note.value)}")
+            else:
+                self._log(f"a connection is refused: the guest has {lib.VSOCK_STREAMS} already")
         if self.native.broken_queue >= 0 and self._transport:
             self._transport.needs_reset(self._fault())
 

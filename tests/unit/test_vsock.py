@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from guests import descriptors_left, open_fds
-from vsockguest import CID, NEEDS_RESET, QUEUE_SIZE, RX, STATUS, TX, WINDOW, Guest
+from vsockguest import CID, NEEDS_RESET, QUEUE_NOTIFY, QUEUE_READY, QUEUE_SEL, QUEUE_SIZE, RX, STATUS, TX, WINDOW, Guest
 from vsockpacket import (
     OP_CREDIT_REQUEST,
     OP_CREDIT_UPDATE,
@@ -463,7 +463,7 @@ def test_a_broken_queue_stops_the_device_until_reset(guest: Guest, ends: list[so
     if index == RX:
         guest.send(OP_RW, (1, 2))
     else:
-        guest.registers.write(0x50, TX)
+        guest.registers.write(QUEUE_NOTIFY, TX)
         guest.turn()
     guest.device.noted()
     assert guest.registers.read(STATUS) & NEEDS_RESET
@@ -476,14 +476,33 @@ def test_a_broken_queue_stops_the_device_until_reset(guest: Guest, ends: list[so
 def test_a_queue_can_be_taken_from_a_running_device(guest: Guest, ends: list[socket.socket]) -> None:
     guest.start()
     key = connected(guest, ends)
-    guest.registers.write(0x30, TX)
-    guest.registers.write(0x44, 0)
+    guest.registers.write(QUEUE_SEL, TX)
+    guest.registers.write(QUEUE_READY, 0)
     guest.send(OP_RW, key, b"nobody reads this")
     ends[0].sendall(b"but RX works")
     assert guest.expect_data(12) == b"but RX works"
     ends[0].setblocking(False)
     with pytest.raises(BlockingIOError):
         ends[0].recv(1)
+
+
+@pytest.mark.parametrize("index", [RX, TX])
+def test_no_buffer_is_lost_or_used_twice_when_a_queue_changes(
+    guest: Guest, ends: list[socket.socket], index: int
+) -> None:
+    guest.start(buffers=0)
+    guest.offer(3, (SIZE + 10,))
+    guest.send(OP_REQUEST, (1080, 80))
+    guest.turn(100)
+    ends.append(guest.accept())
+    ends[0].sendall(b"0123456789")  # a buffer's fill: there may be more, so the device has taken the next
+    guest.turn(100)
+    assert len(guest.queues[RX].take()) == 2
+    guest.set_up_queue(index, buffers=1 if index == RX else 0)
+    ends[0].sendall(b"abc")
+    guest.turn(100)
+    [(header, payload)] = guest.packets()
+    assert (header.op, payload) == (OP_RW, b"abc")
 
 
 @pytest.mark.parametrize("sizes", [(SIZE + 4096,), (1, SIZE, 100), (20, 24, 1, 4096)])
