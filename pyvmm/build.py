@@ -53,12 +53,6 @@ _C = [
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
 #: What applications use of FPC's library, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
-_KERNEL = (
-    *("torortl", "Kernel", "Arch", "Console", "Memory", "Symbols", "Exceptions", "Process", "BootInfo"),
-    *("Scheduling", "CoreThreads", "CoreTimer", "ThreadLife", "ThreadLocks", "ThreadRequests", "ThreadStacks"),
-    *("ThreadVars", "WaitQueues", "VirtIO", "VirtQueues"),
-    *("HeapBlocks", "HeapPool", "CoreHeaps", "HeapCheck", "XHeaps", "CoreChannels", "VirtIOBus", "ToroMPI"),
-)
 
 
 def build(source: str, output: str | None = None) -> Path:
@@ -139,7 +133,8 @@ class _Toolchain:
         """Compiles the nucleus, the kernel and the library around it."""
         _run(["as", str(self.toro / "boot/nucleus.s"), "-o", str(to / "nucleus.o")], "the nucleus")
         everything = to / "everything.pas"
-        everything.write_text(f"unit everything; interface uses {', '.join(_KERNEL + _LIBRARY)}; implementation end.\n")
+        units = [*sorted(path.stem for path in self.toro.glob("*/*.pas")), *_LIBRARY]
+        everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
         # Toro's own units come first, in the place of FPC's of the same name.
         paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
         said = _run(["ppcx64", *_TARGET, *_HINTS, *_CODE, *paths, str(everything)], "the Toro kernel", quiet=True)

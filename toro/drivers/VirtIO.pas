@@ -35,13 +35,14 @@ type
     Vector: Byte;          { of its interrupt }
     Messages: Boolean;     { an interrupt is a message: it needs no acknowledgement }
     Claimed: Boolean;      { a driver has it }
+    Changed: Boolean;      { its configuration space has changed }
     Broken: Boolean;       { it must be reset (DEVICE_NEEDS_RESET), or its rings are damaged }
     Features: QWord;       { what both sides can do }
     QueueCount: LongInt;
     Queues: array[0..DEVICE_QUEUES - 1] of TVirtQueue;
     Quiet: set of 0..DEVICE_QUEUES - 1; { queues whose interrupts nobody waits for }
-    { Called on its core when a queue has something used, and after a change of its
-      configuration space or when it is Broken. Must not give way. }
+    { Called on its core when a queue has something used, and when it is Changed or
+      Broken. Must not give way. }
     Serve: procedure(Device: PVirtIODevice);
     Next: PVirtIODevice;   { of the same core }
   end;
@@ -253,45 +254,57 @@ end;
 { Reads why there was an interrupt, and acknowledges it. Each access is an exit of the
   virtual machine, so a device that sends messages is asked only when its rings do not
   say why: then its configuration has changed, or it cannot go on. }
-function ConfigurationChanged(Device: PVirtIODevice): Boolean;
+procedure AcknowledgeInterrupt(Device: PVirtIODevice);
 var
   Reason: LongWord;
 begin
   Reason := ReadRegister(Device, INTERRUPT_STATUS);
   if Reason <> 0 then
     WriteRegister(Device, INTERRUPT_ACK, Reason);
-  Result := Reason and CONFIGURATION_CHANGED <> 0;
-  if Result and (ReadRegister(Device, STATUS) and NEEDS_RESET <> 0) then
+  if Reason and CONFIGURATION_CHANGED = 0 then
+    Exit;
+  Device^.Changed := True;
+  if ReadRegister(Device, STATUS) and NEEDS_RESET <> 0 then
     Device^.Broken := True;
 end;
 
 procedure PollAll(CPU: PCPU);
 var
   Device: PVirtIODevice;
-  Used, Changed: Boolean;
+  Came, Used: Boolean;
 begin
   Device := CPU^.Devices;
   while Device <> nil do
   begin
+    { In this order: what is used after the rings were looked at interrupts again. }
+    Came := TakePending(Device^.Vector);
+    if Came and not Device^.Messages then
+      AcknowledgeInterrupt(Device);
     Used := AnyUsed(Device);
-    Changed := TakePending(Device^.Vector) and not (Used and Device^.Messages) and ConfigurationChanged(Device);
-    if Used or Changed then
+    if Came and Device^.Messages and not Used then
+      AcknowledgeInterrupt(Device);
+    if Used or Device^.Changed then
       Device^.Serve(Device);
+    Device^.Changed := False;
     Device := Device^.Next;
   end;
 end;
 
-procedure WantInterrupts(CPU: PCPU);
+function WantInterrupts(CPU: PCPU): Boolean;
 var
   Device: PVirtIODevice;
   I: LongInt;
 begin
+  Result := True;
   Device := CPU^.Devices;
   while Device <> nil do
   begin
     for I := 0 to Device^.QueueCount - 1 do
       if not (I in Device^.Quiet) then
+      begin
         WantInterrupt(Device^.Queues[I]);
+        Result := Result and not HasUsed(Device^.Queues[I]);
+      end;
     Device := Device^.Next;
   end;
 end;

@@ -9,10 +9,17 @@ unit Console;
 
 interface
 
+type
+  { Writes Count bytes at Data somewhere. }
+  TWriter = procedure(Data: PChar; Count: PtrInt);
+
 { Writes text. Format may have \n (new line), \t (tab), \\, and for each of Args
   in turn %d (decimal, signed), %h (hexadecimal), %p (PChar), %c (a character)
   or %% (none). \c, which selects a colour on other consoles, writes nothing. }
 procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
+
+{ The same, to any place. }
+procedure WriteFormat(Writer: TWriter; const Format: AnsiString; const Args: array of PtrUInt);
 
 { Writes Count bytes at Data as they are. }
 procedure WriteConsole(Data: PChar; Count: PtrInt);
@@ -105,42 +112,34 @@ begin
   WriteText(HexStr(Value, 16));
 end;
 
-procedure WriteHex(Value: PtrUInt);
-var
-  Digits: LongInt;
-begin
-  Digits := 1;
-  while (Digits < 16) and (Value shr (4 * Digits) <> 0) do
-    Inc(Digits);
-  WriteText('0x' + HexStr(Value, Digits));
-end;
-
 { The argument of %d is a PtrUInt that may hold a negative number. }
-procedure WriteSigned(Value: PtrInt);
+procedure WriteArgument(Writer: TWriter; Conversion: Char; Value: PtrUInt);
 var
   Text: ShortString;
-begin
-  Str(Value, Text);
-  WriteText(Text);
-end;
-
-procedure WriteArgument(Conversion: Char; Value: PtrUInt);
-var
-  C: Char;
+  Digits: LongInt;
 begin
   case Conversion of
-    'd': WriteSigned(PtrInt(Value));
-    'h': WriteHex(Value);
-    'p': WriteConsole(PChar(Value), StrLen(PChar(Value)));
-    'c':
+    'd': Str(PtrInt(Value), Text);
+    'h':
       begin
-        C := Char(Value);
-        WriteConsole(@C, 1);
+        Digits := 1;
+        if Value <> 0 then
+          Digits := BsrQWord(Value) div 4 + 1;
+        Text := '0x' + HexStr(Value, Digits);
       end;
+    'p':
+      begin
+        Writer(PChar(Value), StrLen(PChar(Value)));
+        Exit;
+      end;
+    'c': Text := Char(Value);
+  else
+    Exit;
   end;
+  Writer(@Text[1], Length(Text));
 end;
 
-procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
+procedure WriteFormat(Writer: TWriter; const Format: AnsiString; const Args: array of PtrUInt);
 const
   NewLine: Char = #10;
   Tab: Char = #9;
@@ -155,28 +154,33 @@ begin
     begin
       Inc(I);
       case Format[I] of
-        'n': WriteConsole(@NewLine, 1);
-        't': WriteConsole(@Tab, 1);
+        'n': Writer(@NewLine, 1);
+        't': Writer(@Tab, 1);
         'c': ;
       else
-        WriteConsole(@Format[I], 1);
+        Writer(@Format[I], 1);
       end;
     end
     else if (Format[I] = '%') and (I < Length(Format)) then
     begin
       Inc(I);
       if Format[I] = '%' then
-        WriteConsole(@Format[I], 1)
+        Writer(@Format[I], 1)
       else if Argument <= High(Args) then
       begin
-        WriteArgument(Format[I], Args[Argument]);
+        WriteArgument(Writer, Format[I], Args[Argument]);
         Inc(Argument);
       end;
     end
     else
-      WriteConsole(@Format[I], 1);
+      Writer(@Format[I], 1);
     Inc(I);
   end;
+end;
+
+procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
+begin
+  WriteFormat(@WriteConsole, Format, Args);
 end;
 
 procedure PutCtoSerial(C: Char);

@@ -44,9 +44,10 @@ procedure Idle(CPU: PCPU);
 var
   { Takes back what a thread had that left for ever. }
   ThreadIsOver: procedure(Thread: PThread);
-  { Serve the devices of this core; make them send interrupts for what comes next. Called
-    only where it has some. }
-  PollDevices, ArmDevices: procedure(CPU: PCPU);
+  { Serve the devices of this core. Called only where it has some. }
+  PollDevices: procedure(CPU: PCPU);
+  { Makes them send interrupts for what comes next; False when something is there already. }
+  ArmDevices: function(CPU: PCPU): Boolean;
 
 implementation
 
@@ -157,11 +158,9 @@ begin
   CollectPending;
   if TakePending(TIMER_IRQ) then
     TimerCame(CPU^.Timer);
-  if CPU^.Devices <> nil then
-    ArmDevices(CPU);
   TidyHeap;
   Poll(CPU);
-  if CPU^.FirstReady = nil then
+  if (CPU^.FirstReady = nil) and ((CPU^.Devices = nil) or ArmDevices(CPU)) then
   begin
     if CPU^.FirstSleeper = nil then
       HaltCore(CPU)

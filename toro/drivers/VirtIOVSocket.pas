@@ -1,0 +1,302 @@
+{ The virtio-vsock device (virtio 1.2, section 5.10): carries the packets of Sockets. }
+unit VirtIOVSocket;
+
+{$mode objfpc}
+
+interface
+
+implementation
+
+uses Arch, CoreThreads, Memory, Network, Sockets, ThreadRequests, VirtIO, VirtQueues, VSockPackets, WaitQueues;
+
+const
+  RX = 0;
+  TX = 1;
+  EVENT_QUEUE = 2;
+
+  RX_COUNT = 64;
+  RX_SIZE = 16384;       { bytes of a receive buffer, header included }
+  TX_COUNT = 256;
+  TX_COPIED = 4000;      { more than that is cheaper to send from where it is }
+  EVENT_COUNT = 4;
+  EVENT_TRANSPORT_RESET = 0; { section 5.10.6.7 }
+
+type
+  PTxPacket = ^TTxPacket;
+  TTxPacket = record
+    Next: PTxPacket;     { of those that are free, or wait for room }
+    Transfer: PTransfer; { nil: its data were copied }
+    Header: TVSockHeader;
+    Copied: array[0..TX_COPIED - 1] of Byte;
+  end;
+
+var
+  Device: PVirtIODevice;
+  Free: PTxPacket;
+  Waiting, LastWaiting: PTxPacket; { packets without data for which there was no room }
+  InPlace: LongInt;                { packets on their way whose data were not copied }
+  Events: array[0..EVENT_COUNT - 1] of LongWord;
+  Vsock: TNetworkDriver;
+
+{ ---- Sending ---- }
+
+procedure KeepPacket(Packet: PTxPacket);
+begin
+  Packet^.Next := Free;
+  Free := Packet;
+end;
+
+{ A packet that is free; nil: there is none. }
+function TakePacket(const Header: TVSockHeader): PTxPacket;
+begin
+  Result := Free;
+  if Result = nil then
+    Exit;
+  Free := Result^.Next;
+  Result^.Next := nil;
+  Result^.Transfer := nil;
+  Result^.Header := Header;
+end;
+
+{ The header, and what follows it in the packet. }
+function OfferPacket(Packet: PTxPacket; Copied: LongWord): Boolean;
+var
+  Buffer: TVirtBuffer;
+begin
+  Buffer.Data := @Packet^.Header;
+  Buffer.Size := SizeOf(TVSockHeader) + Copied;
+  Result := Offer(Device^.Queues[TX], [Buffer], 1, Packet);
+end;
+
+{ Wants an interrupt when the device has sent something. Its core may be halted already,
+  and will not ask for it then. }
+procedure WantUsed;
+begin
+  Exclude(Device^.Quiet, TX);
+  WantInterrupt(Device^.Queues[TX]);
+end;
+
+procedure SendControl(const Header: TVSockHeader);
+var
+  Packet: PTxPacket;
+begin
+  if Free = nil then
+  begin
+    Packet := ToroGetMem(SizeOf(TTxPacket));
+    if Packet = nil then
+      Exit; { as if it were lost; the peer's time-out ends the connection }
+    KeepPacket(Packet);
+  end;
+  Packet := TakePacket(Header);
+  if (Waiting = nil) and OfferPacket(Packet, 0) then
+    Exit;
+  if Waiting = nil then
+    Waiting := Packet
+  else
+    LastWaiting^.Next := Packet;
+  LastWaiting := Packet;
+  WantUsed;
+end;
+
+{ For a packet with data. }
+function HasRoom: Boolean;
+begin
+  Result := (Waiting = nil) and (Free <> nil) and RoomFor(Device^.Queues[TX], 2);
+end;
+
+function SendData(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
+var
+  Packet: PTxPacket;
+  Buffers: array[0..1] of TVirtBuffer;
+begin
+  if not HasRoom then
+    Exit(False);
+  Packet := TakePacket(Header);
+  if Header.Length <= TX_COPIED then
+  begin
+    Move(Data^, Packet^.Copied, Header.Length);
+    Result := OfferPacket(Packet, Header.Length);
+  end
+  else
+  begin
+    Packet^.Transfer := @Transfer;
+    Buffers[0].Data := @Packet^.Header;
+    Buffers[0].Size := SizeOf(TVSockHeader);
+    Buffers[1].Data := Data;
+    Buffers[1].Size := Header.Length;
+    Result := Offer(Device^.Queues[TX], Buffers, 2, Packet);
+    if Result then
+    begin
+      Inc(Transfer.Packets);
+      Inc(InPlace);
+    end;
+  end;
+  if not Result then
+    KeepPacket(Packet);
+end;
+
+procedure SendWaiting;
+var
+  Packet: PTxPacket;
+begin
+  while (Waiting <> nil) and OfferPacket(Waiting, 0) do
+  begin
+    Packet := Waiting;
+    Waiting := Packet^.Next;
+  end;
+end;
+
+{ Takes back what the device has sent. }
+procedure ServeTx;
+var
+  Packet: PTxPacket;
+  Written: LongWord;
+  Any: Boolean;
+begin
+  Any := False;
+  repeat
+    Packet := TakeUsed(Device^.Queues[TX], Written);
+    if Packet = nil then
+      Break;
+    Any := True;
+    if Packet^.Transfer <> nil then
+    begin
+      Dec(InPlace);
+      Dec(Packet^.Transfer^.Packets);
+      if Packet^.Transfer^.Packets = 0 then
+        WakeThread(Packet^.Transfer^.Thread);
+    end;
+    KeepPacket(Packet);
+  until False;
+  if not Any then
+    Exit;
+  SendWaiting;
+  if Vsock.Room.First <> nil then
+    WakeAll(Vsock.Room)
+  else if (Waiting = nil) and (InPlace = 0) then
+    Include(Device^.Quiet, TX);
+end;
+
+function WantRoom: Boolean;
+begin
+  WantUsed;
+  ServeTx;
+  Result := HasRoom;
+end;
+
+procedure Flush;
+begin
+  NotifyDevice(Device^.Queues[TX]);
+end;
+
+{ ---- Receiving ---- }
+
+procedure OfferRx(Buffer: Pointer);
+var
+  Whole: TVirtBuffer;
+begin
+  Whole.Data := Buffer;
+  Whole.Size := RX_SIZE;
+  Offer(Device^.Queues[RX], [Whole], 0, Buffer);
+end;
+
+procedure ServeRx;
+var
+  Packet: PVSockHeader;
+  Written: LongWord;
+begin
+  repeat
+    Packet := TakeUsed(Device^.Queues[RX], Written);
+    if Packet = nil then
+      Break;
+    if (Written >= SizeOf(TVSockHeader)) and (Written <= RX_SIZE) and
+       (Packet^.Length <= Written - SizeOf(TVSockHeader)) then
+      ReceivePacket(Packet^, PByte(Packet + 1));
+    OfferRx(Packet);
+  until False;
+  NotifyDevice(Device^.Queues[RX]);
+end;
+
+{ ---- The device ---- }
+
+procedure OfferEvent(Event: PLongWord);
+var
+  Whole: TVirtBuffer;
+begin
+  Whole.Data := Event;
+  Whole.Size := SizeOf(Event^);
+  Offer(Device^.Queues[EVENT_QUEUE], [Whole], 0, Event);
+end;
+
+{ The machine was moved: its connections are gone, and its address may be another one. }
+procedure ServeEvents;
+var
+  Event: PLongWord;
+  Written: LongWord;
+begin
+  repeat
+    Event := TakeUsed(Device^.Queues[EVENT_QUEUE], Written);
+    if Event = nil then
+      Break;
+    if (Written >= SizeOf(Event^)) and (Event^ = EVENT_TRANSPORT_RESET) then
+    begin
+      Vsock.Cid := ReadConfig(Device, 0, 8);
+      ResetAll;
+    end;
+    OfferEvent(Event);
+  until False;
+  NotifyDevice(Device^.Queues[EVENT_QUEUE]);
+end;
+
+procedure Serve(TheDevice: PVirtIODevice);
+begin
+  AcquireLock(NetworkLock);
+  ServeTx;
+  ServeRx;
+  if HasUsed(Device^.Queues[EVENT_QUEUE]) then
+    ServeEvents;
+  if Device^.Broken then
+    ResetAll;
+  Flush;
+  ReleaseLock(NetworkLock);
+end;
+
+function Start: Boolean;
+var
+  I: LongInt;
+  Buffers: PByte;
+  Packets: PTxPacket;
+begin
+  Result := False;
+  if (Device = nil) or not StartDevice(Device, RING_FEATURES) then
+    Exit;
+  Buffers := ToroGetMem(RX_COUNT * RX_SIZE);
+  Packets := ToroGetMem(TX_COUNT * SizeOf(TTxPacket));
+  if (Buffers = nil) or (Packets = nil) or not AddQueue(Device, RX_COUNT) or not AddQueue(Device, TX_COUNT) or
+     not AddQueue(Device, EVENT_COUNT) then
+    Exit;
+  Vsock.Cid := ReadConfig(Device, 0, 8);
+  for I := Device^.Queues[TX].Size - 1 downto 0 do
+    KeepPacket(Packets + I);
+  for I := 0 to Device^.Queues[RX].Size - 1 do
+    OfferRx(Buffers + I * RX_SIZE);
+  for I := 0 to Device^.Queues[EVENT_QUEUE].Size - 1 do
+    OfferEvent(@Events[I]);
+  Device^.Quiet := [TX];
+  Device^.Serve := @Serve;
+  RunDevice(Device);
+  NotifyDevice(Device^.Queues[RX]);
+  NotifyDevice(Device^.Queues[EVENT_QUEUE]);
+  Result := True;
+end;
+
+initialization
+  Device := FindDevice(ID_VSOCK);
+  Vsock.Name := 'virtiovsocket';
+  Vsock.Start := @Start;
+  Vsock.SendControl := @SendControl;
+  Vsock.SendData := @SendData;
+  Vsock.WantRoom := @WantRoom;
+  Vsock.Flush := @Flush;
+  RegisterNetworkDriver(@Vsock);
+end.

@@ -1,0 +1,105 @@
+{ Messages for who looks for a fault: they are kept in memory until somebody asks. }
+unit Debug;
+
+{$mode objfpc}
+
+interface
+
+uses Console;
+
+{ Keeps a message (see WriteConsoleF) with the time, the core and the thread. When there is
+  no room the oldest are forgotten. }
+procedure WriteDebug(const Format: AnsiString; const Args: array of PtrUInt);
+
+{ Writes what is kept to virtio-console, or to the console when the program has none, and
+  forgets it. }
+procedure DumpDebugRing;
+
+{ Keeps messages in NewSize bytes at Base from now on. }
+procedure SetDebugRing(Base: PChar; NewSize: LongInt);
+
+var
+  { Where DumpDebugRing writes to. }
+  DebugOutput: TWriter = @WriteConsole;
+
+implementation
+
+uses Arch, CoreThreads;
+
+var
+  FirstRing: array[0..4095] of Char;
+  Ring: PChar = @FirstRing;
+  Size: PtrUInt = SizeOf(FirstRing);
+  Written: QWord; { characters so far; the last Size of them are in the ring }
+  Dumped: QWord;  { those that were dumped }
+  Lock: LongInt;
+
+procedure Keep(Data: PChar; Count: PtrInt);
+var
+  I: PtrInt;
+begin
+  for I := 0 to Count - 1 do
+    Ring[(Written + I) mod Size] := Data[I];
+  Inc(Written, Count);
+end;
+
+procedure WriteDebug(const Format: AnsiString; const Args: array of PtrUInt);
+var
+  Time: TNow;
+begin
+  Now(@Time);
+  AcquireLock(Lock);
+  with Time do
+    WriteFormat(@Keep, '[%d-%d-%d %d:%d:%d] CPU%d Thread#%h ',
+      [Year, Month, Day, Hour, Min, Sec, GetCoreId, GetCurrentThread^.ThreadID]);
+  WriteFormat(@Keep, Format, Args);
+  ReleaseLock(Lock);
+end;
+
+procedure DumpDebugRing;
+var
+  Start: PtrUInt;
+  Count: QWord;
+begin
+  AcquireLock(Lock);
+  if Written - Dumped > Size then
+    Dumped := Written - Size;
+  while Dumped < Written do
+  begin
+    Start := Dumped mod Size;
+    Count := Size - Start;
+    if Count > Written - Dumped then
+      Count := Written - Dumped;
+    DebugOutput(Ring + Start, Count);
+    Inc(Dumped, Count);
+  end;
+  ReleaseLock(Lock);
+end;
+
+procedure SetDebugRing(Base: PChar; NewSize: LongInt);
+var
+  Old: PChar;
+  OldSize, At, Stop: QWord;
+begin
+  if NewSize < 1 then
+    Exit;
+  AcquireLock(Lock);
+  Old := Ring;
+  OldSize := Size;
+  Ring := Base;
+  Size := NewSize;
+  Stop := Written;
+  At := Dumped;
+  if Stop - At > OldSize then
+    At := Stop - OldSize;
+  if Stop - At > Size then
+    At := Stop - Size;
+  while At < Stop do
+  begin
+    Ring[At mod Size] := Old[At mod OldSize];
+    Inc(At);
+  end;
+  ReleaseLock(Lock);
+end;
+
+end.

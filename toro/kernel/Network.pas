@@ -1,0 +1,357 @@
+{ Stream sockets. An address is a context id of virtio-vsock (2 is the host) and a port.
+
+  A driver is there when its unit is used (VirtIOVSocket), and works when a core has been
+  dedicated to it. Sockets can then be used on all cores. A thread that waits is blocked
+  and costs nothing. }
+unit Network;
+
+{$mode objfpc}
+
+interface
+
+uses Sockets, VSockPackets;
+
+const
+  SOCKET_STREAM = 2;
+
+  SCK_BLOCKED = Sockets.SCK_BLOCKED;
+  SCK_LISTENING = Sockets.SCK_LISTENING;
+  SCK_TRANSMITTING = Sockets.SCK_TRANSMITTING;
+  SCK_CLOSED = Sockets.SCK_CLOSED;
+  SCK_LOCALCLOSING = Sockets.SCK_LOCALCLOSING;
+  SCK_CONNECTING = Sockets.SCK_CONNECTING;
+  SCK_PEER_DISCONNECTED = Sockets.SCK_PEER_DISCONNECTED;
+
+type
+  PSocket = Sockets.PSocket;
+  TSocket = Sockets.TSocket;
+
+{ Makes the driver of this name, or whose name begins so, work on this core. Sockets use
+  the first for which that was possible. }
+procedure DedicateNetworkSocket(const Name: PChar);
+
+{ A new socket, which does not block until its Blocking is set; nil: SocketType is not
+  SOCKET_STREAM, there is no driver, or no memory. }
+function SysSocket(SocketType: LongInt): PSocket;
+
+{ Takes connections to the socket's SourcePort, up to QueueLen that were not accepted yet;
+  more are refused. False: the socket or the port is in use, or the port is 0. }
+function SysSocketListen(Socket: PSocket; QueueLen: LongInt): Boolean;
+
+{ The next connection; waits for it if the socket is Blocking, else nil when there is none. }
+function SysSocketAccept(Socket: PSocket): PSocket;
+
+{ Connects to DestIp and DestPort, from SourcePort or, when that is 0, from a port from
+  10000. False: refused, or no answer in five seconds. }
+function SysSocketConnect(Socket: PSocket): Boolean;
+
+{ Sends, without a copy where that pays; Flags is 0. Returns how many bytes were sent: all,
+  if the socket is Blocking and the peer takes them. }
+function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
+
+{ Takes, or only copies, up to AddrLen bytes that are there. Returns how many: 0 when there
+  are none. }
+function SysSocketRecv(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
+function SysSocketPeek(Socket: PSocket; Addr: PChar; AddrLen: LongWord): LongInt;
+
+{ Waits for data, or for a connection to a socket that listens. False: the peer sends no
+  more, or there was nothing for TimeOut ms. }
+function SysSocketSelect(Socket: PSocket; TimeOut: LongInt): Boolean;
+
+{ Tells the peer that no more is sent; receiving goes on. }
+procedure SysSocketShutdown(Socket: PSocket);
+
+{ Ends the connection, or the listening, and frees the socket. What was sent arrives. }
+procedure SysSocketClose(Socket: PSocket);
+
+{ For drivers: makes one known. }
+procedure RegisterNetworkDriver(NewDriver: PNetworkDriver);
+
+implementation
+
+uses Arch, ByteQueues, CoreThreads, CoreTimer, Scheduling, WaitQueues;
+
+const
+  FIRST_PORT = 10000; { those of connections that we make }
+  LAST_PORT = 65535;
+  CONNECT_TIME = 5000; { ms }
+
+var
+  Drivers: PNetworkDriver;
+  NextPort: LongWord = FIRST_PORT;
+
+procedure RegisterNetworkDriver(NewDriver: PNetworkDriver);
+begin
+  NewDriver^.Next := Drivers;
+  Drivers := NewDriver;
+end;
+
+procedure DedicateNetworkSocket(const Name: PChar);
+var
+  Candidate: PNetworkDriver;
+begin
+  Candidate := Drivers;
+  while (Candidate <> nil) and (Driver = nil) do
+  begin
+    if StrCmp(Candidate^.Name, Name, StrLen(Name)) and Candidate^.Start() then
+      Driver := Candidate;
+    Candidate := Candidate^.Next;
+  end;
+end;
+
+{ Gives up the lock until something happens to the socket, or the TSC is at Deadline (0:
+  never); False when it is, or the thread is to end. }
+function WaitFor(var Queue: TWaitQueue; Deadline: QWord): Boolean;
+var
+  Waiter: TWaiter;
+begin
+  LockQueue(Queue);
+  JoinQueue(Queue, Waiter);
+  UnlockQueue(Queue);
+  Driver^.Flush();
+  ReleaseLock(NetworkLock);
+  Result := WaitInQueue(Queue, Waiter, Deadline);
+  AcquireLock(NetworkLock);
+end;
+
+procedure Leave;
+begin
+  Driver^.Flush();
+  ReleaseLock(NetworkLock);
+  Checkpoint;
+end;
+
+function SysSocket(SocketType: LongInt): PSocket;
+begin
+  if (SocketType <> SOCKET_STREAM) or (Driver = nil) then
+    Exit(nil);
+  Result := NewSocket;
+  if Result <> nil then
+    Result^.SocketType := SocketType;
+end;
+
+function SysSocketListen(Socket: PSocket; QueueLen: LongInt): Boolean;
+begin
+  AcquireLock(NetworkLock);
+  Result := (Socket^.State = SCK_BLOCKED) and (Socket^.SourcePort <> 0) and
+            (FindListener(Socket^.SourcePort) = nil);
+  if Result then
+  begin
+    Socket^.PendingMost := QueueLen;
+    Socket^.State := SCK_LISTENING;
+    AddListener(Socket);
+  end;
+  Leave;
+end;
+
+function SysSocketAccept(Socket: PSocket): PSocket;
+begin
+  Result := nil;
+  if Socket^.State <> SCK_LISTENING then
+    Exit;
+  AcquireLock(NetworkLock);
+  while (Socket^.Pending = nil) and Socket^.Blocking and WaitFor(Socket^.Waiters, 0) do
+    ;
+  Result := Socket^.Pending;
+  if Result <> nil then
+  begin
+    Socket^.Pending := Result^.NextPending;
+    Result^.NextPending := nil;
+    Result^.Listener := nil;
+    Dec(Socket^.PendingCount);
+  end;
+  Leave;
+end;
+
+{ A port of ours that no connection to this peer has; False when all are in use. }
+function ChoosePort(Socket: PSocket): Boolean;
+var
+  I: LongInt;
+begin
+  for I := FIRST_PORT to LAST_PORT do
+  begin
+    Socket^.SourcePort := NextPort;
+    Inc(NextPort);
+    if NextPort > LAST_PORT then
+      NextPort := FIRST_PORT;
+    if (FindConnection(Socket^.SourcePort, Socket^.DestPort, Socket^.DestIp) = nil) and
+       (FindListener(Socket^.SourcePort) = nil) then
+      Exit(True);
+  end;
+  Socket^.SourcePort := 0;
+  Result := False;
+end;
+
+function SysSocketConnect(Socket: PSocket): Boolean;
+var
+  Deadline: QWord;
+begin
+  Result := False;
+  if Socket^.State <> SCK_BLOCKED then
+    Exit;
+  Deadline := read_rdtsc + TicksOf(CONNECT_TIME);
+  AcquireLock(NetworkLock);
+  if Socket^.SourcePort = 0 then
+    Result := ChoosePort(Socket)
+  else
+    Result := FindConnection(Socket^.SourcePort, Socket^.DestPort, Socket^.DestIp) = nil;
+  if Result then
+  begin
+    Socket^.State := SCK_CONNECTING;
+    AddConnection(Socket);
+    SendOp(Socket, OP_REQUEST);
+    while (Socket^.State = SCK_CONNECTING) and WaitFor(Socket^.Waiters, Deadline) do
+      ;
+    Result := Socket^.State in [SCK_TRANSMITTING, SCK_PEER_DISCONNECTED];
+    if Socket^.State = SCK_CONNECTING then
+    begin
+      SendOp(Socket, OP_RST);
+      RemoveSocket(Socket);
+      Socket^.State := SCK_CLOSED;
+    end;
+  end;
+  Leave;
+end;
+
+function CanSend(Socket: PSocket): Boolean;
+begin
+  Result := (Socket^.State in [SCK_TRANSMITTING, SCK_PEER_DISCONNECTED]) and
+            not Socket^.PeerTakesNoMore and not Socket^.SendingEnded;
+end;
+
+{ Sends one packet of up to Count bytes. Returns how many it had: 0 when the peer has no
+  room for more, or the device has none. }
+function SendPart(Socket: PSocket; Data: PChar; Count: LongWord; var Transfer: TTransfer; out DeviceFull: Boolean): LongWord;
+begin
+  DeviceFull := False;
+  Result := CreditOf(Socket);
+  if Result > Count then
+    Result := Count;
+  if Result > MAX_PAYLOAD then
+    Result := MAX_PAYLOAD;
+  if Result = 0 then
+    Exit;
+  DeviceFull := not Driver^.SendData(HeaderFor(Socket, OP_RW, Result, 0), Data, Transfer);
+  if DeviceFull then
+    Result := 0
+  else
+    Inc(Socket^.Sent, Result);
+end;
+
+{ Waits until the device has given back all packets that are in the caller's memory. }
+procedure WaitForTransfer(var Transfer: TTransfer);
+begin
+  while Transfer.Packets > 0 do
+  begin
+    Driver^.WantRoom();
+    Driver^.Flush();
+    if Transfer.Packets > 0 then
+    begin
+      ReleaseLock(NetworkLock);
+      Block(0);
+      AcquireLock(NetworkLock);
+    end;
+  end;
+end;
+
+function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
+var
+  Transfer: TTransfer;
+  Part, Done: LongWord;
+  DeviceFull, Waited: Boolean;
+begin
+  Done := 0;
+  Transfer.Packets := 0;
+  Transfer.Thread := GetCurrentThread^.ThreadID;
+  AcquireLock(NetworkLock);
+  while (Done < AddrLen) and CanSend(Socket) do
+  begin
+    Part := SendPart(Socket, Addr + Done, AddrLen - Done, Transfer, DeviceFull);
+    Inc(Done, Part);
+    if Part > 0 then
+      Continue;
+    if not Socket^.Blocking then
+      Break;
+    if not DeviceFull then
+      Waited := WaitFor(Socket^.Waiters, 0)
+    else
+      Waited := Driver^.WantRoom() or WaitFor(Driver^.Room, 0);
+    if not Waited then
+      Break; { this thread is to end }
+  end;
+  WaitForTransfer(Transfer);
+  Leave;
+  Result := Done;
+end;
+
+function Receive(Socket: PSocket; Addr: PChar; AddrLen: LongWord; Take: Boolean): LongInt;
+begin
+  if Socket^.Received.Count = 0 then
+    Exit(0);
+  AcquireLock(NetworkLock);
+  Result := CopyBytes(Socket^.Received, PByte(Addr), AddrLen, Take);
+  if Take then
+  begin
+    Inc(Socket^.Taken, Result);
+    TellCredit(Socket);
+  end;
+  Leave;
+end;
+
+function SysSocketRecv(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
+begin
+  Result := Receive(Socket, Addr, AddrLen, True);
+end;
+
+function SysSocketPeek(Socket: PSocket; Addr: PChar; AddrLen: LongWord): LongInt;
+begin
+  Result := Receive(Socket, Addr, AddrLen, False);
+end;
+
+function SysSocketSelect(Socket: PSocket; TimeOut: LongInt): Boolean;
+var
+  Deadline: QWord;
+
+  function Ready: Boolean;
+  begin
+    Result := (Socket^.Received.Count > 0) or (Socket^.Pending <> nil);
+  end;
+
+begin
+  if Ready then
+    Exit(True);
+  if TimeOut < 0 then
+    TimeOut := 0;
+  Deadline := read_rdtsc + TicksOf(TimeOut);
+  AcquireLock(NetworkLock);
+  while not Ready and (Socket^.State in [SCK_TRANSMITTING, SCK_LISTENING]) and
+        WaitFor(Socket^.Waiters, Deadline) do
+    ;
+  Result := Ready;
+  Leave;
+end;
+
+procedure SysSocketShutdown(Socket: PSocket);
+begin
+  AcquireLock(NetworkLock);
+  if CanSend(Socket) then
+  begin
+    Socket^.SendingEnded := True;
+    SendOp(Socket, OP_SHUTDOWN, SHUTDOWN_SEND);
+  end;
+  Leave;
+end;
+
+procedure SysSocketClose(Socket: PSocket);
+begin
+  AcquireLock(NetworkLock);
+  case Socket^.State of
+    SCK_TRANSMITTING, SCK_PEER_DISCONNECTED: CloseConnection(Socket);
+    SCK_LISTENING: CloseListener(Socket);
+  else
+    FreeSocket(Socket);
+  end;
+  Leave;
+end;
+
+end.
