@@ -51,6 +51,8 @@ _C = [
 ]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
+#: Where the kernel's units are; Toro's own come first, in the place of FPC's of the same name.
+_UNITS = ("rtl", "kernel", "drivers", "mpi")
 #: What applications use of FPC's library, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 
@@ -110,7 +112,7 @@ class _Toolchain:
         self.key = _digest(version.encode(), " ".join(_TARGET + _CODE).encode(), Path(__file__).read_bytes())
         rtl = self._fpc / "rtl"
         self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
-        self._toro_paths = [f"-Fu{self.toro / name}" for name in ("rtl", "kernel", "drivers", "mpi")]
+        self._toro_paths = [f"-Fu{self.toro / name}" for name in _UNITS]
         self._library_paths = [
             *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
             *(f"-Fu{self._fpc / 'packages' / name}" for name in ("rtl-objpas/src/inc", "fcl-base/src")),
@@ -133,9 +135,8 @@ class _Toolchain:
         """Compiles the nucleus, the kernel and the library around it."""
         _run(["as", str(self.toro / "boot/nucleus.s"), "-o", str(to / "nucleus.o")], "the nucleus")
         everything = to / "everything.pas"
-        units = [*sorted(path.stem for path in self.toro.glob("*/*.pas")), *_LIBRARY]
+        units = [*sorted(path.stem for name in _UNITS for path in self.toro.glob(f"{name}/*.pas")), *_LIBRARY]
         everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
-        # Toro's own units come first, in the place of FPC's of the same name.
         paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
         said = _run(["ppcx64", *_TARGET, *_HINTS, *_CODE, *paths, str(everything)], "the Toro kernel", quiet=True)
         # FPC's own library is full of hints; the kernel's units have none.
