@@ -62,7 +62,7 @@ var
   Packets: array[0..BUFFERS + SOURCES - 1] of PPacket;
   NextHeld: array[0..BUFFERS - 1] of LongInt;
   Free: array[0..SOURCES - 1] of PPacket;
-  FreeCount: LongInt;
+  FreeCount, Given: LongInt; { of Free; of the receive queue }
   Connections: array[0..PORTS - 1] of ^TConnection;
   Main: TThreadID;
   Pumped: LongInt = -1; { the connection that port 82 sends to }
@@ -74,6 +74,7 @@ begin
   Buffer.Data := Packet;
   Buffer.Size := SizeOf(TPacket);
   Offer(Device^.Queues[RX], [Buffer], 0, Packet);
+  Inc(Given);
 end;
 
 { Sends a packet whose addresses are set. }
@@ -272,6 +273,7 @@ begin
     Packet := TakeUsed(Served^.Queues[RX], Written);
     while Packet <> nil do
     begin
+      Dec(Given);
       Handle(Packet, SlotOf(Packet));
       Packet := TakeUsed(Served^.Queues[RX], Written);
     end;
@@ -279,6 +281,10 @@ begin
     NotifyDevice(Served^.Queues[TX]);
     NotifyDevice(Served^.Queues[RX]);
   until not HasUsed(Served^.Queues[RX]);
+  { What was sent comes back with what is received next, unless it is missed. }
+  Served^.Quiet := [TX, EVENT];
+  if (FreeCount = 0) or (Given < BUFFERS div 2) then
+    Served^.Quiet := [EVENT];
   SysResumeThread(Main);
 end;
 
@@ -292,7 +298,6 @@ begin
      not AddQueue(Device, 16) then
     Halt(1);
   Device^.Serve := @Serve;
-  { What was sent comes back with the next packet, but for port 82, which waits for it. }
   for I := 0 to BUFFERS + SOURCES - 1 do
   begin
     Memory := AllocMem(SizeOf(PtrUInt) + SizeOf(TPacket));
