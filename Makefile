@@ -3,6 +3,7 @@
 # make lint     ruff, mypy --strict, the C parts with -Werror
 # make fuzz     changes virtqueues, then vsock's packets, at random for TIME seconds
 #               each, under sanitizers
+# make sanitize runs the tests of the C parts that a guest reaches, under sanitizers
 # make clean    removes what the others have made
 #
 # Each prepares what it needs: Debian's packages (when run by root, else it says
@@ -13,7 +14,7 @@ VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
 SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
 
-.PHONY: demo test lint fuzz clean packages
+.PHONY: demo test lint fuzz sanitize clean packages
 
 demo: $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
@@ -37,6 +38,7 @@ $(VENV)/installed: $(SOURCES) | packages
 		--config-settings editable_mode=compat --editable '.[dev]'
 	touch $@
 
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZERS := build/fuzz/queue build/fuzz/vsock
 TIME := 60
 
@@ -46,8 +48,16 @@ fuzz: $(FUZZERS)
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard pyvmm/*.c pyvmm/*.h)
 	mkdir -p $(@D)
-	$(CC) -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
-		-o $@ $(filter %.c,$^)
+	$(CC) -std=gnu11 -g -O1 $(SANITIZE) -o $@ $(filter %.c,$^)
+
+# Python itself is not sanitized: it gets the library first, and its leaks do not count.
+sanitize: $(VENV)/installed
+	CFLAGS="-g $(SANITIZE)" $(VENV)/bin/python setup.py -q build \
+		--build-lib build/sanitized --build-temp build/sanitized-objects
+	PYTHONPATH=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest \
+		$(addprefix tests/unit/test_,queue.py queue_hostile.py virtio_mmio.py vsock.py \
+			vsock_streams.py serial.py paging.py)
 
 packages:
 	@./install-packages $(PYTHON)
