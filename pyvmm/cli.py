@@ -23,7 +23,7 @@ USAGE = """\
 pyvmm: boots Toro unikernels on KVM
 
     pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
-    pyvmm build SOURCE [-o FILE]      compile a Toro application (Free Pascal) to an ELF image
+    pyvmm build SOURCE [-o FILE]      compile a Toro application (Pascal, or MPI in C) to an ELF image
     pyvmm --version | --help
 
 Options of boot:

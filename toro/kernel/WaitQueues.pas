@@ -37,8 +37,10 @@ type
   instruction and then calls WakeOne or WakeAll. It may hold again by then. }
 procedure BlockIf(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
 
-{ Waits while Holds(Data): at first only letting the other threads of this core run, then
-  by BlockIf. }
+{ Lets the other threads of this core run while Holds(Data), but not for long. }
+procedure YieldWhile(Holds: TCondition; Data: Pointer);
+
+{ Waits while Holds(Data), first by YieldWhile and then by BlockIf. }
 procedure WaitWhile(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
 
 { WakeFirst, if it looks as if anybody waits. }
@@ -49,7 +51,7 @@ implementation
 uses Arch, CoreTimer, Scheduling, ThreadRequests;
 
 const
-  { How long WaitWhile does not block, in microseconds. With the time that the scheduler
+  { How long YieldWhile takes at most, in microseconds. With the time that the scheduler
     looks for work before it halts the core, this is about as long as halting and waking
     take: so two cores that answer each other do not begin to halt each time. }
   BRIEFLY = 25;
@@ -165,21 +167,25 @@ begin
   Checkpoint;
 end;
 
-procedure WaitWhile(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
+procedure YieldWhile(Holds: TCondition; Data: Pointer);
 var
   Start, Ticks: QWord;
 begin
   Start := read_rdtsc;
   Ticks := TicksOf(BRIEFLY) div 1000;
+  while Holds(Data) and (read_rdtsc - Start < Ticks) do
+  begin
+    NOP;
+    Yield;
+  end;
+end;
+
+procedure WaitWhile(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
+begin
+  YieldWhile(Holds, Data);
+  Checkpoint;
   while Holds(Data) do
-    if read_rdtsc - Start < Ticks then
-    begin
-      NOP;
-      Yield;
-      Checkpoint;
-    end
-    else
-      BlockIf(Holds, Data, Queue);
+    BlockIf(Holds, Data, Queue);
 end;
 
 end.

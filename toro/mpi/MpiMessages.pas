@@ -97,6 +97,11 @@ begin
   Push(@Boxes[Destination], Message);
 end;
 
+function IsUnread(Data: Pointer): Boolean;
+begin
+  Result := InterlockedExchangeAdd(PMessage(Data)^.Done, 0) = 0;
+end;
+
 procedure SendMessage(Destination, Tag, Context: LongInt; Data: Pointer; Bytes: PtrUInt);
 var
   Message: TMessage;
@@ -120,7 +125,8 @@ begin
   end;
   Push(@Boxes[Destination], @Message);
   { The message is on this stack, so even a thread that is killed stays. }
-  while InterlockedExchangeAdd(Message.Done, 0) = 0 do
+  YieldWhile(@IsUnread, @Message);
+  while IsUnread(@Message) do
     Block(0);
   Checkpoint;
 end;

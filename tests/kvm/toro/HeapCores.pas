@@ -8,7 +8,7 @@ uses
   Checks, Arch, HeapCheck, Memory, Process;
 
 const
-  STEPS = 40000;
+  STEPS = 60000; { of all cores together }
   SLOTS = 256;
   RING = 64;
   BLOCK = 4000; { bytes of those that fill memory }
@@ -129,7 +129,7 @@ var
 begin
   State := PtrUInt(Core) + 1;
   FillChar(Items, SizeOf(Items), 0);
-  for I := 1 to STEPS do
+  for I := 1 to STEPS div CPU_COUNT do
   begin
     Slot := NextRandom(State) mod SLOTS;
     if Items[Slot] = nil then
@@ -141,7 +141,7 @@ begin
       Drop(Items[Slot]);
       Items[Slot] := nil;
     end;
-    if I mod 8192 = 0 then
+    if I mod 4096 = 0 then
       CheckHere;
   end;
   for Slot := 0 to SLOTS - 1 do
@@ -158,7 +158,7 @@ var
   I: LongInt;
 begin
   State := PtrUInt(Core) + 99;
-  for I := 1 to STEPS do
+  for I := 1 to STEPS div CPU_COUNT do
   begin
     Drop(InterlockedExchange(Pointer(Shared[NextRandom(State) mod SLOTS]), NewItem(State)));
     if I mod 4096 = 0 then
@@ -176,7 +176,7 @@ var
 begin
   State := PtrUInt(Core) + 5;
   with Rings[PtrUInt(Core)] do
-    for I := 1 to STEPS do
+    for I := 1 to STEPS div CPU_COUNT do
     begin
       while Written - Read = RING do
         SysThreadSwitch;
@@ -191,7 +191,7 @@ var
   I: LongInt;
 begin
   with Rings[(PtrInt(Core) + CPU_COUNT - 1) mod CPU_COUNT] do
-    for I := 1 to STEPS do
+    for I := 1 to STEPS div CPU_COUNT do
     begin
       while Written = Read do
         SysThreadSwitch;
@@ -263,41 +263,43 @@ begin
   Result := 0;
 end;
 
-function CanHave(Size: PtrUInt): Boolean;
+{ How many bytes there are, in blocks of BLOCK. }
+function Room: QWord;
 var
-  P: Pointer;
+  First: PItem;
 begin
-  P := ToroGetMem(Size);
-  Result := P <> nil;
-  ToroFreeMem(P);
+  First := nil;
+  Result := Fill(First);
+  Empty(First);
 end;
 
-{ The same, when the other cores have come to a halt. }
-function CanHaveSoon(Size: PtrUInt): Boolean;
+{ Whether there is so much when the other cores have come to a halt. }
+function HasRoomSoon(Size: QWord): Boolean;
 var
   I: LongInt;
 begin
-  for I := 1 to 5000 do
+  for I := 1 to 1000 do
   begin
-    if CanHave(Size) then
+    if Room >= Size then
       Exit(True);
     Sleep(1);
   end;
   Result := False;
 end;
 
-procedure TestShortage(Most: PtrUInt);
+procedure TestShortage(Most: QWord);
 var
   ID: TThreadID;
 begin
+  Check(HasRoomSoon(Most), 'other cores give back what they do not use');
   { Another core takes all memory in small blocks, and halts. }
-  ID := BeginThread(nil, 65536, @FillAll, nil, CPU_COUNT - 1, ID);
-  Check(WaitForThreadTerminate(ID, 0) > AvailableMemory div 10 * 8, 'a core can have nearly all memory');
-  Check(not CanHave(Most), 'then there is none');
+  BeginThread(nil, 65536, @FillAll, nil, CPU_COUNT - 1, ID);
+  Check(WaitForThreadTerminate(ID, 0) >= Most, 'a core can have nearly all memory');
+  Check(Room < Most div 4, 'then there is next to none');
   Empty(Chain);
-  Check(CanHaveSoon(Most), 'what is freed here comes back from there');
+  Check(HasRoomSoon(Most), 'what is freed here comes back from there');
   OnAllCores(@FillAndEmpty);
-  Check(CanHaveSoon(Most), 'all cores at once at the end of memory');
+  Check(HasRoomSoon(Most), 'all cores at once at the end of memory');
 end;
 
 var
