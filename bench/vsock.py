@@ -1,7 +1,7 @@
 """How fast a host's TCP reaches a guest through pyvmm's vsock, beside socat.
 
 Both ways lead to the same three services: one that sends back, one that takes all,
-one that sends for ever. In the guest they are `VsockServer.pas`; behind socat, which
+one that sends for ever. In the guest they are `SocketServer.pas`; behind socat, which
 relays from one TCP port to another, they are threads of a Python process of the
 host. Each round measures all quantities of one way, then of the other, so that
 whatever else the machine does meets both alike.
@@ -145,8 +145,8 @@ QUANTITIES: dict[str, Callable[[Way], float]] = {
 
 def boot_guest(pyvmm: Path, stack: ExitStack) -> Way:
     """The services in a guest."""
-    image = f"{stack.enter_context(tempfile.TemporaryDirectory())}/VsockServer.elf"
-    subprocess.run([pyvmm, "build", HERE / "VsockServer.pas", "-o", image], check=True, stderr=subprocess.DEVNULL)
+    image = f"{stack.enter_context(tempfile.TemporaryDirectory())}/SocketServer.elf"
+    subprocess.run([pyvmm, "build", HERE / "SocketServer.pas", "-o", image], check=True, stderr=subprocess.DEVNULL)
     published = [word for port in GUEST_PORTS.values() for word in ("-p", f"0:{port}")]
     process = start([str(pyvmm), "boot", image, "--vsock", "5", *published], stack)
     assert process.stdout

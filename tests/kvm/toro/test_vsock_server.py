@@ -19,7 +19,6 @@ from conftest import Programs
 from guests import MIB, PYVMM
 
 ECHO, SINK, SOURCE, FULL, REFUSE = PORTS = range(80, 85)
-GUEST = Path(__file__).parents[3] / "bench" / "VsockServer.pas"
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Server:
 def server(programs: Programs, tmp_path: Path) -> Iterator[Server]:
     path = str(tmp_path / "v.sock")
     published = [word for port in PORTS for word in ("-p", f"0:{port}")]
-    command = [PYVMM, "boot", programs.image(GUEST), "--vsock", "5", "--vsock-uds", path, *published]
+    command = [PYVMM, "boot", programs.image("VsockServer"), "--vsock", "5", "--vsock-uds", path, *published]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         told = [process.stderr.readline() for _ in PORTS]
