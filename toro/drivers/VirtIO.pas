@@ -60,8 +60,8 @@ function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
 { The device may work (DRIVER_OK), and Serve is called on this core from now on. }
 procedure RunDevice(Device: PVirtIODevice);
 
-{ A field of its configuration space, of 1, 2, 4 or 8 bytes. }
-function ReadConfig(Device: PVirtIODevice; Offset, Size: LongWord): QWord;
+{ Copies Count words of 32 bits of its configuration space, from Offset, in one piece. }
+procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
 
 implementation
 
@@ -221,21 +221,14 @@ begin
   WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
 end;
 
-function ReadConfig(Device: PVirtIODevice; Offset, Size: LongWord): QWord;
+procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
 var
-  Generation: LongWord;
-  At: PtrUInt;
+  I, Generation: LongWord;
 begin
-  At := Device^.Base + CONFIG + Offset;
   repeat
     Generation := ReadRegister(Device, CONFIG_GENERATION);
-    case Size of
-      1: Result := PByte(At)^;
-      2: Result := PWord(At)^;
-      4: Result := PLongWord(At)^;
-    else
-      Result := PLongWord(At)^ or QWord(PLongWord(At + 4)^) shl 32;
-    end;
+    for I := 0 to Count - 1 do
+      Words[I] := ReadRegister(Device, CONFIG + Offset + 4 * I);
   until ReadRegister(Device, CONFIG_GENERATION) = Generation;
 end;
 

@@ -240,7 +240,7 @@ begin
       Break;
     if (Written >= SizeOf(Event^)) and (Event^ = EVENT_TRANSPORT_RESET) then
     begin
-      Vsock.Cid := ReadConfig(Device, 0, 8);
+      ReadConfig(Device, 0, 2, @Vsock.Cid);
       ResetAll;
     end;
     OfferEvent(Event);
@@ -275,7 +275,7 @@ begin
   if (Buffers = nil) or (Packets = nil) or not AddQueue(Device, RX_COUNT) or not AddQueue(Device, TX_COUNT) or
      not AddQueue(Device, EVENT_COUNT) then
     Exit;
-  Vsock.Cid := ReadConfig(Device, 0, 8);
+  ReadConfig(Device, 0, 2, @Vsock.Cid);
   for I := Device^.Queues[TX].Size - 1 downto 0 do
     KeepPacket(Packets + I);
   for I := 0 to Device^.Queues[RX].Size - 1 do

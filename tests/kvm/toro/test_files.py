@@ -1,0 +1,67 @@
+"""Toro's files, on a virtio-fs device in Python that keeps count."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from conftest import Programs
+from fusedev import FuseDirectory
+
+from pyvmm.config import MachineConfig
+from pyvmm.machine import Machine
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    """A directory for the guest."""
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/hello").write_text("Hello, world\n")
+    (tmp_path / "given/a name with spaces and ünïcödé").touch()
+    return tmp_path
+
+
+def run(programs: Programs, program: str, device: FuseDirectory, cpus: int = 1) -> int:
+    with Machine(MachineConfig(programs.image(program), cpus=cpus), [device]) as machine:
+        return machine.run()
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 8])
+@pytest.mark.parametrize("valid_s", [0, 1000], ids=["names not believed", "names believed"])
+@pytest.mark.parametrize("answer_last", [False, True], ids=["in order", "newest first"])
+def test_files(
+    programs: Programs, given: Path, capfd: pytest.CaptureFixture[str], cpus: int, valid_s: int, answer_last: bool
+) -> None:
+    device = FuseDirectory(given, valid_s=valid_s, answer_last=answer_last)
+    assert run(programs, "Files", device, cpus) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert len(lines) == 40
+    assert device.most > 1
+    # What the guest has not given back is at most what it remembers, or has not told yet.
+    assert sum(device.nodes.values()) < 150
+    assert device.asked["forget"] > 300
+    assert (device.asked["lookup"] < 50) == bool(valid_s)
+    assert device.asked["open"] + device.asked["create"] + device.asked["opendir"] >= device.asked["release"] > 300
+    assert sorted(path.name for path in given.iterdir()) == ["given"]
+
+
+TAMPERINGS = {
+    "shorter than a header": lambda reply: reply[:8],
+    "longer than it is": lambda reply: struct.pack("<I", len(reply) + 1) + reply[4:],
+    "a positive error": lambda reply: reply[:4] + struct.pack("<i", 5) + reply[8:16],
+    "an error that is none": lambda reply: reply[:4] + struct.pack("<i", -100_000) + reply[8:16],
+    "cut": lambda reply: struct.pack("<I", len(reply) - 1) + reply[4:-1],
+}
+
+
+@pytest.mark.parametrize("operation", ["init", "lookup", "getattr", "open", "write"])
+@pytest.mark.parametrize("tampering", TAMPERINGS, ids=list(TAMPERINGS))
+def test_replies_that_are_wrong_are_errors(
+    programs: Programs, given: Path, capfd: pytest.CaptureFixture[str], operation: str, tampering: str
+) -> None:
+    device = FuseDirectory(given)
+    device.tamper = lambda name, reply: TAMPERINGS[tampering](reply) if name == operation else reply
+    assert run(programs, "FilesTampered", device) == 0
+    assert capfd.readouterr().out.splitlines() == [f"{operation} 5" if operation != "init" else "init 19"]

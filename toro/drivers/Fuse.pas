@@ -1,0 +1,172 @@
+{ The messages of FUSE that VirtIOFS exchanges with the host, protocol 7.31 (Linux:
+  include/uapi/linux/fuse.h). A request is a header, arguments, and names that end with a
+  zero or data; a reply is a header, arguments, and data. }
+unit Fuse;
+
+{$mode objfpc}
+
+interface
+
+const
+  FUSE_MAJOR = 7;
+  FUSE_MINOR = 31;
+  ROOT_NODE = 1;
+
+  OP_LOOKUP = 1;
+  OP_GETATTR = 3;
+  OP_SETATTR = 4;
+  OP_MKDIR = 9;
+  OP_UNLINK = 10;
+  OP_RMDIR = 11;
+  OP_RENAME = 12;
+  OP_OPEN = 14;
+  OP_READ = 15;
+  OP_WRITE = 16;
+  OP_RELEASE = 18;
+  OP_FSYNC = 20;
+  OP_INIT = 26;
+  OP_OPENDIR = 27;
+  OP_READDIR = 28;
+  OP_RELEASEDIR = 29;
+  OP_CREATE = 35;
+  OP_BATCH_FORGET = 42;
+
+  { Flags of INIT }
+  INIT_ASYNC_READ = 1 shl 0;    { several reads of a file at once }
+  INIT_BIG_WRITES = 1 shl 5;    { of more than a page }
+  INIT_PARALLEL_DIROPS = 1 shl 18;
+  INIT_MAX_PAGES = 1 shl 22;    { the reply says how large a request may be }
+
+  GETATTR_HANDLE = 1;           { the flag of GETATTR }
+
+  { What SETATTR sets }
+  SETATTR_SIZE = 1 shl 3;
+  SETATTR_HANDLE = 1 shl 6;
+
+  { Kinds of files, in Mode }
+  MODE_KIND = &170000;
+  MODE_DIRECTORY = &040000;
+  MODE_REGULAR = &100000;
+
+type
+  TFuseRequestHeader = packed record
+    Length, Opcode: LongWord;
+    Unique, Node: QWord;
+    Uid, Gid, Pid, Padding: LongWord;
+  end;
+
+  TFuseReplyHeader = packed record
+    Length: LongWord;
+    Error: LongInt;             { 0, or a negative errno }
+    Unique: QWord;
+  end;
+
+  TFuseInit = packed record
+    Major, Minor, MaxReadahead, Flags: LongWord;
+  end;
+
+  TFuseInitReply = packed record
+    Major, Minor, MaxReadahead, Flags: LongWord;
+    MaxBackground, CongestionThreshold: Word;
+    MaxWrite, TimeGranularity: LongWord;
+    MaxPages, MapAlignment: Word;
+    Flags2: LongWord;
+    Unused: array[0..6] of LongWord;
+  end;
+
+  TFuseAttributes = packed record
+    Ino, Size, Blocks, ATime, MTime, CTime: QWord;
+    ATimeNs, MTimeNs, CTimeNs, Mode, Links, Uid, Gid, Device, BlockSize, Flags: LongWord;
+  end;
+
+  { Of LOOKUP, MKDIR and CREATE. The times say how long it may be believed. }
+  TFuseEntry = packed record
+    Node, Generation, EntryValid, AttributesValid: QWord;
+    EntryValidNs, AttributesValidNs: LongWord;
+    Attributes: TFuseAttributes;
+  end;
+
+  TFuseAttributesReply = packed record
+    Valid: QWord;
+    ValidNs, Padding: LongWord;
+    Attributes: TFuseAttributes;
+  end;
+
+  TFuseGetAttr = packed record
+    Flags, Padding: LongWord;
+    Handle: QWord;
+  end;
+
+  TFuseSetAttr = packed record
+    Valid, Padding: LongWord;
+    Handle, Size, LockOwner, ATime, MTime, CTime: QWord;
+    ATimeNs, MTimeNs, CTimeNs, Mode, Unused, Uid, Gid, Unused2: LongWord;
+  end;
+
+  TFuseOpen = packed record
+    Flags, OpenFlags: LongWord;
+  end;
+
+  TFuseOpenReply = packed record
+    Handle: QWord;
+    OpenFlags, Padding: LongWord;
+  end;
+
+  TFuseCreate = packed record
+    Flags, Mode, Umask, OpenFlags: LongWord;
+  end;
+
+  TFuseCreateReply = packed record
+    Entry: TFuseEntry;
+    Open: TFuseOpenReply;
+  end;
+
+  TFuseMkDir = packed record
+    Mode, Umask: LongWord;
+  end;
+
+  TFuseRename = packed record
+    NewDirectory: QWord;
+  end;
+
+  { Of READ, READDIR and WRITE }
+  TFuseTransfer = packed record
+    Handle, Offset: QWord;
+    Size, Flags: LongWord;
+    LockOwner: QWord;
+    OpenFlags, Padding: LongWord;
+  end;
+
+  TFuseWriteReply = packed record
+    Size, Padding: LongWord;
+  end;
+
+  TFuseRelease = packed record
+    Handle: QWord;
+    OpenFlags, ReleaseFlags: LongWord;
+    LockOwner: QWord;
+  end;
+
+  TFuseSync = packed record
+    Handle: QWord;
+    Flags, Padding: LongWord;
+  end;
+
+  TFuseForget = packed record
+    Count, Padding: LongWord;
+  end;
+
+  TFuseForgetOne = packed record
+    Node, Lookups: QWord;
+  end;
+
+  { The name follows, and zeroes up to a multiple of 8. }
+  PFuseDirent = ^TFuseDirent;
+  TFuseDirent = packed record
+    Ino, Offset: QWord;         { the offset of the next one }
+    NameLength, Kind: LongWord; { the kind is bits 12 to 15 of a mode }
+  end;
+
+implementation
+
+end.

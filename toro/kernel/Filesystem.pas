@@ -1,0 +1,460 @@
+{ Files. A file system is there when its driver's unit is used (VirtIOFS); SysMount makes
+  it the one of the core that calls it, and of all cores that have mounted none. Paths are
+  those of Unix, from the root, with or without a slash in front.
+
+  Offsets and sizes have 64 bits. A thread that waits for a file system is blocked, and
+  others go on. What failed says why with SysFileError. }
+unit Filesystem;
+
+{$mode objfpc}
+
+interface
+
+const
+  { Flags of SysOpenFile }
+  O_RDONLY = 0;
+  O_WRONLY = 1;
+  O_RDWR = 2;
+  O_CREAT = $40;     { made when it is not there }
+  O_EXCL = $80;      { and must not be there }
+  O_TRUNC = $200;    { emptied }
+  O_APPEND = $400;   { written at its end }
+
+  SeekSet = 0;
+  SeekCur = 1;
+  SeekEof = 2;
+
+  { Kinds of files }
+  INODE_OTHER = 0;
+  INODE_DIR = 1;
+  INODE_REG = 2;
+
+  { Values of SysFileError, as on Linux }
+  ENOENT = 2;
+  EIO = 5;
+  EBADF = 9;
+  ENOMEM = 12;
+  EACCES = 13;
+  EEXIST = 17;
+  ENOTDIR = 20;
+  EISDIR = 21;
+  EINVAL = 22;
+  EROFS = 30;
+  ENAMETOOLONG = 36;
+  ENODEV = 19;
+
+type
+  { What is known of a file }
+  TInode = record
+    Ino: QWord;
+    Size: Int64;                 { bytes }
+    Mode: LongInt;               { INODE_* }
+    Rights: LongInt;             { as of chmod }
+    ATime, CTime, MTime: Int64;  { seconds since 1970 }
+  end;
+  PInode = ^TInode;
+
+  TDirEntry = record
+    Name: String[255];
+    Ino: QWord;
+    Mode: LongInt;               { INODE_* }
+  end;
+
+  { What a driver knows of an open file or directory. }
+  PFile = ^TFile;
+  PFilesystem = ^TFilesystem;
+  TFile = record
+    Filesystem: PFilesystem;
+    Volume: Pointer;
+    Node, Handle: QWord;
+    Position: Int64;
+    Flags: LongInt;
+    Entries: PChar;              { of a directory: those that were read, of which }
+    EntryAt, EntryEnd: LongWord; { these are not taken yet }
+  end;
+
+  { A driver. Functions return 0 or more, or a negative error. }
+  TFilesystem = record
+    Name: PChar;
+    { The volume of a name, started on the core that it is dedicated to; nil: none. }
+    Dedicate: function(Name: PChar; Core: LongInt): Boolean;
+    Mount: function(Name: PChar): Pointer;
+    Open: function(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
+    Close: procedure(var F: TFile);
+    Read: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
+    Write: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
+    Stat: function(Volume: Pointer; Path: PChar; out Inode: TInode): LongInt;
+    StatOpen: function(var F: TFile; out Inode: TInode): LongInt;
+    Truncate: function(var F: TFile; Size: Int64): LongInt;
+    Sync: function(var F: TFile): LongInt;
+    MakeDir: function(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
+    Remove: function(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
+    Rename: function(Volume: Pointer; OldPath, NewPath: PChar): LongInt;
+    OpenDir: function(Volume: Pointer; Path: PChar; var F: TFile): LongInt;
+    { 1 and an entry, or 0 when there are no more. }
+    ReadDir: function(var F: TFile; out Entry: TDirEntry): LongInt;
+    Next: PFilesystem;
+  end;
+
+{ Dedicates a volume (for virtiofs its tag) to a core, which serves its device. To be
+  called on that core. }
+procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
+
+{ Mounts a volume. Minor is 0. False: there is no such file system or volume. }
+function SysMount(const FileSystemName, BlockName: PChar; const Minor: LongInt): Boolean;
+
+{ Opens a file; makes one, or empties it; 0 when that fails. }
+function SysOpenFile(Path: PChar; Flags: LongInt = O_RDONLY): THandle;
+function SysCreateFile(Path: PChar): THandle;
+procedure SysCloseFile(FileHandle: THandle);
+
+{ Reads or writes at the file's position, and moves it. Returns how many bytes it was:
+  less than Count at the end of the file, or -1. }
+function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+
+{ Sets the position: Offset from the start, the current one, or the end. Returns it, or -1. }
+function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64;
+
+{ These return 1, or 0 when they fail. }
+function SysStatFile(Path: PChar; Buffer: PInode): LongInt;
+function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt;
+function SysSyncFile(FileHandle: THandle): LongInt; { what was written is on the host's disk }
+function SysCreateDir(Path: PChar): LongInt;
+function SysRemoveFile(Path: PChar): LongInt;
+function SysRemoveDir(Path: PChar): LongInt;
+function SysRenameFile(OldPath, NewPath: PChar): LongInt; { replaces what is there }
+
+{ The names in a directory, in no order, without `.` and `..`: SysReadDir is False after
+  the last one. SysCloseFile closes it. }
+function SysOpenDir(Path: PChar): THandle;
+function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
+
+{ Why the last routine of this thread failed that did. }
+function SysFileError: LongInt;
+
+procedure RegisterFilesystem(Driver: PFilesystem);
+
+implementation
+
+uses Arch, Memory;
+
+type
+  TMount = record
+    Filesystem: PFilesystem;
+    Volume: Pointer;
+  end;
+  TFileTable = array of PFile;
+
+var
+  Filesystems: PFilesystem;
+  Mounts: array[0..MAX_CPU - 1] of TMount;
+  FirstMount: TMount;
+  { Open files; their handle is their index and one. }
+  Files: TFileTable;
+  Lock: LongInt;
+
+threadvar
+  LastError: LongInt;
+
+procedure RegisterFilesystem(Driver: PFilesystem);
+begin
+  Driver^.Next := Filesystems;
+  Filesystems := Driver;
+end;
+
+function SysFileError: LongInt;
+begin
+  Result := LastError;
+end;
+
+{ Keeps a negative result; whether it was one. }
+function Failed(Result_: Int64): Boolean;
+begin
+  Result := Result_ < 0;
+  if Result then
+    LastError := -Result_;
+end;
+
+function Success(Result_: LongInt): LongInt;
+begin
+  Result := Ord(not Failed(Result_));
+end;
+
+{ ---- Mounting ---- }
+
+procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
+var
+  Filesystem: PFilesystem;
+begin
+  Filesystem := Filesystems;
+  while (Filesystem <> nil) and not Filesystem^.Dedicate(Name, Core) do
+    Filesystem := Filesystem^.Next;
+end;
+
+function SysMount(const FileSystemName, BlockName: PChar; const Minor: LongInt): Boolean;
+var
+  Filesystem: PFilesystem;
+  Volume: Pointer;
+begin
+  Volume := nil;
+  Filesystem := Filesystems;
+  while (Filesystem <> nil) and not StrCmp(Filesystem^.Name, FileSystemName, StrLen(FileSystemName) + 1) do
+    Filesystem := Filesystem^.Next;
+  if Filesystem <> nil then
+    Volume := Filesystem^.Mount(BlockName);
+  Result := Volume <> nil;
+  if not Result then
+  begin
+    LastError := ENODEV;
+    Exit;
+  end;
+  Mounts[GetCoreId].Filesystem := Filesystem;
+  Mounts[GetCoreId].Volume := Volume;
+  if FirstMount.Volume = nil then
+    FirstMount := Mounts[GetCoreId];
+end;
+
+{ What this core has mounted; False: nothing. }
+function Mounted(out Mount: TMount): Boolean;
+begin
+  Mount := Mounts[GetCoreId];
+  if Mount.Volume = nil then
+    Mount := FirstMount;
+  Result := Mount.Volume <> nil;
+  if not Result then
+    LastError := ENODEV;
+end;
+
+{ ---- Open files ---- }
+
+function FileOf(FileHandle: THandle; out F: PFile): Boolean;
+begin
+  F := nil;
+  AcquireLock(Lock);
+  if (FileHandle > 0) and (FileHandle <= Length(Files)) then
+    F := Files[FileHandle - 1];
+  ReleaseLock(Lock);
+  Result := F <> nil;
+  if not Result then
+    LastError := EBADF;
+end;
+
+{ Gives a file the lowest handle that is free. }
+function NewHandle(F: PFile): THandle;
+var
+  I: LongInt;
+begin
+  AcquireLock(Lock);
+  I := 0;
+  while (I < Length(Files)) and (Files[I] <> nil) do
+    Inc(I);
+  if I = Length(Files) then
+    SetLength(Files, 2 * I + 16);
+  Files[I] := F;
+  ReleaseLock(Lock);
+  Result := I + 1;
+end;
+
+function OpenWith(Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
+var
+  Mount: TMount;
+  F: PFile;
+  Error: LongInt;
+begin
+  Result := 0;
+  if not Mounted(Mount) then
+    Exit;
+  F := ToroAllocMem(SizeOf(TFile));
+  if F = nil then
+  begin
+    LastError := ENOMEM;
+    Exit;
+  end;
+  F^.Filesystem := Mount.Filesystem;
+  F^.Volume := Mount.Volume;
+  F^.Flags := Flags;
+  if Directory then
+    Error := Mount.Filesystem^.OpenDir(Mount.Volume, Path, F^)
+  else
+    Error := Mount.Filesystem^.Open(Mount.Volume, Path, Flags, Rights, F^);
+  if Failed(Error) then
+    ToroFreeMem(F)
+  else
+    Result := NewHandle(F);
+end;
+
+function SysOpenFile(Path: PChar; Flags: LongInt): THandle;
+begin
+  Result := OpenWith(Path, Flags, &666, False);
+end;
+
+function SysCreateFile(Path: PChar): THandle;
+begin
+  Result := OpenWith(Path, O_RDWR or O_CREAT or O_TRUNC, &666, False);
+end;
+
+function SysOpenDir(Path: PChar): THandle;
+begin
+  Result := OpenWith(Path, O_RDONLY, 0, True);
+end;
+
+procedure SysCloseFile(FileHandle: THandle);
+var
+  F: PFile;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit;
+  AcquireLock(Lock);
+  Files[FileHandle - 1] := nil;
+  ReleaseLock(Lock);
+  F^.Filesystem^.Close(F^);
+  ToroFreeMem(F^.Entries);
+  ToroFreeMem(F);
+end;
+
+function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+var
+  F: PFile;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(-1);
+  if Count <= 0 then
+    Exit(0);
+  Result := F^.Filesystem^.Read(F^, F^.Position, Buffer, Count);
+  if Failed(Result) then
+    Result := -1
+  else
+    Inc(F^.Position, Result);
+end;
+
+function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+var
+  F: PFile;
+  Inode: TInode;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(-1);
+  if Count <= 0 then
+    Exit(0);
+  if F^.Flags and O_APPEND <> 0 then
+  begin
+    if Failed(F^.Filesystem^.StatOpen(F^, Inode)) then
+      Exit(-1);
+    F^.Position := Inode.Size;
+  end;
+  Result := F^.Filesystem^.Write(F^, F^.Position, Buffer, Count);
+  if Failed(Result) then
+    Result := -1
+  else
+    Inc(F^.Position, Result);
+end;
+
+function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64;
+var
+  F: PFile;
+  Inode: TInode;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(-1);
+  case Whence of
+    SeekSet: Result := 0;
+    SeekCur: Result := F^.Position;
+    SeekEof:
+      begin
+        if Failed(F^.Filesystem^.StatOpen(F^, Inode)) then
+          Exit(-1);
+        Result := Inode.Size;
+      end;
+  else
+    Result := -1 - Offset;
+  end;
+  Result := Result + Offset;
+  if Result < 0 then
+  begin
+    LastError := EINVAL;
+    Exit(-1);
+  end;
+  F^.Position := Result;
+end;
+
+function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt;
+var
+  F: PFile;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(0);
+  Result := Success(F^.Filesystem^.Truncate(F^, Size));
+end;
+
+function SysSyncFile(FileHandle: THandle): LongInt;
+var
+  F: PFile;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(0);
+  Result := Success(F^.Filesystem^.Sync(F^));
+end;
+
+function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
+var
+  F: PFile;
+  Found: LongInt;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(False);
+  repeat
+    Found := F^.Filesystem^.ReadDir(F^, Entry);
+  until (Found <= 0) or ((Entry.Name <> '.') and (Entry.Name <> '..'));
+  Result := not Failed(Found) and (Found > 0);
+end;
+
+{ ---- Names ---- }
+
+function SysStatFile(Path: PChar; Buffer: PInode): LongInt;
+var
+  Mount: TMount;
+begin
+  if not Mounted(Mount) then
+    Exit(0);
+  Result := Success(Mount.Filesystem^.Stat(Mount.Volume, Path, Buffer^));
+end;
+
+function SysCreateDir(Path: PChar): LongInt;
+var
+  Mount: TMount;
+begin
+  if not Mounted(Mount) then
+    Exit(0);
+  Result := Success(Mount.Filesystem^.MakeDir(Mount.Volume, Path, &777));
+end;
+
+function Remove(Path: PChar; Directory: Boolean): LongInt;
+var
+  Mount: TMount;
+begin
+  if not Mounted(Mount) then
+    Exit(0);
+  Result := Success(Mount.Filesystem^.Remove(Mount.Volume, Path, Directory));
+end;
+
+function SysRemoveFile(Path: PChar): LongInt;
+begin
+  Result := Remove(Path, False);
+end;
+
+function SysRemoveDir(Path: PChar): LongInt;
+begin
+  Result := Remove(Path, True);
+end;
+
+function SysRenameFile(OldPath, NewPath: PChar): LongInt;
+var
+  Mount: TMount;
+begin
+  if not Mounted(Mount) then
+    Exit(0);
+  Result := Success(Mount.Filesystem^.Rename(Mount.Volume, OldPath, NewPath));
+end;
+
+end.
