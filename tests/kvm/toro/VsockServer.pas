@@ -15,7 +15,7 @@ const
   EVENT = 2;
   BUFFERS = 128;
   SOURCES = 64;
-  PAYLOAD = 65536 - 44;
+  PAYLOAD_MAX = 65536 - 44;
   WINDOW = 1024 * 1024;
   PORTS = 4096;
   STREAM = 1;
@@ -46,25 +46,45 @@ type
     Length: LongWord;
     Kind, Op: Word;
     Flags, BufAlloc, FwdCnt: LongWord;
-    Data: array[0..PAYLOAD - 1] of Byte;
+    Data: array[0..PAYLOAD_MAX - 1] of Byte;
+  end;
+
+  { What stands before each packet. }
+  TOwner = (ofReceiveQueue, ofSource, ofHeap);
+  PTag = ^TTag;
+  TTag = record
+    Owner: TOwner;
+    Next: PPacket; { of those that wait for credit }
   end;
 
   { By the host's port. }
   TConnection = record
     Open: Boolean;
     Received, Told, Sent, PeerAlloc, PeerTaken: LongWord;
-    HeldFirst, HeldLast, HeldCount: LongInt; { packets to send back when there is credit }
+    Held, LastHeld: PPacket; { to send back when there is credit }
     Ends: TAddresses; { of packets to it }
   end;
 
 var
   Device: PVirtIODevice;
-  Packets: array[0..BUFFERS + SOURCES - 1] of PPacket;
-  NextHeld: array[0..BUFFERS - 1] of LongInt;
   Free: array[0..SOURCES - 1] of PPacket;
   FreeCount, Given: LongInt; { of Free; of the receive queue }
   Connections: array[0..PORTS - 1] of ^TConnection;
   Pumped: LongInt = -1; { the connection that port 82 sends to }
+
+function Tag(Packet: PPacket): PTag; inline;
+begin
+  Result := PTag(Packet) - 1;
+end;
+
+function NewPacket(Owner: TOwner; Payload: LongWord): PPacket;
+var
+  Memory: PTag;
+begin
+  Memory := AllocMem(SizeOf(TTag) + SizeOf(TPacket) - PAYLOAD_MAX + Payload);
+  Memory^.Owner := Owner;
+  Result := PPacket(Memory + 1);
+end;
 
 procedure Give(Packet: PPacket);
 var
@@ -89,7 +109,7 @@ begin
   Connections[Index]^.Told := Packet^.FwdCnt;
   Inc(Connections[Index]^.Sent, Packet^.Length);
   Buffer.Data := Packet;
-  Buffer.Size := SizeOf(TPacket) - PAYLOAD + Packet^.Length;
+  Buffer.Size := SizeOf(TPacket) - PAYLOAD_MAX + Packet^.Length;
   Offer(Device^.Queues[TX], [Buffer], 1, Packet);
 end;
 
@@ -126,11 +146,38 @@ begin
     Packet := Free[FreeCount];
     Packet^.Ends := Connections[Pumped]^.Ends;
     Packet^.Kind := STREAM;
-    Packet^.Length := PAYLOAD;
-    if Room < PAYLOAD then
+    Packet^.Length := PAYLOAD_MAX;
+    if Room < PAYLOAD_MAX then
       Packet^.Length := Room;
     Send(Packet, OP_RW, Pumped);
   end;
+end;
+
+{ Puts a packet back to where it is of. }
+procedure TakeBack(Packet: PPacket);
+begin
+  case Tag(Packet)^.Owner of
+    ofReceiveQueue: Give(Packet);
+    ofHeap: FreeMem(Tag(Packet));
+    ofSource:
+      begin
+        Free[FreeCount] := Packet;
+        Inc(FreeCount);
+      end;
+  end;
+end;
+
+function MaySend(Packet: PPacket; Index: LongInt): Boolean;
+begin
+  Result := (Packet^.Op <> OP_RW) or (Credit(Index) >= Packet^.Length);
+end;
+
+{ Sends one of those that are sent back. }
+procedure SendBack(Packet: PPacket; Index: LongInt);
+begin
+  if Packet^.Op = OP_RW then
+    Inc(Connections[Index]^.Received, Packet^.Length);
+  Send(Packet, Packet^.Op, Index);
 end;
 
 { Sends what waits for credit, in order. }
@@ -139,48 +186,53 @@ var
   Packet: PPacket;
 begin
   with Connections[Index]^ do
-    while HeldCount > 0 do
+    while (Held <> nil) and (not Open or MaySend(Held, Index)) do
     begin
-      Packet := Packets[HeldFirst];
-      if Open and (Packet^.Op = OP_RW) and (Credit(Index) < Packet^.Length) then
-        Exit;
-      HeldFirst := NextHeld[HeldFirst];
-      Dec(HeldCount);
+      Packet := Held;
+      Held := Tag(Packet)^.Next;
       if Open then
-        Send(Packet, Packet^.Op, Index)
+        SendBack(Packet, Index)
       else
-        Give(Packet);
+        TakeBack(Packet);
     end;
 end;
 
-{ Sends a packet behind those that wait. }
-procedure Hold(Packet: PPacket; Slot, Index: LongInt);
+{ Sends a packet back, or a copy of it once there is credit: what waits must not keep
+  the buffers that credit comes in. }
+procedure Return(Packet: PPacket; Index: LongInt);
+var
+  Copy: PPacket;
 begin
   Turn(Packet);
   with Connections[Index]^ do
   begin
-    if HeldCount = 0 then
-      HeldFirst := Slot
+    if (Held = nil) and MaySend(Packet, Index) then
+    begin
+      SendBack(Packet, Index);
+      Exit;
+    end;
+    Copy := NewPacket(ofHeap, Packet^.Length);
+    Move(Packet^, Copy^, SizeOf(TPacket) - PAYLOAD_MAX + Packet^.Length);
+    Give(Packet);
+    if Held = nil then
+      Held := Copy
     else
-      NextHeld[HeldLast] := Slot;
-    HeldLast := Slot;
-    Inc(HeldCount);
+      Tag(LastHeld)^.Next := Copy;
+    LastHeld := Copy;
   end;
   SendHeld(Index);
 end;
 
-procedure Receive(Packet: PPacket; Slot, Index: LongInt);
+procedure Receive(Packet: PPacket; Index: LongInt);
 begin
   with Connections[Index]^ do
   begin
-    if Packet^.Ends.DstPort <> FULL then
-      Inc(Received, Packet^.Length);
     case Packet^.Ends.DstPort of
       ECHO:
         begin
           if (Packet^.Length = 4) and (PLongWord(@Packet^.Data)^ = $74697571 { quit }) then
             Halt(7);
-          Hold(Packet, Slot, Index);
+          Return(Packet, Index);
           Exit;
         end;
       REFUSE:
@@ -189,6 +241,7 @@ begin
           Send(Packet, OP_RST, Index);
           Exit;
         end;
+      SINK: Inc(Received, Packet^.Length);
     end;
     if Received - Told >= WINDOW div 2 then
     begin
@@ -200,7 +253,7 @@ begin
   end;
 end;
 
-procedure Handle(Packet: PPacket; Slot: LongInt);
+procedure Handle(Packet: PPacket);
 var
   Index: LongInt;
 begin
@@ -216,21 +269,21 @@ begin
         begin
           Received := 0;
           Sent := 0;
-          HeldCount := 0;
           Open := True;
+          Held := nil;
           Turn(Packet);
           Ends := Packet^.Ends;
           if Ends.SrcPort = SOURCE then
             Pumped := Index;
           Send(Packet, OP_RESPONSE, Index);
         end;
-      OP_RW: Receive(Packet, Slot, Index);
+      OP_RW: Receive(Packet, Index);
       OP_SHUTDOWN, OP_RST:
         begin
           if Pumped = Index then
             Pumped := -1;
           if Packet^.Op = OP_SHUTDOWN then
-            Hold(Packet, Slot, Index)
+            Return(Packet, Index)
           else
           begin
             Open := False;
@@ -245,12 +298,6 @@ begin
   end;
 end;
 
-{ The number of a packet in Packets. }
-function SlotOf(Packet: PPacket): LongInt;
-begin
-  Result := PLongInt(PByte(Packet) - SizeOf(PtrUInt))^;
-end;
-
 procedure Serve(Served: PVirtIODevice);
 var
   Packet: PPacket;
@@ -260,20 +307,14 @@ begin
     Packet := TakeUsed(Served^.Queues[TX], Written);
     while Packet <> nil do
     begin
-      if SlotOf(Packet) < BUFFERS then
-        Give(Packet)
-      else
-      begin
-        Free[FreeCount] := Packet;
-        Inc(FreeCount);
-      end;
+      TakeBack(Packet);
       Packet := TakeUsed(Served^.Queues[TX], Written);
     end;
     Packet := TakeUsed(Served^.Queues[RX], Written);
     while Packet <> nil do
     begin
       Dec(Given);
-      Handle(Packet, SlotOf(Packet));
+      Handle(Packet);
       Packet := TakeUsed(Served^.Queues[RX], Written);
     end;
     Pump;
@@ -288,24 +329,16 @@ end;
 
 var
   I: LongInt;
-  Memory: PByte;
 begin
   Device := FindDevice(ID_VSOCK);
   if not StartDevice(Device, RING_FEATURES) or not AddQueue(Device, 256) or not AddQueue(Device, 256) or
      not AddQueue(Device, 16) then
     Halt(1);
   Device^.Serve := @Serve;
-  for I := 0 to BUFFERS + SOURCES - 1 do
-  begin
-    Memory := AllocMem(SizeOf(PtrUInt) + SizeOf(TPacket));
-    PLongInt(Memory)^ := I;
-    Packets[I] := PPacket(Memory + SizeOf(PtrUInt));
-    if I < BUFFERS then
-      Give(Packets[I])
-    else
-      Free[I - BUFFERS] := Packets[I];
-  end;
-  FreeCount := SOURCES;
+  for I := 1 to BUFFERS do
+    Give(NewPacket(ofReceiveQueue, PAYLOAD_MAX));
+  for I := 1 to SOURCES do
+    TakeBack(NewPacket(ofSource, PAYLOAD_MAX));
   RunDevice(Device);
   NotifyDevice(Device^.Queues[RX]);
   WriteLn('ready');
