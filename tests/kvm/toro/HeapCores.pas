@@ -190,7 +190,7 @@ function Consume(Core: Pointer): PtrInt;
 var
   I: LongInt;
 begin
-  with Rings[(PtrInt(Core) + CPU_COUNT - 1) mod CPU_COUNT] do
+  with Rings[(PtrUInt(Core) + PtrUInt(CPU_COUNT) - 1) mod PtrUInt(CPU_COUNT)] do
     for I := 1 to STEPS div CPU_COUNT do
     begin
       while Written = Read do

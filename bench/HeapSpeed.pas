@@ -7,22 +7,25 @@ program HeapSpeed;
 {$mode objfpc}
 {$asmmode intel}
 
+{$ifdef LINUX}
 uses
-  {$ifdef LINUX} cthreads {$else} Arch {$endif};
+  cthreads;
+{$endif}
 
 const
-  PAIRS = 2000000;  { of each thread }
+  PAIRS = 1000000;  { of each thread }
   SLOTS = 1024;     { blocks that a thread has at a time }
-  MAX_THREADS = 64;
+  THREADS = 2;      { at once, on a core each }
 
 type
   TWork = procedure(Thread: LongInt);
 
 var
+  Silent: Boolean;
   Work: TWork;
   Waiting: LongInt;
-  Starts, Ends: array[0..MAX_THREADS - 1] of QWord;
-  Handed: array[0..MAX_THREADS - 1, 0..SLOTS - 1] of Pointer;
+  Starts, Ends: array[0..THREADS - 1] of QWord;
+  Handed: array[0..SLOTS - 1] of Pointer;
 
 function Now: QWord; assembler; nostackframe;
 asm
@@ -88,7 +91,7 @@ begin
   for I := 1 to PAIRS do
   begin
     Slot := NextRandom(State) and (SLOTS - 1);
-    FreeMem(InterlockedExchange(Handed[0, Slot], GetMem(RandomSize(State))));
+    FreeMem(InterlockedExchange(Handed[Slot], GetMem(RandomSize(State))));
   end;
 end;
 
@@ -116,25 +119,25 @@ begin
   InterlockedDecrement(Waiting);
   while Waiting > 0 do
     ThreadSwitch;
-  Starts[PtrInt(Parameter)] := Now;
-  Work(PtrInt(Parameter));
-  Ends[PtrInt(Parameter)] := Now;
+  Starts[PtrUInt(Parameter)] := Now;
+  Work(PtrUInt(Parameter));
+  Ends[PtrUInt(Parameter)] := Now;
   Result := 0;
 end;
 
-procedure Measure(const Name: ShortString; What: TWork; Threads, Pairs: LongInt);
+procedure Measure(const Name: ShortString; What: TWork; Count, Pairs: LongInt);
 var
-  IDs: array[0..MAX_THREADS - 1] of TThreadID;
+  IDs: array[0..THREADS - 1] of TThreadID;
   I: LongInt;
   First, Last: QWord;
 begin
   Work := What;
-  Waiting := Threads;
-  for I := 0 to Threads - 1 do
+  Waiting := Count;
+  for I := 0 to Count - 1 do
     BeginThread(nil, 262144, @Run, Pointer(PtrInt(I)), {$ifdef LINUX} 0 {$else} I {$endif}, IDs[I]);
   First := High(QWord);
   Last := 0;
-  for I := 0 to Threads - 1 do
+  for I := 0 to Count - 1 do
   begin
     WaitForThreadTerminate(IDs[I], 0);
     if Starts[I] < First then
@@ -142,19 +145,23 @@ begin
     if Ends[I] > Last then
       Last := Ends[I];
   end;
-  WriteLn(Name, ' ', Threads, ' ', Last - First, ' ', QWord(Pairs) * Threads);
+  if not Silent then
+    WriteLn(Name, ' ', Count, ' ', Last - First, ' ', QWord(Pairs) * Count);
 end;
 
-procedure MeasureAll(Threads: LongInt);
+procedure MeasureAll(Count: LongInt);
 begin
-  Measure('one-size', @OneSize, Threads, PAIRS);
-  Measure('mixed', @Mixed, Threads, PAIRS);
-  Measure('foreign', @Foreign, Threads, PAIRS);
-  Measure('growing', @Growing, Threads, PAIRS div 4);
+  Measure('one-size', @OneSize, Count, PAIRS);
+  Measure('mixed', @Mixed, Count, PAIRS);
+  Measure('foreign', @Foreign, Count, PAIRS);
+  Measure('growing', @Growing, Count, PAIRS div 4);
 end;
 
 begin
+  { Once for nothing: memory that was never touched is not what is measured. }
+  Silent := True;
+  MeasureAll(THREADS);
+  Silent := False;
   MeasureAll(1);
-  MeasureAll(1);
-  MeasureAll({$ifdef LINUX} 2 {$else} CPU_COUNT {$endif});
+  MeasureAll(THREADS);
 end.
