@@ -18,11 +18,15 @@ if TYPE_CHECKING:
             native: the C side (`struct virtio_mmio *`).
             queues: the device's.
             kick_fds: eventfd of each queue's notifications.
+            irq_fd: eventfd that raises the interrupt, for another process; it
+                leaves InterruptStatus as it is, as drivers that take messages
+                do not mind.
         """
 
         native: Any
         queues: list[SplitQueue]
         kick_fds: list[int]
+        irq_fd: int
 
         def interrupt(self) -> None:
             """Tells the driver of used buffers."""
