@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
-from guests import Result
+from conftest import Programs
+from guests import PYVMM, Result
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -47,6 +52,37 @@ def test_scheduler(toro: Callable[..., Result]) -> None:
     folder = EXAMPLES / "Scheduler"
     expected = (folder / "expected.txt").read_bytes()
     assert toro(folder / "Scheduler.pas", "--cpus", "3") == Result(0, expected, "")
+
+
+def test_exception_handling(toro: Callable[..., Result]) -> None:
+    folder = EXAMPLES / "ExceptionHandling"
+    expected = (folder / "expected.txt").read_bytes()
+    assert toro(folder / "ExceptionHandling.pas", "--cpus", "2") == Result(0, expected, "")
+
+
+@contextmanager
+def serving(image: str, *options: str) -> Iterator[str]:
+    """Boots a server and gives the URL of its port 80."""
+    command = [PYVMM, "boot", image, "--vsock", "5", "-p", "0:80", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        found = re.search(r"port (\d+) of 127.0.0.1", process.stderr.readline())
+        assert found
+        try:
+            yield f"http://127.0.0.1:{found[1]}/"
+        finally:
+            process.kill()
+
+
+def test_hash_table_server(programs: Programs) -> None:
+    with serving(programs.image(EXAMPLES / "HashTableServer/HashTableServer.pas")) as url:
+        for i in range(100):
+            assert urlopen(f"{url}key{i}={i * i}").read() == b"%d\n" % (i * i)
+        assert urlopen(f"{url}key7=again").read() == b"again\n"
+        assert urlopen(url).read() == b"100 keys\n"
+        assert [urlopen(f"{url}key{i}").read() for i in (7, 99)] == [b"again\n", b"9801\n"]
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{url}nothing")
 
 
 @pytest.mark.parametrize("cpus", ["1", "4"])
