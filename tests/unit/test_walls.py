@@ -137,6 +137,14 @@ def test_booting_imports_nothing_heavy() -> None:
     assert not loaded & set(HEAVY)
 
 
+def test_listening_and_looking_up_imports_nothing_heavy() -> None:
+    loaded = loaded_by(
+        "from pyvmm.host.tcp import Publish, TcpHost, parse_allow; TcpHost([Publish('0:80')], [parse_allow('80')], 1)"
+    )
+    assert "pyvmm.host.tcp" in loaded
+    assert not loaded & {*HEAVY, "encodings.idna"}
+
+
 def test_command_line_is_read_before_anything_of_kvm_is_loaded() -> None:
     loaded = loaded_by("import pyvmm.cli")
     assert {name for name in loaded if name.startswith("pyvmm")} == {"pyvmm", "pyvmm.cli", "pyvmm.errors"}
