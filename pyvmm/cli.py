@@ -14,7 +14,7 @@ from pyvmm.errors import STATUS_INTERRUPTED, PyvmmError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pyvmm.host.unix import UnixHost
     from pyvmm.virtio.device import Device
@@ -173,7 +173,10 @@ def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -
     except ValueError:
         raise UsageError(f"--vsock-backlog {options['--vsock-backlog']}: not 1 to {BACKLOG_MAX}") from None
     publish = [Publish(text) for text in repeated["-p"]]
-    tcp = TcpHost(publish, [parse_allow(text) for text in repeated["--allow"]], backlog)
+    allow = [parse_allow(text) for text in repeated["--allow"]]
+    _refuse_repeated("-p", repeated["-p"], [(p.address, p.port) if p.port else None for p in publish])
+    _refuse_repeated("--allow", repeated["--allow"], [(port,) for port, _ in allow])
+    tcp = TcpHost(publish, allow, backlog)
     try:
         unix = _unix_host(options.get("--vsock-uds"), backlog)
     except BaseException:
@@ -183,6 +186,13 @@ def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -
         if wanted.port == 0:
             say(f"port {port} of {address} is port {guest_port} of the guest")
     return [Vsock(cid, log, tcp, unix)]
+
+
+def _refuse_repeated(name: str, texts: list[str], keys: Sequence[object]) -> None:
+    """Complains of the first text whose key, if not None, another has."""
+    for i, key in enumerate(keys):
+        if key is not None and key in keys[:i]:
+            raise UsageError(f"{name} {texts[i]}: given twice")
 
 
 def _unix_host(path: str | None, backlog: int) -> UnixHost | None:

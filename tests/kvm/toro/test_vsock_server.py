@@ -8,8 +8,9 @@ import resource
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,17 +34,22 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.ports[port]), timeout=30)
 
 
-@pytest.fixture
-def server(programs: Programs, tmp_path: Path) -> Iterator[Server]:
-    path = str(tmp_path / "v.sock")
-    published = [word for port in PORTS for word in ("-p", f"0:{port}")]
-    command = [PYVMM, "boot", programs.image("VsockServer"), "--vsock", "5", "--vsock-uds", path, *published]
+@contextmanager
+def running(image: str, path: str, ports: Sequence[int]) -> Iterator[Server]:
+    published = [word for port in ports for word in ("-p", f"0:{port}")]
+    command = [PYVMM, "boot", image, "--vsock", "5", "--vsock-uds", path, *published]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        told = [process.stderr.readline() for _ in PORTS]
-        ports = [int(re.findall(r"port (\d+) of 127.0.0.1 is port 8", line)[0]) for line in told]
-        yield Server(process, dict(zip(PORTS, ports, strict=True)), path)
+        told = [process.stderr.readline() for _ in ports]
+        here = [int(re.findall(r"port (\d+) of 127.0.0.1 is port 8", line)[0]) for line in told]
+        yield Server(process, dict(zip(ports, here, strict=True)), path)
         process.kill()
+
+
+@pytest.fixture
+def server(programs: Programs, tmp_path: Path) -> Iterator[Server]:
+    with running(programs.image("VsockServer"), str(tmp_path / "v.sock"), PORTS) as made:
+        yield made
 
 
 @pytest.fixture
@@ -139,6 +145,31 @@ def test_a_guest_that_never_reads_stops_its_client_alone(server: Server) -> None
             stopped.sendall(bytes(64 * MIB))
         assert echo(server.connect(), b"go on") == b"go on"
     assert echo(server.connect(), b"after") == b"after"
+
+
+def own_memory(server: Server) -> int:
+    """Bytes of the VMM without the guest's."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.findall(r"RssAnon:\s+(\d+) kB", status)[0]) << 10
+
+
+def test_clients_that_never_read_cost_no_more_than_their_share(programs: Programs, tmp_path: Path) -> None:
+    """docs/limits.md: 256 KiB for each connection. The guest sends to all of them without end."""
+    flood = 83
+    with running(programs.image("SocketEcho"), str(tmp_path / "v.sock"), (ECHO, flood)) as server:
+        data = random.Random(1).randbytes(4 * MIB)
+        assert echo(server.connect(), data) == data
+        before = own_memory(server)
+        lazy = [server.connect(flood) for _ in range(50)]
+        for sock in lazy:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            assert sock.recv(1)
+        for _ in range(5):
+            assert echo(server.connect(), data) == data
+        assert own_memory(server) - before < len(lazy) * 256 * 1024 + 4 * MIB
+        for sock in lazy:
+            sock.close()
+        assert echo(server.connect(), data) == data
 
 
 def test_a_guest_s_reset_reaches_the_client(server: Server) -> None:
