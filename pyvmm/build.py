@@ -52,7 +52,9 @@ _C = [
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
 #: Where the kernel's units are; Toro's own come first, in the place of FPC's of the same name.
-_UNITS = ("rtl", "kernel", "drivers", "mpi")
+_UNITS = ("boot", "rtl", "kernel", "drivers", "mpi")
+#: What is assembly in the first of them.
+_BOOT = ("nucleus", "startup")
 #: What applications use of FPC's library, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 
@@ -132,8 +134,9 @@ class _Toolchain:
         _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", quiet=True)
 
     def build_kernel(self, system: Path, to: Path) -> None:
-        """Compiles the nucleus, the kernel and the library around it."""
-        _run(["as", str(self.toro / "boot/nucleus.s"), "-o", str(to / "nucleus.o")], "the nucleus")
+        """Compiles the nucleus, the loader, the kernel and the library around it."""
+        for name in _BOOT:
+            _run(["as", str(self.toro / f"boot/{name}.s"), "-o", str(to / f"{name}.o")], f"the {name}")
         everything = to / "everything.pas"
         units = [*sorted(path.stem for name in _UNITS for path in self.toro.glob(f"{name}/*.pas")), *_LIBRARY]
         everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
@@ -172,7 +175,8 @@ class _Toolchain:
         # FPC looks for units in the current directory before all others.
         _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
-        objects = [str(kernel / "nucleus.o"), *_linked_objects(link_script.read_text(), work), *c_objects]
+        boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
+        objects = [*boot, *_linked_objects(link_script.read_text(), work), *c_objects]
         link_script.unlink()
 
         # The names of the functions are linked in behind the code, so the

@@ -36,7 +36,8 @@ FIELDS = (
     ("cpu_area_size", 8),
     ("supervisor_size", 4),
     ("stack_size", 4),
-    ("reserved", 24),
+    ("flags", 8),
+    ("reserved", 16),
     ("marks", 128),
 )
 SIZE = sum(size for _, size in FIELDS)

@@ -39,7 +39,8 @@ def test_offsets_are_those_of_version_1() -> None:
         "cpu_area_size": 88,
         "supervisor_size": 96,
         "stack_size": 100,
-        "reserved": 104,
+        "flags": 104,
+        "reserved": 112,
         "marks": 128,
     }
     assert bootinfo.SIZE == 256

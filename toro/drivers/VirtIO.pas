@@ -136,7 +136,7 @@ begin
     Devices[I].Base := TheBootInfo^.Devices[I].Base;
     Devices[I].Vector := TheBootInfo^.Devices[I].Vector;
     Devices[I].DeviceID := TheBootInfo^.Devices[I].DeviceID;
-    Devices[I].Messages := True;
+    Devices[I].Messages := TheBootInfo^.Flags and BOOT_INFO_LINES = 0;
   end;
 end;
 

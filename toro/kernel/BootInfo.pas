@@ -9,6 +9,8 @@ const
   BOOT_INFO_MAGIC = $6F726F54; { 'Toro' }
   BOOT_INFO_VERSION = 1;
 
+  BOOT_INFO_LINES = 1; { of Flags: devices hold interrupt lines until they are acknowledged }
+
   MEMORY_FREE = 1;
   MEMORY_IN_USE = 2;
 
@@ -50,7 +52,8 @@ type
     CpuAreas: PtrUInt;
     CpuAreaSize: QWord;
     SupervisorSize, StackSize: LongWord;
-    Reserved: array[0..2] of QWord;
+    Flags: QWord;        { BOOT_INFO_* }
+    Reserved: array[0..1] of QWord;
     Marks: array[0..15] of QWord;
   end;
   PBootInfo = ^TBootInfo;

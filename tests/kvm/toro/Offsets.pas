@@ -35,6 +35,7 @@ begin
     Show('cpu_area_size', CpuAreaSize, SizeOf(CpuAreaSize));
     Show('supervisor_size', SupervisorSize, SizeOf(SupervisorSize));
     Show('stack_size', StackSize, SizeOf(StackSize));
+    Show('flags', Flags, SizeOf(Flags));
     Show('reserved', Reserved, SizeOf(Reserved));
     Show('marks', Marks, SizeOf(Marks));
   end;

@@ -1,0 +1,232 @@
+{ The frequency of the TSC and the time of day, from whoever knows: KVM's clock
+  (Linux: Documentation/virt/kvm/x86/msr.rst), CPUID, or else the PIT and the RTC. }
+unit LoaderClock;
+
+{$mode objfpc}
+{$asmmode intel}
+
+interface
+
+uses BootInfo;
+
+{ Fills in TscHz, WallClockNs and WallClockTsc. Marks are used, and cleared. }
+procedure ReadClock(var Block: TBootInfo);
+
+{ Waits, after ReadClock. }
+procedure WaitMicroseconds(Count: QWord);
+
+implementation
+
+const
+  KVM_SIGNATURE = $4B4D564B; { EBX of leaf 4000_0000h: "KVMK" }
+  KVM_FEATURES = $40000001;
+  KVM_CLOCKSOURCE2 = 1 shl 3;
+  MSR_WALL_CLOCK = $4B564D00;
+  MSR_SYSTEM_TIME = $4B564D01;
+  NS = 1000000000;
+
+  PIT_HZ = 1193182;
+  PIT_CHANNEL_2 = $42;
+  PIT_COMMAND = $43;
+  PIT_ONE_SHOT = $B0;        { channel 2, both bytes, mode 0 }
+  SPEAKER = $61;
+  SPEAKER_GATE = 1;
+  SPEAKER_OUT = $20;
+
+  GUESS_HZ = 1000000000;
+
+type
+  TRegisters = record
+    EAX, EBX, ECX, EDX: LongWord;
+  end;
+
+  { struct pvclock_vcpu_time_info }
+  TSystemTime = packed record
+    Version, Padding: LongWord;
+    TscTimestamp, Time: QWord;
+    TscToNs: LongWord;
+    Shift: ShortInt;
+    Flags: Byte;
+    Padding2: Word;
+  end;
+  PSystemTime = ^TSystemTime;
+
+  { struct pvclock_wall_clock: when the machine started }
+  TWallClock = packed record
+    Version, Seconds, Nanoseconds: LongWord;
+  end;
+  PWallClock = ^TWallClock;
+
+var
+  TscHz: QWord;
+
+procedure Cpuid(Leaf: LongWord; out Registers: TRegisters); assembler; nostackframe;
+asm
+  push rbx
+  mov r8, rsi
+  mov eax, edi
+  xor ecx, ecx
+  cpuid
+  mov [r8 + TRegisters.EAX], eax
+  mov [r8 + TRegisters.EBX], ebx
+  mov [r8 + TRegisters.ECX], ecx
+  mov [r8 + TRegisters.EDX], edx
+  pop rbx
+end;
+
+procedure WriteMsr(Number: LongWord; Value: QWord); assembler; nostackframe;
+asm
+  mov ecx, edi
+  mov eax, esi
+  mov rdx, rsi
+  shr rdx, 32
+  wrmsr
+end;
+
+function Tsc: QWord; assembler; nostackframe;
+asm
+  rdtsc
+  shl rdx, 32
+  or rax, rdx
+end;
+
+function ReadPort(Port: Word): Byte; assembler; nostackframe;
+asm
+  mov edx, edi
+  in al, dx
+end;
+
+procedure WritePort(Port: Word; Value: Byte); assembler; nostackframe;
+asm
+  mov edx, edi
+  mov eax, esi
+  out dx, al
+end;
+
+procedure WaitMicroseconds(Count: QWord);
+var
+  Start: QWord;
+begin
+  Start := Tsc;
+  while Tsc - Start < Count * (TscHz div 1000000) do
+    ;
+end;
+
+{ ---- KVM's clock ---- }
+
+function HasKvmClock: Boolean;
+var
+  Registers: TRegisters;
+begin
+  Cpuid($40000000, Registers);
+  if (Registers.EBX <> KVM_SIGNATURE) or (Registers.EAX < KVM_FEATURES) then
+    Exit(False);
+  Cpuid(KVM_FEATURES, Registers);
+  Result := Registers.EAX and KVM_CLOCKSOURCE2 <> 0;
+end;
+
+{ Both structures go where the marks will be; KVM wants them at multiples of 4. }
+procedure ReadKvmClock(var Block: TBootInfo);
+var
+  System_: PSystemTime;
+  Wall: PWallClock;
+begin
+  System_ := @Block.Marks[0];
+  Wall := @Block.Marks[8];
+  WriteMsr(MSR_SYSTEM_TIME, PtrUInt(System_) or 1);
+  WriteMsr(MSR_WALL_CLOCK, PtrUInt(Wall));
+  WriteMsr(MSR_SYSTEM_TIME, 0);
+  { time = (TSC - TscTimestamp) * 2^Shift * TscToNs / 2^32 }
+  TscHz := QWord(NS) shl 32 div System_^.TscToNs;
+  if System_^.Shift < 0 then
+    TscHz := TscHz shl -System_^.Shift
+  else
+    TscHz := TscHz shr System_^.Shift;
+  Block.WallClockTsc := System_^.TscTimestamp;
+  Block.WallClockNs := QWord(Wall^.Seconds) * NS + Wall^.Nanoseconds + System_^.Time;
+end;
+
+{ ---- CPUID and the PIT ---- }
+
+{ 0: it does not say. }
+function CpuidHz: QWord;
+var
+  Registers: TRegisters;
+begin
+  Result := 0;
+  Cpuid(0, Registers);
+  if Registers.EAX < $15 then
+    Exit;
+  Cpuid($15, Registers);
+  if Registers.EAX <> 0 then
+    Result := QWord(Registers.ECX) * Registers.EBX div Registers.EAX;
+end;
+
+{ Counts a hundredth of a second of the PIT. Where there is none the port reads as ones,
+  and it is over at once. }
+function PitHz: QWord;
+const
+  COUNT = PIT_HZ div 100;
+var
+  Start: QWord;
+begin
+  WritePort(SPEAKER, SPEAKER_GATE);
+  WritePort(PIT_COMMAND, PIT_ONE_SHOT);
+  WritePort(PIT_CHANNEL_2, COUNT and $FF);
+  WritePort(PIT_CHANNEL_2, COUNT shr 8);
+  Start := Tsc;
+  while ReadPort(SPEAKER) and SPEAKER_OUT = 0 do
+    ;
+  Result := (Tsc - Start) * 100;
+  if Result < GUESS_HZ div 10 then
+    Result := GUESS_HZ;
+end;
+
+{ ---- The RTC ---- }
+
+function ReadRtc(Index: Byte): LongInt;
+begin
+  WritePort($70, Index);
+  Result := ReadPort($71);
+  Result := Result shr 4 * 10 + Result and 15; { BCD }
+end;
+
+{ Seconds since 1970; 0 when there is no RTC. }
+function RtcTime: QWord;
+var
+  Year, Month: LongInt;
+begin
+  Year := 2000 + ReadRtc(9);
+  Month := ReadRtc(8);
+  if (Month < 1) or (Month > 12) or (Year > 2099) then
+    Exit(0);
+  if Month < 3 then
+  begin
+    Dec(Year);
+    Inc(Month, 12);
+  end;
+  { See DaysOf in clock.inc; this century's years that 4 divides are all leap years. }
+  Result := 365 * Year + Year div 4 - 15 + (153 * (Month - 3) + 2) div 5 + ReadRtc(7) - 719469;
+  Result := ((Result * 24 + ReadRtc(4)) * 60 + ReadRtc(2)) * 60 + ReadRtc(0);
+end;
+
+procedure ReadClock(var Block: TBootInfo);
+var
+  I: LongInt;
+begin
+  if HasKvmClock then
+    ReadKvmClock(Block)
+  else
+  begin
+    TscHz := CpuidHz;
+    if TscHz = 0 then
+      TscHz := PitHz;
+    Block.WallClockNs := RtcTime * NS;
+    Block.WallClockTsc := Tsc;
+  end;
+  Block.TscHz := TscHz;
+  for I := 0 to High(Block.Marks) do
+    Block.Marks[I] := 0;
+end;
+
+end.
