@@ -41,6 +41,9 @@ Options of boot:
     --vsock-uds PATH  a unix socket whose clients write `CONNECT PORT`, as Firecracker's;
                       the guest's connections to port P of CID 2 reach PATH_P
     --vsock-backlog N clients that may wait at each port while the guest starts (1024)
+    --console virtio=file:PATH | virtio=unix:PATH | virtio=pty
+                      a virtio-console, beside the UART, that leads to a file, to a client
+                      of a unix socket, or to a pseudo-terminal whose name is told
     --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
                       as .json or .svg
 
@@ -134,7 +137,13 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
         _parse_cid(options.get("--vsock")),
     )
     log = limited(say, _GUEST_LINES_MAX)
-    devices = _vsock(config.vsock, arguments, log)
+    devices = _console(options.get("--console"), log)
+    try:
+        devices += _vsock(config.vsock, arguments, log)
+    except BaseException:
+        for device in devices:
+            device.close()
+        raise
 
     from pyvmm.machine import Machine
 
@@ -155,6 +164,18 @@ def _parse_cid(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise UsageError(f"--vsock {text}: not a number")
     return int(text)
+
+
+def _console(text: str | None, log: Callable[[str], None]) -> list[Device]:
+    """The virtio-console, if there is to be one."""
+    if text is None:
+        return []
+    if not text.startswith("virtio="):
+        raise UsageError(f"--console {text}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
+    from pyvmm.host.stream import open_stream
+    from pyvmm.virtio.console import VirtioConsole
+
+    return [VirtioConsole(open_stream(text.removeprefix("virtio="), say, log))]
 
 
 def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -> list[Device]:
@@ -213,7 +234,7 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
 
 _GUEST_LINES_MAX = 100
 _BOOT_VSOCK = {"--vsock-uds", "--vsock-backlog"}
-_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock"} | _BOOT_VSOCK
+_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock", "--console"} | _BOOT_VSOCK
 _BOOT_REPEATABLE = frozenset({"-p", "--allow"})
 COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
 

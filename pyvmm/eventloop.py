@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 READABLE, WRITABLE = EPOLLIN, EPOLLOUT
+#: With these: told when it becomes so, not as long as it is.
+CHANGES = EPOLLET
 #: The peer is gone, or the descriptor failed; told whether asked for or not.
 FAILED = EPOLLERR | EPOLLHUP
 

@@ -1,8 +1,8 @@
-"""A unix socket that leads to a guest's vsock, as Firecracker's users know it.
+"""A unix socket that clients reach the guest through.
 
-A client of PATH writes `CONNECT PORT` and a newline, and reads `OK` with a number
-once the guest has accepted; the guest's connections to port P of CID 2 reach
-PATH_P.
+That of `--vsock-uds` is known to Firecracker's users: a client of PATH writes
+`CONNECT PORT` and a newline, and reads `OK` with a number once the guest has
+accepted; the guest's connections to port P of CID 2 reach PATH_P.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class UnixHost:
     Args:
         path: where it is made. One that nobody listens on is replaced.
         backlog: clients that may wait before they are taken.
+        option: what the path follows on the command line.
 
     Attributes:
         fd: the socket.
@@ -34,9 +35,9 @@ class UnixHost:
         HostError: somebody listens there already, or it cannot be made.
     """
 
-    def __init__(self, path: str, backlog: int) -> None:
+    def __init__(self, path: str, backlog: int, option: str = "--vsock-uds ") -> None:
         self.path = path.encode(errors="surrogateescape")
-        self._where = f"--vsock-uds {path}"
+        self._where = f"{option}{path}"
         if not self.path or len(self.path) > PATH_MAX or b"\0" in self.path:
             raise UsageError(f"{self._where}: not a path of 1 to {PATH_MAX} bytes")
         self._socket: _socket.socket | None = _new_socket()
@@ -71,6 +72,17 @@ class UnixHost:
             os.unlink(self.path)
         elif error != ENOENT:
             raise HostError(self._where, EADDRINUSE, "another program listens there; choose another path")
+
+    def accept(self) -> int:
+        """The descriptor of the next client, not blocking; -1 when nobody waits."""
+        if not self._socket:
+            return -1
+        try:
+            fd: int = self._socket._accept()[0]  # type: ignore[attr-defined] # what `socket` makes its accept of
+        except OSError:
+            return -1
+        os.set_blocking(fd, False)
+        return fd
 
     def close(self) -> None:
         """Stops listening and removes the file, if it is still this one. A second call does nothing."""

@@ -148,6 +148,20 @@ def test_command_line_that_is_too_long(mistake: Mistake, image_file: Callable[[b
     assert message == "--append: over 4096 bytes, or with a NUL in it"
 
 
+@pytest.mark.parametrize("target", ["pty", "virtio", "virtio=", "virtio=tcp:1", "virtio=file:"])
+def test_console_leads_to_what_there_is(mistake: Mistake, target: str) -> None:
+    assert mistake("boot", "x", "--console", target) == (
+        f"--console {target}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty"
+    )
+
+
+def test_a_console_is_closed_when_vsock_fails(mistake: Mistake, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert "--vsock 1:" in mistake("boot", "x", "--vsock=1", f"--console=virtio=unix:{path}")
+    assert "-p 1:" in mistake("boot", "x", "--vsock=3", "-p", "1:", "--console", f"virtio=unix:{path}")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("command", ["boot", "build"])
 def test_missing_and_surplus_file(mistake: Mistake, command: str) -> None:
     assert mistake(command).endswith(" is missing; try `pyvmm --help`")

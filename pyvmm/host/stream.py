@@ -1,0 +1,198 @@
+"""What a virtio-console leads to: a file, a pseudo-terminal, or a client of a unix socket.
+
+All are watched for changes only (EPOLLET): whoever could not read or write on
+is told when it may be worth another try.
+"""
+
+from __future__ import annotations
+
+import posix as os  # `import os` alone costs more than a millisecond
+
+from pyvmm.errors import HostError, UsageError
+from pyvmm.eventloop import CHANGES, READABLE, WRITABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyvmm.eventloop import EventLoop
+    from pyvmm.host.unix import UnixHost
+
+_EVENTS = READABLE | WRITABLE | CHANGES
+
+
+class Stream:
+    """A file: what is written goes there, and nothing comes from it.
+
+    Args:
+        path: it is made, or emptied.
+        log: called with a line when it cannot be written to.
+
+    Raises:
+        HostError: it cannot be opened.
+    """
+
+    def __init__(self, path: str, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._where = f"--console virtio=file:{path}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise HostError(self._where, error.errno or 0) from None
+
+    def attach(self, loop: EventLoop, changed: Callable[[], None]) -> None:
+        """Calls `changed` from the loop when more can be read or written than before."""
+        try:
+            loop.watch(self._fd, _EVENTS, lambda _: changed())
+        except PermissionError:  # a regular file, which always is ready
+            pass
+
+    def read(self, size: int) -> bytes:
+        """What has come, up to `size` bytes; empty when it is nothing."""
+        return b""
+
+    def write(self, data: memoryview) -> int:
+        """Writes data; returns how many bytes are taken care of, 0 when it must wait.
+
+        What nobody is there to read is discarded.
+        """
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._log(f"{self._where}: {error.strerror}; its output is discarded")
+            self._log = lambda _: None
+            return len(data)
+
+    def close(self) -> None:
+        """Closes it. A second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Terminal(Stream):
+    """A pseudo-terminal in raw mode (pty(7)), for one program at a time that opens it.
+
+    Attributes:
+        name: the path to open.
+
+    Raises:
+        HostError: there are no more.
+    """
+
+    def __init__(self) -> None:
+        import termios
+
+        try:
+            self._fd, slave = os.openpty()
+        except OSError as error:
+            raise HostError("--console virtio=pty", error.errno or 0) from None
+        self.name = os.ttyname(slave)
+        mode = termios.tcgetattr(slave)
+        mode[0] &= ~(termios.ICRNL | termios.INLCR | termios.IGNCR | termios.IXON | termios.ISTRIP | termios.BRKINT)
+        mode[1] &= ~termios.OPOST
+        mode[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+        termios.tcsetattr(slave, termios.TCSANOW, mode)
+        # The mode stays; from now on the master tells when nobody has it open.
+        os.close(slave)
+        os.set_blocking(self._fd, False)
+
+    def read(self, size: int) -> bytes:
+        try:
+            return os.read(self._fd, size)
+        except OSError:  # EAGAIN; EIO: nobody has it open
+            return b""
+
+    def write(self, data: memoryview) -> int:
+        from select import POLLHUP, poll
+
+        state = poll()
+        state.register(self._fd, 0)
+        if any(events & POLLHUP for _, events in state.poll(0)):
+            return len(data)
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # EIO: closed since then
+            return len(data)
+
+
+class Client(Stream):
+    """The client of a unix socket. Further ones wait until it has gone.
+
+    Args:
+        host: listens; closed with the stream.
+    """
+
+    def __init__(self, host: UnixHost) -> None:
+        self._host = host
+        self._fd = -1
+
+    def attach(self, loop: EventLoop, changed: Callable[[], None]) -> None:
+        self._loop, self._changed = loop, changed
+        loop.watch(self._host.fd, READABLE | CHANGES, lambda _: self._accept())
+
+    def _accept(self) -> None:
+        """Takes the next client if there is none."""
+        if self._fd < 0:
+            self._fd = self._host.accept()
+            if self._fd >= 0:
+                self._loop.watch(self._fd, _EVENTS, lambda _: self._changed())
+
+    def read(self, size: int) -> bytes:
+        if self._fd < 0:
+            return b""
+        try:
+            data = os.read(self._fd, size)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove(self._fd)
+            super().close()
+            self._accept()
+        return data
+
+    def write(self, data: memoryview) -> int:
+        if self._fd < 0:
+            return len(data)
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # it has gone, which `read` sees
+            return len(data)
+
+    def close(self) -> None:
+        super().close()
+        self._host.close()
+
+
+def open_stream(target: str, say: Callable[[str], None], log: Callable[[str], None]) -> Stream:
+    """The stream of `file:PATH`, `pty` or `unix:PATH`.
+
+    Args:
+        say: called with the name of a pseudo-terminal.
+        log: called with a line about what goes wrong later.
+
+    Raises:
+        UsageError: it is something else, or not a path for it.
+        HostError: the host has none.
+    """
+    kind, _, path = target.partition(":")
+    if target == "pty":
+        terminal = Terminal()
+        say(f"virtio-console is {terminal.name}")
+        return terminal
+    if kind == "file" and path:
+        return Stream(path, log)
+    if kind == "unix" and path:
+        from pyvmm.host.unix import UnixHost
+
+        return Client(UnixHost(path, 1, "--console virtio=unix:"))
+    raise UsageError(f"--console virtio={target}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
