@@ -1,1 +1,5 @@
-"""vhost-user-py: the vhost-user protocol, frontend and backend. Being written; nothing is public yet."""
+"""vhost-user: virtio devices in another process (QEMU's `docs/interop/vhost-user.rst`).
+
+`frontend` is the side of a virtual machine monitor, `backend` that of a device,
+`messages` is what both say.
+"""

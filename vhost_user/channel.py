@@ -1,0 +1,232 @@
+"""A unix socket that carries messages and descriptors, and never waits for ever."""
+
+from __future__ import annotations
+
+import _socket  # `socket` takes 20 ms to import
+import posix as os
+from time import monotonic
+
+from vhost_user.messages import (
+    FDS_MAX,
+    HEADER,
+    NEED_REPLY,
+    PAYLOAD_MAX,
+    REPLY,
+    U64,
+    VERSION,
+    VERSION_MASK,
+    Kind,
+    VhostUserError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeVar
+
+    from vhost_user.messages import Payload
+
+    P = TypeVar("P", bound=Payload)
+
+_FD_SIZE = 4
+_FLAGS = VERSION_MASK | REPLY | NEED_REPLY
+
+
+class Message:
+    """What has come, with descriptors that are the receiver's: `take_fd` them, or `close` them.
+
+    Attributes:
+        kind: what is asked, or answered.
+        flags: of the header.
+        body: the payload's bytes.
+        fds: descriptors.
+    """
+
+    def __init__(self, kind: Kind, flags: int, body: bytes, fds: list[int]) -> None:
+        self.kind, self.flags, self.body, self.fds = kind, flags, body, fds
+
+    def __enter__(self) -> Message:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def payload(self, expected: type[P]) -> P:
+        """The payload.
+
+        Raises:
+            VhostUserError: it is another.
+        """
+        try:
+            return expected.decode(self.body)
+        except VhostUserError as error:
+            raise VhostUserError(f"{self.kind}: {error}") from None
+
+    def take_fd(self) -> int | None:
+        """The first descriptor, which is the caller's from now on."""
+        return self.fds.pop(0) if self.fds else None
+
+    def close(self) -> None:
+        """Closes the descriptors that nobody took."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+class Channel:
+    """One connection.
+
+    Args:
+        sock: is connected; closed with the channel.
+        known: what the peer may ask, by number.
+        timeout: seconds that a message may take from its first byte, or to be sent; and a reply
+            from its request.
+    """
+
+    def __init__(self, sock: _socket.socket, known: dict[int, Kind], timeout: float) -> None:
+        self._sock = sock
+        self._known = known
+        self._timeout = timeout
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 after `close`."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Closes the socket. A second call does nothing."""
+        self._sock.close()
+
+    def send(self, kind: Kind, payload: Payload, flags: int = 0, fds: Sequence[int] = ()) -> None:
+        """Sends a message, with copies of `fds`.
+
+        Raises:
+            VhostUserError: the peer is gone, or does not take it in time.
+        """
+        body = payload.encode()
+        data = memoryview(HEADER.pack(kind.number, VERSION | flags, len(body)) + body)
+        ancillary = []
+        if fds:
+            numbers = b"".join(fd.to_bytes(_FD_SIZE, "little") for fd in fds)
+            ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)]
+        deadline = monotonic() + self._timeout
+        while data:
+            self._limit(deadline, kind)
+            try:
+                sent = self._sock.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise VhostUserError(f"{kind}: {error.strerror}") from None
+            data, ancillary = data[sent:], []
+
+    def _limit(self, deadline: float, what: object) -> None:
+        left = deadline - monotonic()
+        if left <= 0:
+            raise VhostUserError(f"{what}: nothing for {self._timeout:g} s")
+        self._sock.settimeout(left)
+
+    def receive(self) -> Message | None:
+        """The next request of the peer; None when it has closed the connection.
+
+        Raises:
+            VhostUserError: it is none, or does not come as a whole in time.
+        """
+        return self._receive("a request")
+
+    def receive_reply(self, kind: Kind) -> Message:
+        """The reply to a request of this kind.
+
+        Raises:
+            VhostUserError: something else comes, or nothing in time.
+        """
+        message = self._receive(f"the reply to {kind}", kind)
+        if not message:
+            raise VhostUserError(f"{kind}: the peer is gone")
+        return message
+
+    def _receive(self, what: str, reply_to: Kind | None = None) -> Message | None:
+        deadline = monotonic() + self._timeout
+        fds: list[int] = []
+        try:
+            head = self._exactly(HEADER.size, deadline, what, fds)
+            if not head:
+                return None
+            number, flags, size = HEADER.unpack(head)
+            kind = self._check(number, flags, size, reply_to)
+            body = self._exactly(size, deadline, f"{kind}'s payload", None) if size else b""
+            if len(body) != size:
+                raise VhostUserError(f"{kind}: the connection ended within it")
+            most = kind.reply_fds if reply_to else kind.fds
+            if len(fds) > most:
+                raise VhostUserError(f"{kind}: {len(fds)} descriptors, at most {most} are expected")
+            return Message(kind, flags, body, fds)
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+
+    def _check(self, number: int, flags: int, size: int, reply_to: Kind | None) -> Kind:
+        if flags & VERSION_MASK != VERSION or flags & ~_FLAGS:
+            raise VhostUserError(f"message {number}: flags {flags:#x}")
+        if size > PAYLOAD_MAX:
+            raise VhostUserError(f"message {number}: {size} bytes of payload, more than {PAYLOAD_MAX}")
+        if reply_to:
+            if number != reply_to.number or not flags & REPLY:
+                raise VhostUserError(f"message {number} with flags {flags:#x} in place of the reply to {reply_to}")
+            return reply_to
+        if number not in self._known:
+            raise VhostUserError(f"message {number}: there is no such request")
+        if flags & REPLY:
+            raise VhostUserError(f"{self._known[number]}: a reply that nobody waits for")
+        return self._known[number]
+
+    def _exactly(self, size: int, deadline: float, what: str, fds: list[int] | None) -> bytes:
+        """That many bytes; none when the peer has closed the connection before the first."""
+        data = b""
+        while len(data) < size:
+            self._limit(deadline, what)
+            try:
+                part = self._sock.recv(size - len(data)) if fds is None or data else self._first_part(size, fds)
+            except TimeoutError:
+                continue
+            except ConnectionResetError:
+                part = b""
+            except OSError as error:
+                raise VhostUserError(f"{what}: {error.strerror}") from None
+            if not part:
+                if data:
+                    raise VhostUserError(f"{what}: the connection ended within it")
+                return b""
+            data += part
+        return data
+
+    def _first_part(self, size: int, fds: list[int]) -> bytes:
+        # Room for one descriptor more than there may be: a kernel that leaves some out says so.
+        space = _socket.CMSG_SPACE(_FD_SIZE * (FDS_MAX + 1))
+        part, ancillary, flags, _ = self._sock.recvmsg(size, space, _socket.MSG_CMSG_CLOEXEC)
+        for level, kind, numbers in ancillary:
+            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                whole = len(numbers) - len(numbers) % _FD_SIZE
+                fds += [
+                    int.from_bytes(numbers[at : at + _FD_SIZE], "little", signed=True)
+                    for at in range(0, whole, _FD_SIZE)
+                ]
+        if flags & _socket.MSG_CTRUNC:
+            raise VhostUserError(f"more than {FDS_MAX} descriptors, or this process may open no more")
+        return bytes(part)
+
+    def reply(self, message: Message, payload: Payload, fds: Sequence[int] = ()) -> None:
+        """Answers a request.
+
+        Raises:
+            VhostUserError: as `send`.
+        """
+        self.send(message.kind, payload, REPLY, fds)
+
+    def acknowledge(self, message: Message, error: int = 0) -> None:
+        """Answers one that has no reply of its own, if it asks for that: 0 is success.
+
+        Raises:
+            VhostUserError: as `send`.
+        """
+        if message.flags & NEED_REPLY and not message.kind.reply:
+            self.reply(message, U64(error))

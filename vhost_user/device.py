@@ -1,0 +1,80 @@
+"""What a device in Python is, and what its backend knows of each of its queues."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vhost_user.messages import VhostUserError
+
+if TYPE_CHECKING:
+    from vhost_user.messages import VringAddress
+    from vhost_user.vring import Chain, Vring
+
+VERSION_1 = 1 << 32
+INDIRECT_DESC = 1 << 28
+
+
+class Device:
+    """A device. Its methods are called from `serve`, one at a time.
+
+    Attributes:
+        features: virtio feature bits that it offers.
+        queues: how many it has.
+        config: its configuration space; empty: the frontend keeps it.
+    """
+
+    features = VERSION_1 | INDIRECT_DESC
+    queues = 1
+    config = b""
+
+    def serve(self, index: int, chain: Chain) -> int:
+        """Serves a request of a queue; returns how many bytes it has written."""
+        raise NotImplementedError
+
+    def set_config(self, offset: int, data: bytes) -> None:
+        """The driver writes to the configuration space.
+
+        Raises:
+            VhostUserError: it may not.
+        """
+        raise VhostUserError("the configuration space is read-only")
+
+    def reset(self) -> None:
+        """Forgets the driver."""
+
+
+class Queue:
+    """What is known of one queue."""
+
+    def __init__(self) -> None:
+        self.size = self.base = 0
+        self.address: VringAddress | None = None
+        self.fds: dict[str, int | None] = {"kick": None, "call": None, "err": None}
+        self.enabled = False
+        self.ring: Vring | None = None
+
+    def set_fd(self, name: str, fd: int | None) -> None:
+        old, self.fds[name] = self.fds[name], fd
+        if old is not None:
+            os.close(old)
+
+    def signal(self, name: str) -> None:
+        fd = self.fds[name]
+        if fd is not None:
+            try:
+                os.write(fd, (1).to_bytes(8, "little"))
+            except OSError:  # it is full, or no eventfd
+                pass
+
+    def stop(self) -> None:
+        if self.ring:
+            self.base = self.ring.next
+            self.ring.close()
+            self.ring = None
+        self.set_fd("kick", None)
+
+    def close(self) -> None:
+        self.stop()
+        for name in self.fds:
+            self.set_fd(name, None)

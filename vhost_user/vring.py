@@ -1,0 +1,220 @@
+"""The device's side of a split virtqueue (virtio 1.2, section 2.7), as a backend serves it.
+
+Where the frontend gives memory for it, each chain that is taken is noted there
+until it is given back. A backend that takes over from one that has died so finds
+what it must do again (the specification's section "Inflight I/O tracking").
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from vhost_user.messages import VhostUserError
+
+if TYPE_CHECKING:
+    from vhost_user.memory import GuestMemory
+
+SIZE_MAX = 32768
+
+_DESCRIPTOR = Struct("<QIHH")
+_NEXT, _WRITE, _INDIRECT = 1, 2, 4
+_U16 = Struct("<H")
+_USED = Struct("<2I")
+_NO_INTERRUPT = 1
+
+
+class Chain:
+    """A request: buffers to read from, then buffers to write to.
+
+    Attributes:
+        head: what `Vring.push` gives back.
+        readable, writable: views of the buffers, which the guest may change at any time.
+    """
+
+    def __init__(self, head: int) -> None:
+        self.head = head
+        self.readable: list[memoryview] = []
+        self.writable: list[memoryview] = []
+
+    def read(self) -> bytes:
+        """A copy of all that there is to read."""
+        return b"".join(self.readable)
+
+    def write(self, data: bytes) -> int:
+        """Writes `data`, as far as there is room; returns how many bytes that is."""
+        written = 0
+        for view in self.writable:
+            part = data[written : written + len(view)]
+            view[: len(part)] = part
+            written += len(part)
+        return written
+
+
+class InflightLog:
+    """What one queue has taken, in memory that outlives the backend.
+
+    A header (features, version, size, head of the last batch, used index), and for
+    each descriptor whether it is taken, its predecessor in the batch, and a count.
+
+    Args:
+        memory: `size_of(size)` bytes.
+        size: entries of the queue.
+    """
+
+    _HEADER = Struct("<Q4H")
+    _ENTRY = Struct("<B5xHQ")
+    _ALIGN = 64
+
+    def __init__(self, memory: memoryview, size: int) -> None:
+        self._memory, self._size = memory, size
+        if self._HEADER.unpack_from(memory)[1] == 0:
+            self._HEADER.pack_into(memory, 0, 0, 1, size, 0, 0)
+        self._counter = 0
+
+    @classmethod
+    def size_of(cls, size: int) -> int:
+        """Bytes for a queue of `size` entries."""
+        used = cls._HEADER.size + size * cls._ENTRY.size
+        return (used + cls._ALIGN - 1) // cls._ALIGN * cls._ALIGN
+
+    def _entry(self, head: int) -> int:
+        return self._HEADER.size + head * self._ENTRY.size
+
+    def _set_taken(self, head: int, taken: bool) -> None:
+        self._memory[self._entry(head)] = taken
+
+    def take(self, head: int) -> None:
+        """Notes it."""
+        self._counter += 1
+        self._ENTRY.pack_into(self._memory, self._entry(head), 0, 0, self._counter)
+        self._set_taken(head, True)
+
+    def finish(self, head: int) -> None:
+        """Is about to be given back: the used index moves after this."""
+        _U16.pack_into(self._memory, 12, head)
+
+    def finished(self, head: int, used_index: int) -> None:
+        """It has been."""
+        self._set_taken(head, False)
+        _U16.pack_into(self._memory, 14, used_index)
+
+    def recover(self, used_index: int) -> list[int]:
+        """What was taken and not given back, oldest first."""
+        _, _, _, last, noted = self._HEADER.unpack_from(self._memory)
+        if noted != used_index:  # the last backend died between two steps
+            if last < self._size:
+                self._set_taken(last, False)
+            _U16.pack_into(self._memory, 14, used_index)
+        taken = []
+        for head in range(self._size):
+            flag, _, counter = self._ENTRY.unpack_from(self._memory, self._entry(head))
+            if flag:
+                taken.append((counter, head))
+                self._counter = max(self._counter, counter)
+        return [head for _, head in sorted(taken)]
+
+
+class Vring:
+    """A queue that runs.
+
+    Args:
+        memory: the guest's.
+        size: entries.
+        descriptors, available, used: user addresses.
+        base: the entry of the available ring to begin with; with a log, what it says.
+        log: notes what is taken.
+
+    Raises:
+        VhostUserError: the rings are not in memory.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        size: int,
+        descriptors: int,
+        available: int,
+        used: int,
+        base: int,
+        log: InflightLog | None = None,
+    ) -> None:
+        if not 0 < size <= SIZE_MAX or size & (size - 1):
+            raise VhostUserError(f"a queue of {size} entries (2.7)")
+        self._memory, self._size, self._log = memory, size, log
+        self._table = memory.user_view(descriptors, _DESCRIPTOR.size * size)
+        self._available = memory.user_view(available, 4 + 2 * size)
+        self._used = memory.user_view(used, 4 + _USED.size * size)
+        self._used_index = self._u16(self._used, 2)
+        self._again: list[int] = log.recover(self._used_index) if log else []
+        self.next = (self._used_index + len(self._again)) & 0xFFFF if log else base
+
+    @staticmethod
+    def _u16(view: memoryview, at: int) -> int:
+        return int(_U16.unpack_from(view, at)[0])
+
+    def pop(self) -> Chain | None:
+        """The next request; None: there is none.
+
+        Raises:
+            VhostUserError: the driver broke the queue.
+        """
+        if self._again:
+            return self._chain(self._again.pop(0))
+        ahead = (self._u16(self._available, 2) - self.next) & 0xFFFF
+        if not ahead:
+            return None
+        if ahead > self._size:
+            raise VhostUserError("the available index moved by more than the size (2.7.13.3)")
+        head = self._u16(self._available, 4 + 2 * (self.next % self._size))
+        if head >= self._size:
+            raise VhostUserError("a chain begins outside the descriptor table (2.7.6)")
+        chain = self._chain(head)
+        if self._log:
+            self._log.take(head)
+        self.next = (self.next + 1) & 0xFFFF
+        return chain
+
+    def _chain(self, head: int) -> Chain:
+        chain = Chain(head)
+        table, index, left = self._table, head, self._size
+        while True:
+            if index * _DESCRIPTOR.size >= len(table):
+                raise VhostUserError("a chain goes on outside the descriptor table (2.7.5)")
+            address, length, flags, following = _DESCRIPTOR.unpack_from(table, index * _DESCRIPTOR.size)
+            if flags & _INDIRECT:
+                if table is not self._table or flags & _NEXT or not length or length % _DESCRIPTOR.size:
+                    raise VhostUserError("an indirect table is nested, chained or damaged (2.7.5.3.1)")
+                table, index = self._memory.view(address, length), 0
+                continue
+            left -= 1
+            if left < 0:
+                raise VhostUserError("a chain is longer than the queue, or a loop (2.7.5.2)")
+            if flags & _WRITE:
+                chain.writable.append(self._memory.view(address, length))
+            elif chain.writable:
+                raise VhostUserError("a readable buffer follows a writable one (2.7.4.2)")
+            else:
+                chain.readable.append(self._memory.view(address, length))
+            if not flags & _NEXT:
+                return chain
+            index = following
+
+    def push(self, chain: Chain, written: int) -> None:
+        """Gives a request back, of whose writable bytes the first `written` were."""
+        _USED.pack_into(self._used, 4 + _USED.size * (self._used_index % self._size), chain.head, written)
+        self._used_index = (self._used_index + 1) & 0xFFFF
+        if self._log:
+            self._log.finish(chain.head)
+        _U16.pack_into(self._used, 2, self._used_index)
+        if self._log:
+            self._log.finished(chain.head, self._used_index)
+
+    def must_interrupt(self) -> bool:
+        """Whether the driver wants interrupts."""
+        return not self._u16(self._available, 0) & _NO_INTERRUPT
+
+    def close(self) -> None:
+        """Lets go of the guest's memory."""
+        for view in (self._table, self._available, self._used):
+            view.release()
