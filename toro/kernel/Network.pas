@@ -26,6 +26,16 @@ type
   PSocket = Sockets.PSocket;
   TSocket = Sockets.TSocket;
 
+  { Data for a driver that takes them in pieces: Size bytes at Data. The rest is the
+    application's. }
+  PPacket = ^TPacket;
+  TPacket = record
+    Size: LongInt;
+    Data: Pointer;
+    Status, Ready, Delete: Boolean;
+    Next: PPacket;
+  end;
+
 { Makes the driver of this name, or whose name begins so, work on this core. Sockets use
   the first for which that was possible. }
 procedure DedicateNetworkSocket(const Name: PChar);

@@ -1,0 +1,352 @@
+{ The virtio-console device (virtio 1.2, section 5.3), its first port. All cores can use
+  it. Without the device nothing is sent, and nothing comes. }
+unit VirtIOConsole;
+
+{$mode objfpc}
+
+interface
+
+uses Network;
+
+type
+  PPacket = Network.PPacket;
+  TPacket = Network.TPacket;
+
+{ Sends Packet^.Size bytes from Packet^.Data, which are free again when it returns. Waits
+  while the device has no room, and lets other threads run. }
+procedure virtIOConsoleSend(Packet: PPacket);
+
+{ Waits for len bytes, letting other threads run, and copies them to buff. Returns how
+  many they are: less than len only when there is no device, or it is broken. }
+function virtIOConsoleRead(buff: PChar; len: LongInt): LongInt;
+
+{ For a debugger, which has the device for itself from now on: Input is called on its core,
+  from the scheduler, when something has come. False: there is no device. }
+function DedicateConsole(Input: TProcedure): Boolean;
+
+{ For the debugger, on any core as long as it is on one at a time. Whether there is
+  something to read. }
+function InputWaits: Boolean;
+
+{ Reads what there is, up to Count bytes; sends Count bytes, and waits until the device has
+  them. }
+function ReadNow(Data: PChar; Count: LongInt): LongInt;
+procedure SendNow(Data: PChar; Count: LongInt);
+
+{ The vector of the device's interrupt, and wanting it for what comes next. }
+function ConsoleInterrupt: Byte;
+procedure WantConsoleInterrupt;
+
+implementation
+
+uses Arch, Console, CoreThreads, CoreTimer, Debug, Memory, VirtIO, VirtQueues, WaitQueues;
+
+const
+  RX = 0;
+  TX = 1;
+  BUFFERS = 16;        { of each queue }
+  BUFFER_SIZE = 1024;
+
+type
+  PBuffer = ^TBuffer;
+  TBuffer = record
+    Next: PBuffer;     { of those that are free, or have come }
+    Start, Stop: LongWord; { of what was not read yet }
+    Data: array[0..BUFFER_SIZE - 1] of Char;
+  end;
+
+var
+  Device: PVirtIODevice; { nil: there is none }
+  Lock: LongInt;
+  Free: PBuffer;                   { to send with }
+  Received, LastReceived: PBuffer; { in the order in which they came }
+  Room, Input: TWaitQueue;
+  Debugger: TProcedure;
+
+function Offered(Queue: LongInt; Buffer: PBuffer; Size: LongWord): Boolean;
+var
+  Whole: TVirtBuffer;
+begin
+  Whole.Data := @Buffer^.Data;
+  Whole.Size := Size;
+  Result := Offer(Device^.Queues[Queue], [Whole], Ord(Queue = TX), Buffer);
+end;
+
+function Broken: Boolean;
+begin
+  Result := Device^.Broken or Device^.Queues[RX].Broken or Device^.Queues[TX].Broken;
+end;
+
+{ ---- With the lock, or by the debugger alone ---- }
+
+{ Takes what the device has sent, and what has come. }
+procedure Collect;
+var
+  Buffer: PBuffer;
+  Written: LongWord;
+begin
+  repeat
+    Buffer := TakeUsed(Device^.Queues[TX], Written);
+    if Buffer = nil then
+      Break;
+    Buffer^.Next := Free;
+    Free := Buffer;
+  until False;
+  repeat
+    Buffer := TakeUsed(Device^.Queues[RX], Written);
+    if Buffer = nil then
+      Break;
+    if Written > BUFFER_SIZE then
+      Written := BUFFER_SIZE;
+    Buffer^.Next := nil;
+    Buffer^.Start := 0;
+    Buffer^.Stop := Written;
+    if Received = nil then
+      Received := Buffer
+    else
+      LastReceived^.Next := Buffer;
+    LastReceived := Buffer;
+  until False;
+end;
+
+{ Sends as much of the data as there is room for. }
+function SendSome(Data: PChar; Count: LongInt): LongInt;
+var
+  Buffer: PBuffer;
+  Part: LongInt;
+begin
+  Collect;
+  Result := 0;
+  while (Result < Count) and (Free <> nil) do
+  begin
+    Buffer := Free;
+    Part := Count - Result;
+    if Part > BUFFER_SIZE then
+      Part := BUFFER_SIZE;
+    Move(Data[Result], Buffer^.Data, Part);
+    Free := Buffer^.Next;
+    if not Offered(TX, Buffer, Part) then
+      Break;
+    Inc(Result, Part);
+  end;
+  NotifyDevice(Device^.Queues[TX]);
+end;
+
+function ReadSome(Data: PChar; Count: LongInt): LongInt;
+var
+  Buffer: PBuffer;
+  Part: LongInt;
+begin
+  Collect;
+  Result := 0;
+  while (Result < Count) and (Received <> nil) do
+  begin
+    Buffer := Received;
+    Part := Buffer^.Stop - Buffer^.Start;
+    if Part > Count - Result then
+      Part := Count - Result;
+    Move(Buffer^.Data[Buffer^.Start], Data[Result], Part);
+    Inc(Result, Part);
+    Inc(Buffer^.Start, Part);
+    if Buffer^.Start = Buffer^.Stop then
+    begin
+      Received := Buffer^.Next;
+      Offered(RX, Buffer, BUFFER_SIZE);
+    end;
+  end;
+  NotifyDevice(Device^.Queues[RX]);
+end;
+
+{ ---- By threads ---- }
+
+{ Wants an interrupt when the device has sent something. Its core may be halted already,
+  and will not ask for it then. }
+function NoRoom(Data: Pointer): Boolean;
+begin
+  AcquireLock(Lock);
+  Exclude(Device^.Quiet, TX);
+  WantInterrupt(Device^.Queues[TX]);
+  Collect;
+  Result := (Free = nil) and not Broken;
+  ReleaseLock(Lock);
+end;
+
+function NoInput(Data: Pointer): Boolean;
+begin
+  AcquireLock(Lock);
+  Collect;
+  Result := (Received = nil) and not Broken;
+  ReleaseLock(Lock);
+end;
+
+procedure virtIOConsoleSend(Packet: PPacket);
+var
+  Sent: LongInt;
+begin
+  if (Device = nil) or Assigned(Debugger) then
+    Exit;
+  Sent := 0;
+  while not Broken do
+  begin
+    AcquireLock(Lock);
+    Inc(Sent, SendSome(PChar(Packet^.Data) + Sent, Packet^.Size - Sent));
+    ReleaseLock(Lock);
+    if Sent >= Packet^.Size then
+      Break;
+    WaitWhile(@NoRoom, nil, Room);
+  end;
+end;
+
+function virtIOConsoleRead(buff: PChar; len: LongInt): LongInt;
+begin
+  Result := 0;
+  if (Device = nil) or Assigned(Debugger) then
+    Exit;
+  while Result < len do
+  begin
+    AcquireLock(Lock);
+    Inc(Result, ReadSome(buff + Result, len - Result));
+    ReleaseLock(Lock);
+    if (Result >= len) or Broken then
+      Break;
+    WaitWhile(@NoInput, nil, Input);
+  end;
+end;
+
+procedure Serve(TheDevice: PVirtIODevice);
+begin
+  if Assigned(Debugger) then
+  begin
+    Debugger();
+    Exit;
+  end;
+  AcquireLock(Lock);
+  Collect;
+  if Room.First = nil then
+    Include(Device^.Quiet, TX);
+  ReleaseLock(Lock);
+  if (Free <> nil) or Broken then
+    WakeAll(Room);
+  if (Received <> nil) or Broken then
+    WakeAll(Input);
+end;
+
+{ What DumpDebugRing writes with, which holds a lock: so this does not give way. }
+procedure WriteDump(Data: PChar; Count: PtrInt);
+var
+  Sent: LongInt;
+begin
+  Sent := 0;
+  while (Sent < Count) and not Broken do
+  begin
+    AcquireLock(Lock);
+    Inc(Sent, SendSome(Data + Sent, Count - Sent));
+    ReleaseLock(Lock);
+    NOP;
+  end;
+end;
+
+{ ---- By a debugger ---- }
+
+function DedicateConsole(Input: TProcedure): Boolean;
+begin
+  Result := Device <> nil;
+  if Result then
+  begin
+    Debugger := Input;
+    DebugOutput := @WriteConsole;
+  end;
+end;
+
+function InputWaits: Boolean;
+begin
+  Result := (Received <> nil) or HasUsed(Device^.Queues[RX]);
+end;
+
+function ReadNow(Data: PChar; Count: LongInt): LongInt;
+begin
+  Result := ReadSome(Data, Count);
+end;
+
+procedure SendNow(Data: PChar; Count: LongInt);
+var
+  Sent: LongInt;
+begin
+  Sent := 0;
+  while (Sent < Count) and not Broken do
+    Inc(Sent, SendSome(Data + Sent, Count - Sent));
+  while (Device^.Queues[TX].FreeCount < Device^.Queues[TX].Size) and not Broken do
+  begin
+    NOP;
+    Collect;
+  end;
+end;
+
+function ConsoleInterrupt: Byte;
+begin
+  Result := Device^.Vector;
+end;
+
+procedure WantConsoleInterrupt;
+begin
+  WantInterrupt(Device^.Queues[RX]);
+end;
+
+{ ---- Start ---- }
+
+procedure Start;
+var
+  I: LongInt;
+  All: PBuffer;
+begin
+  Device := FindDevice(ID_CONSOLE);
+  if Device = nil then
+    Exit;
+  All := ToroAllocMem(2 * BUFFERS * SizeOf(TBuffer));
+  if (All = nil) or not StartDevice(Device, RING_FEATURES) or not AddQueue(Device, BUFFERS) or
+     not AddQueue(Device, BUFFERS) then
+  begin
+    Device := nil;
+    Exit;
+  end;
+  for I := 0 to Device^.Queues[RX].Size - 1 do
+    Offered(RX, All + I, BUFFER_SIZE);
+  for I := 0 to Device^.Queues[TX].Size - 1 do
+  begin
+    All[BUFFERS + I].Next := Free;
+    Free := All + BUFFERS + I;
+  end;
+  Device^.Quiet := [TX];
+  Device^.Serve := @Serve;
+  RunDevice(Device);
+  NotifyDevice(Device^.Queues[RX]);
+  DebugOutput := @WriteDump;
+end;
+
+{ Gives the device time to send the rest, a second after the last piece. }
+procedure Drain;
+var
+  Before: Word;
+  Last: QWord;
+begin
+  AcquireLock(Lock);
+  Before := 0;
+  Last := read_rdtsc;
+  with Device^.Queues[TX] do
+    while (FreeCount < Size) and not Broken and (read_rdtsc - Last < TicksOf(1000)) do
+    begin
+      if FreeCount <> Before then
+        Last := read_rdtsc;
+      Before := FreeCount;
+      NOP;
+      Collect;
+    end;
+  ReleaseLock(Lock);
+end;
+
+initialization
+  Start;
+finalization
+  if Device <> nil then
+    Drain;
+end.
