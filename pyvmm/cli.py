@@ -31,6 +31,8 @@ Options of boot:
     --cpus N          number of vCPUs (1)
     --pin LIST        one host CPU for each vCPU: `0,2-3`, or `auto`
     --append TEXT     the guest's command line
+    --boot PROTOCOL   direct, pvh or linux: the first of them that the image offers
+    --initrd FILE     an initial RAM disk (pvh, linux)
     --vsock CID       a vsock device; CID is the guest's context id, 3 or more
     -p [ADDR:]HOSTPORT:GUESTPORT
                       a TCP port of the host (of 127.0.0.1; 0 is any) that leads to the
@@ -135,6 +137,8 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
         options.get("--pin", ""),
         options.get("--append", ""),
         _parse_cid(options.get("--vsock")),
+        options.get("--boot"),
+        options.get("--initrd", ""),
     )
     log = limited(say, _GUEST_LINES_MAX)
     devices = _console(options.get("--console"), log)
@@ -234,7 +238,7 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
 
 _GUEST_LINES_MAX = 100
 _BOOT_VSOCK = {"--vsock-uds", "--vsock-backlog"}
-_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--vsock", "--console"} | _BOOT_VSOCK
+_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--boot", "--initrd", "--vsock", "--console"} | _BOOT_VSOCK
 _BOOT_REPEATABLE = frozenset({"-p", "--allow"})
 COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
 

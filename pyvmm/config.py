@@ -11,6 +11,7 @@ CPUS_MAX = 255  # APIC ids of xAPIC mode
 #: 0 and 1 are reserved, 2 is the host, and the last is VMADDR_CID_ANY.
 CID_MIN, CID_MAX = 3, 0xFFFF_FFFE
 COMMAND_LINE_MAX = 4096  # bytes, without the zero at its end
+BOOT_PROTOCOLS = ("direct", "pvh", "linux")
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 
@@ -24,6 +25,8 @@ class MachineConfig:
         pin: the host CPU of each vCPU, or empty for any.
         command_line: passed to the guest.
         vsock: context id of its vsock device, if it has one.
+        boot: the boot protocol, or None for the best that the image offers.
+        initrd: path of an initial RAM disk, or empty.
 
     Raises:
         UsageError: a value is out of range, or does not go with another.
@@ -37,16 +40,22 @@ class MachineConfig:
         pin: str = "",
         command_line: str = "",
         vsock: int | None = None,
+        boot: str | None = None,
+        initrd: str = "",
     ) -> None:
         self.image = image
         self.memory = memory
         self.cpus = cpus
         self.vsock = vsock
+        self.boot = boot
+        self.initrd = initrd
         self.command_line = command_line.encode(errors="surrogateescape")
         if not MEMORY_MIN <= memory <= MEMORY_MAX or memory % PAGE_SIZE:
             raise UsageError(f"--mem {memory}: not a multiple of 4K from {MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G")
         if not 1 <= cpus <= CPUS_MAX:
             raise UsageError(f"--cpus {cpus}: not 1 to {CPUS_MAX}")
+        if boot not in (None, *BOOT_PROTOCOLS):
+            raise UsageError(f"--boot {boot}: not {', '.join(BOOT_PROTOCOLS)}")
         if vsock is not None and not CID_MIN <= vsock <= CID_MAX:
             raise UsageError(f"--vsock {vsock}: a guest's context id is {CID_MIN} to {CID_MAX}")
         if len(self.command_line) > COMMAND_LINE_MAX or b"\0" in self.command_line:

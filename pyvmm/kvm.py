@@ -163,13 +163,13 @@ class Vm(_Descriptor):
         region.userspace_addr = int(ffi.cast("uintptr_t", host))
         _ioctl("KVM_SET_USER_MEMORY_REGION", self.fd, region)
 
-    def slots_on_demand(self, ram: Any, end: int) -> Any:
+    def slots_on_demand(self, ram: Any, end: int | None) -> Any:
         """Memory slots for all RAM, made when a vCPU reaches for them (see `_slots.c`).
 
         Args:
             ram: a `struct ram *`.
-            end: slots for [0, end) are made at once; for all RAM on kernels
-                that do not exit for an instruction they cannot emulate
+            end: slots for [0, end) are made at once; for all RAM if it is None, and
+                on kernels that do not exit for an instruction they cannot emulate
                 (KVM_CAP_EXIT_ON_EMULATION_FAILURE, before Linux 5.14).
 
         Returns:
@@ -180,7 +180,9 @@ class Vm(_Descriptor):
         try:
             self._enable(lib.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
             made = at = 0
-            while made >= 0 and at < end:
+            if end is None:
+                made = lib.slots_cover_all(slots)
+            while made >= 0 and end is not None and at < end:
                 made = lib.slots_cover(slots, at)
                 at = lib.slots_end(slots, at)
         except KvmError:
@@ -201,6 +203,10 @@ class Vm(_Descriptor):
     def create_irqchip(self) -> None:
         """KVM_CREATE_IRQCHIP: local APICs, IOAPIC and PICs in the kernel."""
         _ioctl("KVM_CREATE_IRQCHIP", self.fd)
+
+    def create_pit(self) -> None:
+        """KVM_CREATE_PIT2: the PIT, and the speaker's port 0x61 that gates its channel 2."""
+        _ioctl("KVM_CREATE_PIT2", self.fd, ffi.new("struct kvm_pit_config *", {"flags": lib.KVM_PIT_SPEAKER_DUMMY}))
 
     def split_irqchip(self, pins: int) -> None:
         """KVM_CAP_SPLIT_IRQCHIP: only the local APICs in the kernel.

@@ -6,10 +6,11 @@ import posix as os  # `import os` alone costs more than a millisecond
 from time import clock_gettime_ns, monotonic_ns
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.boot import elf
 from pyvmm.boot.bootinfo import MARKS, offset_of
+from pyvmm.boot.choose import choose
 from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.direct import DirectBoot
+from pyvmm.boot.file import File
 from pyvmm.bus import Bus
 from pyvmm.console import Console
 from pyvmm.devices.debug_exit import DebugExit
@@ -18,11 +19,18 @@ from pyvmm.errors import (
     STATUS_INTERRUPTED,
     STATUS_TERMINATED,
     HostError,
-    ImageError,
     PyvmmError,
 )
 from pyvmm.kvm import Kvm
-from pyvmm.layout import IRQ_BASE, KVM_TSS_ADDR, SERIAL_GSI, VIRTIO_GSI, VIRTIO_MMIO_BASE, VIRTIO_MMIO_STRIDE
+from pyvmm.layout import (
+    IOAPIC_PINS,
+    IRQ_BASE,
+    KVM_TSS_ADDR,
+    SERIAL_GSI,
+    VIRTIO_GSI,
+    VIRTIO_MMIO_BASE,
+    VIRTIO_MMIO_STRIDE,
+)
 from pyvmm.memory import GuestMemory
 from pyvmm.vcpu import VcpuThread, failure
 
@@ -30,13 +38,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pyvmm.boot.elf import Image, Segment
+    from pyvmm.boot.linux64 import Linux64Boot
+    from pyvmm.boot.pvh import PvhBoot
     from pyvmm.config import MachineConfig
     from pyvmm.eventloop import EventLoop
+    from pyvmm.kvm import Vcpu
     from pyvmm.virtio.device import Device
     from pyvmm.virtio.mmio import VirtioMmio
 
-_IOAPIC_PINS = 24
 _CLOCK_REALTIME = 0
 _SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 _SYSTEM_EVENT_CRASH = 3
@@ -68,6 +77,7 @@ class Machine:
         self._log = log
         self._virtio: list[VirtioMmio] = []
         self.marks: dict[str, int] = {}
+        self._tsc_offset: int | None = None  # of direct boot, which has marks
         self.status: int | None = None
         self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
@@ -94,10 +104,11 @@ class Machine:
 
     def _build(self) -> None:
         config = self.config
-        fd = _open_image(config.image)
-        self._closers.append(lambda: os.close(fd))
-        image = _parse_image(fd, config.image)
-        boot = DirectBoot(image, config.memory, config.cpus, self._command_line())
+        file = self._open(config.image)
+        initrd = self._open(config.initrd) if config.initrd else None
+        boot = choose(file, config.boot, config.memory, config.cpus, self._command_line(), initrd)
+        direct = boot if isinstance(boot, DirectBoot) else None
+        cpuid = Cpuid(config.cpus)
 
         kvm = Kvm()
         self._closers.append(kvm.close)
@@ -108,19 +119,37 @@ class Machine:
 
         self.memory = GuestMemory(config.memory)
         self._closers.append(self.memory.close)
-        for segment in image.segments:
-            _load(fd, segment, image, self.memory)
-        cpuid = Cpuid(config.cpus)
-        boot.build_tables(self.memory, cpuid.gigabyte_pages)
+        boot.load(file, self.memory)
+        if direct:
+            direct.build_tables(self.memory, cpuid.gigabyte_pages)
         self._mark("image loaded")
 
         # A slot is cheap as long as there is no interrupt controller.
-        self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, boot.end))
+        self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, direct.end if direct else None))
         self._mark("memory ready")
-        self._add_devices()
-        self._add_vcpus(boot, cpuid)
-        self._tell_guest(boot)
+        if direct:
+            self.vm.split_irqchip(IOAPIC_PINS)
+            interrupts = self._add_devices()
+            self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
+        else:
+            self.vm.create_irqchip()
+            self.vm.create_pit()
+            interrupts = self._add_devices()
+            self.vm.route_ioapic(IOAPIC_PINS)
+        for gsi, irq_fd in interrupts.items():
+            self.vm.irqfd(irq_fd, gsi)
+        vcpus = self._add_vcpus()
+        if isinstance(boot, DirectBoot):
+            self._start_at_once(vcpus, boot, cpuid)
+            self._tell_guest(boot)
+        else:
+            self._start_like_firmware(vcpus, boot, kvm)
         self._mark("vCPUs ready")
+
+    def _open(self, name: str) -> File:
+        file = File(name)
+        self._closers.append(file.close)
+        return file
 
     def _command_line(self) -> bytes:
         """The user's, and behind it the devices as Linux's virtio_mmio names them."""
@@ -130,8 +159,8 @@ class Machine:
             words.append(b"virtio_mmio.device=%d@%#x:%d" % (VIRTIO_MMIO_STRIDE, base, gsi))
         return b" ".join(words)
 
-    def _add_devices(self) -> None:
-        self.vm.split_irqchip(_IOAPIC_PINS)
+    def _add_devices(self) -> dict[int, int]:
+        """Puts the devices on the bus; returns the eventfd of each one's GSI."""
         self._console = Console(self.bus)
         self._closers.append(self._console.close)
         interrupts = {SERIAL_GSI: self._console.irq_fd}
@@ -142,22 +171,35 @@ class Machine:
             self._closers.append(virtio.close)
             self._virtio.append(virtio)
             interrupts[VIRTIO_GSI + index] = virtio.irq_fd
-        self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
-        for gsi, fd in interrupts.items():
-            self.vm.irqfd(fd, gsi)
         self.bus.add(DebugExit.base, DebugExit.ports, DebugExit(self._end))
         self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
+        return interrupts
 
-    def _add_vcpus(self, boot: DirectBoot, cpuid: Cpuid) -> None:
+    def _add_vcpus(self) -> list[Vcpu]:
         self.vm.set_tss_addr(KVM_TSS_ADDR)
         for index in range(self.config.cpus):
-            vcpu = self.vm.create_vcpu(index, self.bus)
-            self._threads.append(VcpuThread(vcpu))
+            self._threads.append(VcpuThread(self.vm.create_vcpu(index, self.bus)))
             self._closers.append(self._threads[-1].close)
-            vcpu.set_cpuid(cpuid.native(index))
+        return [thread.vcpu for thread in self._threads]
+
+    def _start_at_once(self, vcpus: list[Vcpu], boot: DirectBoot, cpuid: Cpuid) -> None:
+        for vcpu in vcpus:
+            vcpu.set_cpuid(cpuid.native(vcpu.index))
             boot.set_registers(vcpu, cpuid)
-            if index:  # no INIT and SIPI
+            if vcpu.index:  # no INIT and SIPI
                 vcpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
+
+    def _start_like_firmware(self, vcpus: list[Vcpu], boot: PvhBoot | Linux64Boot, kvm: Kvm) -> None:
+        """The first vCPU at the entry point; the others wait for INIT and SIPI."""
+        from pyvmm.boot.firmware import lapic_registers
+        from pyvmm.boot.host_cpuid import HostCpuid
+
+        deadline = bool(kvm.check_extension(lib.KVM_CAP_TSC_DEADLINE_TIMER))
+        cpuid = HostCpuid(kvm.supported_cpuid(), self.config.cpus, deadline)
+        for vcpu in vcpus:
+            vcpu.set_cpuid(cpuid.native(vcpu.index))
+            vcpu.set_lapic(lapic_registers(vcpu.lapic()))
+        boot.set_registers(vcpus[0])
 
     def _tell_guest(self, boot: DirectBoot) -> None:
         """Writes the boot-info block, with the clocks as they are now."""
@@ -291,39 +333,3 @@ class Machine:
 
 def _virtio_base(index: int) -> int:
     return VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_STRIDE
-
-
-def _open_image(path: str) -> int:
-    try:
-        # A pipe without a writer must not keep pyvmm waiting.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from None
-    if os.fstat(fd).st_mode & 0o170000 != 0o100000:
-        os.close(fd)
-        raise ImageError(f"{path}: not a regular file")
-    return fd
-
-
-def _parse_image(fd: int, name: str) -> Image:
-    """The image's headers; they must carry a boot protocol that pyvmm knows."""
-    try:
-        image = elf.parse(lambda offset, size: os.pread(fd, size, offset), os.fstat(fd).st_size, name)
-    except OSError as error:
-        raise ImageError(f"{name}: {error.strerror}") from None
-    if not DirectBoot.wanted_by(image):
-        raise ImageError(f"{name}: no known boot protocol: there is no ELF note `Toro` of type 1 (direct boot)")
-    return image
-
-
-def _load(fd: int, segment: Segment, image: Image, memory: GuestMemory) -> None:
-    loaded = 0
-    while loaded < segment.filesz:
-        with memory.view(segment.paddr + loaded, segment.filesz - loaded) as view:
-            try:
-                count = os.preadv(fd, [view], segment.offset + loaded)
-            except OSError as error:
-                raise HostError(f"reading {image.name}", error.errno or 0) from None
-        if not count:
-            raise ImageError(f"{image.name}: truncated in the segment at p_paddr {segment.paddr:#x}")
-        loaded += count

@@ -40,6 +40,9 @@ _BASE_80000001_EDX = _bits(11, 20, 29)
 
 _VMX, _SVM = 1 << 5, 1 << 2
 
+#: Leaves that have subleaves.
+_INDEXED = frozenset({4, 7, 0xB, 0xD, 0xF, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1D, 0x1E, 0x1F, 0x8000_001D})
+
 _HYPERVISOR = 1 << 31
 _GIGABYTE_PAGES = 1 << 26
 _FSGSBASE = 1
@@ -95,14 +98,18 @@ class Cpuid:
 
     def native(self, apic_id: int) -> Any:
         """The same as a `struct kvm_cpuid2 *`."""
-        table = self.entries(apic_id)
-        native = ffi.new("struct kvm_cpuid2 *", {"nent": len(table), "entries": len(table)})
-        for i, (leaf, subleaf, eax, ebx, ecx, edx) in enumerate(table):
-            entry = native.entries[i]
-            entry.function, entry.index = leaf, subleaf
-            entry.flags = lib.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in (7, 0xB) else 0
-            entry.eax, entry.ebx, entry.ecx, entry.edx = eax, ebx, ecx, edx
-        return native
+        return native_cpuid(self.entries(apic_id))
+
+
+def native_cpuid(table: list[tuple[int, int, int, int, int, int]]) -> Any:
+    """A `struct kvm_cpuid2 *` of (leaf, subleaf, eax, ebx, ecx, edx)."""
+    native = ffi.new("struct kvm_cpuid2 *", {"nent": len(table), "entries": len(table)})
+    for i, (leaf, subleaf, eax, ebx, ecx, edx) in enumerate(table):
+        entry = native.entries[i]
+        entry.function, entry.index = leaf, subleaf
+        entry.flags = lib.KVM_CPUID_FLAG_SIGNIFCANT_INDEX if leaf in _INDEXED else 0
+        entry.eax, entry.ebx, entry.ecx, entry.edx = eax, ebx, ecx, edx
+    return native
 
 
 def _host(leaf: int) -> tuple[int, int, int, int]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pyvmm.boot.cpuid import Cpuid
     from pyvmm.boot.elf import Image, Segment
+    from pyvmm.boot.file import File
     from pyvmm.memory import GuestMemory
 
 NOTE = (b"Toro", 1)
@@ -117,6 +118,11 @@ class DirectBoot:
             raise self._fail(f"{where}: page 0 stays unmapped")
         if segment.end > low_end:
             raise self._fail(f"{where}: p_memsz {segment.memsz:#x} ends past the RAM at {low_end:#x}; give more --mem")
+
+    def load(self, file: File, memory: GuestMemory) -> None:
+        """Copies the image to memory."""
+        for segment in self.image.segments:
+            file.copy(segment.offset, segment.filesz, memory, segment.paddr)
 
     def build_tables(self, memory: GuestMemory, gigabyte_pages: bool) -> None:
         """Makes the GDT and the page tables. After it, `end` is known.

@@ -20,6 +20,7 @@ from pyvmm import machine as module
 from pyvmm._kvm import lib
 from pyvmm.boot import bootinfo, elf
 from pyvmm.boot.direct import DirectBoot
+from pyvmm.boot.file import File
 from pyvmm.bus import Bus
 from pyvmm.config import MachineConfig
 from pyvmm.errors import HostError, ImageError, PyvmmError
@@ -84,7 +85,7 @@ _STEPS = [
     (Kvm, "create_vm"),
     (module, "GuestMemory"),
     (Vm, "slots_on_demand"),
-    (module, "_load"),
+    (File, "copy"),
     (module, "Cpuid"),
     (DirectBoot, "build_tables"),
     (module, "Bus"),
@@ -210,7 +211,7 @@ def test_file_that_is_truncated_while_it_is_loaded_is_an_image_error(
         return parsed
 
     monkeypatch.setattr(elf, "parse", parse_and_truncate)
-    with pytest.raises(ImageError, match=r"shrinking.elf: truncated in the segment at p_paddr 0x100000"):
+    with pytest.raises(ImageError, match=r"shrinking.elf: truncated in what goes to 0x100000"):
         Machine(MachineConfig(str(image)))
 
 

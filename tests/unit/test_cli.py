@@ -217,13 +217,16 @@ _CUT = EHDR_SIZE + PHDR_SIZE
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not an ELF file; pyvmm boots ELF64 executables (`pyvmm build` makes them)"),
-        (b"#!/bin/sh\n", "not an ELF file; pyvmm boots ELF64 executables (`pyvmm build` makes them)"),
+        (b"", "neither an ELF executable (`pyvmm build` makes them) nor a Linux bzImage"),
+        (b"#!/bin/sh\n", "neither an ELF executable (`pyvmm build` makes them) nor a Linux bzImage"),
         (good_image()[:20], "truncated in the ELF header (20 bytes)"),
         (good_image()[:_CUT], f"e_phoff 0x40: program headers end past the file's {_CUT} bytes"),
         (good_image()[:-1], "program header 3: p_offset "),
         (patch(good_image(), "e_machine", 183), "e_machine is 183, not 62 (x86-64)"),
-        (elf_image([Load(0x10_0000, b"x")], b""), "no known boot protocol: there is no ELF note `Toro` of type 1"),
+        (
+            elf_image([Load(0x10_0000, b"x")], b""),
+            "no known boot protocol: there is neither an ELF note `Toro` of type 1 (direct boot)",
+        ),
         (elf_image([Load(0x10_0000, b"x")], toro_note(0)), "Toro note: entry 0x0 is in no executable segment"),
         (
             elf_image([Load(0x10_0000, b"x", memsz=1 << 30)], toro_note(0x10_0000)),

@@ -1,0 +1,66 @@
+"""Which boot protocol an image is started with."""
+
+from __future__ import annotations
+
+from pyvmm.boot import elf
+from pyvmm.boot.direct import DirectBoot
+from pyvmm.errors import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm.boot.file import File
+    from pyvmm.boot.linux64 import Linux64Boot
+    from pyvmm.boot.pvh import PvhBoot
+
+    Boot = DirectBoot | PvhBoot | Linux64Boot
+
+
+_KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # Documentation/arch/x86/x86_64/mm.rst
+
+
+def choose(file: File, wanted: str | None, memory: int, cpus: int, command_line: bytes, initrd: File | None) -> Boot:
+    """The first of direct, pvh and linux that the image offers, or the one that is wanted.
+
+    Args:
+        file: the image: an ELF executable or a bzImage.
+        wanted: one of these, or None.
+        memory: bytes of RAM.
+        cpus: number of vCPUs.
+        command_line: bytes.
+        initrd: an initial RAM disk, or None.
+
+    Raises:
+        ImageError: the image does not offer it, is damaged, or does not fit.
+    """
+    image, offered = None, []
+    if file.read(0, 4) == b"\x7fELF":
+        image = elf.parse(file.read, file.size, file.name)
+        offered = ["direct"] if DirectBoot.wanted_by(image) else []
+        if (b"Xen", 18) in image.notes:  # XEN_ELFNOTE_PHYS32_ENTRY
+            offered.append("pvh")
+        # An ELF image says nothing of this one; a vmlinux is known by where it is linked.
+        if wanted == "linux" or any(segment.vaddr >= _KERNEL_MAP for segment in image.segments):
+            offered.append("linux")
+        if not offered:
+            notes = "an ELF note `Toro` of type 1 (direct boot) or `Xen` of type 18 (PVH)"
+            raise ImageError(f"{file.name}: no known boot protocol: there is neither {notes}, nor is it a vmlinux")
+    elif file.read(0x202, 4) == b"HdrS":
+        offered = ["linux"]
+    else:
+        raise ImageError(f"{file.name}: neither an ELF executable (`pyvmm build` makes them) nor a Linux bzImage")
+    protocol = wanted or offered[0]
+    if protocol not in offered:
+        raise ImageError(f"{file.name}: --boot {protocol}: the image offers {' and '.join(offered)}")
+    if protocol == "direct":
+        assert image
+        if initrd:
+            raise ImageError(f"{file.name}: direct boot takes no --initrd; try --boot pvh")
+        return DirectBoot(image, memory, cpus, command_line)
+    if protocol == "pvh":
+        from pyvmm.boot.pvh import PvhBoot
+
+        assert image
+        return PvhBoot(image, memory, cpus, command_line, initrd)
+    from pyvmm.boot.linux64 import Linux64Boot
+
+    return Linux64Boot(file, image, memory, cpus, command_line, initrd)

@@ -1,0 +1,129 @@
+"""What firmware leaves behind, for images that expect a PC: both PVH's and Linux's.
+
+Nothing below 1 MiB is used that an existing image is known to write before it has
+read it. The tables:
+
+    500     pointer to the MP table, for those that search upward from 0
+    5000    GDT
+    6000    PVH start info, module list, memory map
+    7000    Linux's zero page
+    10000   page tables of Linux's 64-bit entry
+    20000   command line
+    9fc00   pointer to the MP table, where the specification has it looked for
+    f0000   MP table
+
+MP table: Intel MultiProcessor Specification 1.4, chapter 4.
+"""
+
+from __future__ import annotations
+
+from struct import pack
+
+from pyvmm.errors import ImageError
+from pyvmm.layout import IOAPIC_BASE, IOAPIC_PINS, LAPIC_BASE, PAGE_SIZE, page_up, ram_regions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm.memory import GuestMemory
+
+GDT = 0x5000
+START_INFO = 0x6000
+ZERO_PAGE = 0x7000
+PAGE_TABLES = 0x10000
+COMMAND_LINE = 0x20000
+_MP_POINTERS = 0x500, 0x9FC00
+_MP_TABLE = 0xF0000
+LOW_MEMORY_END = 0x9FC00
+HIGH_MEMORY = 0x100000
+
+#: Types of memory map entries, in Xen's map and in Linux's.
+RAM, RESERVED = 1, 2
+
+_BUS_ISA = 0
+_LINT_NMI, _LINT_EXTINT = 1, 3
+_LVT_LINT0, _LVT_LINT1 = 0x350, 0x360
+_NMI, _EXTINT = 0x400, 0x700
+
+
+def memory_map(size: int) -> list[tuple[int, int, int]]:
+    """(start, bytes, type) of each range of a machine with `size` bytes of RAM."""
+    low, *high = ram_regions(size)
+    return [
+        (0, LOW_MEMORY_END, RAM),
+        (LOW_MEMORY_END, HIGH_MEMORY - LOW_MEMORY_END, RESERVED),
+        (HIGH_MEMORY, low[1] - HIGH_MEMORY, RAM),
+        *((start, length, RAM) for start, length in high),
+    ]
+
+
+def mp_table(cpus: int) -> bytes:
+    """The configuration table: processors, one ISA bus, one IOAPIC, and where interrupts go.
+
+    IRQ n is pin n; local interrupt 0 is the PICs', 1 is NMI.
+    """
+    ioapic = cpus
+    entries = [pack("<BBBBII8x", 0, cpu, 0x14, 1 | (2 if cpu == 0 else 0), 0x600, 0x201) for cpu in range(cpus)]
+    entries.append(pack("<BB6s", 1, _BUS_ISA, b"ISA   "))
+    entries.append(pack("<BBBBI", 2, ioapic, 0x11, 1, IOAPIC_BASE))
+    entries += [pack("<BBHBBBB", 3, 0, 0, _BUS_ISA, pin, ioapic, pin) for pin in range(IOAPIC_PINS)]
+    entries.append(pack("<BBHBBBB", 4, _LINT_EXTINT, 0, _BUS_ISA, 0, 0, 0))
+    entries.append(pack("<BBHBBBB", 4, _LINT_NMI, 0, _BUS_ISA, 0, 0xFF, 1))
+    body = b"".join(entries)
+    header = pack(
+        "<4sHBB8s12sIHHIHBx", b"PCMP", 44 + len(body), 4, 0, b"pyvmm   ", b"microvm     ", 0, 0, len(entries),
+        LAPIC_BASE, 0, 0,
+    )  # fmt: skip
+    return _with_checksum(header + body, 7)
+
+
+def _with_checksum(data: bytes, at: int) -> bytes:
+    """The bytes with the one at `at` such that all of them add up to 0."""
+    return data[:at] + bytes([-sum(data) & 0xFF]) + data[at + 1 :]
+
+
+def write_mp_table(memory: GuestMemory, cpus: int) -> None:
+    """Puts the table and the pointers to it into memory."""
+    memory.write(_MP_TABLE, mp_table(cpus))
+    pointer = _with_checksum(pack("<4sIBBB5x", b"_MP_", _MP_TABLE, 1, 4, 0), 10)
+    for at in _MP_POINTERS:
+        memory.write(at, pointer)
+
+
+def write_command_line(memory: GuestMemory, text: bytes) -> None:
+    """Puts it to COMMAND_LINE, with a NUL behind it."""
+    memory.write(COMMAND_LINE, text + b"\0")
+
+
+def initrd_address(size: int, memory_size: int, kernel_end: int, highest: int, name: str) -> int:
+    """Where an initrd goes: as high as it may, behind the kernel.
+
+    Args:
+        size: its bytes.
+        memory_size: bytes of RAM.
+        kernel_end: guest-physical.
+        highest: the last address that it may have.
+        name: the file's, for the message.
+
+    Raises:
+        ImageError: it does not fit.
+    """
+    end = min(ram_regions(memory_size)[0][1], highest + 1)
+    address = (end - size) & -PAGE_SIZE
+    if address < page_up(kernel_end):
+        raise ImageError(
+            f"{name}: an initrd of {size >> 10} KiB does not fit between the kernel's end at {kernel_end:#x} "
+            f"and {end:#x}; give more --mem"
+        )
+    return address
+
+
+def lapic_registers(registers: bytes) -> bytes:
+    """A local APIC's, with its local interrupts as `mp_table` says.
+
+    Args:
+        registers: as after reset (Intel SDM volume 3, table 11-1).
+    """
+    changed = bytearray(registers)
+    changed[_LVT_LINT0 : _LVT_LINT0 + 4] = _EXTINT.to_bytes(4, "little")
+    changed[_LVT_LINT1 : _LVT_LINT1 + 4] = _NMI.to_bytes(4, "little")
+    return bytes(changed)

@@ -1,0 +1,115 @@
+"""PVH: an ELF image with a note that names its 32-bit entry point.
+
+The machine is in protected mode without paging, flat segments, and EBX points to
+the start info (Xen: docs/misc/pvh.pandoc, public/arch-x86/hvm/start_info.h).
+"""
+
+from __future__ import annotations
+
+from struct import pack
+
+from pyvmm.boot import firmware
+from pyvmm.errors import ImageError
+from pyvmm.layout import page_up, ram_regions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyvmm.boot.elf import Image
+    from pyvmm.boot.file import File
+    from pyvmm.memory import GuestMemory
+
+NOTE = (b"Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY
+
+_MAGIC, _VERSION = 0x336E_C578, 1
+_INFO_SIZE, _MODULE_SIZE = 56, 32
+_CR0 = 0x11  # ET PE
+_CODE, _DATA, _TSS = 8, 16, 24
+_GDT = (0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067)
+
+
+class PvhBoot:
+    """Where everything goes, for one image on one machine.
+
+    Args:
+        image: must carry the note.
+        memory_size: bytes of RAM.
+        cpus: number of vCPUs.
+        command_line: bytes.
+        initrd: a module for the kernel, or None.
+
+    Raises:
+        ImageError: it does not fit.
+    """
+
+    def __init__(self, image: Image, memory_size: int, cpus: int, command_line: bytes, initrd: File | None) -> None:
+        self._image, self._cpus, self._command_line, self._initrd = image, cpus, command_line, initrd
+        self._memory_size = memory_size
+        note = image.notes[NOTE]
+        if len(note) not in (4, 8):
+            raise ImageError(f"{image.name}: PVH note: n_descsz is {len(note)}, not 4 or 8")
+        self._entry = int.from_bytes(note, "little")
+        if not any(segment.paddr <= self._entry < segment.end for segment in image.segments):
+            raise ImageError(f"{image.name}: PVH note: entry {self._entry:#x} is in no segment")
+        low_end = ram_regions(memory_size)[0][1]
+        first, last = image.segments[0].paddr, image.segments[-1].end
+        if first < firmware.HIGH_MEMORY:
+            raise ImageError(f"{image.name}: segment at p_paddr {first:#x}: below 1 MiB are the machine's tables")
+        if last > low_end:
+            raise ImageError(
+                f"{image.name}: the image ends at {last:#x}, past the RAM at {low_end:#x}; give more --mem"
+            )
+        self._initrd_at = 0
+        if initrd:
+            self._initrd_at = firmware.initrd_address(initrd.size, memory_size, last, 0xFFFF_FFFF, initrd.name)
+
+    def load(self, file: File, memory: GuestMemory) -> None:
+        """Copies the image, its module and the tables to memory."""
+        for segment in self._image.segments:
+            file.copy(segment.offset, segment.filesz, memory, segment.paddr)
+        if self._initrd:
+            self._initrd.copy(0, self._initrd.size, memory, self._initrd_at)
+        firmware.write_mp_table(memory, self._cpus)
+        firmware.write_command_line(memory, self._command_line)
+        memory.write(firmware.GDT, b"".join(entry.to_bytes(8, "little") for entry in _GDT))
+        memory.write(firmware.START_INFO, self._start_info())
+
+    def _start_info(self) -> bytes:
+        modules = []
+        if self._initrd:
+            modules.append(pack("<QQQQ", self._initrd_at, self._initrd.size, 0, 0))
+        ranges = firmware.memory_map(self._memory_size)
+        modules_at = firmware.START_INFO + _INFO_SIZE
+        map_at = modules_at + _MODULE_SIZE * len(modules)
+        info = pack(
+            "<IIIIQQQQII", _MAGIC, _VERSION, 0, len(modules), modules_at if modules else 0, firmware.COMMAND_LINE, 0,
+            map_at, len(ranges), 0,
+        )  # fmt: skip
+        return info + b"".join(modules) + b"".join(pack("<QQII", *entry, 0) for entry in ranges)
+
+    @property
+    def end(self) -> int:
+        """The guest-physical address behind all that was put into memory."""
+        if self._initrd:
+            return page_up(self._initrd_at + self._initrd.size)
+        return page_up(self._image.segments[-1].end)
+
+    def set_registers(self, vcpu: Any) -> None:
+        """Puts the first `kvm.Vcpu` at the entry point."""
+        sregs = vcpu.sregs()
+        for name in ("ds", "es", "fs", "gs", "ss"):
+            set_segment(getattr(sregs, name), selector=_DATA, type=3)
+        set_segment(sregs.cs, selector=_CODE, type=11)
+        set_segment(sregs.tr, selector=_TSS, type=11, s=0, db=0, g=0, limit=0x67)
+        sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
+        sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, 0, 0, 0
+        vcpu.set_sregs(sregs)
+        vcpu.set_regs(rip=self._entry, rflags=2, rbx=firmware.START_INFO)
+
+
+def set_segment(segment: Any, **fields: int) -> None:
+    """A flat segment, of 32 bits if `fields` do not say otherwise."""
+    defaults = {"base": 0, "limit": 0xFFFF_FFFF, "present": 1, "s": 1, "db": 1, "g": 1, "l": 0, "dpl": 0, "unusable": 0}
+    for name, value in (defaults | fields).items():
+        setattr(segment, name, value)
