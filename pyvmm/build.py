@@ -26,11 +26,11 @@ from errno import EEXIST, ENOTEMPTY
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyvmm.errors import BuildError
+from pyvmm.errors import BuildError, UsageError
 from pyvmm.symbols import symbol_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PACKAGES = "fp-compiler fpc-source binutils"
 C_PACKAGES = "gcc binutils"
@@ -43,12 +43,16 @@ _WARNINGS = ["-v0ew"]
 _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
 # Frame pointers make backtraces; sections by function leave out what is unused.
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
+# For a debugger: FPC has either debug information or sections by function.
+_DEBUG_CODE = ["-O-", "-gw3"]
 # For C: no headers but ours and the compiler's own, and nothing that needs more of an
 # operating system than a stack.
 _C = [
-    *("-O2", "-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
+    *("-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
 ]
+_C_CODE = ["-O2"]
+_C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
 #: Where the kernel's units are; Toro's own come first, in the place of FPC's of the same name.
@@ -59,13 +63,15 @@ _BOOT = ("nucleus", "startup")
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 
 
-def build(source: str, output: str | None = None) -> Path:
+def build(source: str, output: str | None = None, symbols: Sequence[str] = (), debug: bool = False) -> Path:
     """Compiles an application.
 
     Args:
         source: the program's Pascal file, or its C file (`.c`); units and headers beside it
             are found.
         output: where the image goes; the source with `.elf` if not given.
+        symbols: defined for the compiler, in the kernel as well.
+        debug: the image gets debug information, for GDB, and its code is not optimized.
 
     Returns:
         The image's path.
@@ -75,11 +81,14 @@ def build(source: str, output: str | None = None) -> Path:
             the compiler said is on stderr.
     """
     program = Path(source)
+    for symbol in symbols:
+        if not (symbol.isascii() and symbol.isidentifier()):
+            raise UsageError(f"-d {symbol}: not a symbol, such as EnableDebug")
     if not program.is_file():
         raise BuildError(f"{source}: no such file")
     image = Path(output) if output else program.with_suffix(".elf")
     try:
-        toolchain = _Toolchain()
+        toolchain = _Toolchain(sorted(set(symbols)), debug)
         system = _once("system", toolchain.key, toolchain.build_system)
         kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
         kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
@@ -97,11 +106,14 @@ def build(source: str, output: str | None = None) -> Path:
 class _Toolchain:
     """The compiler, its library's sources and Toro's.
 
+    Args:
+        symbols, debug: see `build`.
+
     Raises:
         BuildError: one of them is not there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, symbols: list[str], debug: bool) -> None:
         for tool in ("ppcx64", "as", "ld", "nm"):
             if not shutil.which(tool):
                 raise BuildError(f"{tool} is not installed: `apt install {PACKAGES}`")
@@ -111,7 +123,11 @@ class _Toolchain:
             raise BuildError(f"{self._fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
         here = Path(__file__).resolve().parent
         self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
-        self.key = _digest(version.encode(), " ".join(_TARGET + _CODE).encode(), Path(__file__).read_bytes())
+        self._code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{symbol}" for symbol in symbols)]
+        self._c_code = [*(_C_DEBUG_CODE if debug else _C_CODE), *(f"-D{symbol}" for symbol in symbols)]
+        # Debug information says where the sources are.
+        options = [*_TARGET, *self._code, str(self.toro) if debug else ""]
+        self.key = _digest(version, " ".join(options), Path(__file__).read_bytes())
         rtl = self._fpc / "rtl"
         self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
         self._toro_paths = [f"-Fu{self.toro / name}" for name in _UNITS]
@@ -125,7 +141,7 @@ class _Toolchain:
     def build_system(self, to: Path) -> None:
         """Compiles FPC's `system` and `objpas` units."""
         rtl = self._fpc / "rtl"
-        options = [*_TARGET, *_WARNINGS, *_CODE, f"-FU{to}", f"-Fu{to}", *self._system_paths]
+        options = [*_TARGET, *_WARNINGS, *self._code, f"-FU{to}", f"-Fu{to}", *self._system_paths]
         _run(
             ["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")],
             "FPC's system unit",
@@ -141,7 +157,7 @@ class _Toolchain:
         units = [*sorted(path.stem for name in _UNITS for path in self.toro.glob(f"{name}/*.pas")), *_LIBRARY]
         everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
         paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
-        said = _run(["ppcx64", *_TARGET, *_HINTS, *_CODE, *paths, str(everything)], "the Toro kernel", quiet=True)
+        said = _run(["ppcx64", *_TARGET, *_HINTS, *self._code, *paths, str(everything)], "the Toro kernel", quiet=True)
         # FPC's own library is full of hints; the kernel's units have none.
         ours = {path.name for path in [*self.toro.glob("*/*.pas"), *self.toro.glob("*/*.inc")]}
         sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
@@ -152,7 +168,13 @@ class _Toolchain:
             if not shutil.which(tool):
                 raise BuildError(f"{tool} is not installed: `apt install {C_PACKAGES}`")
         own = _output(["gcc", "-print-file-name=include"]).strip()
-        compiler = ["gcc", *_C, *(f"-isystem{place}" for place in (self.toro / "c", self.toro / "mpi", own)), "-c"]
+        compiler = [
+            "gcc",
+            *_C,
+            *self._c_code,
+            *(f"-isystem{place}" for place in (self.toro / "c", self.toro / "mpi", own)),
+            "-c",
+        ]
 
         def library(to: Path) -> None:
             for source in (self.toro / "c").glob("*.c"):
@@ -171,7 +193,7 @@ class _Toolchain:
         """Compiles the program and links it with everything it uses; returns the image in `work`."""
         source = pascal.resolve()
         paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
-        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *_CODE, "-Cn", "-Fatorortl", *paths, *self._library_paths]
+        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, "-Cn", "-Fatorortl", *paths, *self._library_paths]
         # FPC looks for units in the current directory before all others.
         _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)

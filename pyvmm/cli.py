@@ -23,7 +23,7 @@ USAGE = """\
 pyvmm: boots Toro unikernels on KVM
 
     pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
-    pyvmm build SOURCE [-o FILE]      compile a Toro application (Pascal, or MPI in C) to an ELF image
+    pyvmm build SOURCE [OPTION...]    compile a Toro application (Pascal, or MPI in C) to an ELF image
     pyvmm --version | --help
 
 Options of boot:
@@ -48,6 +48,11 @@ Options of boot:
                       of a unix socket, or to a pseudo-terminal whose name is told
     --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
                       as .json or .svg
+
+Options of build:
+    -o FILE           where the image goes (SOURCE with .elf)
+    -d SYMBOL         a symbol that is defined for the compiler; repeatable
+    -g                with debug information, for GDB, and not optimized
 
 Exit status: the guest's own; 124 when a vCPU cannot go on (triple fault and the like),
 125 when pyvmm failed or was misused, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP.
@@ -231,8 +236,11 @@ def _unix_host(path: str | None, backlog: int) -> UnixHost | None:
 def _build(words: list[str], marks: dict[str, int]) -> int:
     from pyvmm.build import build
 
-    arguments = _Arguments(words, {"-o"}, set())
-    build(arguments.only_positional("SOURCE"), arguments.options.get("-o"))
+    arguments = _Arguments(words, {"-o"}, {"-g"}, frozenset({"-d"}))
+    options = arguments.options
+    if options.get("-g"):
+        raise UsageError(f"-g={options['-g']}: -g takes no value")
+    build(arguments.only_positional("SOURCE"), options.get("-o"), arguments.repeated["-d"], "-g" in options)
     return 0
 
 

@@ -84,6 +84,10 @@ begin
   TheBootInfo := Info;
   if Index = 0 then
     Info^.Marks[MARK_KERNEL] := read_rdtsc;
+  {$ifdef ProfileBootTime}
+  if Index = 0 then
+    ShutdownInQemu;
+  {$endif}
   StartScheduler(Thread);
   ThisCore^.Online := True;
   InterlockedIncrement(OnlineCount);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -44,6 +45,45 @@ def test_it_works_from_the_programs_folder_whatever_lies_there(project: Path) ->
     assert pyvmm("boot", "here.elf", cwd=project).stdout == b"first\n"
 
 
+def test_symbols_are_defined(project: Path) -> None:
+    (project / "Main.pas").write_text(
+        "program Main;\nbegin\n  {$ifdef One} WriteLn('one'); {$endif}\n  {$ifdef Two} WriteLn('two'); {$endif}\nend.\n"
+    )
+    for options, output in ((["-d", "One", "-d=two"], b"one\ntwo\n"), (["-d", "Two"], b"two\n"), ([], b"")):
+        assert pyvmm("build", str(project / "Main.pas"), *options).status == 0
+        assert pyvmm("boot", str(project / "Main.elf")).stdout == output
+
+
+def test_symbols_are_defined_for_c(project: Path) -> None:
+    (project / "main.c").write_text(
+        '#include <stdio.h>\nint main(void) { puts(TEXT ? "defined" : "not"); return 0; }\n'
+    )
+    assert pyvmm("build", str(project / "main.c"), "-d", "TEXT").status == 0
+    assert pyvmm("boot", str(project / "main.elf")).stdout == b"defined\n"
+
+
+def test_a_kernel_to_profile_its_start_ends_at_its_first_line(project: Path) -> None:
+    assert pyvmm("build", str(project / "Main.pas"), "-d", "ProfileBootTime").status == 0
+    result = pyvmm("boot", str(project / "Main.elf"), "--cpus", "2")
+    assert (result.status, result.stdout, result.stderr) == (0, b"", "")
+
+
+@pytest.mark.parametrize("name", ["Main.pas", "main.c"])
+def test_debug_information_names_lines_and_the_image_boots(project: Path, name: str) -> None:
+    (project / "main.c").write_text('#include <stdio.h>\nint main(void)\n{\n    puts("first");\n    return 0;\n}\n')
+    assert pyvmm("build", str(project / name), "-g", "-o", str(project / "debug.elf")).status == 0
+    assert pyvmm("boot", str(project / "debug.elf")).stdout == b"first\n"
+    shown = subprocess.run(
+        ["gdb", "-batch", "-ex", f"info line {name}:4", "-ex", "info line Console.pas:100", str(project / "debug.elf")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert len(shown) == 2
+    for line, place in zip(shown, (f'Line 4 of "[^"]*{name}"', 'Line 100 of "[^"]*Console.pas"'), strict=True):
+        assert re.match(rf"{place} (starts|is) at address 0x", line), line
+
+
 def test_errors_are_the_compilers_with_file_and_line(project: Path) -> None:
     (project / "Main.pas").write_text("program Main;\nbegin\n  Wrong(1);\nend.\n")
     result = pyvmm("build", str(project / "Main.pas"))
@@ -68,6 +108,9 @@ def test_a_failed_build_leaves_the_image_that_was_there(project: Path) -> None:
         ([str(HELLO), "-o", "/nonexistent/x.elf"], "pyvmm: /nonexistent/x.elf: No such file or directory\n"),
         ([], "pyvmm: SOURCE is missing; try `pyvmm --help`\n"),
         (["a.pas", "b.pas"], "pyvmm: b.pas: one SOURCE at a time\n"),
+        ([str(HELLO), "-d", "A-B"], "pyvmm: -d A-B: not a symbol, such as EnableDebug\n"),
+        ([str(HELLO), "-d"], "pyvmm: -d: needs a value\n"),
+        ([str(HELLO), "-g=3"], "pyvmm: -g=3: -g takes no value\n"),
     ],
 )
 def test_mistakes_are_one_line(programs: Programs, arguments: list[str], message: str) -> None:

@@ -85,14 +85,15 @@ def test_a_client_that_has_gone_stops_nobody(programs: Programs, tmp_path: Path)
 
 def test_a_client_that_does_not_read_stops_the_guest_alone(programs: Programs, tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with running(programs.image("ConsoleEcho"), "--console", f"virtio=unix:{path}") as guest:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.connect(str(path))
-            client.sendall(b"much\n" * 10)
-            assert client.recv(1000, socket.MSG_WAITALL) == MUCH[:1000]
-            guest.terminate()
-            assert guest.wait(30) == 143
+    with (
+        running(programs.image("ConsoleEcho"), "--console", f"virtio=unix:{path}") as guest,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(str(path))
+        client.sendall(b"much\n" * 10)
+        assert client.recv(1000, socket.MSG_WAITALL) == MUCH[:1000]
+        guest.terminate()
+        assert guest.wait(30) == 143
 
 
 def test_the_debug_ring_goes_to_a_file(programs: Programs, toro: Callable[..., Result], tmp_path: Path) -> None:
