@@ -128,6 +128,7 @@ uint64_t rdtsc(void);
 void event_raise(int fd);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
+int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root);
 void signal_fd_close(int fd, const int *signals, int count);
 uint8_t *map_memory(int fd, uint64_t size);
 

@@ -144,6 +144,7 @@ struct queue {
     uint16_t size_max, size;
     uint64_t desc, avail, used;
     bool event_idx, indirect, enabled;
+    uint8_t *desc_at, *avail_at, *used_at;
     uint16_t next_avail, next_used, signalled_used;
     enum queue_error error;
     ...;
@@ -166,6 +167,7 @@ void queue_unwatch(struct queue *);
 
 struct virtio_mmio {
     uint32_t status;
+    bool used_elsewhere;
     uint64_t driver_features;
     int irq_fd;
     ...;
@@ -209,11 +211,12 @@ uint8_t *map_memory(int fd, uint64_t size);
 int memfd_create(const char *name, unsigned int flags);
 int munmap(void *address, size_t length);
 int eventfd(unsigned int count, int flags);
+int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root);
 """
 
 
 SOURCES = """
-_kvm.c _ram.c _host.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c
+_kvm.c _ram.c _host.c _spawn.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c
 _vsock.c _vsock_stream.c _vsock_data.c _vsock_host.c
 """.split()
 

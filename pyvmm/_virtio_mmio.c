@@ -107,6 +107,7 @@ void virtio_mmio_reset(struct virtio_mmio *mmio)
     mmio->driver_features = 0;
     mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = 0;
     mmio->status = 0;
+    mmio->used_elsewhere = false;
     atomic_store(&mmio->interrupt_status, 0);
     pthread_mutex_unlock(&mmio->lock);
 }
@@ -138,7 +139,9 @@ static uint32_t read_register(struct virtio_mmio *mmio, uint64_t offset)
     case VIRTIO_MMIO_QUEUE_READY:
         return queue && queue->enabled;
     case VIRTIO_MMIO_INTERRUPT_STATUS:
-        return atomic_load(&mmio->interrupt_status);
+        /* Who interrupts from elsewhere does not tell why. */
+        return atomic_load(&mmio->interrupt_status) |
+               (mmio->used_elsewhere ? VIRTIO_MMIO_INT_VRING : 0);
     case VIRTIO_MMIO_STATUS:
         return mmio->status;
     case VIRTIO_MMIO_SHM_LEN_LOW:

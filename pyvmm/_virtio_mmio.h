@@ -20,6 +20,7 @@ struct virtio_mmio {
 
     uint8_t config[256]; /* the device's configuration space */
     uint32_t config_size, config_generation;
+    bool used_elsewhere; /* another process fills the used rings, and interrupts */
     bool complained; /* of an access that no driver makes */
 };
 

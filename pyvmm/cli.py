@@ -46,6 +46,11 @@ Options of boot:
     --console virtio=file:PATH | virtio=unix:PATH | virtio=pty
                       a virtio-console, beside the UART, that leads to a file, to a client
                       of a unix socket, or to a pseudo-terminal whose name is told
+    --share DIR:TAG[:ro][:cache=auto|always|none][:restart=no]
+                      a directory of the host, as the virtio-fs device TAG, through virtiofsd;
+                      repeatable
+    --share socket=PATH:TAG
+                      the same through a vhost-user backend that listens at PATH
     --timing[=FILE]   how long each step of the start took: a table on stderr, or FILE
                       as .json or .svg
 
@@ -149,6 +154,8 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
     devices = _console(options.get("--console"), log)
     try:
         devices += _vsock(config.vsock, arguments, log)
+        for text in arguments.repeated["--share"]:
+            devices.append(_share(text, devices, config.cpus, log))
     except BaseException:
         for device in devices:
             device.close()
@@ -187,11 +194,24 @@ def _console(text: str | None, log: Callable[[str], None]) -> list[Device]:
     return [VirtioConsole(open_stream(text.removeprefix("virtio="), say, log))]
 
 
+def _share(text: str, others: list[Device], cpus: int, log: Callable[[str], None]) -> Device:
+    """The virtio-fs device of one --share."""
+    from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
+    from pyvmm.virtio.fs import VirtioFs
+
+    share = Share(text)
+    tag = share.tag.encode(errors="surrogateescape")
+    if any(isinstance(other, VirtioFs) and other.tag == tag for other in others):
+        raise UsageError(f"--share {text}: another one has this tag")
+    backend = SocketBackend(share) if share.is_socket else Virtiofsd(share, log)
+    return VirtioFs(f"--share {text}", tag, backend, cpus, log)
+
+
 def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -> list[Device]:
     """The vsock device, if there is to be one, listening on its published ports."""
     options, repeated = arguments.options, arguments.repeated
     if cid is None:
-        for name in (*_BOOT_REPEATABLE, *_BOOT_VSOCK):
+        for name in _BOOT_VSOCK:
             if repeated.get(name) or name in options:
                 raise UsageError(f"{name} needs a vsock device: --vsock CID")
         return []
@@ -245,9 +265,12 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
 
 
 _GUEST_LINES_MAX = 100
-_BOOT_VSOCK = {"--vsock-uds", "--vsock-backlog"}
-_BOOT_VALUED = {"--mem", "--cpus", "--pin", "--append", "--boot", "--initrd", "--vsock", "--console"} | _BOOT_VSOCK
-_BOOT_REPEATABLE = frozenset({"-p", "--allow"})
+_BOOT_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
+_BOOT_VALUED = {
+    *("--mem", "--cpus", "--pin", "--append", "--boot", "--initrd"),
+    *("--vsock", "--vsock-uds", "--vsock-backlog", "--console"),
+}
+_BOOT_REPEATABLE = frozenset({"-p", "--allow", "--share"})
 COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
 
 

@@ -183,18 +183,25 @@ class FuseDirectory(Device):
         path.mkdir()
         return self._entry(path)
 
+    def _known(self, node: int, name: bytes) -> Path:
+        """A file that the guest has asked for and not forgotten: virtiofsd removes no other."""
+        path = self._child(node, name)
+        if self.nodes[path.lstat().st_ino + 1000] == 0:
+            raise OSError(5, "not looked up")
+        return path
+
     def unlink(self, node: int, body: bytes) -> bytes:
-        self._child(node, body).unlink()
+        self._known(node, body).unlink()
         return b""
 
     def rmdir(self, node: int, body: bytes) -> bytes:
-        self._child(node, body).rmdir()
+        self._known(node, body).rmdir()
         return b""
 
     def rename(self, node: int, body: bytes) -> bytes:
         old, new, _ = body[8:].split(b"\0")
         (directory,) = struct.unpack_from("<Q", body)
-        self._child(node, old + b"\0").rename(self._child(directory, new + b"\0"))
+        self._known(node, old + b"\0").rename(self._child(directory, new + b"\0"))
         return b""
 
     def create(self, node: int, body: bytes) -> bytes:

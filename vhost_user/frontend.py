@@ -331,7 +331,7 @@ class Frontend:
 
     def stop_ring(self, index: int) -> int:
         """Ends that, once the backend is done with what it has taken. Returns where it would go on."""
-        del self._rings[index]
+        self._rings.pop(index, None)
         state = self._ask(m.GET_VRING_BASE, m.VringState(index, 0), m.VringState)
         if state.index != index or state.value > 0xFFFF:
             raise VhostUserError(f"GET_VRING_BASE: {state} for queue {index}")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from pyvmm.eventloop import EventLoop
+    from pyvmm.memory import GuestMemory
     from pyvmm.virtio.queue import SplitQueue
 
     class Transport(Protocol):
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
             native: the C side (`struct virtio_mmio *`).
             queues: the device's.
             kick_fds: eventfd of each queue's notifications.
-            irq_fd: eventfd that raises the interrupt, for another process; it
-                leaves InterruptStatus as it is, as drivers that take messages
-                do not mind.
+            irq_fd: eventfd that raises the interrupt, for another process; with
+                `native.used_elsewhere` InterruptStatus says that it may have.
+            memory: the guest's RAM.
         """
 
         native: Any
         queues: list[SplitQueue]
         kick_fds: list[int]
         irq_fd: int
+        memory: GuestMemory
 
         def interrupt(self) -> None:
             """Tells the driver of used buffers."""

@@ -41,12 +41,14 @@ class VirtioMmio:
         irq_fd: eventfd that raises its interrupt.
         kick_fds: eventfd of each queue's notifications.
         queues: the device's.
+        memory: the guest's RAM.
         native: the C side (`struct virtio_mmio *`).
     """
 
     def __init__(self, device: Device, base: int, bus: Bus, memory: GuestMemory, log: Callable[[str], None]) -> None:
         self.device = device
         self.base = base
+        self.memory = memory
         self._log = log
         self._active = False
         self._fds: list[int] = []

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boot.": {"_kvm", "boot.", "errors", "layout", "memory"},
     "devices.": {"bus", "layout"},
     "virtio.": {"_kvm", "bus", "errors", "eventloop", "layout", "memory", "virtio."},
-    "host.": {"errors", "eventloop", "host."},
+    "host.": {"_kvm", "errors", "eventloop", "host."},
     "vcpu": {"_kvm", "errors", "kvm"},
     "console": {"_kvm", "bus", "errors", "eventloop", "layout"},
     "config": {"errors", "layout"},

@@ -39,6 +39,10 @@ type
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
 procedure LeavePlace(var Place: TPlace);
 
+{ Asks for the name of a place. What is known of the file goes to Entry, whose node must be
+  forgotten. Returns 0 or a negative errno. }
+function Lookup(const Place: TPlace; out Entry: TFuseEntry): LongInt;
+
 { Asks for the file at Path. What is known of it goes to Entry, whose node must be
   forgotten. Returns 0 or a negative errno. }
 function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): LongInt;
@@ -58,7 +62,6 @@ var
   Remembered: array[0..DIRECTORIES - 1] of TDirectory;
   Lock: LongInt;
 
-{ Asks for the name of Place. }
 function Lookup(const Place: TPlace; out Entry: TFuseEntry): LongInt;
 var
   Request: TFuseRequest;

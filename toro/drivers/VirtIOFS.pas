@@ -328,6 +328,19 @@ begin
   LeavePlace(Place);
 end;
 
+{ Removes or moves what Place names. virtiofsd does so only with a file that it was asked
+  for and that was not forgotten yet. }
+function CallKnown(var Request: TFuseRequest; const Place: TPlace): LongInt;
+var
+  Entry: TFuseEntry;
+begin
+  Result := Lookup(Place, Entry);
+  if Result < 0 then
+    Exit;
+  Result := Call(Request);
+  Forget(Place.Volume, Entry.Node);
+end;
+
 function Remove(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
 var
   Place: TPlace;
@@ -342,7 +355,7 @@ begin
     Prepare(Request, Volume, OP_UNLINK, Place.Node, 0, 0);
   Request.Send := @Place.Name;
   Request.SendSize := Place.NameSize;
-  Result := Call(Request);
+  Result := CallKnown(Request, Place);
   LeavePlace(Place);
   if Directory then
     DistrustNames;
@@ -366,7 +379,7 @@ begin
     Request.Args.Rename.NewDirectory := NewPlace.Node;
     Request.Send := @Names;
     Request.SendSize := OldPlace.NameSize + NewPlace.NameSize;
-    Result := Call(Request);
+    Result := CallKnown(Request, OldPlace);
     LeavePlace(NewPlace);
     DistrustNames;
   end;

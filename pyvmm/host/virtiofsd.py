@@ -1,0 +1,278 @@
+"""Who serves a shared directory: virtiofsd, started here, or a vhost-user socket that is there.
+
+There are two programs of this name, of QEMU before version 8 in C, and of today
+in Rust; they do the same, with other options.
+"""
+
+from __future__ import annotations
+
+import _socket  # `socket` takes 20 ms to import
+import posix as os  # `import os` alone costs more than a millisecond
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import HostError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyvmm.eventloop import EventLoop
+
+    #: Its options, of (descriptor, directory, cache mode).
+    Options = Callable[[int, str, str], list[str]]
+
+
+def _options_c(fd: int, directory: str, cache: str) -> list[str]:
+    source = directory.replace("\\", "\\\\").replace(",", "\\,")
+    return [f"--fd={fd}", "-f", "--rlimit-nofile=0", "-o", f"cache={cache},log_level=err", "-o", f"source={source}"]
+
+
+def _options_rust(fd: int, directory: str, cache: str) -> list[str]:
+    mode = "never" if cache == "none" else cache
+    return [f"--fd={fd}", f"--shared-dir={directory}", f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
+
+
+#: Where distributions have it.
+PROGRAMS: list[tuple[str, Options]] = [
+    ("/usr/libexec/virtiofsd", _options_rust),
+    ("/usr/lib/virtiofsd", _options_rust),
+    ("/usr/lib/qemu/virtiofsd", _options_c),
+]
+CACHES = ("auto", "always", "none")
+TAG_MAX = 36  # bytes (virtio 1.2, section 5.11.4)
+
+_TIMEOUT = 5.0  # seconds until it has ended after its connection, or a socket has taken one
+_SAID_MAX = 4096  # bytes of what it says at a time
+
+
+class Share:
+    """One `--share`.
+
+    Args:
+        text: `DIR:TAG[:ro][:cache=MODE][:restart=no]` or `socket=PATH:TAG`.
+
+    Attributes:
+        text: as it was given.
+        path: the directory, or the socket.
+        is_socket: which.
+        tag: its name for the guest.
+        read_only, cache, restart: of a directory.
+
+    Raises:
+        UsageError: it is something else.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.is_socket = text.startswith("socket=")
+        words = text.removeprefix("socket=").split(":")
+        self.read_only, self.cache, self.restart = False, "auto", True
+        seen = []
+        while not self.is_socket and (word := words[-1].partition("="))[0] in ("ro", "cache", "restart"):
+            seen.append(word[0])
+            if words.pop() == "ro":
+                self.read_only = True
+            elif word[0] == "cache" and word[2] in CACHES:
+                self.cache = word[2]
+            elif word[0] == "restart" and word[2] in ("yes", "no"):
+                self.restart = word[2] == "yes"
+            else:
+                raise UsageError(f"--share {text}: no such option; ro, cache={'|'.join(CACHES)} and restart=no are")
+        if len(seen) != len(set(seen)):
+            raise UsageError(f"--share {text}: an option is given twice")
+        self.path, self.tag = ":".join(words[:-1]), words[-1]
+        if not self.path or not self.tag or "\0" in text:
+            raise UsageError(f"--share {text}: not DIR:TAG or socket=PATH:TAG")
+        if len(self.tag.encode(errors="surrogateescape")) > TAG_MAX:
+            raise UsageError(f"--share {text}: a tag has at most {TAG_MAX} bytes")
+
+
+class Virtiofsd:
+    """virtiofsd for a directory: a process for each driver that starts the device.
+
+    Args:
+        share: the directory.
+        log: called with each line that it says.
+
+    Raises:
+        UsageError: there is no such directory.
+        HostError: there is no virtiofsd.
+    """
+
+    #: Ends with a connection: a driver that starts anew gets a new one.
+    ends_with_connection = True
+
+    def __init__(self, share: Share, log: Callable[[str], None]) -> None:
+        self._where = f"--share {share.text}"
+        self._share, self._log = share, log
+        self.restarts = share.restart
+        self._pid = 0
+        self._output = -1
+        self._loop: EventLoop | None = None
+        try:
+            if os.stat(share.path).st_mode & 0o170000 != 0o040000:
+                raise UsageError(f"{self._where}: {share.path} is not a directory")
+            self._directory = _absolute(share.path)
+        except OSError as error:
+            raise UsageError(f"{self._where}: {error.strerror}") from None
+        for program, options in PROGRAMS:
+            if os.access(program, os.X_OK):
+                self._program, self._options = program, options
+                return
+        raise HostError(f"{self._where}: virtiofsd", 2, "install virtiofsd, or Debian's qemu-system-common")
+
+    def connect(self) -> _socket.socket:
+        """Starts it; returns a connection to it, where it may turn out that it has failed (`why`).
+
+        Raises:
+            HostError: the host has no process or descriptors for it.
+        """
+        self.stop()
+        try:
+            return self._start()
+        except OSError as error:
+            self.stop()
+            raise HostError(f"{self._where}: virtiofsd", error.errno or 0) from None
+
+    def _start(self) -> _socket.socket:
+        # A name that the kernel finds (unix(7), autobind): no file is made. We are the first to
+        # connect, and virtiofsd takes no second connection.
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        output = -1
+        try:
+            listener.bind("")
+            listener.listen(1)
+            sock.connect(listener.getsockname())
+            self._output, output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._spawn(listener.fileno(), output)
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            listener.close()
+            if output >= 0:
+                os.close(output)
+        if self._loop:
+            self._loop.add(self._output, self._said)
+        return sock
+
+    def _spawn(self, listener: int, output: int) -> None:
+        words = [self._program, *self._options(listener, self._directory, self._share.cache)]
+        kept = [ffi.new("char[]", word.encode(errors="surrogateescape")) for word in words]
+        argv = ffi.new("char *[]", [*kept, ffi.NULL])
+        read_only = self._directory.encode(errors="surrogateescape") if self._share.read_only else ffi.NULL
+        pid = lib.spawn(argv, listener, output, read_only, os.geteuid() != 0)
+        if pid < 0:
+            raise OSError(ffi.errno, "fork")
+        self._pid = pid
+
+    def attach(self, loop: EventLoop) -> None:
+        """Logs from `loop` what it says."""
+        self._loop = loop
+        if self._output >= 0:
+            loop.add(self._output, self._said)
+
+    def _said(self) -> None:
+        text = self._read()
+        if not text and self._loop:
+            self._loop.remove(self._output)
+        for line in text.splitlines():
+            self._log(f"{self._where}: virtiofsd: {line}")
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._output, _SAID_MAX).decode(errors="replace")
+        except BlockingIOError:
+            return ""
+
+    def why(self) -> str:
+        """Why the connection ended: the first line that it said, or how it ended. It is stopped then."""
+        ended = _wait_for_end(self._pid) if self._pid else True
+        status = self._wait() if ended else None
+        said = self._read() if self._output >= 0 else ""
+        self.stop()
+        if said:
+            return f"virtiofsd: {said.splitlines()[0]}"
+        if status is None:
+            return "virtiofsd does not answer"
+        if os.WIFSIGNALED(status):
+            return f"virtiofsd was killed by signal {os.WTERMSIG(status)}"
+        return f"virtiofsd ended with status {os.WEXITSTATUS(status)}"
+
+    def _wait(self) -> int:
+        status = os.waitpid(self._pid, 0)[1] if self._pid else 0
+        self._pid = 0
+        return status
+
+    def stop(self) -> None:
+        """Ends it, if it runs. A second call does nothing."""
+        if self._pid:
+            os.kill(self._pid, 9)
+            self._wait()
+        if self._output >= 0:
+            if self._loop:
+                self._loop.remove(self._output)
+            os.close(self._output)
+            self._output = -1
+
+    close = stop
+
+
+class SocketBackend:
+    """A vhost-user backend that listens at a path.
+
+    Args:
+        share: the path.
+    """
+
+    ends_with_connection = False
+    restarts = True
+
+    def __init__(self, share: Share) -> None:
+        self._where = f"--share {share.text}"
+        self._path = share.path
+
+    def connect(self) -> _socket.socket:
+        """A connection.
+
+        Raises:
+            HostError: nobody listens.
+        """
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        try:
+            sock.settimeout(_TIMEOUT)
+            sock.connect(self._path)
+        except OSError as error:
+            sock.close()
+            raise HostError(self._where, error.errno or 110) from None
+        return sock
+
+    def attach(self, loop: EventLoop) -> None:
+        """It says nothing."""
+
+    def why(self) -> str:
+        """Why the connection ended."""
+        return "its backend has gone"
+
+    def stop(self) -> None:
+        """The connection was all."""
+
+    close = stop
+
+
+def _wait_for_end(pid: int) -> bool:
+    """False: it goes on running."""
+    from select import POLLIN, poll
+
+    fd = os.pidfd_open(pid)
+    try:
+        poller = poll()
+        poller.register(fd, POLLIN)
+        return bool(poller.poll(_TIMEOUT * 1000))
+    finally:
+        os.close(fd)
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else f"{os.getcwd()}/{path}"

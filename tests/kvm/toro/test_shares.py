@@ -1,0 +1,114 @@
+"""Toro's files on shared directories, through the real virtiofsd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Programs
+from guests import PYVMM, Result, wait_until
+
+from pyvmm.host.virtiofsd import PROGRAMS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _needs_virtiofsd() -> None:
+    if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
+        pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory for the guest, beside which there is another file."""
+    (tmp_path / "secret").write_text("secret")
+    made = tmp_path / "shared"
+    made.mkdir()
+    return made
+
+
+def all_ok(result: Result) -> int:
+    """How many checks there were, all of which held."""
+    assert result.stderr == ""
+    lines = result.stdout.decode().splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert result.status == 0
+    return len(lines)
+
+
+@pytest.mark.parametrize(("cpus", "cache"), [(1, "auto"), (4, "auto"), (2, "none"), (2, "always")])
+def test_files(toro: Callable[..., Result], shared: Path, cpus: int, cache: str) -> None:
+    (shared / "given").mkdir()
+    (shared / "given/hello").write_text("Hello, world\n")
+    (shared / "given/a name with spaces and ünïcödé").touch()
+    assert all_ok(toro("Files", "--cpus", str(cpus), "--share", f"{shared}:FS:cache={cache}")) == 40
+    assert sorted(path.name for path in shared.iterdir()) == ["given"]
+
+
+def test_several_shares(toro: Callable[..., Result], shared: Path, tmp_path: Path) -> None:
+    """The guest finds its own by the tag."""
+    (shared / "file").touch()
+    options = ["--share", f"{tmp_path}:OTHER", "--share", f"{shared}:FS:ro", "--share", f"{tmp_path}:{36 * 'x'}"]
+    assert all_ok(toro("Shares", "--append", "readonly", *options)) == 10
+
+
+def test_read_only(toro: Callable[..., Result], shared: Path) -> None:
+    (shared / "file").write_text("as it was")
+    assert all_ok(toro("Shares", "--append", "readonly", "--share", f"{shared}:FS:ro")) == 10
+    assert [(path.name, path.read_text()) for path in shared.iterdir()] == [("file", "as it was")]
+
+
+def test_what_is_outside_is_out_of_reach(toro: Callable[..., Result], shared: Path, tmp_path: Path) -> None:
+    (shared / "inside").mkdir()
+    (shared / "absolute").symlink_to(tmp_path / "secret")
+    (shared / "relative").symlink_to("../secret")
+    (shared / "outside").symlink_to(tmp_path)
+    assert all_ok(toro("Shares", "--append", "escape", "--share", f"{shared}:FS")) == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret", "shared"]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    try:
+        own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [each for child in map(int, own) for each in (child, *children(child))]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def start(programs: Programs, *options: str) -> subprocess.Popen[bytes]:
+    command = [PYVMM, "boot", programs.image("Shares"), *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_the_host_sees_at_once_what_is_written(programs: Programs, shared: Path) -> None:
+    with start(programs, "--append", "write", "--share", f"{shared}:FS") as guest:
+        assert guest.stdout
+        assert [guest.stdout.readline() for _ in range(2)] == [b"ok mounted\n", b"written\n"]
+        assert (shared / "closed").read_text() == "12345"
+        assert (shared / "synchronized").read_text() == "67890"
+        assert guest.communicate(b"x", timeout=60) == (b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_pyvmm_is_killed(programs: Programs, shared: Path, number: int) -> None:
+    before = set(Path("/tmp").glob("*virtiofsd*")) | set(Path("/run").rglob("*virtiofsd*"))
+    with start(programs, "--append", "write", "--share", f"{shared}:FS") as guest:
+        assert guest.stdout
+        assert [guest.stdout.readline() for _ in range(2)] == [b"ok mounted\n", b"written\n"]
+        started = children(guest.pid)
+        assert started
+        guest.send_signal(number)
+        guest.wait(60)
+        wait_until(lambda: not any(map(is_running, started)), "the end of virtiofsd")
+    assert set(Path("/tmp").glob("*virtiofsd*")) | set(Path("/run").rglob("*virtiofsd*")) == before

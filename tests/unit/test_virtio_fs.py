@@ -1,0 +1,256 @@
+"""The virtio-fs device between a driver's registers and a vhost-user backend."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+from guests import MIB, open_fds
+from vhostpeer import BackendThread, Upper
+from virtiodev import Registers
+from virtqueue import AVAIL, DESC, USED, Driver
+
+from pyvmm.errors import HostError, PyvmmError
+from pyvmm.eventloop import EventLoop
+from pyvmm.memory import GuestMemory
+from pyvmm.virtio.device import RING_FEATURES, VERSION_1
+from pyvmm.virtio.fs import VirtioFs
+from vhost_user.device import Device
+
+QUEUE_SEL, QUEUE_NUM, QUEUE_READY, QUEUE_NOTIFY = 0x30, 0x38, 0x44, 0x50
+INTERRUPT_STATUS, STATUS, CONFIG = 0x60, 0x70, 0x100
+NEEDS_RESET = 64
+SIZE = 16
+
+
+class Server:
+    """Backends of the device's, one after the other."""
+
+    def __init__(self, device: Callable[[], Device] = Upper, restarts: bool = True, ends: bool = True) -> None:
+        self._device = device
+        self.restarts, self.ends_with_connection = restarts, ends
+        self.threads: list[BackendThread] = []
+        self.stops = 0
+
+    def connect(self) -> socket.socket:
+        self.threads.append(BackendThread(self._device()))
+        return self.threads[-1].sock
+
+    def attach(self, loop: EventLoop) -> None:
+        pass
+
+    def why(self) -> str:
+        return "it has died"
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    close = stop
+
+
+class Guest:
+    """The device on a bus, and its driver."""
+
+    def __init__(self, memory: GuestMemory, server: Server, cpus: int = 1) -> None:
+        self.memory, self.server = memory, server
+        self.loop = EventLoop()
+        self.logged: list[str] = []
+        self.device = VirtioFs("--share x:FS", b"FS", server, cpus, self.logged.append)
+        self.registers = Registers(memory, self.device)
+        self.device.attach(self.loop)
+
+    def start(self, queues: int = 2) -> None:
+        """As a driver does, after a reset."""
+        registers = self.registers
+        registers.write(STATUS, 0)
+        registers.write(STATUS, 3)
+        registers.write(0x24, 1)
+        registers.write(0x20, VERSION_1 >> 32)
+        registers.write(STATUS, 11)
+        self.drivers = [Driver(self.memory, SIZE, base=index * MIB) for index in range(queues)]
+        for index in range(queues):
+            self.set_up(index)
+        registers.write(STATUS, 15)
+
+    def set_up(self, index: int) -> None:
+        registers = self.registers
+        registers.write(QUEUE_SEL, index)
+        registers.write(QUEUE_NUM, SIZE)
+        for register, at in ((0x80, DESC), (0x90, AVAIL), (0xA0, USED)):
+            registers.write(register, index * MIB + at)
+        registers.write(QUEUE_READY, 1)
+
+    def ask(self, text: bytes, index: int = 1) -> bytes:
+        """A request, and its reply."""
+        self.memory.write(8 * MIB, text)
+        self.drivers[index].add([(8 * MIB, len(text), False), (9 * MIB, 100, True)])
+        self.registers.write(QUEUE_NOTIFY, index)
+        while not (taken := self.drivers[index].take()):
+            pass
+        return self.memory.read(9 * MIB, taken[0][1])
+
+    def turn(self) -> None:
+        """Serves events of the loop."""
+        for fd, events in self.loop._epoll.poll():
+            self.loop._callbacks[fd](events)
+
+    def close(self) -> None:
+        self.device.close()
+        self.device.close()
+        self.registers.transport.close()
+        self.loop.close()
+        for thread in self.server.threads:
+            thread.join()
+
+
+@pytest.fixture
+def guest() -> Iterator[Callable[..., Guest]]:
+    before = open_fds()
+    with GuestMemory(16 * MIB) as memory:
+        made: list[Guest] = []
+
+        def make(**options: object) -> Guest:
+            made.append(Guest(memory, Server(**options)))  # type: ignore[arg-type]
+            return made[-1]
+
+        yield make
+        for each in made:
+            each.close()
+    assert open_fds() == before
+
+
+def test_what_the_driver_finds(guest: Callable[..., Guest]) -> None:
+    made = guest()
+    assert made.registers.read(8) == 26
+    tag, requests = struct.unpack("<36sI", bytes(made.registers.read(CONFIG + i, 1) for i in range(40)))
+    assert (tag.rstrip(b"\0"), requests) == (b"FS", 1)
+    # What both its backend and the device can do.
+    assert made.device.features == RING_FEATURES & Upper.features
+
+
+@pytest.mark.parametrize(("cpus", "queues", "requests"), [(1, 9, 1), (4, 9, 4), (100, 100, 8), (4, 2, 1)])
+def test_as_many_request_queues_as_both_have(cpus: int, queues: int, requests: int) -> None:
+    def device() -> Device:
+        made = Upper()
+        made.queues = queues
+        return made
+
+    with GuestMemory(16 * MIB) as memory:
+        guest = Guest(memory, Server(device), cpus)
+        assert len(guest.device.queue_sizes) == 1 + requests
+        assert guest.device.config[36:] == requests.to_bytes(4, "little")
+        guest.close()
+
+
+def test_the_backend_serves_the_drivers_requests(guest: Callable[..., Guest]) -> None:
+    made = guest()
+    made.start()
+    assert made.ask(b"hello") == b"HELLO"
+    assert made.ask(b"first queue", 0) == b"FIRST QUEUE"
+    # It has interrupted by itself; a driver that asks why may think of its rings.
+    os.read(made.registers.transport.irq_fd, 8)
+    assert made.registers.read(INTERRUPT_STATUS) == 1
+
+
+def test_a_queue_that_changes_while_the_device_runs(guest: Callable[..., Guest]) -> None:
+    made = guest()
+    made.start()
+    assert made.ask(b"one") == b"ONE"
+    assert made.ask(b"other", 0) == b"OTHER"
+    made.registers.write(QUEUE_SEL, 1)
+    made.registers.write(QUEUE_READY, 0)
+    assert made.ask(b"still", 0) == b"STILL"
+    made.drivers[1] = Driver(made.memory, SIZE, base=MIB)
+    made.set_up(1)
+    assert made.ask(b"two") == b"TWO"
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["own", "socket"])
+def test_a_driver_that_starts_anew(guest: Callable[..., Guest], ends: bool) -> None:
+    """Gets a backend that knows nothing of the last driver, where that can be."""
+    made = guest(ends=ends)
+    made.start()
+    assert made.ask(b"one") == b"ONE"
+    made.start()
+    assert made.ask(b"two") == b"TWO"
+    assert len(made.server.threads) == 2 if ends else 1
+
+
+def kill(guest: Guest) -> None:
+    guest.server.threads[-1].sock.shutdown(socket.SHUT_RDWR)
+    guest.server.threads[-1].join()
+    guest.turn()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["own", "socket"])
+def test_when_it_dies_the_device_needs_a_reset_and_works_again(guest: Callable[..., Guest], ends: bool) -> None:
+    made = guest(ends=ends)
+    made.start()
+    assert made.ask(b"one") == b"ONE"
+    kill(made)
+    assert made.registers.read(STATUS) & NEEDS_RESET
+    assert made.registers.logged == ["fs at 0xfeb00000 stopped: it has died"]
+    made.start()
+    assert not made.registers.read(STATUS) & NEEDS_RESET
+    assert made.ask(b"two") == b"TWO"
+
+
+def test_when_it_dies_before_the_driver_starts(guest: Callable[..., Guest]) -> None:
+    made = guest()
+    kill(made)
+    assert made.logged == ["--share x:FS: it has died"]
+    made.start()
+    assert made.ask(b"one") == b"ONE"
+
+
+def test_without_restart_it_stays_broken(guest: Callable[..., Guest]) -> None:
+    made = guest(restarts=False)
+    made.start()
+    kill(made)
+    made.start()
+    assert made.registers.read(STATUS) & NEEDS_RESET
+    assert len(made.server.threads) == 1
+
+
+class NoBackend(Server):
+    """Answers nothing that makes sense."""
+
+    def connect(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.sendall(bytes(100))
+        theirs.close()
+        return ours
+
+
+def test_what_is_no_backend_is_an_error() -> None:
+    before = open_fds()
+    server = NoBackend()
+    with pytest.raises(PyvmmError, match=r"^--share x:FS: it has died"):
+        VirtioFs("--share x:FS", b"FS", server, 1, print)
+    assert server.stops == 1
+    assert open_fds() == before
+
+
+def test_a_backend_from_before_version_1_is_an_error() -> None:
+    def device() -> Device:
+        made = Upper()
+        made.features = 0
+        return made
+
+    server = Server(device)
+    with pytest.raises(HostError, match="does not know virtio 1"):
+        VirtioFs("--share x:FS", b"FS", server, 1, print)
+    server.threads[0].join()
+
+
+def test_a_restart_that_fails_is_told(guest: Callable[..., Guest]) -> None:
+    made = guest()
+    made.start()
+    kill(made)
+    made.server.connect = NoBackend().connect  # type: ignore[method-assign]
+    made.start()
+    assert made.registers.read(STATUS) & NEEDS_RESET
+    assert "--share x:FS: it has died" in made.registers.logged[-1]
