@@ -50,6 +50,9 @@ function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): Long
 { Remembers no more what is remembered: directories have moved, or gone. }
 procedure DistrustNames;
 
+{ The same of one volume, whose nodes nobody knows any more. Nobody is in its directories. }
+procedure ForgetNames(Volume: PFuseVolume);
+
 implementation
 
 uses Arch, CoreTimer, Filesystem;
@@ -225,6 +228,17 @@ begin
   AcquireLock(Lock);
   for I := 0 to DIRECTORIES - 1 do
     Remembered[I].Expires := 0;
+  ReleaseLock(Lock);
+end;
+
+procedure ForgetNames(Volume: PFuseVolume);
+var
+  I: LongInt;
+begin
+  AcquireLock(Lock);
+  for I := 0 to DIRECTORIES - 1 do
+    if Remembered[I].Volume = Volume then
+      Remembered[I] := Default(TDirectory);
   ReleaseLock(Lock);
 end;
 

@@ -18,6 +18,11 @@ const
   FORGET_BATCH = 64;
   EIO = 5;
 
+  { Results of a request besides those of the host: the device had to be reset before it was
+    sent; or before its reply came, so that nobody knows whether it was done. }
+  UNSENT = -5000;
+  LOST = -5001;
+
 type
   { Nodes that the host can forget, collected. }
   PForgets = ^TForgets;
@@ -34,7 +39,12 @@ type
     Room: TWaitQueue;      { threads for whose request there was none }
     Tag: array[0..TAG_SIZE] of Char;
     MaxTransfer: LongWord; { bytes of one READ or WRITE }
-    Running: Boolean;
+    { From one reset of the device to the next the host knows the guest's nodes and open
+      files (FuseSessions). }
+    Running: Boolean;      { there is a session }
+    Session: LongWord;     { its number }
+    Users: LongInt;        { threads that are at work in it }
+    Reviving, GaveUp: Boolean;
     Forgets, SpareForgets: PForgets; { not sent yet; not in use }
     LastUnique: QWord;
     Next: PFuseVolume;
@@ -86,23 +96,30 @@ procedure Prepare(out Request: TFuseRequest; Volume: PFuseVolume; Opcode: LongWo
 procedure Start(var Request: TFuseRequest);
 function Finish(var Request: TFuseRequest): LongInt;
 
-{ Both. }
+{ Both. CallOnce is for what must not be done twice: it returns EIO for LOST. }
 function Call(var Request: TFuseRequest): LongInt;
+function CallOnce(var Request: TFuseRequest): LongInt;
 
 { Tells the host, sooner or later, that a node it was asked for is not needed any more. }
 procedure Forget(Volume: PFuseVolume; Node: QWord);
 
-{ Starts the device of a volume on this core. }
-function StartVolume(Volume: PFuseVolume): Boolean;
+{ The volume's device, which runs on this core, has these queues; takes its replies. }
+procedure ServeVolume(Volume: PFuseVolume);
+
+{ Restarts the device of a volume without users. False: that cannot be just now. }
+function RestartVolume(Volume: PFuseVolume): Boolean;
+
+{ Waits, with the volume's lock, which is free meanwhile, until something has changed. }
+procedure WaitForChange(Volume: PFuseVolume);
 
 implementation
 
-uses Arch, Memory, Scheduling, ThreadRequests, VirtQueues, WaitQueues;
+uses Arch, CoreTimer, Memory, Scheduling, ThreadRequests, VirtQueues, WaitQueues;
 
 const
   HIGH_PRIORITY = 0;
   REQUESTS = 1;
-  QUEUE_ENTRIES = 128;
+  PATIENCE = 1000; { ms without a reply after which the device is asked whether it goes on }
 
 var
   Volumes: PFuseVolume; { that run }
@@ -149,7 +166,7 @@ begin
   Result := Offer(Request.Volume^.Device^.Queues[REQUESTS], Buffers[0..Count - 1], Readable, @Request);
 end;
 
-procedure WaitForRoom(Volume: PFuseVolume);
+procedure WaitForChange(Volume: PFuseVolume);
 var
   Waiter: TWaiter;
 begin
@@ -161,6 +178,34 @@ begin
   AcquireLock(Volume^.Lock);
 end;
 
+{ The device cannot go on, so nothing that it has comes back. }
+procedure EndSession(Volume: PFuseVolume);
+var
+  I: LongInt;
+  Request: PFuseRequest;
+begin
+  Volume^.Running := False;
+  with Volume^.Device^.Queues[REQUESTS] do
+    for I := 0 to Size - 1 do
+    begin
+      Request := Requests[I].Token;
+      Requests[I].Token := nil;
+      if Request = nil then
+        Continue;
+      Request^.Error := LOST;
+      Request^.Done := True;
+      WakeThread(Request^.Thread);
+    end;
+  WakeAll(Volume^.Room);
+end;
+
+{ Before there is a session it must begin. }
+function CanSend(const Request: TFuseRequest): Boolean;
+begin
+  Result := not Request.Volume^.Device^.Broken and
+            (Request.Volume^.Running or (Request.Header.Opcode = OP_INIT));
+end;
+
 procedure Start(var Request: TFuseRequest);
 begin
   with Request.Volume^ do
@@ -169,24 +214,46 @@ begin
     AcquireLock(Lock);
     Inc(LastUnique);
     Request.Header.Unique := LastUnique;
-    while not Device^.Broken and not OfferRequest(Request) do
-      WaitForRoom(Request.Volume);
-    if Device^.Broken then
-    begin
-      Request.Error := -EIO;
-      Request.Done := True;
-    end
+    while CanSend(Request) and not OfferRequest(Request) do
+      WaitForChange(Request.Volume);
+    if CanSend(Request) then
+      NotifyDevice(Device^.Queues[REQUESTS])
     else
-      NotifyDevice(Device^.Queues[REQUESTS]);
+    begin
+      Request.Error := UNSENT;
+      Request.Done := True;
+      if Running then
+        EndSession(Request.Volume);
+    end;
     ReleaseLock(Lock);
   end;
 end;
 
+{ An interrupt can hide that the device has failed: it also says that something was used. }
+procedure LookAfterDevice(Volume: PFuseVolume);
+begin
+  AcquireLock(Volume^.Lock);
+  if Volume^.Device^.Broken or NeedsReset(Volume^.Device) then
+  begin
+    Volume^.Device^.Broken := True;
+    EndSession(Volume);
+  end;
+  ReleaseLock(Volume^.Lock);
+end;
+
 function Finish(var Request: TFuseRequest): LongInt;
+var
+  Deadline: QWord;
 begin
   { Also a thread that is to end waits: the device writes to its stack. }
   while not Request.Done do
-    Block(0);
+  begin
+    Deadline := read_rdtsc + TicksOf(PATIENCE);
+    while not Request.Done and (read_rdtsc < Deadline) do
+      Block(Deadline);
+    if not Request.Done then
+      LookAfterDevice(Request.Volume);
+  end;
   Result := Request.Error;
 end;
 
@@ -194,6 +261,13 @@ function Call(var Request: TFuseRequest): LongInt;
 begin
   Start(Request);
   Result := Finish(Request);
+end;
+
+function CallOnce(var Request: TFuseRequest): LongInt;
+begin
+  Result := Call(Request);
+  if Result = LOST then
+    Result := -EIO;
 end;
 
 { What the host says is checked: it must be as long as it says, and fit. }
@@ -215,23 +289,6 @@ begin
     Done := True;
   end;
   WakeThread(Request.Thread);
-end;
-
-{ The device cannot go on, so nothing that it has comes back. }
-procedure FailAll(Volume: PFuseVolume);
-var
-  I: LongInt;
-  Request: PFuseRequest;
-begin
-  with Volume^.Device^.Queues[REQUESTS] do
-    for I := 0 to Size - 1 do
-    begin
-      Request := Requests[I].Token;
-      Requests[I].Token := nil;
-      if Request <> nil then
-        TakeReply(Request^, 0);
-    end;
-  WakeAll(Volume^.Room);
 end;
 
 procedure TakeForgets(Volume: PFuseVolume);
@@ -276,7 +333,7 @@ begin
   if Device^.Queues[REQUESTS].Broken then
     Device^.Broken := True;
   if Device^.Broken then
-    FailAll(Volume);
+    EndSession(Volume);
   ReleaseLock(Volume^.Lock);
 end;
 
@@ -334,40 +391,31 @@ end;
 
 { ---- Starting ---- }
 
-{ Agrees with the host on the protocol. }
-function Introduce(Volume: PFuseVolume): Boolean;
-var
-  Request: TFuseRequest;
+procedure ServeVolume(Volume: PFuseVolume);
 begin
-  Prepare(Request, Volume, OP_INIT, 0, SizeOf(TFuseInit), SizeOf(TFuseInitReply));
-  Request.Args.Init.Major := FUSE_MAJOR;
-  Request.Args.Init.Minor := FUSE_MINOR;
-  Request.Args.Init.MaxReadahead := 1 shl 20;
-  Request.Args.Init.Flags := INIT_ASYNC_READ or INIT_BIG_WRITES or INIT_PARALLEL_DIROPS or INIT_MAX_PAGES;
-  Result := (Call(Request) = 0) and (Request.Reply.Init.Major = FUSE_MAJOR) and
-            (Request.Reply.Init.Minor >= 27);
-  if not Result then
-    Exit;
-  Volume^.MaxTransfer := 32 * 4096;
-  if Request.Reply.Init.Flags and INIT_MAX_PAGES <> 0 then
-    Volume^.MaxTransfer := Request.Reply.Init.MaxPages * 4096;
-  if Volume^.MaxTransfer > Request.Reply.Init.MaxWrite then
-    Volume^.MaxTransfer := Request.Reply.Init.MaxWrite;
-  Result := Volume^.MaxTransfer >= 4096;
-end;
-
-function StartVolume(Volume: PFuseVolume): Boolean;
-begin
-  Result := StartDevice(Volume^.Device, RING_FEATURES) and AddQueue(Volume^.Device, QUEUE_ENTRIES) and
-            AddQueue(Volume^.Device, QUEUE_ENTRIES);
-  if not Result then
-    Exit;
   Volume^.Next := Volumes;
   Volumes := Volume;
   Volume^.Device^.Quiet := [HIGH_PRIORITY];
   Volume^.Device^.Serve := @Serve;
   RunDevice(Volume^.Device);
-  Result := Introduce(Volume);
+end;
+
+function RestartVolume(Volume: PFuseVolume): Boolean;
+var
+  I: LongInt;
+begin
+  AcquireLock(Volume^.Lock);
+  { The host has forgotten everything. }
+  ToroFreeMem(Volume^.Forgets);
+  Volume^.Forgets := nil;
+  with Volume^.Device^.Queues[HIGH_PRIORITY] do
+    for I := 0 to Size - 1 do
+    begin
+      ToroFreeMem(Requests[I].Token);
+      Requests[I].Token := nil;
+    end;
+  Result := RestartDevice(Volume^.Device);
+  ReleaseLock(Volume^.Lock);
 end;
 
 end.

@@ -60,6 +60,13 @@ function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
 { The device may work (DRIVER_OK), and Serve is called on this core from now on. }
 procedure RunDevice(Device: PVirtIODevice);
 
+{ Resets one that is broken, and lets it work with the same queues, which are empty then.
+  May be called on any core; no other may use it meanwhile. False: it is broken still. }
+function RestartDevice(Device: PVirtIODevice): Boolean;
+
+{ Whether it says that it cannot go on. An exit of the virtual machine. }
+function NeedsReset(Device: PVirtIODevice): Boolean;
+
 { Copies Count words of 32 bits of its configuration space, from Offset, in one piece. }
 procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
 
@@ -183,6 +190,16 @@ begin
     WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FAILED);
 end;
 
+{ Where the selected queue is. }
+procedure TellQueue(Device: PVirtIODevice; const Queue: TVirtQueue);
+begin
+  WriteRegister(Device, QUEUE_NUM, Queue.Size);
+  WriteAddress(Device, QUEUE_DESC, Queue.Descriptors);
+  WriteAddress(Device, QUEUE_DRIVER, Queue.Available);
+  WriteAddress(Device, QUEUE_DEVICE, Queue.Used);
+  WriteRegister(Device, QUEUE_READY, 1);
+end;
+
 function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
 var
   Most: LongWord;
@@ -204,11 +221,7 @@ begin
     Exit;
   Queue^.Number := Device^.QueueCount;
   Queue^.Notify := PLongWord(Device^.Base + QUEUE_NOTIFY);
-  WriteRegister(Device, QUEUE_NUM, Size);
-  WriteAddress(Device, QUEUE_DESC, Queue^.Descriptors);
-  WriteAddress(Device, QUEUE_DRIVER, Queue^.Available);
-  WriteAddress(Device, QUEUE_DEVICE, Queue^.Used);
-  WriteRegister(Device, QUEUE_READY, 1);
+  TellQueue(Device, Queue^);
   Inc(Device^.QueueCount);
   Result := True;
 end;
@@ -219,6 +232,29 @@ begin
   Device^.Next := GetCPU^.Devices;
   GetCPU^.Devices := Device;
   WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
+end;
+
+function NeedsReset(Device: PVirtIODevice): Boolean;
+begin
+  Result := ReadRegister(Device, STATUS) and NEEDS_RESET <> 0;
+end;
+
+function RestartDevice(Device: PVirtIODevice): Boolean;
+var
+  I: LongInt;
+begin
+  if not StartDevice(Device, Device^.Features) then
+    Exit(False);
+  for I := 0 to Device^.QueueCount - 1 do
+  begin
+    ClearQueue(Device^.Queues[I], Device^.Features);
+    WriteRegister(Device, QUEUE_SEL, I);
+    TellQueue(Device, Device^.Queues[I]);
+  end;
+  Device^.Broken := False;
+  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
+  Device^.Broken := Device^.Broken or NeedsReset(Device);
+  Result := not Device^.Broken;
 end;
 
 procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
@@ -257,7 +293,7 @@ begin
   if Reason and CONFIGURATION_CHANGED = 0 then
     Exit;
   Device^.Changed := True;
-  if ReadRegister(Device, STATUS) and NEEDS_RESET <> 0 then
+  if NeedsReset(Device) then
     Device^.Broken := True;
 end;
 

@@ -59,6 +59,10 @@ type
 { Makes the rings of a queue of Size entries; False when there is no memory. }
 function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
 
+{ Empties a queue whose device has been reset. What was in it is forgotten; the tokens are
+  nil already. The first thing used interrupts. }
+procedure ClearQueue(var Queue: TVirtQueue; Features: QWord);
+
 { Puts a request into the queue: Buffers, of which the first Readable are for the
   device to read. Token is what TakeUsed gives back, and is not nil. False when the
   queue has no room for it. The device learns of it with NotifyDevice. }
@@ -126,23 +130,40 @@ begin
   Result := PWord(Queue.Used + 4 + SizeOf(TVirtUsed) * Queue.Size);
 end;
 
-function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
+procedure LinkDescriptors(var Queue: TVirtQueue; Features: QWord);
 var
   I: LongInt;
 begin
-  Queue := Default(TVirtQueue);
-  Queue.Size := Size;
   Queue.EventIdx := Features and F_EVENT_IDX <> 0;
   Queue.Indirect := Features and F_INDIRECT_DESC <> 0;
+  for I := 0 to Queue.Size - 1 do
+    Queue.Descriptors[I].Next := I + 1;
+  Queue.FreeCount := Queue.Size;
+  Queue.FirstFree := 0;
+end;
+
+procedure ClearQueue(var Queue: TVirtQueue; Features: QWord);
+begin
+  FillChar(Queue.Available^, 6 + 2 * Queue.Size, 0);
+  FillChar(Queue.Used^, 6 + SizeOf(TVirtUsed) * Queue.Size, 0);
+  LinkDescriptors(Queue, Features);
+  Queue.Offered := 0;
+  Queue.Notified := 0;
+  Queue.Seen := 0;
+  Queue.Broken := False;
+end;
+
+function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
+begin
+  Queue := Default(TVirtQueue);
+  Queue.Size := Size;
   Queue.Descriptors := ToroAllocMem(Size * SizeOf(TVirtDescriptor));
   Queue.Available := ToroAllocMem(6 + 2 * Size);
   Queue.Used := ToroAllocMem(6 + SizeOf(TVirtUsed) * Size);
   Queue.Requests := ToroAllocMem(Size * SizeOf(TVirtRequest));
   if (Queue.Descriptors = nil) or (Queue.Available = nil) or (Queue.Used = nil) or (Queue.Requests = nil) then
     Exit(False);
-  for I := 0 to Size - 1 do
-    Queue.Descriptors[I].Next := I + 1;
-  Queue.FreeCount := Size;
+  LinkDescriptors(Queue, Features);
   RefuseInterrupts(Queue);
   Result := True;
 end;

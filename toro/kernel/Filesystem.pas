@@ -42,6 +42,7 @@ const
   EROFS = 30;
   ENAMETOOLONG = 36;
   ENODEV = 19;
+  ESTALE = 116;  { it is not there any more, since the host has forgotten it }
 
 type
   { What is known of a file }
@@ -66,7 +67,10 @@ type
   TFile = record
     Filesystem: PFilesystem;
     Volume: Pointer;
+    Path: PChar;                 { it was opened by }
     Node, Handle: QWord;
+    Ino: QWord;
+    Session: LongWord;           { of the volume: node and handle are valid in it }
     Position: Int64;
     Flags: LongInt;
     Entries: PChar;              { of a directory: those that were read, of which }
@@ -265,7 +269,7 @@ begin
   Result := 0;
   if not Mounted(Mount) then
     Exit;
-  F := ToroAllocMem(SizeOf(TFile));
+  F := ToroAllocMem(SizeOf(TFile) + StrLen(Path) + 1);
   if F = nil then
   begin
     LastError := ENOMEM;
@@ -274,6 +278,8 @@ begin
   F^.Filesystem := Mount.Filesystem;
   F^.Volume := Mount.Volume;
   F^.Flags := Flags;
+  F^.Path := PChar(F + 1);
+  Move(Path^, F^.Path^, StrLen(Path));
   if Directory then
     Error := Mount.Filesystem^.OpenDir(Mount.Volume, Path, F^)
   else

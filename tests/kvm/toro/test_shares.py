@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from conftest import Programs
@@ -112,3 +114,84 @@ def test_nothing_is_left_when_pyvmm_is_killed(programs: Programs, shared: Path, 
         guest.wait(60)
         wait_until(lambda: not any(map(is_running, started)), "the end of virtiofsd")
     assert set(Path("/tmp").glob("*virtiofsd*")) | set(Path("/run").rglob("*virtiofsd*")) == before
+
+
+@pytest.mark.slow
+def test_a_tree_is_the_same_on_both_sides(toro: Callable[..., Result], shared: Path) -> None:
+    """Files of 0 bytes to 1 GiB, deep directories, names with spaces and UTF-8."""
+    deep = shared.joinpath(*["a directory"] * 40)
+    deep.mkdir(parents=True)
+    (shared / "ünïcödé 目录").mkdir()
+    random = Random(1)
+    for size in (0, 1, 4095, 4096, 4097, (1 << 20) - 1, (1 << 20) + 1, 50 << 20):
+        for folder in (shared, deep, shared / "ünïcödé 目录"):
+            (folder / f"a file of {size} bytes — ß").write_bytes(
+                random.randbytes(size) if size < 1 << 24 else bytes(size)
+            )
+    with (shared / "1 GiB").open("wb") as file:
+        for _ in range(64):
+            file.write(random.randbytes(16 << 20))
+    (shared / ("x" * 255)).write_bytes(b"its name is as long as can be")
+    result = toro("Trees", "--mem", "512M", "--share", f"{shared}:FS:ro", timeout=100)
+    assert (result.status, result.stderr) == (0, "")
+    there = dict(line.split(" ", 1)[::-1] for line in result.stdout.decode().splitlines())
+    here = {f"/{path.relative_to(shared)}": digest(path) for path in shared.rglob("*") if path.is_file()}
+    assert there == here
+    assert len(here) == 26
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_a_virtiofsd_that_is_killed_is_replaced_and_the_guest_goes_on(
+    programs: Programs, shared: Path, cpus: int
+) -> None:
+    """With the right data, through the handles that it had."""
+    (shared / "dir").mkdir()
+    big = shared / "dir/big"
+    big.write_bytes(Random(2).randbytes(10 << 20))
+    command = [
+        PYVMM,
+        "boot",
+        programs.image("Trees"),
+        "--append",
+        "loop",
+        "--share",
+        f"{shared}:FS",
+        "--cpus",
+        str(cpus),
+    ]
+    kills, lines, killed = 0, [], set()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest:
+        assert guest.stdout
+        assert guest.stderr
+        for line in guest.stdout:
+            lines.append(line.decode().split())
+            if len(lines) % (2 * cpus) == 0 and lines[-1][1] != "10":
+                (server,) = Path(f"/proc/{guest.pid}/task/{guest.pid}/children").read_text().split()
+                assert server not in killed
+                killed.add(server)
+                os.kill(int(server), signal.SIGKILL)
+                kills += 1
+        complaints = guest.stderr.read().decode().splitlines()
+        assert guest.wait(60) == 0
+    assert kills >= 3
+    assert [line[2:] for line in lines] == [[digest(big), "1", str(10 << 20)]] * 10 * cpus
+    assert complaints == ["pyvmm: fs at 0xfeb00000 stopped: virtiofsd was killed by signal 9"] * kills
+
+
+def test_without_restart_the_guest_is_told_of_an_error(programs: Programs, shared: Path) -> None:
+    (shared / "dir").mkdir()
+    (shared / "dir/big").write_bytes(bytes(10 << 20))
+    command = [PYVMM, "boot", programs.image("Trees"), "--append", "loop", "--share", f"{shared}:FS:restart=no"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest:
+        assert guest.stdout
+        assert guest.stdout.readline().startswith(b"round 1 ")
+        (server,) = Path(f"/proc/{guest.pid}/task/{guest.pid}/children").read_text().split()
+        os.kill(int(server), signal.SIGKILL)
+        rest = guest.stdout.read().decode().splitlines()
+        assert guest.wait(60) == 0
+    assert rest[-1] == "round 10 error 5 0 -5"

@@ -1,0 +1,314 @@
+{ Open files and directories of a volume, within a session. Functions return 0 or more, or
+  a negative errno, LOST and UNSENT among them. }
+unit FuseFiles;
+
+{$mode objfpc}
+
+interface
+
+uses Filesystem, Fuse, FuseQueue;
+
+const
+  DIRECTORY_BUFFER = 4096;
+
+procedure Describe(const Attributes: TFuseAttributes; out Inode: TInode);
+function KindOf(Mode: LongWord): LongInt;
+
+{ Opens a file that is there; makes one that is not; opens a directory, which F.Entries
+  says it is. }
+function OpenExisting(Volume: PFuseVolume; Path: PChar; Flags: LongInt; var F: TFile): LongInt;
+function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
+function OpenDirectory(Volume: PFuseVolume; Path: PChar; var F: TFile): LongInt;
+
+{ Opens it again by its path, if that was in an earlier session. }
+function Reopen(var F: TFile): LongInt;
+function CloseOpen(var F: TFile): LongInt;
+
+function StatFile(var F: TFile; out Inode: TInode): LongInt;
+function TruncateFile(var F: TFile; Size: Int64): LongInt;
+function SyncFile(var F: TFile): LongInt;
+
+{ Moves up to Count bytes between a file and Data, by as many requests as that takes, of
+  which some are on their way at once. Returns how many it was up to the first request that
+  moved less than it should, or failed: Error is why. }
+function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
+
+{ Reads the entries that come next: 0 when there are none. }
+function ReadEntries(var F: TFile): LongInt;
+
+implementation
+
+uses FuseNames;
+
+const
+  PARALLEL = 4; { requests of one thread that are on their way at once }
+  FLAGS_ONCE = O_CREAT or O_EXCL or O_TRUNC;
+
+function KindOf(Mode: LongWord): LongInt;
+begin
+  case Mode and MODE_KIND of
+    MODE_DIRECTORY: Result := INODE_DIR;
+    MODE_REGULAR: Result := INODE_REG;
+  else
+    Result := INODE_OTHER;
+  end;
+end;
+
+procedure Describe(const Attributes: TFuseAttributes; out Inode: TInode);
+begin
+  Inode.Ino := Attributes.Ino;
+  Inode.Size := Attributes.Size;
+  Inode.Rights := Attributes.Mode and &7777;
+  Inode.ATime := Attributes.ATime;
+  Inode.CTime := Attributes.CTime;
+  Inode.MTime := Attributes.MTime;
+  Inode.Mode := KindOf(Attributes.Mode);
+end;
+
+function StatFile(var F: TFile; out Inode: TInode): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, F.Volume, OP_GETATTR, F.Node, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
+  Request.Args.GetAttr.Flags := GETATTR_HANDLE;
+  Request.Args.GetAttr.Handle := F.Handle;
+  Result := Call(Request);
+  Describe(Request.Reply.Attributes.Attributes, Inode);
+end;
+
+{ ---- Opening and closing ---- }
+
+{ Opens a node, which is F's from now on. }
+function OpenNode(Opcode: LongWord; const Entry: TFuseEntry; Flags: LongInt; var F: TFile): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, F.Volume, Opcode, Entry.Node, SizeOf(TFuseOpen), SizeOf(TFuseOpenReply));
+  Request.Args.Open.Flags := Flags;
+  Result := Call(Request);
+  if Result < 0 then
+  begin
+    Forget(F.Volume, Entry.Node);
+    Exit;
+  end;
+  F.Node := Entry.Node;
+  F.Ino := Entry.Attributes.Ino;
+  F.Handle := Request.Reply.Open.Handle;
+  F.Session := PFuseVolume(F.Volume)^.Session;
+end;
+
+function TruncateFile(var F: TFile; Size: Int64): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, F.Volume, OP_SETATTR, F.Node, SizeOf(TFuseSetAttr), SizeOf(TFuseAttributesReply));
+  Request.Args.SetAttr.Valid := SETATTR_SIZE or SETATTR_HANDLE;
+  Request.Args.SetAttr.Handle := F.Handle;
+  Request.Args.SetAttr.Size := Size;
+  Result := Call(Request);
+end;
+
+function CloseAs(Opcode: LongWord; var F: TFile): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, F.Volume, Opcode, F.Node, SizeOf(TFuseRelease), 0);
+  Request.Args.Release.Handle := F.Handle;
+  Request.Args.Release.OpenFlags := F.Flags;
+  Result := Call(Request);
+  Forget(F.Volume, F.Node);
+end;
+
+function CloseOpen(var F: TFile): LongInt;
+begin
+  if F.Session <> PFuseVolume(F.Volume)^.Session then
+    Exit(0); { it was closed with its session }
+  if F.Entries <> nil then
+    Result := CloseAs(OP_RELEASEDIR, F)
+  else
+    Result := CloseAs(OP_RELEASE, F);
+end;
+
+function OpenExisting(Volume: PFuseVolume; Path: PChar; Flags: LongInt; var F: TFile): LongInt;
+var
+  Entry: TFuseEntry;
+begin
+  Result := FindFile(Volume, Path, Entry);
+  if Result < 0 then
+    Exit;
+  if KindOf(Entry.Attributes.Mode) = INODE_DIR then
+  begin
+    Forget(Volume, Entry.Node);
+    Exit(-EISDIR);
+  end;
+  Result := OpenNode(OP_OPEN, Entry, Flags and not FLAGS_ONCE, F);
+  if (Result = 0) and (Flags and O_TRUNC <> 0) and (Entry.Attributes.Size > 0) then
+  begin
+    Result := TruncateFile(F, 0);
+    if Result < 0 then
+      CloseAs(OP_RELEASE, F);
+  end;
+end;
+
+function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
+var
+  Place: TPlace;
+  Request: TFuseRequest;
+begin
+  Result := FindPlace(Volume, Path, Place);
+  if Result < 0 then
+    Exit;
+  Prepare(Request, Volume, OP_CREATE, Place.Node, SizeOf(TFuseCreate), SizeOf(TFuseCreateReply));
+  Request.Args.Create.Flags := Flags or O_EXCL;
+  Request.Args.Create.Mode := MODE_REGULAR or LongWord(Rights);
+  Request.Args.Create.Umask := &022;
+  Request.Send := @Place.Name;
+  Request.SendSize := Place.NameSize;
+  { Made twice, it is there the second time, which is no error without O_EXCL. }
+  if Flags and O_EXCL <> 0 then
+    Result := CallOnce(Request)
+  else
+    Result := Call(Request);
+  F.Node := Request.Reply.Create.Entry.Node;
+  F.Ino := Request.Reply.Create.Entry.Attributes.Ino;
+  F.Handle := Request.Reply.Create.Open.Handle;
+  F.Session := Volume^.Session;
+  LeavePlace(Place);
+end;
+
+function OpenDirectory(Volume: PFuseVolume; Path: PChar; var F: TFile): LongInt;
+var
+  Entry: TFuseEntry;
+begin
+  Result := FindFile(Volume, Path, Entry);
+  if Result = 0 then
+    Result := OpenNode(OP_OPENDIR, Entry, O_RDONLY, F);
+end;
+
+function Reopen(var F: TFile): LongInt;
+var
+  Ino: QWord;
+begin
+  if F.Session = PFuseVolume(F.Volume)^.Session then
+    Exit(0);
+  Ino := F.Ino;
+  if F.Entries <> nil then
+    Result := OpenDirectory(F.Volume, F.Path, F)
+  else
+    Result := OpenExisting(F.Volume, F.Path, F.Flags and not FLAGS_ONCE, F);
+  if (Result = -ENOENT) or (Result = -EISDIR) then
+    Result := -ESTALE;
+  if (Result < 0) or (F.Ino = Ino) then
+    Exit;
+  { Another file has its name now. }
+  CloseOpen(F);
+  F.Ino := Ino;
+  F.Session := 0;
+  Result := -ESTALE;
+end;
+
+{ ---- Reading and writing ---- }
+
+{ Starts a READ or WRITE of a part of a file. }
+procedure StartTransfer(out Request: TFuseRequest; var F: TFile; Opcode: LongWord; Offset: Int64; Data: Pointer;
+  Count: LongWord);
+begin
+  Prepare(Request, F.Volume, Opcode, F.Node, SizeOf(TFuseTransfer), 0);
+  Request.Args.Transfer.Handle := F.Handle;
+  Request.Args.Transfer.Offset := Offset;
+  Request.Args.Transfer.Size := Count;
+  Request.Args.Transfer.OpenFlags := F.Flags;
+  if Opcode = OP_READ then
+  begin
+    Request.Fetch := Data;
+    Request.FetchSize := Count;
+  end
+  else
+  begin
+    Request.Send := Data;
+    Request.SendSize := Count;
+    Request.ReplySize := SizeOf(TFuseWriteReply);
+  end;
+  Start(Request);
+end;
+
+{ How many bytes it was, or a negative errno. }
+function FinishTransfer(var Request: TFuseRequest): Int64;
+begin
+  Result := Finish(Request);
+  if Result < 0 then
+    Exit;
+  if Request.Header.Opcode = OP_READ then
+    Result := Request.Fetched
+  else
+    Result := Request.Reply.Write.Size;
+  if Result > Request.Args.Transfer.Size then
+    Result := -EIO;
+end;
+
+function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
+var
+  Requests: array[0..PARALLEL - 1] of TFuseRequest;
+  First, Running: LongInt; { the oldest one, and how many there are }
+  Part, Asked, Moved: Int64;
+  Over: Boolean;
+begin
+  First := 0;
+  Running := 0;
+  Asked := 0;
+  Result := 0;
+  Error := 0;
+  Over := False;
+  repeat
+    while (Running < PARALLEL) and (Asked < Count) and not Over do
+    begin
+      Part := PFuseVolume(F.Volume)^.MaxTransfer;
+      if Part > Count - Asked then
+        Part := Count - Asked;
+      StartTransfer(Requests[(First + Running) mod PARALLEL], F, Opcode, Offset + Asked, Data + Asked, Part);
+      Inc(Asked, Part);
+      Inc(Running);
+    end;
+    Moved := FinishTransfer(Requests[First]);
+    if not Over then
+    begin
+      Over := Moved <> Requests[First].Args.Transfer.Size;
+      if Moved >= 0 then
+        Inc(Result, Moved)
+      else
+        Error := Moved;
+    end;
+    First := (First + 1) mod PARALLEL;
+    Dec(Running);
+  until (Running = 0) and (Over or (Asked = Count));
+end;
+
+function SyncFile(var F: TFile): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, F.Volume, OP_FSYNC, F.Node, SizeOf(TFuseSync), 0);
+  Request.Args.Sync.Handle := F.Handle;
+  Result := Call(Request);
+end;
+
+{ ---- Directories ---- }
+
+function ReadEntries(var F: TFile): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, F.Volume, OP_READDIR, F.Node, SizeOf(TFuseTransfer), 0);
+  Request.Args.Transfer.Handle := F.Handle;
+  Request.Args.Transfer.Offset := F.Position;
+  Request.Args.Transfer.Size := DIRECTORY_BUFFER;
+  Request.Fetch := F.Entries;
+  Request.FetchSize := DIRECTORY_BUFFER;
+  Result := Call(Request);
+  F.EntryAt := 0;
+  F.EntryEnd := Request.Fetched;
+  if Result = 0 then
+    Result := Request.Fetched;
+end;
+
+end.
