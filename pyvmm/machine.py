@@ -191,9 +191,13 @@ class Machine:
 
     def _start_like_firmware(self, vcpus: list[Vcpu], boot: PvhBoot | Linux64Boot, kvm: Kvm) -> None:
         """The first vCPU at the entry point; the others wait for INIT and SIPI."""
-        from pyvmm.boot.firmware import lapic_registers
+        from pyvmm.boot.firmware import lapic_registers, write_tables
         from pyvmm.boot.host_cpuid import HostCpuid
+        from pyvmm.devices.acpi_sleep import AcpiSleep
 
+        gsis = [(virtio.base, VIRTIO_GSI + index) for index, virtio in enumerate(self._virtio)]
+        write_tables(self.memory, self.config.cpus, gsis)
+        self.bus.add(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self._end(0)))
         deadline = bool(kvm.check_extension(lib.KVM_CAP_TSC_DEADLINE_TIMER))
         cpuid = HostCpuid(kvm.supported_cpuid(), self.config.cpus, deadline)
         for vcpu in vcpus:

@@ -10,6 +10,7 @@ read it. The tables:
     10000   page tables of Linux's 64-bit entry
     20000   command line
     9fc00   pointer to the MP table, where the specification has it looked for
+    e0000   ACPI tables
     f0000   MP table
 
 MP table: Intel MultiProcessor Specification 1.4, chapter 4.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from struct import pack
 
+from pyvmm.boot import acpi
 from pyvmm.errors import ImageError
 from pyvmm.layout import IOAPIC_BASE, IOAPIC_PINS, LAPIC_BASE, PAGE_SIZE, page_up, ram_regions
 
@@ -32,6 +34,7 @@ ZERO_PAGE = 0x7000
 PAGE_TABLES = 0x10000
 COMMAND_LINE = 0x20000
 _MP_POINTERS = 0x500, 0x9FC00
+ACPI_TABLES = 0xE0000
 _MP_TABLE = 0xF0000
 LOW_MEMORY_END = 0x9FC00
 HIGH_MEMORY = 0x100000
@@ -81,12 +84,17 @@ def _with_checksum(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([-sum(data) & 0xFF]) + data[at + 1 :]
 
 
-def write_mp_table(memory: GuestMemory, cpus: int) -> None:
-    """Puts the table and the pointers to it into memory."""
+def write_tables(memory: GuestMemory, cpus: int, virtio: list[tuple[int, int]]) -> None:
+    """Puts the MP table, the pointers to it, and ACPI's tables into memory.
+
+    Args:
+        virtio: (base, GSI) of each virtio-mmio device.
+    """
     memory.write(_MP_TABLE, mp_table(cpus))
     pointer = _with_checksum(pack("<4sIBBB5x", b"_MP_", _MP_TABLE, 1, 4, 0), 10)
     for at in _MP_POINTERS:
         memory.write(at, pointer)
+    memory.write(ACPI_TABLES, acpi.build(ACPI_TABLES, cpus, virtio))
 
 
 def write_command_line(memory: GuestMemory, text: bytes) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyvmm.boot.file import File
     from pyvmm.memory import GuestMemory
 
+_ACPI_RSDP = 0x70  # in the zero page
 # Offsets in a bzImage and, the same, in the zero page.
 _HEADER = 0x1F1
 _SETUP_SECTS, _BOOT_FLAG, _JUMP, _MAGIC_AT, _VERSION = 0x1F1, 0x1FE, 0x200, 0x202, 0x206
@@ -111,7 +112,6 @@ class Linux64Boot:
             file.copy(self._skip, self._size, memory, self._load_at)
         if self._initrd:
             self._initrd.copy(0, self._initrd.size, memory, self._initrd_at)
-        firmware.write_mp_table(memory, self._cpus)
         firmware.write_command_line(memory, self._command_line)
         memory.write(firmware.GDT, b"".join(entry.to_bytes(8, "little") for entry in _GDT))
         memory.write(firmware.PAGE_TABLES, _page_tables(firmware.PAGE_TABLES))
@@ -120,6 +120,7 @@ class Linux64Boot:
     def _zero_page(self) -> bytes:
         page = bytearray(4096)
         page[_HEADER : _HEADER + len(self._header)] = self._header
+        pack_into("<Q", page, _ACPI_RSDP, firmware.ACPI_TABLES)
         pack_into("<H", page, _BOOT_FLAG, 0xAA55)
         page[_MAGIC_AT : _MAGIC_AT + 4] = _MAGIC
         page[_TYPE_OF_LOADER] = _OTHER_LOADER

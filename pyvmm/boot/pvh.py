@@ -70,7 +70,6 @@ class PvhBoot:
             file.copy(segment.offset, segment.filesz, memory, segment.paddr)
         if self._initrd:
             self._initrd.copy(0, self._initrd.size, memory, self._initrd_at)
-        firmware.write_mp_table(memory, self._cpus)
         firmware.write_command_line(memory, self._command_line)
         memory.write(firmware.GDT, b"".join(entry.to_bytes(8, "little") for entry in _GDT))
         memory.write(firmware.START_INFO, self._start_info())
@@ -83,8 +82,8 @@ class PvhBoot:
         modules_at = firmware.START_INFO + _INFO_SIZE
         map_at = modules_at + _MODULE_SIZE * len(modules)
         info = pack(
-            "<IIIIQQQQII", _MAGIC, _VERSION, 0, len(modules), modules_at if modules else 0, firmware.COMMAND_LINE, 0,
-            map_at, len(ranges), 0,
+            "<IIIIQQQQII", _MAGIC, _VERSION, 0, len(modules), modules_at if modules else 0, firmware.COMMAND_LINE,
+            firmware.ACPI_TABLES, map_at, len(ranges), 0,
         )  # fmt: skip
         return info + b"".join(modules) + b"".join(pack("<QQII", *entry, 0) for entry in ranges)
 

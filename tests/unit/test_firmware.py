@@ -43,7 +43,7 @@ def test_the_mp_table(cpus: int) -> None:
 
 def test_the_table_is_found_where_it_is_looked_for() -> None:
     with GuestMemory(16 * MIB) as memory:
-        firmware.write_mp_table(memory, 2)
+        firmware.write_tables(memory, 2, [])
         for at in (0x500, 0x9FC00):
             pointer = memory.read(at, 16)
             assert (pointer[:4], pointer[8], sum(pointer) % 256) == (b"_MP_", 1, 0)

@@ -44,7 +44,7 @@ def test_the_start_info(tmp_path: Path, size: int) -> None:
         magic, version, _, modules = unpack_from("<IIII", info)
         module_at, command_line, rsdp, map_at = unpack_from("<QQQQ", info, 16)
         (count,) = unpack_from("<I", info, 48)
-        assert (magic, version, modules, rsdp) == (0x336EC578, 1, 1, 0)
+        assert (magic, version, modules, rsdp) == (0x336EC578, 1, 1, firmware.ACPI_TABLES)
         assert memory.read(command_line, 13) == b"first second\0"
         at, length = unpack_from("<QQ", memory.read(module_at, 32))
         assert memory.read(at, length) == b"disk" * 3000
