@@ -4,6 +4,8 @@
 # make fuzz     changes virtqueues, then vsock's packets, at random for TIME seconds
 #               each, under sanitizers
 # make sanitize runs the tests of the C parts that a guest reaches, under sanitizers
+# make lab      opens a shell on hardware-style KVM (tests/lab)
+# make test-lab runs tests there; ARGS="…" goes to pytest
 # make clean    removes what the others have made
 #
 # Each prepares what it needs: Debian's packages (when run by root, else it says
@@ -14,7 +16,7 @@ VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
 SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
 
-.PHONY: demo test lint fuzz sanitize clean packages
+.PHONY: demo test lint fuzz sanitize lab test-lab clean packages
 
 demo: $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
@@ -58,6 +60,16 @@ sanitize: $(VENV)/installed
 		ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest \
 		$(addprefix tests/unit/test_,queue.py queue_hostile.py virtio_mmio.py vsock.py \
 			vsock_streams.py serial.py paging.py)
+
+LAB_TIME := 3000
+LAB := tests/lab/lab --exclude=./$(VENV) --exclude='./.*_cache' --exclude=./.hypothesis
+
+lab:
+	$(LAB) --tty bash
+
+test-lab: $(VENV)/installed
+	$(VENV)/bin/python tests/lab/images.py build/lab-images
+	$(LAB) --timeout $(LAB_TIME) -- tests/lab/inside $(or $(ARGS),tests/lab tests/kvm)
 
 packages:
 	@./install-packages $(PYTHON)

@@ -14,7 +14,7 @@ const
 var
   Calls, FaultCalls: LongInt;
   Zero: LongInt;
-  Nowhere: ^LongInt;
+  Nowhere: ^LongInt = nil;
 
 procedure Divide;
 begin

@@ -1,0 +1,31 @@
+"""Makes the images of all Toro programs that the tests boot, for where there is no compiler.
+
+python3 tests/lab/images.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pyvmm.build import build
+from pyvmm.errors import BuildError
+
+ROOT = Path(__file__).parents[2]
+
+
+def main(folder: Path) -> None:
+    """Builds every Pascal program of the tests, the examples and the benchmarks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [*ROOT.glob("tests/kvm/toro/*.pas"), *ROOT.glob("examples/*/*.pas"), *ROOT.glob("bench/*.pas")]
+    for source in sorted(sources):
+        if "\nprogram " not in "\n" + source.read_text():
+            continue
+        try:
+            build(str(source), str(folder / f"{source.stem}.elf"))
+        except BuildError:  # it needs what its test makes first; the test is skipped in the lab
+            print(f"{source.stem}: not made", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
