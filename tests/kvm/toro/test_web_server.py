@@ -1,0 +1,86 @@
+"""StaticWebServer: files over virtio-fs, connections over vsock."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from random import Random
+
+import pytest
+from conftest import Programs
+from guests import PYVMM
+
+from pyvmm.host.virtiofsd import PROGRAMS
+
+SOURCE = Path(__file__).parents[3] / "examples/StaticWebServer/StaticWebServer.pas"
+
+
+@pytest.fixture
+def port(programs: Programs, tmp_path: Path) -> Iterator[int]:
+    """Of a server of `tmp_path`."""
+    if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
+        pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
+    (tmp_path / "index.html").write_text("<title>Toro</title>")
+    append = "virtiovsocket,virtiofs,FS,noconsole"
+    command = [PYVMM, "boot", programs.image(SOURCE), "--mem=512M", "--cpus=2", "--vsock=5", "-p", "0:80"]
+    command += [f"--share={tmp_path}:FS:ro", "--append", append]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout
+        assert server.stderr
+        told = server.stderr.readline()
+        assert server.stdout.readline() == b"listening\n"
+        yield int(re.findall(rb"port (\d+) of", told)[0])
+        assert server.poll() is None
+        server.kill()
+
+
+def get(connection: HTTPConnection, path: str) -> tuple[int, bytes]:
+    connection.request("GET", path)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def test_many_clients_at_once(port: int) -> None:
+    answers = []
+
+    def ask() -> None:
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        answers.extend(get(connection, path) for path in ["/", "/index.html", "/nothing"] * 50)
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8 * 150
+    assert answers.count((200, b"<title>Toro</title>")) == 8 * 100
+    assert answers.count((404, b"404 Not Found\n")) == 8 * 50
+
+
+def test_a_file_of_100_mib(port: int, tmp_path: Path) -> None:
+    data = Random(3).randbytes(100 << 20)
+    (tmp_path / "file with spaces").write_bytes(data)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    status, got = get(connection, "/file%20with%20spaces")
+    connection.close()
+    assert status == 200
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.slow
+def test_under_load(port: int) -> None:
+    if not shutil.which("wrk"):
+        pytest.skip("needs wrk")
+    command = ["wrk", "-t1", "-c16", "-d10s", f"http://127.0.0.1:{port}/"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "Socket errors" not in said
+    assert "Non-2xx" not in said
+    assert int(re.findall(r"(\d+) requests in", said)[0]) > 0
