@@ -1,0 +1,165 @@
+"""How fast a guest reads files of the host, beside QEMU and beside the host itself.
+
+The guest, `FileSpeed.pas`, measures from inside. The same image runs on pyvmm and on
+QEMU's microvm machine, both with KVM, one vCPU and the same virtiofsd with the same
+options; the host reads the same files from Python, in one thread. All is in the
+host's page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from boot import BenchError, machine_line, parse_runs, ratio_interval
+
+HERE = Path(__file__).resolve().parent
+SIZE = 256 << 20
+NAMES = 100
+KIB = 1 << 10
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+QEMU = (
+    "qemu-system-x86_64 -accel kvm -cpu qemu64 -nodefaults -no-user-config -display none -no-reboot -serial stdio "
+    "-M microvm,acpi=off,memory-backend=ram -m 512 -object memory-backend-memfd,id=ram,size=512M,share=on "
+    "-global virtio-mmio.force-legacy=false -device isa-debug-exit,iobase=0xf4,iosize=4"
+).split()
+TIMEOUT = 120  # seconds
+
+#: Operations a second, by quantity.
+Samples = dict[str, list[float]]
+
+
+def make_files(folder: Path) -> None:
+    """What the guest reads."""
+    with (folder / "data").open("wb") as file:
+        for _ in range(SIZE >> 20):
+            file.write(random.randbytes(1 << 20))
+    (folder / "names").mkdir()
+    for name in range(NAMES):
+        (folder / f"names/{name}").touch()
+
+
+def parse(said: str, samples: Samples) -> None:
+    """The lines of a guest; firmware may have said something before."""
+    for name, value in re.findall(r"(sequential-\S+|random-\S+|stat|open\+close) (\d+)", said):
+        samples.setdefault(name, []).append(float(value))
+
+
+def run_pyvmm(pyvmm: str, image: str, folder: Path, samples: Samples) -> None:
+    """One run."""
+    command = [pyvmm, "boot", image, "--mem", "512M", "--share", f"{folder}:FS"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if done.returncode:
+        raise BenchError(f"pyvmm: exit status {done.returncode}: {done.stderr}")
+    parse(done.stdout, samples)
+
+
+def run_qemu(image: str, folder: Path, work: Path, samples: Samples) -> None:
+    """One run."""
+    path = work / "virtiofsd.sock"
+    options = [f"--socket-path={path}", "-f", "-o", "cache=auto,log_level=err", "-o", f"source={folder}"]
+    with subprocess.Popen([VIRTIOFSD, *options], stderr=subprocess.DEVNULL) as server:
+        while not path.exists():
+            time.sleep(0.01)
+        device = ["-chardev", f"socket,id=fs,path={path}", "-device", "vhost-user-fs-device,chardev=fs,tag=FS"]
+        command = [*QEMU, "-kernel", image, *device]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, encoding="latin-1", timeout=TIMEOUT, check=False
+        )
+        server.wait(TIMEOUT)
+    path.unlink(missing_ok=True)
+    if done.returncode != 1:  # isa-debug-exit: twice 0, plus one
+        raise BenchError(f"QEMU: exit status {done.returncode}: {done.stderr}")
+    parse(done.stdout, samples)
+
+
+def read_host(folder: Path, name: str) -> float:
+    """The same quantity on the host: operations a second."""
+    kind, *rest = name.split("-")
+    start = time.perf_counter()
+    if kind == "stat":
+        for i in range(2000):
+            os.stat(f"{folder}/names/{i % NAMES}")
+        return 2000 / (time.perf_counter() - start)
+    if kind == "open+close":
+        for i in range(2000):
+            os.close(os.open(f"{folder}/names/{i % NAMES}", os.O_RDONLY))
+        return 2000 / (time.perf_counter() - start)
+    block = int(rest[0][:-1]) * KIB
+    count, blocks = max(256, min(4000, SIZE // block)), SIZE // block
+    buffer = bytearray(block)
+    fd = os.open(folder / "data", os.O_RDONLY)
+    for i in range(count):
+        os.preadv(fd, [buffer], (random.randrange(blocks) if kind == "random" else i % blocks) * block)
+    os.close(fd)
+    return count / (time.perf_counter() - start)
+
+
+def cell(name: str, values: list[float]) -> str:
+    """The median: MiB/s of reads, else operations a second."""
+    median = statistics.median(values)
+    if "K-" in name:
+        return f"{median * int(name.split('-')[1][:-1]) / 1024:.0f} MiB/s"
+    return f"{median:.0f}/s"
+
+
+def report(ours: Samples, qemu: Samples, host: Samples) -> str:
+    """The table, in Markdown."""
+    lines = ["| | pyvmm | QEMU | ratio | host | ratio |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, values in ours.items():
+        cells = [cell(name, each[name]) for each in (ours, qemu, host)]
+        ratios = []
+        for other in (qemu[name], host[name]):
+            low, high = ratio_interval(values, other)
+            ratios.append(f"{statistics.median(values) / statistics.median(other):.2f} [{low:.2f}, {high:.2f}]")
+        title = name
+        if "K-" in name:
+            kind, size, flight = name.split("-")
+            title = f"{kind}, {size[:-1]} KiB, {flight} at once"
+        lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratios[0]} | {cells[2]} | {ratios[1]} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measures and reports; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Compares reading through virtio-fs on pyvmm and on QEMU.")
+    parser.add_argument("--runs", type=parse_runs, default=15, metavar="N", help="of each (15)")
+    parser.add_argument("--pyvmm", default=str(Path(sys.executable).parent / "pyvmm"), metavar="PATH")
+    arguments = parser.parse_args()
+    ours: Samples = {}
+    qemu: Samples = {}
+    host: Samples = {}
+    try:
+        if not shutil.which(QEMU[0]) or not os.access(VIRTIOFSD, os.X_OK):
+            raise BenchError("needs qemu-system-x86 and its virtiofsd")
+        with tempfile.TemporaryDirectory() as work:
+            image, folder = f"{work}/FileSpeed.elf", Path(work, "shared")
+            command = [arguments.pyvmm, "build", str(HERE / "FileSpeed.pas"), "-o", image]
+            subprocess.run(command, check=True, capture_output=True)
+            folder.mkdir()
+            make_files(folder)
+            for _ in range(arguments.runs):
+                run_pyvmm(arguments.pyvmm, image, folder, ours)
+                run_qemu(image, folder, Path(work), qemu)
+                for name in ours:
+                    host.setdefault(name, []).append(read_host(folder, name))
+    except (BenchError, OSError, subprocess.SubprocessError) as error:
+        print(f"virtiofs.py: {error}", file=sys.stderr)
+        return 1
+    print(machine_line(Path(sys.executable)))
+    print(f"{arguments.runs} interleaved runs; [ ] is the 95 % confidence interval of the ratio of medians.\n")
+    print(report(ours, qemu, host))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
