@@ -68,6 +68,9 @@ class Device(ABC):
     config = b""
     own_thread = False
 
+    def prepare(self) -> None:  # noqa: B027 - optional
+        """Called once before the attributes are looked at: what the host was asked for must be there by then."""
+
     def attach(self, loop: EventLoop) -> None:  # noqa: B027 - optional
         """The loop that runs the device; a device that has no descriptors needs none."""
 

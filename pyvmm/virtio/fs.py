@@ -75,7 +75,7 @@ class VirtioFs(Device):
         tag: as given.
 
     Raises:
-        PyvmmError: the backend cannot be started, or is none.
+        PyvmmError: the backend cannot be started.
     """
 
     name = "fs"
@@ -90,18 +90,23 @@ class VirtioFs(Device):
         self._transport: Transport | None = None
         self._bases: dict[int, int] = {}
         self._frontend: Frontend | None = None
-        try:
-            frontend = self._connect()
-        except BaseException:
-            backend.close()
-            raise
+        self._cpus = cpus
+        self._sock: socket | None = backend.connect()
+
+    def prepare(self) -> None:
+        """Waits for the backend, which has been starting meanwhile.
+
+        Raises:
+            PyvmmError: it has failed, or is none.
+        """
+        frontend = self._connect()
         self.features = frontend.features & RING_FEATURES
-        requests = max(1, min(cpus, _REQUEST_QUEUES_MAX, (frontend.queues or 2) - 1))
+        requests = max(1, min(self._cpus, _REQUEST_QUEUES_MAX, (frontend.queues or 2) - 1))
         self.queue_sizes = (_QUEUE_SIZE,) * (1 + requests)
-        self.config = tag.ljust(_TAG_BYTES, b"\0") + requests.to_bytes(4, "little")
+        self.config = self.tag.ljust(_TAG_BYTES, b"\0") + requests.to_bytes(4, "little")
 
     def _connect(self) -> Frontend:
-        sock = self._backend.connect()
+        sock, self._sock = self._sock or self._backend.connect(), None
         try:
             frontend = Frontend(sock, able=ABLE & ~F_INFLIGHT_SHMFD)
         except VhostUserError as error:
@@ -212,6 +217,9 @@ class VirtioFs(Device):
     def close(self) -> None:
         """Ends the connection and the backend. A second call does nothing."""
         self._disconnect()
+        if self._sock:
+            self._sock.close()
+            self._sock = None
         self._backend.close()
 
 

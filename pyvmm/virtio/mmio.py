@@ -46,6 +46,7 @@ class VirtioMmio:
     """
 
     def __init__(self, device: Device, base: int, bus: Bus, memory: GuestMemory, log: Callable[[str], None]) -> None:
+        device.prepare()
         self.device = device
         self.base = base
         self.memory = memory

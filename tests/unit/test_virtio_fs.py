@@ -228,9 +228,21 @@ class NoBackend(Server):
 def test_what_is_no_backend_is_an_error() -> None:
     before = open_fds()
     server = NoBackend()
+    device = VirtioFs("--share x:FS", b"FS", server, 1, print)
     with pytest.raises(PyvmmError, match=r"^--share x:FS: it has died"):
-        VirtioFs("--share x:FS", b"FS", server, 1, print)
-    assert server.stops == 1
+        device.prepare()
+    device.close()
+    assert server.stops
+    assert open_fds() == before
+
+
+def test_one_that_was_not_needed_is_closed() -> None:
+    before = open_fds()
+    server = Server()
+    device = VirtioFs("--share x:FS", b"FS", server, 1, print)
+    device.close()
+    device.close()
+    server.threads[0].join()
     assert open_fds() == before
 
 
@@ -241,8 +253,10 @@ def test_a_backend_from_before_version_1_is_an_error() -> None:
         return made
 
     server = Server(device)
+    device = VirtioFs("--share x:FS", b"FS", server, 1, print)
     with pytest.raises(HostError, match="does not know virtio 1"):
-        VirtioFs("--share x:FS", b"FS", server, 1, print)
+        device.prepare()
+    device.close()
     server.threads[0].join()
 
 
