@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -79,6 +80,17 @@ static void make_read_only(const char *path)
         give_up("a read-only mount");
 }
 
+/* virtiofsd has a descriptor for each file that its guest knows. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 /* Starts a program that is killed when the calling thread ends.  It has `keep` and
  * the standard streams: nothing to read, and `output` for what it says.
  *
@@ -106,6 +118,7 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
     dup2(output, STDERR_FILENO);
     syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     fcntl(keep, F_SETFD, 0);
+    raise_descriptor_limit();
     if (as_root)
         enter_user_namespace();
     if (read_only)

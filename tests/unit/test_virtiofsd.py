@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +142,17 @@ def test_it_has_the_socket_and_nothing_else_of_ours(install: Install) -> None:
     install("test -S /dev/fd/${1#--fd=} && echo $(ls /proc/self/fd)")
     listing = connect(".:FS")[1].split()[1:]
     assert len(listing) == 5  # the streams, the socket, and the directory that ls reads
+
+
+def test_it_may_have_as_many_files_as_can_be(install: Install) -> None:
+    """It has a descriptor for each file that the guest knows."""
+    install("test $(ulimit -Sn) = $(ulimit -Hn) && echo equal")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[1]), limits[1]))
+    try:
+        assert connect(".:FS")[1] == "virtiofsd: equal"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_read_only_is_what_it_sees(install: Install, tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ import pytest
 from conftest import Programs
 from guests import PYVMM, Result, wait_until
 
-from pyvmm.host.virtiofsd import PROGRAMS
+from pyvmm._kvm import lib
+from pyvmm.config import MachineConfig
+from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
+from pyvmm.machine import Machine
+from pyvmm.virtio.fs import VirtioFs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,12 +45,16 @@ def all_ok(result: Result) -> int:
     return len(lines)
 
 
-@pytest.mark.parametrize(("cpus", "cache"), [(1, "auto"), (4, "auto"), (2, "none"), (2, "always")])
-def test_files(toro: Callable[..., Result], shared: Path, cpus: int, cache: str) -> None:
+@pytest.mark.parametrize(
+    ("cpus", "cache", "protocol"),
+    [(1, "auto", "direct"), (4, "auto", "direct"), (2, "none", "direct"), (2, "always", "pvh")],
+)
+def test_files(toro: Callable[..., Result], shared: Path, cpus: int, cache: str, protocol: str) -> None:
     (shared / "given").mkdir()
     (shared / "given/hello").write_text("Hello, world\n")
     (shared / "given/a name with spaces and ünïcödé").touch()
-    assert all_ok(toro("Files", "--cpus", str(cpus), "--share", f"{shared}:FS:cache={cache}")) == 40
+    options = ["--boot", protocol, "--cpus", str(cpus), "--share", f"{shared}:FS:cache={cache}"]
+    assert all_ok(toro("Files", *options)) == 40
     assert sorted(path.name for path in shared.iterdir()) == ["given"]
 
 
@@ -145,9 +153,9 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@pytest.mark.parametrize("cpus", [1, 3])
+@pytest.mark.parametrize(("cpus", "protocol"), [(1, "direct"), (3, "direct"), (2, "pvh")])
 def test_a_virtiofsd_that_is_killed_is_replaced_and_the_guest_goes_on(
-    programs: Programs, shared: Path, cpus: int
+    programs: Programs, shared: Path, cpus: int, protocol: str
 ) -> None:
     """With the right data, through the handles that it had."""
     (shared / "dir").mkdir()
@@ -181,6 +189,22 @@ def test_a_virtiofsd_that_is_killed_is_replaced_and_the_guest_goes_on(
     assert kills >= 3
     assert [line[2:] for line in lines] == [[digest(big), "1", str(10 << 20)]] * 10 * cpus
     assert complaints == ["pyvmm: fs at 0xfeb00000 stopped: virtiofsd was killed by signal 9"] * kills
+
+
+def test_requests_pass_by_the_vmm(programs: Programs, shared: Path) -> None:
+    """Once notifications are no exits any more, and interrupts never were our work."""
+    (shared / "dir").mkdir()
+    (shared / "dir/big").write_bytes(bytes(20 << 20))
+    with Machine(MachineConfig(programs.image("Trees"), command_line="loop"), [device_of(shared)]) as machine:
+        assert machine.run() == 0
+        exits = machine.exits()
+    # 200 reads of 1 MiB, of 8 requests each
+    assert exits[lib.KVM_EXIT_MMIO] < 500
+
+
+def device_of(shared: Path) -> VirtioFs:
+    share = Share(f"{shared}:FS")
+    return VirtioFs("share", b"FS", Virtiofsd(share, print), 1, print)
 
 
 def test_without_restart_the_guest_is_told_of_an_error(programs: Programs, shared: Path) -> None:
