@@ -203,6 +203,8 @@ def _share(text: str, others: list[Device], cpus: int, log: Callable[[str], None
     tag = share.tag.encode(errors="surrogateescape")
     if any(isinstance(other, VirtioFs) and other.tag == tag for other in others):
         raise UsageError(f"--share {text}: another one has this tag")
+    if sum(isinstance(other, VirtioFs) for other in others) == _SHARES_MAX:
+        raise UsageError(f"--share {text}: {_SHARES_MAX} are the most there can be")
     backend = SocketBackend(share) if share.is_socket else Virtiofsd(share, log)
     return VirtioFs(f"--share {text}", tag, backend, cpus, log)
 
@@ -265,6 +267,7 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
 
 
 _GUEST_LINES_MAX = 100
+_SHARES_MAX = 8
 _BOOT_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
 _BOOT_VALUED = {
     *("--mem", "--cpus", "--pin", "--append", "--boot", "--initrd"),

@@ -6,7 +6,7 @@ import os
 import posix
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import pyvmm as package
 from pyvmm import cli
+from vhost_user.frontend import Listener
 
 Mistake = Callable[..., str]
 
@@ -291,3 +292,24 @@ def test_a_guest_cannot_flood_the_log() -> None:
     for i in range(10):
         log(f"line {i}")
     assert lines == ["line 0", "line 1", "line 2", "those were 3 lines about this guest; there will be no more"]
+
+
+@pytest.fixture
+def backends(tmp_path: Path) -> Iterator[list[str]]:
+    """`--share` of ten sockets that somebody listens on."""
+    listeners = [Listener(f"{tmp_path}/{i}") for i in range(10)]
+    yield [f"--share=socket={tmp_path}/{i}:T{i}" for i in range(10)]
+    for listener in listeners:
+        listener.close()
+
+
+def test_shares_have_tags_of_their_own_and_are_not_many(mistake: Mistake, backends: list[str]) -> None:
+    assert mistake("boot", "x", backends[0], backends[0]).endswith(":T0: another one has this tag")
+    assert mistake("boot", "x", *backends).endswith(":T8: 8 are the most there can be")
+
+
+def test_a_share_that_cannot_be(mistake: Mistake) -> None:
+    assert mistake("boot", "x", "--share", "/nowhere:FS") == "--share /nowhere:FS: No such file or directory"
+    assert mistake("boot", "x", "--share", "socket=/nowhere:FS") == (
+        "--share socket=/nowhere:FS: No such file or directory"
+    )

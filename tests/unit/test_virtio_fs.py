@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from guests import MIB, open_fds
@@ -15,6 +16,7 @@ from virtqueue import AVAIL, DESC, USED, Driver
 
 from pyvmm.errors import HostError, PyvmmError
 from pyvmm.eventloop import EventLoop
+from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import RING_FEATURES, VERSION_1
 from pyvmm.virtio.fs import VirtioFs
@@ -54,7 +56,7 @@ class Server:
 class Guest:
     """The device on a bus, and its driver."""
 
-    def __init__(self, memory: GuestMemory, server: Server, cpus: int = 1) -> None:
+    def __init__(self, memory: GuestMemory, server: Server | Virtiofsd, cpus: int = 1) -> None:
         self.memory, self.server = memory, server
         self.loop = EventLoop()
         self.logged: list[str] = []
@@ -95,7 +97,8 @@ class Guest:
     def turn(self) -> None:
         """Serves events of the loop."""
         for fd, events in self.loop._epoll.poll():
-            self.loop._callbacks[fd](events)
+            if callback := self.loop._callbacks.get(fd):
+                callback(events)
 
     def close(self) -> None:
         self.device.close()
@@ -268,3 +271,24 @@ def test_a_restart_that_fails_is_told(guest: Callable[..., Guest]) -> None:
     made.start()
     assert made.registers.read(STATUS) & NEEDS_RESET
     assert "--share x:FS: it has died" in made.registers.logged[-1]
+
+
+def test_a_driver_that_breaks_its_rings_breaks_the_backend_and_no_more(tmp_path: Path) -> None:
+    """virtiofsd itself: it ends, and a driver that starts anew gets another one."""
+    if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
+        pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
+    server = Virtiofsd(Share(f"{tmp_path}:FS"), print)
+    with GuestMemory(16 * MIB) as memory:
+        guest = Guest(memory, server)
+        for _ in range(2):
+            guest.start()
+            assert not guest.registers.read(STATUS) & NEEDS_RESET
+            guest.drivers[1].set_avail_idx(1000)
+            guest.registers.write(QUEUE_NOTIFY, 1)
+            while not guest.registers.read(STATUS) & NEEDS_RESET:
+                guest.turn()
+        assert len(guest.registers.logged) == 2
+        assert "virtiofsd" in guest.registers.logged[0]
+        guest.device.close()
+        guest.registers.transport.close()
+        guest.loop.close()
