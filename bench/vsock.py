@@ -1,10 +1,15 @@
-"""How fast a host's TCP reaches a guest through pyvmm's vsock, beside socat.
+"""How fast a host's TCP reaches a guest through pyvmm's vsock, beside others.
 
-Both ways lead to the same three services: one that sends back, one that takes all,
-one that sends for ever. In the guest they are `SocketServer.pas`; behind socat, which
-relays from one TCP port to another, they are threads of a Python process of the
-host. Each round measures all quantities of one way, then of the other, so that
-whatever else the machine does meets both alike.
+All ways lead to the same three services: one that sends back, one that takes all,
+one that sends for ever. In a guest they are `SocketServer.pas`. The other way is
+
+    socat   relays from one TCP port to another; the services are threads of a Python
+            process of the host
+    qemu    microvm with vhost-vsock and the same guest image, and socat from TCP to
+            AF_VSOCK (needs /dev/vhost-vsock and QEMU's KVM: see tests/lab)
+
+Each round measures all quantities of one way, then of the other, so that whatever
+else the machine does meets both alike.
 """
 
 from __future__ import annotations
@@ -37,10 +42,10 @@ ECHO, SINK, SOURCE = range(3)
 GUEST_PORTS = {ECHO: 80, SINK: 81, SOURCE: 82}
 
 MIB = 1 << 20
-BULK_BYTES = 64 * MIB
 BLOCK = 256 << 10  # bytes of the client's buffers
 REQUESTS = 500
 REQUEST_BYTES = 64
+QEMU_CID = 77
 CONNECTIONS = 100
 TIMEOUT = 60  # seconds
 
@@ -74,31 +79,31 @@ def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
             size -= count
 
 
-def bulk_in(way: Way) -> float:
+def bulk_in(way: Way, size: int) -> float:
     """MiB/s from the client to a service that takes all."""
     data = bytes(BLOCK)
     with way.connect(SINK) as sock:
         start = time.perf_counter()
-        for _ in range(BULK_BYTES // BLOCK):
+        for _ in range(size // BLOCK):
             sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         if sock.recv(1):
             raise BenchError("an answer of a service that has none")
-        return BULK_BYTES / MIB / (time.perf_counter() - start)
+        return size / MIB / (time.perf_counter() - start)
 
 
-def bulk_out(way: Way) -> float:
+def bulk_out(way: Way, size: int) -> float:
     """MiB/s from a service that sends for ever."""
     buffer = bytearray(BLOCK)
     with way.connect(SOURCE) as sock:
         start = time.perf_counter()
-        receive(sock, BULK_BYTES, buffer)
-        return BULK_BYTES / MIB / (time.perf_counter() - start)
+        receive(sock, size, buffer)
+        return size / MIB / (time.perf_counter() - start)
 
 
-def echo_bulk(way: Way) -> float:
+def echo_bulk(way: Way, size: int) -> float:
     """MiB/s there and back at once."""
-    buffer, data = bytearray(BLOCK), bytes(BULK_BYTES // 4)
+    buffer, data = bytearray(BLOCK), bytes(size // 4)
     with way.connect(ECHO) as sock:
         start = time.perf_counter()
         sender = threading.Thread(target=sock.sendall, args=(data,))
@@ -109,7 +114,7 @@ def echo_bulk(way: Way) -> float:
     return len(data) / MIB / elapsed
 
 
-def round_trip(way: Way) -> float:
+def round_trip(way: Way, _: int) -> float:
     """Microseconds, the median of REQUESTS."""
     request, buffer, samples = bytes(REQUEST_BYTES), bytearray(REQUEST_BYTES), []
     with way.connect(ECHO) as sock:
@@ -121,7 +126,7 @@ def round_trip(way: Way) -> float:
     return statistics.median(samples) * 1e6
 
 
-def connections(way: Way) -> float:
+def connections(way: Way, _: int) -> float:
     """A second, one after the other, with a request each."""
     request, buffer = bytes(REQUEST_BYTES), bytearray(REQUEST_BYTES)
     start = time.perf_counter()
@@ -132,7 +137,7 @@ def connections(way: Way) -> float:
     return CONNECTIONS / (time.perf_counter() - start)
 
 
-QUANTITIES: dict[str, Callable[[Way], float]] = {
+QUANTITIES: dict[str, Callable[[Way, int], float]] = {
     "bulk to the guest, MiB/s": bulk_in,
     "bulk from the guest, MiB/s": bulk_out,
     "bulk echo, MiB/s": echo_bulk,
@@ -143,10 +148,15 @@ QUANTITIES: dict[str, Callable[[Way], float]] = {
 # ---- the two ways
 
 
-def boot_guest(pyvmm: Path, stack: ExitStack) -> Way:
-    """The services in a guest."""
+def build_guest(pyvmm: Path, stack: ExitStack) -> str:
+    """The image of the services."""
     image = f"{stack.enter_context(tempfile.TemporaryDirectory())}/SocketServer.elf"
     subprocess.run([pyvmm, "build", HERE / "SocketServer.pas", "-o", image], check=True, stderr=subprocess.DEVNULL)
+    return image
+
+
+def boot_guest(pyvmm: Path, image: str, stack: ExitStack) -> Way:
+    """The services in a guest of pyvmm."""
     published = [word for port in GUEST_PORTS.values() for word in ("-p", f"0:{port}")]
     process = start([str(pyvmm), "boot", image, "--vsock", "5", *published], stack)
     assert process.stdout
@@ -218,6 +228,30 @@ def start_socat(stack: ExitStack) -> Way:
     return way
 
 
+def start_qemu(image: str, stack: ExitStack) -> Way:
+    """The services in a guest of QEMU, and socat before them."""
+    for tool in ("qemu-system-x86_64", "socat"):
+        if not shutil.which(tool):
+            raise BenchError(f"{tool} is not installed")
+    machine = "-accel kvm -cpu host -M microvm,acpi=off -m 128 -nodefaults -no-user-config -display none -no-reboot"
+    devices = f"-serial stdio -device vhost-vsock-device,guest-cid={QEMU_CID}"
+    process = start(["qemu-system-x86_64", *machine.split(), *devices.split(), "-kernel", image], stack)
+    assert process.stdout
+    assert process.stderr
+    while (line := process.stdout.readline()) and not line.endswith(b"ready\n"):
+        pass
+    if not line:
+        raise BenchError(f"QEMU: {process.stderr.read().decode().strip()}")
+    ports = [free_port() for _ in GUEST_PORTS]
+    for port, guest_port in zip(ports, GUEST_PORTS.values(), strict=True):
+        listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=128"
+        start(["socat", "-b", str(SOCAT_BLOCK), listen, f"VSOCK-CONNECT:{QEMU_CID}:{guest_port}"], stack)
+    way = Way("qemu", ports)
+    for service in GUEST_PORTS:
+        wait_for(way, service)
+    return way
+
+
 def wait_for(way: Way, service: int) -> None:
     """Returns once somebody listens."""
     deadline = time.monotonic() + TIMEOUT
@@ -234,13 +268,13 @@ def wait_for(way: Way, service: int) -> None:
 # ---- report
 
 
-def measure(ways: list[Way], runs: int) -> dict[str, dict[str, list[float]]]:
-    """Samples by quantity and way; the first round is thrown away."""
+def measure(ways: list[Way], runs: int, bulk: int) -> dict[str, dict[str, list[float]]]:
+    """Samples by quantity and way, with so many bytes of bulk; the first round is thrown away."""
     samples: dict[str, dict[str, list[float]]] = {name: {way.name: [] for way in ways} for name in QUANTITIES}
     for count in range(runs + 1):
         for way in ways:
             for name, quantity in QUANTITIES.items():
-                value = quantity(way)
+                value = quantity(way, bulk)
                 if count:
                     samples[name][way.name].append(value)
     return samples
@@ -248,14 +282,15 @@ def measure(ways: list[Way], runs: int) -> dict[str, dict[str, list[float]]]:
 
 def report(samples: dict[str, dict[str, list[float]]]) -> Iterator[str]:
     """The table, in Markdown."""
-    yield "| | pyvmm (p5, p95) | socat (p5, p95) | ratio |"
+    other = next(name for name in samples[next(iter(samples))] if name != "pyvmm")
+    yield f"| | pyvmm (p5, p95) | {other} (p5, p95) | ratio |"
     yield "| --- | --- | --- | --- |"
     for name, by_way in samples.items():
         cells = []
         for values in by_way.values():
             twentieths = statistics.quantiles(values, n=20, method="inclusive")
             cells.append(f"{statistics.median(values):.0f} ({twentieths[0]:.0f}, {twentieths[-1]:.0f})")
-        ours, theirs = by_way["pyvmm"], by_way["socat"]
+        ours, theirs = by_way["pyvmm"], by_way[other]
         ratio = statistics.median(ours) / statistics.median(theirs)
         low, high = ratio_interval(ours, theirs)
         yield f"| {name} | {cells[0]} | {cells[1]} | {ratio:.2f} [{low:.2f}, {high:.2f}] |"
@@ -263,17 +298,23 @@ def report(samples: dict[str, dict[str, list[float]]]) -> Iterator[str]:
 
 def main() -> int:
     """Measures and reports; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Compares pyvmm's vsock with socat between TCP ports.")
+    parser = argparse.ArgumentParser(description="Compares pyvmm's vsock with another way from TCP.")
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
     parser.add_argument("--pyvmm", type=Path, default=Path(sys.executable).parent / "pyvmm", metavar="PATH")
+    parser.add_argument("--against", choices=("socat", "qemu"), default="socat", help="the other way (socat)")
+    parser.add_argument("--bulk", type=int, default=64, metavar="MIB", help="how much is sent in bulk (64)")
+    parser.add_argument("--image", metavar="FILE", help="SocketServer.elf, where there is no compiler")
     parser.add_argument("--json", action="store_true", help="all samples")
     arguments = parser.parse_args()
     try:
         with ExitStack() as stack:
             if not os.access(arguments.pyvmm, os.X_OK):
                 raise BenchError(f"{arguments.pyvmm}: no such command; say --pyvmm PATH")
-            ways = [boot_guest(arguments.pyvmm.absolute(), stack), start_socat(stack)]
-            samples = measure(ways, arguments.runs)
+            pyvmm = arguments.pyvmm.absolute()
+            image = arguments.image or build_guest(pyvmm, stack)
+            ways = [boot_guest(pyvmm, image, stack)]
+            ways.append(start_qemu(image, stack) if arguments.against == "qemu" else start_socat(stack))
+            samples = measure(ways, arguments.runs, arguments.bulk * MIB)
     except (BenchError, OSError, subprocess.CalledProcessError) as error:
         print(f"vsock.py: {error}", file=sys.stderr)
         return 1
