@@ -11,7 +11,8 @@
 #               pending, so no interrupt is lost between the last look at a
 #               queue and the halt
 #   ud2         with a magic number in RAX: splits 2 MiB of RAM into pages of
-#               4 KiB, some of them guards
+#               4 KiB, some of them guards; with another, changes a byte of a
+#               program that has a debugger in it
 #   exception   saves the registers in the core's block and goes on in
 #               KernelException in ring 3, on a stack of its own
 #
@@ -268,6 +269,8 @@ exception:
         jne     report
         cmp     rax, split_magic[rip]
         je      split
+        cmp     rax, patch_magic[rip]
+        je      patch
 
 report:
         push    r15
@@ -291,7 +294,7 @@ report:
         test    byte ptr [rsp + (15 + 3) * 8], 3
         jz      fatal                   # here in ring 0
         cmp     qword ptr [rbx + CORE_IN_EXCEPTION], 0
-        jne     fatal                   # in KernelException itself
+        jne     nested                  # in KernelException itself
         inc     qword ptr [rbx + CORE_IN_EXCEPTION]
         mov     rsi, rsp
         lea     rdi, [rbx + CORE_FRAME]
@@ -308,6 +311,17 @@ report:
         push    USER_RFLAGS
         push    USER_CODE
         push    offset KernelException
+        iretq
+
+# A debugger's copy of memory that is not there ends where it is.
+nested:
+        cmp     qword ptr [rsp + (15 + 2) * 8], offset toro_debugger_copy
+        jne     fatal
+        add     qword ptr [rsp + (15 + 2) * 8], 2 # step over the rep movsb
+        .irp    register, rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+        pop     \register
+        .endr
+        add     rsp, 16
         iretq
 
 halt:
@@ -416,6 +430,29 @@ split:
         add     rsp, 16
         iretq
 
+# ---- Breakpoints -----------------------------------------------------------
+# The byte of the text at RDI becomes SIL, if the program has a debugger in it
+# (toro.ld). RAX is 1 if it did, else 0; RCX is lost.
+
+        .set CR0_WP, 0x10000
+
+patch:
+        add     qword ptr [rsp + 16], 2 # step over the ud2
+        xor     eax, eax
+        cmp     rdi, offset toro_text
+        jb      9f
+        cmp     rdi, offset toro_patchable_end
+        jae     9f
+        mov     rcx, cr0
+        and     ecx, ~CR0_WP
+        mov     cr0, rcx
+        mov     [rdi], sil
+        or      ecx, CR0_WP
+        mov     cr0, rcx
+        inc     eax
+9:      add     rsp, 16
+        iretq
+
 fatal:
         lea     rsi, fatal_text[rip]
         mov     ecx, offset fatal_size
@@ -433,6 +470,8 @@ canonical_end:
         .quad 0x800000000000
 split_magic:                            # SplitRegion in Arch.pas has the same
         .quad 0x74696c7073206f54
+patch_magic:                            # PatchText in GdbCores.pas has the same
+        .quad 0x68637461706f5254
 address_bits:
         .quad 0x000ffffffffff000
 rights_bits:                            # all others but "accessed" and "dirty"

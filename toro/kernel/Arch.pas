@@ -22,6 +22,7 @@ const
   BASE_IRQ = 32;               { vectors below are the CPU's exceptions; IRQ n is BASE_IRQ + n }
   IRQ_COUNT = 48;
   INTER_CORE_IRQ = 80;         { wakes a core that another one has work for }
+  DEBUG_IRQ = 82;              { stops a core for a debugger }
   TIMER_IRQ = 81;              { wakes a core for a thread that has slept enough }
 
   { Registers of the local APIC (Intel SDM volume 3, table 11-1) }
@@ -152,6 +153,9 @@ procedure DelayMicro(us: LongInt);
 
 { Waits until an interrupt comes; returns at once when one is pending. }
 procedure hlt;
+
+{ The same, and no handler is called. }
+procedure HaltCore; assembler;
 
 { Makes Handler serve a vector from 32 on, or an exception below, on this core and the
   others; nil gives it back to the kernel. It is what the CPU calls by its interrupt
