@@ -234,7 +234,9 @@ def start_qemu(image: str, stack: ExitStack) -> Way:
         if not shutil.which(tool):
             raise BenchError(f"{tool} is not installed")
     machine = "-accel kvm -cpu host -M microvm,acpi=off -m 128 -nodefaults -no-user-config -display none -no-reboot"
-    devices = f"-serial stdio -device vhost-vsock-device,guest-cid={QEMU_CID}"
+    # Version 2 of the transport is not what QEMU offers by itself.
+    devices = "-global virtio-mmio.force-legacy=false -serial stdio"
+    devices += f" -device vhost-vsock-device,guest-cid={QEMU_CID}"
     process = start(["qemu-system-x86_64", *machine.split(), *devices.split(), "-kernel", image], stack)
     assert process.stdout
     assert process.stderr

@@ -122,6 +122,9 @@ function AvailableMemory: QWord;
 { Index of the core that this runs on, from 0. }
 function GetCoreId: Byte; inline;
 
+{ The same: a core's APIC id is its index. }
+function GetApicId: Byte; inline;
+
 { The block of this core, and of any (0 to CPU_COUNT - 1). }
 function ThisCore: PCore; assembler;
 function CoreAt(Index: LongInt): PCore;
@@ -297,6 +300,11 @@ end;
 function GetCoreId: Byte;
 begin
   Result := ThisCore^.Index;
+end;
+
+function GetApicId: Byte;
+begin
+  Result := GetCoreId;
 end;
 
 function StackTop(Core: PCore): PtrUInt;

@@ -75,7 +75,7 @@ begin
     Inc(ID);
   end;
   Check(Total = AvailableMemory, 'the regions are all of the memory');
-  Check(Cores[0].CPUBoot and Cores[CPU_COUNT - 1].Present and not Cores[CPU_COUNT].Present, 'the cores');
+  Check((GetApicId = GetCoreId) and Cores[0].CPUBoot and Cores[CPU_COUNT - 1].Present and not Cores[CPU_COUNT].Present, 'the cores');
 end;
 
 var
