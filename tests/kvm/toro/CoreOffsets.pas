@@ -4,10 +4,15 @@ program CoreOffsets;
 {$mode objfpc}
 
 uses
-  Arch;
+  Arch, CoreThreads;
+
+const
+  LINE = 64; { bytes of a cache line }
 
 var
   Core: TCore;
+  I: LongInt;
+  Apart: Boolean;
 
 procedure Show(const Name: ShortString; const Field);
 begin
@@ -31,4 +36,11 @@ begin
     Show('CALL_RFLAGS', Call.RFLAGS);
     Show('CALL_RSP', Call.RSP);
   end;
+  { What other cores write to shares no line with what the core itself does. }
+  Apart := True;
+  for I := 0 to CPU_COUNT - 1 do
+    with CPUAt(I)^ do
+      Apart := Apart and (PtrUInt(CoreAt(I)) mod LINE = 0) and (PtrUInt(@Inbox) div LINE <> PtrUInt(@Timer) div LINE) and
+        (PtrUInt(@Inbox) div LINE <> PtrUInt(@Devices) div LINE);
+  WriteLn('APART ', Ord(Apart));
 end.

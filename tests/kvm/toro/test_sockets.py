@@ -65,7 +65,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4])
+@pytest.fixture(scope="module", params=[1, 2, 4, 8])
 def server(programs: Programs, request: pytest.FixtureRequest) -> Iterator[Server]:
     listener = socket.create_server(("127.0.0.1", 0))  # what PROXY connects to: an echo
     stop = threading.Event()
