@@ -16,13 +16,13 @@ VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
 SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
 
-.PHONY: demo test lint fuzz sanitize lab test-lab clean packages
+.PHONY: demo test lint fuzz sanitize lab test-lab clean packages test-packages
 
 demo: $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
 	$(VENV)/bin/pyvmm boot $(HELLO).elf
 
-test: $(VENV)/installed
+test: test-packages $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/installed
@@ -73,6 +73,9 @@ test-lab: $(VENV)/installed
 
 packages:
 	@./install-packages $(PYTHON)
+
+test-packages:
+	@./install-packages $(PYTHON) tests
 
 clean:
 	rm -rf $(VENV) build *.egg-info pyvmm/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
