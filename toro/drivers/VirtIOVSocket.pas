@@ -98,10 +98,11 @@ begin
   WantUsed;
 end;
 
-{ For a packet with data. }
+{ For a packet with data, which then goes out without taking memory. }
 function HasRoom: Boolean;
 begin
-  Result := (Waiting = nil) and (Free <> nil) and RoomFor(Device^.Queues[TX], 2);
+  with Device^.Queues[TX] do
+    Result := (Waiting = nil) and (Free <> nil) and (FreeCount >= 2) and not Broken;
 end;
 
 function SendData(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
@@ -255,8 +256,13 @@ begin
   ServeRx;
   if HasUsed(Device^.Queues[EVENT_QUEUE]) then
     ServeEvents;
+  if Device^.Queues[RX].Broken or Device^.Queues[TX].Broken then
+    Device^.Broken := True;
   if Device^.Broken then
+  begin
     ResetAll;
+    WakeAll(Vsock.Room);
+  end;
   Flush;
   ReleaseLock(NetworkLock);
 end;

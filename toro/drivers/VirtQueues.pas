@@ -278,7 +278,7 @@ end;
 
 function HasUsed(const Queue: TVirtQueue): Boolean;
 begin
-  Result := UsedIndex(Queue)^ <> Queue.Seen;
+  Result := (UsedIndex(Queue)^ <> Queue.Seen) and not Queue.Broken;
 end;
 
 function TakeUsed(var Queue: TVirtQueue; out Written: LongWord): Pointer;
@@ -286,7 +286,7 @@ var
   Entry: TVirtUsed;
 begin
   Written := 0;
-  if Queue.Broken or not HasUsed(Queue) then
+  if not HasUsed(Queue) then
     Exit(nil);
   Entry := PUsed(Queue.Used + 4)[Queue.Seen and (Queue.Size - 1)];
   if (Entry.Head >= Queue.Size) or (Queue.Requests[Entry.Head].Token = nil) then
