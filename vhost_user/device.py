@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from vhost_user.messages import VhostUserError
@@ -15,7 +16,7 @@ VERSION_1 = 1 << 32
 INDIRECT_DESC = 1 << 28
 
 
-class Device:
+class Device(ABC):
     """A device. Its methods are called from `serve`, one at a time.
 
     Attributes:
@@ -28,9 +29,9 @@ class Device:
     queues = 1
     config = b""
 
+    @abstractmethod
     def serve(self, index: int, chain: Chain) -> int:
         """Serves a request of a queue; returns how many bytes it has written."""
-        raise NotImplementedError
 
     def set_config(self, offset: int, data: bytes) -> None:
         """The driver writes to the configuration space.
