@@ -41,7 +41,7 @@ class Device(ABC):
         """
         raise VhostUserError("the configuration space is read-only")
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # noqa: B027 - optional
         """Forgets the driver."""
 
 
