@@ -14,11 +14,38 @@ from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 
+import pytest
+
 #: The command under test, installed beside the interpreter that runs the tests.
 PYVMM = str(Path(sys.executable).parent / "pyvmm")
 
+
+def in_emulator() -> bool:
+    """Whether the CPU is QEMU's emulator, as in tests/lab."""
+    return "QEMU TCG" in Path("/proc/cpuinfo").read_text()
+
+
+#: An SSE instruction never raises #XM there.
+needs_simd_exceptions = pytest.mark.skipif(in_emulator(), reason="QEMU's TCG does not emulate #XM")
+
 PAGE = 4096
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+#: A folder of Toro images that are made already, for where there is no compiler (tests/lab).
+MADE = os.environ.get("PYVMM_TEST_IMAGES")
+
+
+def toro_image(source: Path, folder: Path) -> str:
+    """The image of a Toro program, compiled into `folder` if it is not made already."""
+    if MADE:
+        made = Path(MADE, f"{source.stem}.elf")
+        if not made.exists():
+            pytest.skip(f"{made} was not made: there is no compiler here")
+        return str(made)
+    from pyvmm.build import build
+
+    return str(build(str(source), str(folder / f"{source.stem}.elf")))
+
 
 # ---- images built in Python ---------------------------------------------------
 

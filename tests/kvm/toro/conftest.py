@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from guests import Result, pyvmm
-
-from pyvmm.build import build
+from guests import MADE, Result, pyvmm, toro_image
 
 HERE = Path(__file__).parent
-#: A folder of images, for where there is no compiler (tests/lab).
-MADE = os.environ.get("PYVMM_TEST_IMAGES")
 
 
 class Programs:
@@ -27,13 +22,8 @@ class Programs:
     def image(self, source: Path | str) -> str:
         """The image of `NAME` (NAME.pas in this folder) or of a path."""
         path = HERE / f"{source}.pas" if isinstance(source, str) else source
-        if MADE:
-            made = Path(MADE, f"{path.stem}.elf")
-            if not made.exists():
-                pytest.skip(f"{made} was not made: there is no compiler here")
-            return str(made)
         if path not in self._images:
-            self._images[path] = str(build(str(path), str(self._folder / f"{path.stem}.elf")))
+            self._images[path] = toro_image(path, self._folder)
         return self._images[path]
 
 

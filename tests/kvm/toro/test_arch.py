@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from guests import Result
+from guests import Result, needs_simd_exceptions
 from test_kernel import assert_all_ok
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +16,12 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("cpus", [1, 2, 4, 8])
 def test_exceptions_and_interrupts_of_the_application(toro: Callable[..., Result], cpus: int) -> None:
-    assert_all_ok(toro("Catching", "--cpus", str(cpus)), 14)
+    assert_all_ok(toro("Catching", "--cpus", str(cpus)), 13)
+
+
+@needs_simd_exceptions
+def test_a_floating_point_exception_is_one_of_the_application(toro: Callable[..., Result]) -> None:
+    assert_all_ok(toro("Catching", "--append", "float"), 1)
 
 
 def test_small_routines(toro: Callable[..., Result]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from guests import PYVMM, pyvmm
 
 ROOT = Path(__file__).parents[3]
 HELLO = ROOT / "examples/HelloWorld/HelloWorld.pas"
+
+pytestmark = pytest.mark.skipif(not shutil.which("ppcx64"), reason="needs fp-compiler")
 
 
 @pytest.fixture
