@@ -1,8 +1,8 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
 # make lint     ruff, mypy --strict, the C parts with -Werror
-# make fuzz     changes virtqueues, then vsock's packets, at random for TIME seconds
-#               each, under sanitizers
+# make fuzz     changes virtqueues, vsock's packets, then instructions, at random for
+#               TIME seconds each, under sanitizers
 # make sanitize runs the tests of the C parts that a guest reaches, under sanitizers
 # make lab      opens a shell on hardware-style KVM (tests/lab)
 # make test-lab runs tests there; ARGS="…" goes to pytest
@@ -41,7 +41,7 @@ $(VENV)/installed: $(SOURCES) | packages
 	touch $@
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZERS := build/fuzz/queue build/fuzz/vsock
+FUZZERS := build/fuzz/queue build/fuzz/vsock build/fuzz/emulate
 TIME := 60
 
 fuzz: $(FUZZERS)
@@ -59,7 +59,7 @@ sanitize: $(VENV)/installed
 	PYTHONPATH=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest \
 		$(addprefix tests/unit/test_,queue.py queue_hostile.py virtio_mmio.py vsock.py \
-			vsock_streams.py serial.py paging.py)
+			vsock_streams.py serial.py paging.py emulate.py)
 
 LAB_TIME := 3000
 LAB := tests/lab/lab --exclude=./$(VENV) --exclude='./.*_cache' --exclude=./.hypothesis

@@ -207,6 +207,8 @@ static bool serve(struct vcpu *vcpu)
         if (vcpu->bus->slots && slots_cover_all(vcpu->bus->slots) > 0)
             return true;
         vcpu->suberror = run->internal.suberror;
+        if (vcpu->suberror == KVM_INTERNAL_ERROR_EMULATION && vcpu_emulate(vcpu))
+            return true;
         vcpu->details = run->internal.ndata < 16 ? run->internal.ndata : 16;
         memcpy(vcpu->detail, run->internal.data, vcpu->details * sizeof(uint64_t));
         return false;

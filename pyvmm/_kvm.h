@@ -88,6 +88,7 @@ struct vcpu {
 
     uint64_t first_run_ns;            /* CLOCK_MONOTONIC of the first KVM_RUN */
     uint64_t exits[VCPU_EXIT_KINDS];  /* by KVM_EXIT_*, served in C or not */
+    uint64_t emulated; /* instructions that KVM could not execute */
 
     pthread_t thread;
     int event_fd;    /* eventfd that tells of an exit */
@@ -111,6 +112,9 @@ void vcpu_stop(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
 int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
             bus_handler *handler, void *device);
+
+/* _emulate.c */
+bool vcpu_emulate(struct vcpu *vcpu);
 
 /* _slots.c */
 void slots_init(struct slots *slots, int vm_fd, const struct ram *ram);

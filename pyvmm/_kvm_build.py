@@ -100,6 +100,7 @@ struct vcpu {
     uint32_t suberror, details;
     uint64_t first_run_ns;
     uint64_t exits[...];
+    uint64_t emulated;
     ...;
 };
 struct ram { uint32_t count; ...; };
@@ -130,6 +131,22 @@ void serial_init(struct serial *, int out_fd, int irq_fd, int input_fd);
 bool serial_access(void *device, struct vcpu *, bool write, uint64_t offset,
                    uint8_t *data, uint32_t size, uint32_t count);
 uint32_t serial_input(struct serial *, const uint8_t *data, uint32_t len);
+
+enum outcome { DONE, FAULT, UNKNOWN };
+struct fxsave { ...; };
+struct cpu {
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct fxsave fx;
+    const struct ram *ram;
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+    ...;
+};
+struct insn { uint8_t length; ...; };
+enum outcome insn_decode(struct cpu *, struct insn *);
+enum outcome insn_execute(struct cpu *, const struct insn *);
 
 int paging_init(struct paging *, uint8_t *ram, uint64_t arena,
                 uint64_t arena_end, bool gigabyte_pages);
@@ -217,7 +234,8 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
 
 SOURCES = """
 _kvm.c _ram.c _host.c _spawn.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c
-_vsock.c _vsock_stream.c _vsock_data.c _vsock_host.c
+_emulate.c _emulate_decode.c _emulate_memory.c _emulate_execute.c _emulate_fpu.c
+_emulate_native.c _vsock.c _vsock_stream.c _vsock_data.c _vsock_host.c
 """.split()
 
 ffi = FFI()
@@ -226,13 +244,13 @@ ffi.set_source(
     "pyvmm._kvm",
     """
     #define _GNU_SOURCE
-    #include "_kvm.h"
+    #include "_emulate.h"
     #include "_vsock.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>
     """,
     sources=[f"pyvmm/{name}" for name in SOURCES],
-    depends=["pyvmm/_kvm.h", "pyvmm/_queue.h", "pyvmm/_virtio_mmio.h", "pyvmm/_vsock.h"],
+    depends=["pyvmm/_kvm.h", "pyvmm/_emulate.h", "pyvmm/_queue.h", "pyvmm/_virtio_mmio.h", "pyvmm/_vsock.h"],
     include_dirs=["pyvmm"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
 )

@@ -315,6 +315,10 @@ class Machine:
         totals = ((kind, sum(native.exits[kind] for native in natives)) for kind in range(lib.VCPU_EXIT_KINDS))
         return {kind: total for kind, total in totals if total}
 
+    def emulated(self) -> int:
+        """How many instructions pyvmm has executed because KVM could not."""
+        return sum(thread.vcpu.native.emulated for thread in self._threads)
+
     def guest_marks(self) -> dict[str, int]:
         """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
         if self._tsc_offset is None:

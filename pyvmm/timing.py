@@ -76,6 +76,7 @@ class Timeline:
         steps: (name, "host" or "guest", ns since the first step or None) of
             every step in order.
         exits: how many exits of each kind the guest has had.
+        emulated: how many of its instructions pyvmm has executed because KVM could not.
     """
 
     def __init__(self, machine: Machine, marks: dict[str, int]) -> None:
@@ -87,6 +88,7 @@ class Timeline:
         self.origin_ns = origin = known[next(name for name, _ in STEPS if name in known)]
         self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in STEPS]
         self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.exits().items()}
+        self.emulated = machine.emulated()
 
     def report(self, path: str) -> None:
         """Writes the table to stderr, or with a `path` JSON or SVG to that file.
@@ -114,14 +116,18 @@ class Timeline:
                 lines.append(f"{name:<20}{at / 1e6:>10.3f}{(at - before) / 1e6:>10.3f}\n")
                 before = at
         exits = ", ".join(f"{count} {name}" for name, count in self.exits.items()) or "none"
-        return "".join(lines) + f"exits: {exits}\n"
+        lines.append(f"exits: {exits}\n")
+        if self.emulated:
+            lines.append(f"instructions emulated: {self.emulated}\n")
+        return "".join(lines)
 
     def json(self) -> str:
-        """`{"origin_ns", "steps": [{"name", "side", "ns"}, …], "exits": {kind: count}}`; an unknown time is null."""
+        """As the attributes are named; each step is `{"name", "side", "ns"}`, and an unknown time is null."""
         import json
 
         steps = [{"name": name, "side": side, "ns": at} for name, side, at in self.steps]
-        return json.dumps({"origin_ns": self.origin_ns, "steps": steps, "exits": self.exits}, indent=2) + "\n"
+        document = {"origin_ns": self.origin_ns, "steps": steps, "exits": self.exits, "emulated": self.emulated}
+        return json.dumps(document, indent=2) + "\n"
 
     def svg(self) -> str:
         """A picture: a bar for each phase, from the step before to the step it is named after."""

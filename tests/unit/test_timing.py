@@ -26,6 +26,7 @@ def machine(guest: dict[str, int], first_run: int = 0, exits: dict[int, int] | N
         guest_marks=lambda: guest,
         first_run_ns=lambda: first_run,
         exits=lambda: exits or {},
+        emulated=lambda: sum((exits or {}).values()),
     )
 
 
@@ -61,19 +62,20 @@ def test_exits_are_named_and_unknown_kinds_are_numbered() -> None:
     assert Timeline(FULL, {}).exits == {"io": 3, "mmio": 1, "63": 2}
 
 
-def test_table_has_a_line_for_each_step_and_one_for_the_exits() -> None:
+def test_table_has_a_line_for_each_step_and_for_exits() -> None:
     lines = Timeline(FULL, STARTED).table().splitlines()
-    assert len(lines) == 1 + len(STEPS) + 1
+    assert len(lines) == 1 + len(STEPS) + 2
     assert lines[0].split() == ["step", "at", "ms", "+", "ms"]
     assert lines[4].split() == ["vm", "created", "2.000", "1.000"]
     assert lines[12].split() == ["exit", "unknown"]
-    assert lines[-1] == "exits: 3 io, 1 mmio, 2 63"
+    assert lines[-2:] == ["exits: 3 io, 1 mmio, 2 63", "instructions emulated: 6"]
     assert Timeline(machine({}), {}).table().endswith("exits: none\n")
 
 
 def test_json_has_all_steps_and_null_for_unknown() -> None:
     document = json.loads(Timeline(FULL, STARTED).json())
     assert document["exits"] == {"io": 3, "mmio": 1, "63": 2}
+    assert document["emulated"] == 6
     assert [step["name"] for step in document["steps"]] == [name for name, _ in STEPS]
     assert document["steps"][0] == {"name": "process start", "side": "host", "ns": 0}
     assert document["steps"][-1] == {"name": "exit", "side": "host", "ns": None}
