@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pyvmm.kvm import Vcpu
 
 _INSTRUCTION_MAX = 15
+_RESET_VECTOR = 0xFFF0
 
 
 class VcpuThread:
@@ -67,8 +68,11 @@ class VcpuThread:
 def failure(vcpu: Vcpu, reason: int) -> GuestError:
     """The error for an exit that a guest cannot go on from."""
     native = vcpu.native
-    where = f"vCPU {vcpu.index} at {vcpu.regs().rip:#x}"
+    rip = vcpu.regs().rip
+    where = f"vCPU {vcpu.index} at {rip:#x}"
     if reason == lib.KVM_EXIT_SHUTDOWN:
+        if rip == _RESET_VECTOR:  # AMD-V forgets where it was, and KVM resets it
+            where = f"vCPU {vcpu.index}"
         return GuestError(f"{where}: triple fault: an exception whose handler could not be entered either")
     if reason == lib.KVM_EXIT_INTERNAL_ERROR:
         if native.suberror == lib.KVM_INTERNAL_ERROR_EMULATION and native.details > 1:

@@ -6,6 +6,7 @@ import re
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from guests import GIB, MIB, PAGE, Result
@@ -24,6 +25,12 @@ def assert_failed(result: Result, pattern: str, status: int = 124) -> None:
     """pyvmm ended the guest, with one line that says why."""
     assert result.status == status
     assert re.fullmatch(f"pyvmm: {pattern}\n", result.stderr), result.stderr
+
+
+def assert_triple_fault(result: Result, vcpu: int, address: str) -> None:
+    """The same for a triple fault; AMD-V does not tell where it was."""
+    where = "" if re.search(r"\bsvm\b", Path("/proc/cpuinfo").read_text()) else f" at {address}"
+    assert_failed(result, f"vCPU {vcpu}{where}: triple fault: .*")
 
 
 # ---- how a guest ends -----------------------------------------------------------------
@@ -45,16 +52,16 @@ def test_reset_through_the_keyboard_controller_is_status_0(boot: Boot) -> None:
 
 def test_triple_fault_is_one_line(boot: Boot) -> None:
     """There is no IDT: any exception ends in one."""
-    assert_failed(boot("ud2"), r"vCPU 0 at 0x100000: triple fault: .*")
+    assert_triple_fault(boot("ud2"), 0, "0x100000")
 
 
 def test_triple_fault_of_any_vcpu_ends_the_guest(boot: Boot) -> None:
     result = boot("cmp esi, 2\n jne 9f\n ud2", "--cpus", "3")
-    assert_failed(result, r"vCPU 2 at 0x10000[0-9a-f]: triple fault: .*")
+    assert_triple_fault(result, 2, "0x10000[0-9a-f]")
 
 
 def test_null_pointer_faults(boot: Boot) -> None:
-    assert_failed(boot("xor eax, eax\n mov [rax], eax\n exit 1"), r"vCPU 0 at 0x1000[0-9a-f]+: triple fault: .*")
+    assert_triple_fault(boot("xor eax, eax\n mov [rax], eax\n exit 1"), 0, "0x1000[0-9a-f]+")
 
 
 def test_instruction_that_kvm_cannot_execute_is_named(boot: Boot) -> None:
@@ -123,7 +130,7 @@ def test_memory_map_covers_all_ram_and_all_of_it_works(boot: Boot, size: int) ->
 
 
 def test_write_to_code_is_refused_by_the_page_tables(boot: Boot) -> None:
-    assert_failed(boot("mov [rip + entry], eax\n exit 1"), r"vCPU 0 at 0x100000: triple fault: .*")
+    assert_triple_fault(boot("mov [rip + entry], eax\n exit 1"), 0, "0x100000")
 
 
 # ---- boot-info ---------------------------------------------------------------------------
