@@ -69,7 +69,7 @@ def enter_like_firecracker(machine: Machine, entry: int, rsdp: int) -> None:
 @pytest.mark.parametrize("tables", ["acpi", "mp"])
 @pytest.mark.parametrize("cpus", [1, 4])
 def test_a_toro_image_boots(programs: Programs, capfd: pytest.CaptureFixture[str], cpus: int, tables: str) -> None:
-    """With processors from ACPI's tables, which the zero page points to, or from the MP table at the end of low memory."""
+    """With processors from ACPI's tables, to which the zero page points, or from the MP table."""
     file = File(programs.image(HELLO))
     entry = elf.parse(file.read, file.size, file.name).entry
     file.close()
