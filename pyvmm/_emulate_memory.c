@@ -159,10 +159,10 @@ enum outcome virtual_find(struct cpu *cpu, const struct insn *insn, uint8_t **ho
     uint64_t physical;
     enum outcome outcome;
 
-    if (!canonical(cpu, insn->address))
-        return cpu_fault_with(cpu, insn->on_stack ? SS : GP, 0);
     if (insn->address % 16)
         return cpu_fault_with(cpu, GP, 0);
+    if (!canonical(cpu, insn->address))
+        return cpu_fault_with(cpu, insn->on_stack ? SS : GP, 0);
     outcome = translate(cpu, insn->address, MODIFY, &physical);
     if (outcome != DONE)
         return outcome;
