@@ -199,6 +199,9 @@ void virtio_mmio_set_ready(struct virtio_mmio *, uint32_t value);
 void virtio_mmio_reset(struct virtio_mmio *);
 void virtio_mmio_needs_reset(struct virtio_mmio *);
 void virtio_mmio_interrupt(struct virtio_mmio *);
+void virtio_mmio_use_line(struct virtio_mmio *, int vm_fd, uint32_t gsi);
+int virtio_mmio_relay(struct virtio_mmio *);
+void virtio_mmio_end_relay(struct virtio_mmio *);
 
 struct vsock { int note_fd, broken_queue; bool short_buffer; uint32_t stream_count; ...; };
 enum vsock_note_kind { VSOCK_NOTE_FORBIDDEN, VSOCK_NOTE_REFUSED };
@@ -233,7 +236,7 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
 
 
 SOURCES = """
-_kvm.c _ram.c _host.c _spawn.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c
+_kvm.c _ram.c _host.c _spawn.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c _virtio_irq.c
 _emulate.c _emulate_decode.c _emulate_memory.c _emulate_execute.c _emulate_fpu.c
 _emulate_native.c _vsock.c _vsock_stream.c _vsock_data.c _vsock_host.c
 """.split()

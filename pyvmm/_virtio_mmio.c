@@ -38,6 +38,8 @@ void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t fea
     mmio->device_id = device_id;
     mmio->device_features = features;
     mmio->irq_fd = irq_fd;
+    mmio->vm_fd = -1;
+    pthread_mutex_init(&mmio->line_lock, NULL);
 }
 
 /* Gives the device its next queue; returns its number, or -1. */
@@ -50,29 +52,26 @@ int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kic
     return (int)mmio->queue_count++;
 }
 
-static void interrupt(struct virtio_mmio *mmio, uint32_t reason)
-{
-    atomic_fetch_or(&mmio->interrupt_status, reason);
-    event_raise(mmio->irq_fd);
-}
-
 /* Tells the driver that used rings have new entries. */
 void virtio_mmio_interrupt(struct virtio_mmio *mmio)
 {
-    interrupt(mmio, VIRTIO_MMIO_INT_VRING);
+    virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_VRING);
 }
 
-static bool is_modern(const struct virtio_mmio *mmio)
+/* Tells the driver that the configuration or NEEDS_RESET has changed.  Those of existing
+ * Toro kernels never acknowledge such an interrupt, and a line would stay high for ever:
+ * they are known by not knowing version 1, or not looking at what the device offers. */
+static void tell_of_change(struct virtio_mmio *mmio)
 {
-    return mmio->driver_features & 1ull << VIRTIO_F_VERSION_1;
+    if (mmio->status & VIRTIO_CONFIG_S_DRIVER_OK && mmio->features_read &&
+        mmio->driver_features & 1ull << VIRTIO_F_VERSION_1)
+        virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_CONFIG);
 }
 
 static void break_device(struct virtio_mmio *mmio)
 {
     mmio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-    /* A driver from before version 1 never acknowledges such an interrupt. */
-    if (mmio->status & VIRTIO_CONFIG_S_DRIVER_OK && is_modern(mmio))
-        interrupt(mmio, VIRTIO_MMIO_INT_CONFIG);
+    tell_of_change(mmio);
 }
 
 /* The device cannot go on before the driver resets it (section 2.1.2). */
@@ -93,8 +92,7 @@ void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint3
     memcpy(mmio->config, data, size);
     mmio->config_size = size;
     mmio->config_generation++;
-    if (mmio->status & VIRTIO_CONFIG_S_DRIVER_OK && is_modern(mmio))
-        interrupt(mmio, VIRTIO_MMIO_INT_CONFIG);
+    tell_of_change(mmio);
     pthread_mutex_unlock(&mmio->lock);
 }
 
@@ -107,8 +105,8 @@ void virtio_mmio_reset(struct virtio_mmio *mmio)
     mmio->driver_features = 0;
     mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = 0;
     mmio->status = 0;
-    mmio->used_elsewhere = false;
-    atomic_store(&mmio->interrupt_status, 0);
+    mmio->used_elsewhere = mmio->features_read = false;
+    virtio_mmio_acknowledge(mmio, ~0u);
     pthread_mutex_unlock(&mmio->lock);
 }
 
@@ -120,6 +118,7 @@ static struct queue *selected(struct virtio_mmio *mmio)
 static uint32_t read_register(struct virtio_mmio *mmio, uint64_t offset)
 {
     const struct queue *queue = selected(mmio);
+    uint32_t status;
 
     switch (offset) {
     case VIRTIO_MMIO_MAGIC_VALUE:
@@ -131,6 +130,7 @@ static uint32_t read_register(struct virtio_mmio *mmio, uint64_t offset)
     case VIRTIO_MMIO_VENDOR_ID:
         return VENDOR;
     case VIRTIO_MMIO_DEVICE_FEATURES:
+        mmio->features_read = true;
         return mmio->device_features_sel > 1
                    ? 0
                    : (uint32_t)(mmio->device_features >> 32 * mmio->device_features_sel);
@@ -139,9 +139,11 @@ static uint32_t read_register(struct virtio_mmio *mmio, uint64_t offset)
     case VIRTIO_MMIO_QUEUE_READY:
         return queue && queue->enabled;
     case VIRTIO_MMIO_INTERRUPT_STATUS:
+        status = mmio->interrupt_status;
         /* Who interrupts from elsewhere does not tell why. */
-        return atomic_load(&mmio->interrupt_status) |
-               (mmio->used_elsewhere ? VIRTIO_MMIO_INT_VRING : 0);
+        if (mmio->used_elsewhere && !virtio_mmio_has_line(mmio))
+            status |= VIRTIO_MMIO_INT_VRING;
+        return status;
     case VIRTIO_MMIO_STATUS:
         return mmio->status;
     case VIRTIO_MMIO_SHM_LEN_LOW:
@@ -287,7 +289,7 @@ static bool write_register(struct virtio_mmio *mmio, struct vcpu *vcpu, uint64_t
         notify(mmio, vcpu, value);
         return true;
     case VIRTIO_MMIO_INTERRUPT_ACK:
-        atomic_fetch_and(&mmio->interrupt_status, ~value);
+        virtio_mmio_acknowledge(mmio, value);
         return true;
     case VIRTIO_MMIO_STATUS:
         return set_status(mmio, value);

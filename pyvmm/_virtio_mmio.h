@@ -12,8 +12,7 @@ struct virtio_mmio {
     uint64_t device_features, driver_features;
     uint32_t device_features_sel, driver_features_sel, queue_sel;
     uint32_t status;
-    atomic_uint interrupt_status;
-    int irq_fd; /* eventfd that raises the interrupt */
+    bool features_read; /* by the driver: those of the device */
     struct queue *queue[VIRTIO_MMIO_QUEUES];
     int kick_fd[VIRTIO_MMIO_QUEUES]; /* eventfd of QueueNotify */
     uint32_t kicks[VIRTIO_MMIO_QUEUES]; /* that were exits */
@@ -22,6 +21,16 @@ struct virtio_mmio {
     uint32_t config_size, config_generation;
     bool used_elsewhere; /* another process fills the used rings, and interrupts */
     bool complained; /* of an access that no driver makes */
+
+    /* _virtio_irq.c */
+    int irq_fd; /* eventfd that raises the interrupt */
+    pthread_mutex_t line_lock;
+    _Atomic uint32_t interrupt_status; /* changed under line_lock */
+    int vm_fd;                         /* -1: there is no line */
+    uint32_t gsi;
+    pthread_t relay;
+    bool relaying;
+    atomic_bool relay_stop;
 };
 
 void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
@@ -33,5 +42,13 @@ void virtio_mmio_set_ready(struct virtio_mmio *mmio, uint32_t value);
 void virtio_mmio_reset(struct virtio_mmio *mmio);
 void virtio_mmio_needs_reset(struct virtio_mmio *mmio);
 void virtio_mmio_interrupt(struct virtio_mmio *mmio);
+
+/* _virtio_irq.c */
+void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi);
+bool virtio_mmio_has_line(const struct virtio_mmio *mmio);
+void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason);
+void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons);
+int virtio_mmio_relay(struct virtio_mmio *mmio);
+void virtio_mmio_end_relay(struct virtio_mmio *mmio);
 
 #endif

@@ -136,6 +136,9 @@ class Machine:
             self.vm.create_pit()
             interrupts = self._add_devices()
             self.vm.route_ioapic(IOAPIC_PINS)
+            for index, virtio in enumerate(self._virtio):
+                virtio.use_line(self.vm.fd, VIRTIO_GSI + index)
+                del interrupts[VIRTIO_GSI + index]
         for gsi, irq_fd in interrupts.items():
             self.vm.irqfd(irq_fd, gsi)
         vcpus = self._add_vcpus()

@@ -38,7 +38,7 @@ class VirtioMmio:
         log: called with a line about a driver that misbehaves.
 
     Attributes:
-        irq_fd: eventfd that raises its interrupt.
+        irq_fd: eventfd that raises its interrupt, unless it has a line.
         kick_fds: eventfd of each queue's notifications.
         queues: the device's.
         memory: the guest's RAM.
@@ -53,6 +53,7 @@ class VirtioMmio:
         self._log = log
         self._active = False
         self._fds: list[int] = []
+        self.native: Any = None
         try:
             self.irq_fd = self._eventfd()
             self.kick_fds = [self._eventfd() for _ in device.queue_sizes]
@@ -60,7 +61,7 @@ class VirtioMmio:
             self.close()
             raise
         self.queues = [SplitQueue(memory, size) for size in device.queue_sizes]
-        self.native: Any = ffi.new("struct virtio_mmio *")
+        self.native = ffi.new("struct virtio_mmio *")
         lib.virtio_mmio_init(self.native, device.device_id, device.features, self.irq_fd)
         for queue, fd in zip(self.queues, self.kick_fds, strict=True):
             lib.virtio_mmio_add_queue(self.native, queue.native, fd)
@@ -100,6 +101,8 @@ class VirtioMmio:
     def _activate(self) -> None:
         self._active = True
         self.device.activate(self, self.queues, self.native.driver_features & self.device.features)
+        if self.native.used_elsewhere and (error := lib.virtio_mmio_relay(self.native)):
+            self.needs_reset(f"no thread for its interrupts: errno {error}")
         if self.device.own_thread:
             return
         # Some drivers fill and notify their queues before they are ready.
@@ -136,7 +139,13 @@ class VirtioMmio:
         self.device.reset()
         lib.virtio_mmio_needs_reset(self.native)
 
+    def use_line(self, vm_fd: int, gsi: int) -> None:
+        """Interrupts by a pin of the IOAPIC from now on, in place of `irq_fd`."""
+        lib.virtio_mmio_use_line(self.native, vm_fd, gsi)
+
     def close(self) -> None:
         """Closes the eventfds."""
+        if self.native:
+            lib.virtio_mmio_end_relay(self.native)
         while self._fds:
             os.close(self._fds.pop())

@@ -55,6 +55,8 @@ def negotiate(registers: Registers, features: int = VERSION_1) -> None:
     registers.write(STATUS, ACKNOWLEDGE)
     registers.write(STATUS, ACKNOWLEDGE | DRIVER)
     for half in (0, 1):
+        registers.write(DEVICE_FEATURES_SEL, half)
+        registers.read(DEVICE_FEATURES)
         registers.write(DRIVER_FEATURES_SEL, half)
         registers.write(DRIVER_FEATURES, features >> 32 * half & 0xFFFF_FFFF)
     registers.write(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK)

@@ -1,0 +1,112 @@
+/* How a virtio-mmio device interrupts.
+ *
+ * Where interrupts are messages, each is a write to an eventfd that KVM knows.  On a PC
+ * a device has a line, a pin of the IOAPIC, which is high for as long as InterruptStatus
+ * is not 0: until the driver has acknowledged all of it.  A pin that is level-triggered
+ * interrupts again after EOI if its line is still high, or high again; an edge-triggered
+ * one when it rises.  Both would lose interrupts if each were a pulse: one that falls
+ * between the driver's look at InterruptStatus and its EOI counts for nothing.
+ *
+ * A process that serves the queues itself (vhost-user) has an eventfd only.  On a PC a
+ * thread reads that, and raises the line. */
+#define _GNU_SOURCE
+#include "_virtio_mmio.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define THREAD_STACK (64 << 10)
+
+/* From now on the device has a line: `gsi` of a VM with an IOAPIC. */
+void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi)
+{
+    mmio->vm_fd = vm_fd;
+    mmio->gsi = gsi;
+}
+
+bool virtio_mmio_has_line(const struct virtio_mmio *mmio)
+{
+    return mmio->vm_fd >= 0;
+}
+
+/* Sets and clears bits of InterruptStatus; the line follows before anybody else does. */
+static void change_status(struct virtio_mmio *mmio, uint32_t set, uint32_t clear)
+{
+    struct kvm_irq_level level = {.irq = mmio->gsi};
+    uint32_t before;
+
+    pthread_mutex_lock(&mmio->line_lock);
+    before = mmio->interrupt_status;
+    mmio->interrupt_status = (before & ~clear) | set;
+    level.level = mmio->interrupt_status != 0;
+    if (virtio_mmio_has_line(mmio) && level.level != (before != 0))
+        ioctl(mmio->vm_fd, KVM_IRQ_LINE, &level);
+    pthread_mutex_unlock(&mmio->line_lock);
+}
+
+/* Interrupts the driver for a reason, a bit of InterruptStatus. */
+void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason)
+{
+    change_status(mmio, reason, 0);
+    if (!virtio_mmio_has_line(mmio))
+        event_raise(mmio->irq_fd);
+}
+
+/* The driver has seen these reasons. */
+void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons)
+{
+    change_status(mmio, 0, reasons);
+}
+
+/* ---- interrupts of another process -------------------------------------------------- */
+
+static void *relay_thread(void *arg)
+{
+    struct virtio_mmio *mmio = arg;
+    struct pollfd ready = {.fd = mmio->irq_fd, .events = POLLIN};
+    uint64_t count;
+
+    while (!atomic_load(&mmio->relay_stop)) {
+        if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+            break;
+        if (read(mmio->irq_fd, &count, sizeof count) > 0 && !atomic_load(&mmio->relay_stop))
+            virtio_mmio_interrupt(mmio);
+    }
+    return NULL;
+}
+
+/* Has each write to irq_fd raise the line, if there is one.  Returns 0 or an errno. */
+int virtio_mmio_relay(struct virtio_mmio *mmio)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int error;
+
+    if (!virtio_mmio_has_line(mmio) || mmio->relaying)
+        return 0;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = pthread_create(&mmio->relay, &attr, relay_thread, mmio);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (!error)
+        pthread_setname_np(mmio->relay, "virtio-irq");
+    mmio->relaying = !error;
+    return error;
+}
+
+/* Ends the thread of virtio_mmio_relay(), if it runs. */
+void virtio_mmio_end_relay(struct virtio_mmio *mmio)
+{
+    if (!mmio->relaying)
+        return;
+    atomic_store(&mmio->relay_stop, true);
+    event_raise(mmio->irq_fd);
+    pthread_join(mmio->relay, NULL);
+    mmio->relaying = false;
+}
