@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
-SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
+SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h pyvmm/launcher/*) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
 
 .PHONY: demo test lint fuzz sanitize lab test-lab clean packages test-packages
 
@@ -31,6 +31,9 @@ lint: $(VENV)/installed
 	$(VENV)/bin/mypy
 	for file in pyvmm/*.c bench/*.c tests/fuzz/*.c; do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null $$file || exit 1; done
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm -Ibuild/launcher \
+		-I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+		-c -o /dev/null pyvmm/launcher/main.c
 	for file in toro/c/*.c; do \
 		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
 

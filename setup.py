@@ -1,5 +1,45 @@
-"""Builds pyvmm's C part with cffi; the metadata is in pyproject.toml."""
+"""Builds pyvmm's C part with cffi, and the `pyvmm` command; the metadata is in pyproject.toml."""
 
-from setuptools import setup
+import shutil
+import sys
+from pathlib import Path
 
-setup(cffi_modules=["pyvmm/_kvm_build.py:ffi"], scripts=["bin/pyvmm"])
+from setuptools import setup  # first: it brings distutils
+from setuptools.command.build_ext import build_ext
+
+from distutils.command.build_scripts import build_scripts  # isort: skip
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "pyvmm" / "launcher"))
+import build as launcher  # noqa: E402
+
+LAUNCHER = Path("build/launcher")
+
+
+class BuildExt(build_ext):
+    """The C part, and the executable that has it as well, where Python is there as a library."""
+
+    def run(self) -> None:
+        super().run()
+        if launcher.libpython():
+            objects = self.compiler.object_filenames(self.extensions[0].sources, output_dir=self.build_temp)
+            launcher.build(self.compiler, ROOT, objects, LAUNCHER, self.inplace)
+
+
+class BuildScripts(build_scripts):
+    """The command: that executable, or else `bin/pyvmm`, which starts slower."""
+
+    def run(self) -> None:
+        if not launcher.libpython():
+            super().run()
+            return
+        self.run_command("build_ext")
+        self.mkpath(self.build_dir)
+        shutil.copy(LAUNCHER / "bin/pyvmm", self.build_dir)
+
+
+setup(
+    cffi_modules=["pyvmm/_kvm_build.py:ffi"],
+    scripts=["bin/pyvmm"],
+    cmdclass={"build_ext": BuildExt, "build_scripts": BuildScripts},
+)

@@ -81,7 +81,8 @@ struct image {
 };
 
 struct machine {
-    int kvm, vm;
+    struct early early;
+    int vm;
     struct vcpu vcpu;
     struct bus bus;
     struct ram ram;
@@ -170,11 +171,9 @@ static void open_image(struct image *image, const char *path)
 
 static void create_memory(struct machine *m, uint64_t size)
 {
-    int fd = check(memfd_create("guest-ram", MFD_CLOEXEC), "memfd_create");
-
-    m->host = map_memory(fd, size);
+    m->host = map_memory(m->early.memory_fd, size, m->early.host);
     if (!m->host)
-        err(STATUS_HOST, "mapping guest memory");
+        err(STATUS_HOST, "guest memory");
     m->low_size = size < MMIO_HOLE ? size : MMIO_HOLE;
     m->high_size = size - m->low_size;
     ram_add(&m->ram, 0, m->low_size, m->host);
@@ -229,8 +228,7 @@ static void make_slots(struct machine *m)
     struct kvm_enable_cap cap = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
 
     IOCTL(m->vm, KVM_ENABLE_CAP, &cap);
-    slots_init(&m->slots, m->vm, &m->ram);
-    check(slots_cover(&m->slots, 0), "KVM_SET_USER_MEMORY_REGION");
+    slots_init(&m->slots, m->vm, &m->ram, EARLY_SLOT);
     m->bus.ram = &m->ram;
     m->bus.slots = &m->slots;
 }
@@ -291,15 +289,21 @@ static void make_cpuid(struct machine *m, struct cpuid_table *table)
 
 /* ---- virtual machine and CPU -------------------------------------------- */
 
-static void create_vm(struct machine *m)
+/* Returns the size of a kvm_run area. */
+static int create_vm(struct machine *m)
 {
-    m->kvm = check(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
-    if (IOCTL(m->kvm, KVM_GET_API_VERSION, 0) != 12 ||
-        !IOCTL(m->kvm, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) ||
-        !IOCTL(m->kvm, KVM_CHECK_EXTENSION, KVM_CAP_SPLIT_IRQCHIP) ||
-        !IOCTL(m->kvm, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS))
+    int kvm;
+
+    if (!early_make(&m->early))
+        err(STATUS_HOST, "/dev/kvm");
+    kvm = m->early.kvm_fd;
+    m->vm = m->early.vm_fd;
+    if (IOCTL(kvm, KVM_GET_API_VERSION, 0) != 12 ||
+        !IOCTL(kvm, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) ||
+        !IOCTL(kvm, KVM_CHECK_EXTENSION, KVM_CAP_SPLIT_IRQCHIP) ||
+        !IOCTL(kvm, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS))
         errx(STATUS_HOST, "/dev/kvm: too old");
-    m->vm = IOCTL(m->kvm, KVM_CREATE_VM, 0);
+    return IOCTL(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 }
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type)
@@ -453,8 +457,7 @@ int main(int argc, char **argv)
     if (argc < 3)
         errx(STATUS_HOST, "usage: floor IMAGE MEMORY_BYTES [MARKS.json]");
     open_image(&image, argv[1]);
-    create_vm(&m);
-    run_size = IOCTL(m.kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    run_size = create_vm(&m);
     create_memory(&m, strtoull(argv[2], NULL, 0));
     load(&m, &image);
     make_cpuid(&m, &table);

@@ -89,13 +89,16 @@ void signal_fd_close(int fd, const int *signals, int count)
 
 /* Gives a memfd `size` bytes and maps them, without touching a page.  Returns
  * NULL with errno set on failure. */
-uint8_t *map_memory(int fd, uint64_t size)
+uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved)
 {
     void *host = MAP_FAILED;
 
     if (ftruncate(fd, (off_t)size) == 0)
-        host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                    fd, 0);
+        host = reserved ? reserved
+                        : mmap(NULL, size, PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (reserved && size < EARLY_ROOM)
+        munmap(reserved + size, EARLY_ROOM - size);
     return host == MAP_FAILED ? NULL : host;
 }
 

@@ -117,10 +117,24 @@ int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
 bool vcpu_emulate(struct vcpu *vcpu);
 
 /* _slots.c */
-void slots_init(struct slots *slots, int vm_fd, const struct ram *ram);
+void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made);
 uint64_t slots_end(const struct slots *slots, uint64_t address);
 int slots_cover(struct slots *slots, uint64_t address);
 int slots_cover_all(struct slots *slots);
+
+/* _early.c */
+#define EARLY_SLOT (128ull << 20) /* bytes of slot 0 */
+#define EARLY_ROOM (1ull << 39)   /* bytes mapped for RAM: none is larger */
+
+struct early {
+    int kvm_fd, vm_fd, memory_fd; /* the memfd is empty */
+    uint8_t *host;                /* where it is mapped */
+};
+
+bool early_make(struct early *early);
+void early_start(void);
+bool early_take(struct early *early);
+void early_discard(struct early *early);
 
 /* _host.c */
 int ioctl_ptr(int fd, unsigned long request, void *argument);
@@ -134,7 +148,7 @@ void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
 int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root);
 void signal_fd_close(int fd, const int *signals, int count);
-uint8_t *map_memory(int fd, uint64_t size);
+uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);
 
 /* _serial.c */
 #define SERIAL_FIFO 16

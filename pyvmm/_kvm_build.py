@@ -32,7 +32,7 @@ KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO KVM_IOEVENTFD_FLAG_DEASSIGN
 KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MEM_READONLY
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
 KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_PIT_SPEAKER_DUMMY
-VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC EFD_CLOEXEC EFD_NONBLOCK
+EARLY_SLOT EARLY_ROOM VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC EFD_CLOEXEC EFD_NONBLOCK
 VSOCK_ANY_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
 """.split()
 
@@ -106,10 +106,14 @@ struct vcpu {
 struct ram { uint32_t count; ...; };
 void ram_add(struct ram *, uint64_t start, uint64_t size, uint8_t *host);
 struct slots { uint32_t count; ...; };
-void slots_init(struct slots *, int vm_fd, const struct ram *);
+void slots_init(struct slots *, int vm_fd, const struct ram *, uint64_t made);
 uint64_t slots_end(const struct slots *, uint64_t address);
 int slots_cover(struct slots *, uint64_t address);
 int slots_cover_all(struct slots *);
+struct early { int kvm_fd, vm_fd, memory_fd; uint8_t *host; };
+bool early_make(struct early *);
+bool early_take(struct early *);
+void early_discard(struct early *);
 struct bus { const struct ram *ram; struct slots *slots; ...; };
 struct serial { ...; };
 struct paging { uint64_t next, end, root; ...; };
@@ -227,16 +231,26 @@ uint64_t rdtsc(void);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
 void signal_fd_close(int fd, const int *signals, int count);
-uint8_t *map_memory(int fd, uint64_t size);
+uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);
 int memfd_create(const char *name, unsigned int flags);
 int munmap(void *address, size_t length);
 int eventfd(unsigned int count, int flags);
+struct sockaddr_un { char sun_path[...]; ...; };
+enum warm_reply_kind { WARM_ACCEPTED, WARM_ENDED };
+void early_start(void);
+bool warm_address(struct sockaddr_un *);
+int warm_accept(int fd);
+const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
+bool warm_reply(int fd, int kind, int value);
+void warm_populate(void);
+void warm_die_with_parent(bool die);
 int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root);
 """
 
 
 SOURCES = """
-_kvm.c _ram.c _host.c _spawn.c _serial.c _paging.c _slots.c _queue.c _virtio_mmio.c _virtio_irq.c
+_kvm.c _early.c _ram.c _host.c _spawn.c _warm.c _serial.c _paging.c _slots.c _queue.c
+_virtio_mmio.c _virtio_irq.c
 _emulate.c _emulate_decode.c _emulate_memory.c _emulate_execute.c _emulate_fpu.c
 _emulate_native.c _vsock.c _vsock_stream.c _vsock_data.c _vsock_host.c
 """.split()
@@ -249,11 +263,12 @@ ffi.set_source(
     #define _GNU_SOURCE
     #include "_emulate.h"
     #include "_vsock.h"
+    #include "_warm.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>
     """,
     sources=[f"pyvmm/{name}" for name in SOURCES],
-    depends=["pyvmm/_kvm.h", "pyvmm/_emulate.h", "pyvmm/_queue.h", "pyvmm/_virtio_mmio.h", "pyvmm/_vsock.h"],
+    depends=[f"pyvmm/{name}.h" for name in "_kvm _emulate _queue _virtio_mmio _vsock _warm".split()],
     include_dirs=["pyvmm"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
 )

@@ -15,12 +15,15 @@
 #define WINDOW (128ull << 20) /* bytes of the first SLOTS_A_STEP slots */
 #define SLOTS_A_STEP 8        /* then twice as many for as many, and so on */
 
-void slots_init(struct slots *slots, int vm_fd, const struct ram *ram)
+/* `made` bytes from 0 on are in slot 0 already, if it is not 0. */
+void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made)
 {
     pthread_mutex_init(&slots->lock, NULL);
     slots->vm_fd = vm_fd;
     slots->ram = ram;
-    slots->count = 0;
+    slots->count = made != 0;
+    slots->slot[0].start = 0;
+    slots->slot[0].end = made;
 }
 
 static int make_slot(struct slots *slots, uint64_t start, uint64_t end)

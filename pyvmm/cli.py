@@ -10,7 +10,7 @@ import posix as os  # `import os` alone costs more than a millisecond
 import sys
 from time import monotonic_ns
 
-from pyvmm.errors import STATUS_INTERRUPTED, PyvmmError, UsageError
+from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, PyvmmError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ pyvmm: boots Toro unikernels on KVM
 
     pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
     pyvmm build SOURCE [OPTION...]    compile a Toro application (Pascal, or MPI in C) to an ELF image
+    pyvmm warm [OPTION...]            stay, and make later `pyvmm boot` of this user start sooner
     pyvmm --version | --help
 
 Options of boot:
@@ -58,6 +59,9 @@ Options of build:
     -o FILE           where the image goes (SOURCE with .elf)
     -d SYMBOL         a symbol that is defined for the compiler; repeatable
     -g                with debug information, for GDB, and not optimized
+
+Options of warm:
+    --ready N         how many guests may be asked for at once (2)
 
 Exit status: the guest's own; 124 when a vCPU cannot go on (triple fault and the like),
 125 when pyvmm failed or was misused, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP.
@@ -129,9 +133,10 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
     memory, cpus = options.get("--mem", "128M"), options.get("--cpus", "1")
     timing = options.get("--timing")
     if timing is not None:
-        from pyvmm.timing import process_start_ns
+        if "process start" not in marks:
+            from pyvmm.timing import process_start_ns
 
-        marks["process start"] = process_start_ns()
+            marks["process start"] = process_start_ns()
         if timing and not timing.endswith((".json", ".svg")):
             raise UsageError(f"--timing={timing}: the file's name must end in .json or .svg")
     try:
@@ -266,6 +271,20 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
     return 0
 
 
+def _warm(words: list[str], marks: dict[str, int]) -> int:
+    from pyvmm.warm import serve
+
+    arguments = _Arguments(words, {"--ready"}, set())
+    if arguments.positional:
+        raise UsageError(f"{arguments.positional[0]}: warm takes no argument")
+    ready = arguments.options.get("--ready", "2")
+    if not (ready.isascii() and ready.isdigit() and 1 <= int(ready[:9]) <= _READY_MAX):
+        raise UsageError(f"--ready {ready}: not 1 to {_READY_MAX}")
+    return serve(int(ready), main, say)
+
+
+_STDOUT, _STDERR = 1, 2
+_READY_MAX = 64
 _GUEST_LINES_MAX = 100
 _SHARES_MAX = 8
 _BOOT_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
@@ -274,15 +293,15 @@ _BOOT_VALUED = {
     *("--vsock", "--vsock-uds", "--vsock-backlog", "--console"),
 }
 _BOOT_REPEATABLE = frozenset({"-p", "--allow", "--share"})
-COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build}
+COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build, "warm": _warm}
 
 
-def main(words: list[str], started: int) -> int:
+def main(words: list[str], marks: dict[str, int]) -> int:
     """Runs one command.
 
     Args:
         words: the command line without the program's name.
-        started: CLOCK_MONOTONIC in ns when the interpreter reached pyvmm.
+        marks: what is known of the process's start (see `timing.STEPS`), CLOCK_MONOTONIC in ns.
 
     Returns:
         The exit status.
@@ -291,24 +310,30 @@ def main(words: list[str], started: int) -> int:
         if not words:
             raise UsageError("which command? try `pyvmm --help`")
         if words[0] in ("--help", "-h", "help"):
-            sys.stdout.write(USAGE)
-            return 0
+            return _tell(USAGE)
         if words[0] == "--version":
             from pyvmm import __version__
 
-            print(f"pyvmm {__version__}")
-            return 0
+            return _tell(f"pyvmm {__version__}\n")
         if words[0] not in COMMANDS:
             raise UsageError(f"{words[0]}: no such command{_suggestion(words[0], set(COMMANDS))}")
         if "--help" in words[1:] or "-h" in words[1:]:
-            sys.stdout.write(USAGE)
-            return 0
-        return COMMANDS[words[0]](words[1:], {"interpreter ready": started})
+            return _tell(USAGE)
+        return COMMANDS[words[0]](words[1:], marks)
     except PyvmmError as error:
         say(str(error))
         return error.status
+    except ImportError as error:  # no descriptor or memory left, or an installation that is damaged
+        say(str(error))
+        return STATUS_PYVMM_FAILED
     except KeyboardInterrupt:
         return STATUS_INTERRUPTED
+
+
+def _tell(text: str) -> int:
+    """Writes what was asked for to stdout; returns the exit status."""
+    _write(_STDOUT, text)
+    return 0
 
 
 def say(text: str) -> None:
@@ -319,9 +344,15 @@ def say(text: str) -> None:
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    _write(_STDERR, f"pyvmm: {text}\n")
+
+
+def _write(fd: int, text: str) -> None:
+    """All of it, whatever Python has of sys.stdout (see `_launch.py`)."""
+    rest = text.encode(errors="backslashreplace")
     try:
-        sys.stderr.write(f"pyvmm: {text}\n")
-        sys.stderr.flush()
+        while rest:
+            rest = rest[os.write(fd, rest) :]
     except OSError:
         pass
 
@@ -341,29 +372,18 @@ def limited(log: Callable[[str], None], lines: int) -> Callable[[str], None]:
     return write
 
 
-def _open_closed_streams() -> None:
-    """Makes those of stdin, stdout and stderr that are closed /dev/null.
-
-    The next files opened would get their numbers, and guest memory would be
-    the guest's console.
-    """
-    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    sys.stdout = sys.stdout or open("/dev/null", "w")  # noqa: SIM115 - as long as the process lives
-    sys.stderr = sys.stderr or open("/dev/null", "w")  # noqa: SIM115
-
-
-def run(started: int | None = None) -> None:
+def run(started: int) -> None:
     """Runs the process's command line and ends the process.
 
     It does not return to the interpreter, whose own end takes a millisecond.
+
+    Args:
+        started: CLOCK_MONOTONIC in ns when the interpreter reached pyvmm.
     """
-    if not (sys.stdin and sys.stdout and sys.stderr):
-        _open_closed_streams()
-    status = main(sys.argv[1:], started or monotonic_ns())
-    try:
-        sys.stdout.flush()
-    except OSError:
-        pass
+    status = main(sys.argv[1:], {"interpreter ready": started})
+    if sys.stdout:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            pass
     os._exit(status)

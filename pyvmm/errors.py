@@ -46,7 +46,7 @@ class HostError(PyvmmError):
     """
 
     def __init__(self, what: str, errno: int, hint: str = "") -> None:
-        from os import strerror
+        from posix import strerror
 
         self.errno = errno
         message = f"{what}: {strerror(errno)}"

@@ -9,7 +9,6 @@ there is something to do about it, says what. Whoever creates one closes it.
 from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
-from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOMEM, ENXIO, EPERM
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import KvmError
@@ -23,15 +22,8 @@ if TYPE_CHECKING:
     from pyvmm.bus import Bus
 
 API_VERSION = 12
+_ENXIO, _EINVAL = 6, 22  # the module `errno` makes 130 names, which takes a while
 _GROUP_RW = 0o060
-
-_HINTS = {
-    ("KVM_CREATE_VM", EBUSY): "another hypervisor on this host holds the CPU's virtualization",
-    ("KVM_CREATE_VM", ENOMEM): "the host is out of memory",
-    ("KVM_CREATE_VCPU", EINVAL): "more vCPUs than this host's KVM allows",
-    ("KVM_CREATE_VCPU", EEXIST): "that vCPU exists already",
-    ("KVM_SET_USER_MEMORY_REGION", ENOMEM): "try a smaller --mem",
-}
 
 
 def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
@@ -39,12 +31,52 @@ def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
     call = lib.ioctl_int if isinstance(argument, int) else lib.ioctl_ptr
     result: int = call(fd, request, argument)
     if result < 0:
-        raise KvmError(name, ffi.errno, _HINTS.get((name, ffi.errno), ""))
+        raise _ioctl_error(name, ffi.errno)
     return result
+
+
+def _ioctl_error(name: str, errno: int) -> KvmError:
+    from errno import EBUSY, EEXIST, EINVAL, ENOMEM
+
+    hints = {
+        ("KVM_CREATE_VM", EBUSY): "another hypervisor on this host holds the CPU's virtualization",
+        ("KVM_CREATE_VM", ENOMEM): "the host is out of memory",
+        ("KVM_CREATE_VCPU", EINVAL): "more vCPUs than this host's KVM allows",
+        ("KVM_CREATE_VCPU", EEXIST): "that vCPU exists already",
+        ("KVM_SET_USER_MEMORY_REGION", ENOMEM): "try a smaller --mem",
+    }
+    return KvmError(name, errno, hints.get((name, errno), ""))
+
+
+def take_early(memory: int) -> Any:
+    """What was made while the interpreter started, a `struct early *`, or None.
+
+    `Kvm`, `Kvm.create_vm` and `GuestMemory` each take their part of it; whoever
+    has called this discards the rest (`lib.early_discard`).
+
+    Args:
+        memory: bytes of RAM that there is to be. Less than the slot's does not do.
+    """
+    early = ffi.new("struct early *")
+    if not lib.early_take(early):
+        return None
+    if memory < lib.EARLY_SLOT:
+        lib.early_discard(early)
+        return None
+    return early
+
+
+def _taken(early: Any, name: str) -> int:
+    """A descriptor that belongs to the caller from now on."""
+    fd: int = getattr(early, name)
+    setattr(early, name, -1)
+    return fd
 
 
 def _open_error(path: str, errno: int) -> KvmError:
     """Why `path` could not be opened, with what to do about it."""
+    from errno import EACCES, EBUSY, ENODEV, ENOENT, ENXIO, EPERM
+
     hint = ""
     if errno == ENOENT:
         hint = "load kvm_intel or kvm_amd, or enable virtualization in the firmware (or in the outer hypervisor)"
@@ -58,11 +90,11 @@ def _open_error(path: str, errno: int) -> KvmError:
 
 
 def _permission_hint(status: os.stat_result) -> str:
-    from grp import getgrgid
-
     try:
+        from grp import getgrgid
+
         group = getgrgid(status.st_gid).gr_name
-    except KeyError:
+    except (KeyError, ImportError):
         group = str(status.st_gid)
     if status.st_gid == 0 or status.st_mode & _GROUP_RW != _GROUP_RW:
         return "only root may use it here: run `sudo chgrp kvm /dev/kvm; sudo chmod 660 /dev/kvm` and join group kvm"
@@ -93,14 +125,15 @@ class Kvm(_Descriptor):
 
     Args:
         path: the device.
+        early: see `take_early`; used in place of opening `path`.
 
     Raises:
         KvmError: it cannot be opened, or speaks another version of the API.
     """
 
-    def __init__(self, path: str = "/dev/kvm") -> None:
+    def __init__(self, path: str = "/dev/kvm", early: Any = None) -> None:
         try:
-            super().__init__(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            super().__init__(_taken(early, "kvm_fd") if early else os.open(path, os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
             raise _open_error(path, error.errno or 0) from None
         try:
@@ -110,7 +143,7 @@ class Kvm(_Descriptor):
             raise KvmError(path, error.errno, "it is not the KVM device") from None
         if version != API_VERSION:
             self.close()
-            raise KvmError(path, EINVAL, f"it speaks KVM API {version}, pyvmm needs {API_VERSION}")
+            raise KvmError(path, _EINVAL, f"it speaks KVM API {version}, pyvmm needs {API_VERSION}")
 
     def check_extension(self, capability: int) -> int:
         """KVM_CHECK_EXTENSION: 0 when absent, else a value that depends on it."""
@@ -120,7 +153,7 @@ class Kvm(_Descriptor):
         """Raises `KvmError` for the first capability (KVM_CAP_…) that is absent."""
         for name in names:
             if not self.check_extension(getattr(lib, name)):
-                raise KvmError(name, ENXIO, "this kernel's KVM is too old for pyvmm")
+                raise KvmError(name, _ENXIO, "this kernel's KVM is too old for pyvmm")
 
     def vcpu_mmap_size(self) -> int:
         """KVM_GET_VCPU_MMAP_SIZE: bytes of a vCPU's kvm_run area."""
@@ -133,17 +166,19 @@ class Kvm(_Descriptor):
         entries = (table.entries[i] for i in range(table.nent))
         return [(e.function, e.index, e.eax, e.ebx, e.ecx, e.edx) for e in entries]
 
-    def create_vm(self) -> Vm:
-        """KVM_CREATE_VM."""
-        return Vm(_ioctl("KVM_CREATE_VM", self.fd), self.vcpu_mmap_size())
+    def create_vm(self, early: Any = None) -> Vm:
+        """KVM_CREATE_VM, or the one of `early`."""
+        fd = _taken(early, "vm_fd") if early else _ioctl("KVM_CREATE_VM", self.fd)
+        return Vm(fd, self.vcpu_mmap_size(), lib.EARLY_SLOT if early else 0)
 
 
 class Vm(_Descriptor):
     """One virtual machine; `Kvm.create_vm` makes it."""
 
-    def __init__(self, fd: int, run_size: int) -> None:
+    def __init__(self, fd: int, run_size: int, slot_made: int) -> None:
         super().__init__(fd)
         self._run_size = run_size
+        self._slot_made = slot_made
 
     def set_memory_region(self, slot: int, address: int, size: int, host: Any, readonly: bool = False) -> None:
         """KVM_SET_USER_MEMORY_REGION.
@@ -176,7 +211,7 @@ class Vm(_Descriptor):
             A `struct slots *` for the bus; the caller keeps it, and `ram`, alive.
         """
         slots = ffi.new("struct slots *")
-        lib.slots_init(slots, self.fd, ram)
+        lib.slots_init(slots, self.fd, ram, self._slot_made)
         try:
             self._enable(lib.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
             made = at = 0
@@ -343,7 +378,7 @@ class Vcpu:
         """
         done = _ioctl("KVM_SET_MSRS", self.fd, _msr_list(list(values.items())))
         if done < len(values):
-            raise KvmError(f"KVM_SET_MSRS of MSR {list(values)[done]:#x}", EINVAL)
+            raise KvmError(f"KVM_SET_MSRS of MSR {list(values)[done]:#x}", _EINVAL)
 
     def set_cpuid(self, entries: Any) -> None:
         """KVM_SET_CPUID2: a `struct kvm_cpuid2 *`."""

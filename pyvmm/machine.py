@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import posix as os  # `import os` alone costs more than a millisecond
 from time import clock_gettime_ns, monotonic_ns
 
@@ -21,7 +22,7 @@ from pyvmm.errors import (
     HostError,
     PyvmmError,
 )
-from pyvmm.kvm import Kvm
+from pyvmm.kvm import Kvm, take_early
 from pyvmm.layout import (
     IOAPIC_PINS,
     IRQ_BASE,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pyvmm.virtio.mmio import VirtioMmio
 
 _CLOCK_REALTIME = 0
+_EMFILE = 24
 _SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 _SYSTEM_EVENT_CRASH = 3
 
@@ -110,14 +112,17 @@ class Machine:
         direct = boot if isinstance(boot, DirectBoot) else None
         cpuid = Cpuid(config.cpus)
 
-        kvm = Kvm()
+        early = take_early(config.memory)
+        if early:
+            self._closers.append(lambda: lib.early_discard(early))
+        kvm = Kvm(early=early)
         self._closers.append(kvm.close)
         kvm.require("KVM_CAP_IMMEDIATE_EXIT", "KVM_CAP_SPLIT_IRQCHIP", "KVM_CAP_SYNC_REGS")
-        self.vm = kvm.create_vm()
+        self.vm = kvm.create_vm(early)
         self._closers.append(self.vm.close)
         self._mark("vm created")
 
-        self.memory = GuestMemory(config.memory)
+        self.memory = GuestMemory(config.memory, early)
         self._closers.append(self.memory.close)
         boot.load(file, self.memory)
         if direct:
@@ -253,12 +258,15 @@ class Machine:
         # The guest runs, also where it shares the only free core with this thread;
         # what only the main thread needs is loaded meanwhile.
         os.sched_yield()
+        gc.enable()
         try:
             from pyvmm.eventloop import EventLoop
 
             self._loop: EventLoop = EventLoop()
         except OSError as error:
             raise HostError("event loop", error.errno or 0) from None
+        except ImportError:  # `select` may be in a file of its own
+            raise HostError("event loop", _EMFILE) from None
         self._closers.append(self._loop.close)
         self._console.attach(self._loop)
         for device in self._devices:

@@ -15,6 +15,7 @@ from pyvmm.layout import ram_regions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
 
 class GuestMemoryError(Exception):
@@ -29,6 +30,7 @@ class GuestMemory:
 
     Args:
         size: bytes, a multiple of the page size.
+        early: a `struct early *` to take the memory of, or None (see `kvm.take_early`).
 
     Attributes:
         fd: the memfd; offset 0 is guest-physical 0.
@@ -41,17 +43,19 @@ class GuestMemory:
         HostError: the host has no memory or no address space for it.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, early: Any = None) -> None:
         self.size = size
         self.regions: list[tuple[int, int, int]] = []
         offset = 0
         for start, length in ram_regions(size):
             self.regions.append((start, length, offset))
             offset += length
-        self.fd = lib.memfd_create(b"guest-ram", lib.MFD_CLOEXEC)
+        self.fd = early.memory_fd if early else lib.memfd_create(b"guest-ram", lib.MFD_CLOEXEC)
         if self.fd < 0:
             raise HostError("memfd_create", ffi.errno)
-        self.host = lib.map_memory(self.fd, size)
+        self.host = lib.map_memory(self.fd, size, early.host if early else ffi.NULL)
+        if early:
+            early.memory_fd, early.host = -1, ffi.NULL
         if self.host == ffi.NULL:
             errno = ffi.errno
             os.close(self.fd)

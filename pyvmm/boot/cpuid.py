@@ -112,7 +112,13 @@ def native_cpuid(table: list[tuple[int, int, int, int, int, int]]) -> Any:
     return native
 
 
+_known: dict[int, tuple[int, int, int, int]] = {}
+
+
 def _host(leaf: int) -> tuple[int, int, int, int]:
-    out = ffi.new("uint32_t[4]")
-    lib.cpuid(leaf, 0, out)
-    return out[0], out[1], out[2], out[3]
+    """The host's own, asked for once: in a virtual machine it takes an exit."""
+    if leaf not in _known:
+        out = ffi.new("uint32_t[4]")
+        lib.cpuid(leaf, 0, out)
+        _known[leaf] = out[0], out[1], out[2], out[3]
+    return _known[leaf]

@@ -22,12 +22,12 @@ Mistake = Callable[..., str]
 
 
 @pytest.fixture
-def mistake(capsys: pytest.CaptureFixture[str]) -> Mistake:
+def mistake(capfd: pytest.CaptureFixture[str]) -> Mistake:
     """Runs a command line that must fail with status 125; returns its one line."""
 
     def run(*words: str) -> str:
-        assert cli.main(list(words), 1) == 125
-        out, err = capsys.readouterr()
+        assert cli.main(list(words), {}) == 125
+        out, err = capfd.readouterr()
         assert out == ""
         assert err.startswith("pyvmm: ")
         assert err.count("\n") == 1
@@ -41,9 +41,9 @@ def mistake(capsys: pytest.CaptureFixture[str]) -> Mistake:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["boot", "--help"], ["boot", "x", "-h"]])
-def test_help_goes_to_stdout(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words, 1) == 0
-    out, err = capsys.readouterr()
+def test_help_goes_to_stdout(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words, {}) == 0
+    out, err = capfd.readouterr()
     assert (out, err) == (cli.USAGE, "")
 
 
@@ -52,9 +52,9 @@ def test_help_names_every_command_and_option() -> None:
         assert word in cli.USAGE
 
 
-def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--version"], 1) == 0
-    assert capsys.readouterr().out == f"pyvmm {package.__version__}\n"
+def test_version_is_the_package_s(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"], {}) == 0
+    assert capfd.readouterr().out == f"pyvmm {package.__version__}\n"
 
 
 # ---- commands and options -----------------------------------------------------------
@@ -260,7 +260,7 @@ def test_any_arguments_to_boot_an_absent_image_are_one_line(
     words = [*words[:at], "/absent/image.elf", *words[at:]]
     if {"--help", "-h"} & set(words):
         return
-    assert cli.main(["boot", *words], 1) == 125
+    assert cli.main(["boot", *words], {}) == 125
     out, err = capfd.readouterr()
     assert out == ""
     assert re.fullmatch(r"pyvmm: [^\n]+\n", err)

@@ -91,10 +91,10 @@ def test_svg_is_a_picture_of_every_step_whatever_the_guest_marks(wild: dict[str,
         assert rect.get("width") == "100%" or float(rect.get("width", "-1")) >= 1
 
 
-def test_report_without_a_file_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_without_a_file_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     timeline = Timeline(FULL, STARTED)
     timeline.report("")
-    assert capsys.readouterr() == ("", timeline.table())
+    assert capfd.readouterr() == ("", timeline.table())
 
 
 @pytest.mark.parametrize(("name", "start"), [("t.json", "{"), ("t.svg", "<svg")])

@@ -1,0 +1,87 @@
+/* What every guest needs of KVM, made before anybody knows which guest it will
+ * be: while the interpreter starts, a thread opens KVM, makes a VM and its first
+ * memory slot.
+ *
+ * The size of its RAM is not known yet, so room for the most that there can be
+ * is reserved; whoever takes it sizes the file and unmaps the rest.  No interrupt
+ * controller is made, for there are two kinds.  When anything fails nothing is
+ * left, and whoever wants it then makes it himself and hears why. */
+#define _GNU_SOURCE
+#include "_kvm.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define THREAD_STACK (64 << 10)
+
+static struct early early;
+static pthread_t thread;
+static bool begun, made;
+
+/* Makes it at once.  Returns false, with nothing left open, when it cannot. */
+bool early_make(struct early *e)
+{
+    struct kvm_userspace_memory_region region = {.memory_size = EARLY_SLOT};
+
+    *e = (struct early){-1, -1, -1, NULL};
+    e->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (e->kvm_fd >= 0)
+        e->vm_fd = ioctl(e->kvm_fd, KVM_CREATE_VM, 0);
+    if (e->vm_fd >= 0)
+        e->memory_fd = memfd_create("guest-ram", MFD_CLOEXEC);
+    if (e->memory_fd >= 0)
+        e->host = mmap(NULL, EARLY_ROOM, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_NORESERVE, e->memory_fd, 0);
+    if (e->host == MAP_FAILED)
+        e->host = NULL;
+    region.userspace_addr = (uintptr_t)e->host;
+    if (e->host && ioctl(e->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) == 0)
+        return true;
+    early_discard(e);
+    return false;
+}
+
+void early_discard(struct early *e)
+{
+    if (e->host)
+        munmap(e->host, EARLY_ROOM);
+    for (int *fd = &e->memory_fd; fd >= &e->kvm_fd; fd--)
+        if (*fd >= 0)
+            close(*fd);
+}
+
+static void *run(void *argument)
+{
+    (void)argument;
+    made = early_make(&early);
+    return NULL;
+}
+
+/* Begins to make it. */
+void early_start(void)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, THREAD_STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    begun = pthread_create(&thread, &attributes, run, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+/* Waits for it, and hands it over.  Returns false if there is none. */
+bool early_take(struct early *e)
+{
+    if (!begun)
+        return false;
+    pthread_join(thread, NULL);
+    begun = false;
+    *e = early;
+    return made;
+}

@@ -1,0 +1,295 @@
+/* The side of the warm process: takes a client's request, and becomes like its
+ * client in all that the kernel tells of it, or declines.
+ *
+ * Nobody may get by this what he could not do himself.  So it serves only a process
+ * of the same user, the same groups, capabilities and namespaces, the same root
+ * directory, security label and filters; and the same executable.  What differs but
+ * can be had is adopted: limits, nice value, CPUs, control group, working directory. */
+#define _GNU_SOURCE
+#include "_warm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TEXT_MAX 8192
+
+/* Where the socket is.  Returns false when there can be none. */
+bool warm_address(struct sockaddr_un *address)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    int length;
+
+    address->sun_family = AF_UNIX;
+    if (runtime && *runtime)
+        length = snprintf(address->sun_path, sizeof address->sun_path, "%s/pyvmm-warm", runtime);
+    else
+        length = snprintf(address->sun_path, sizeof address->sun_path, "/tmp/pyvmm-%u/warm", geteuid());
+    return length > 0 && (size_t)length < sizeof address->sun_path;
+}
+
+/* What /proc tells of a process, or of this one if `pid` is 0.  Returns its
+ * length, cut to TEXT_MAX, or -1. */
+static ssize_t proc_text(int pid, const char *name, char text[TEXT_MAX + 1])
+{
+    char path[64];
+    ssize_t length = -1;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/%s", pid ? pid : getpid(), name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        length = read(fd, text, TEXT_MAX);
+        close(fd);
+    }
+    text[length < 0 ? 0 : length] = 0;
+    return length;
+}
+
+static bool same_text(int pid, const char *name)
+{
+    char ours[TEXT_MAX + 1], theirs[TEXT_MAX + 1];
+    ssize_t length = proc_text(0, name, ours);
+
+    return proc_text(pid, name, theirs) == length && length < TEXT_MAX && !strcmp(ours, theirs);
+}
+
+static bool same_file(int pid, const char *name)
+{
+    char path[64];
+    struct stat ours, theirs;
+
+    snprintf(path, sizeof path, "/proc/self/%s", name);
+    if (stat(path, &ours) < 0)
+        return errno == ENOENT; /* a kind of namespace that this kernel has not */
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    return stat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+/* The lines of /proc/PID/status that say what a process may do. */
+static bool same_rights(const char *ours, const char *theirs)
+{
+    static const char *const fields[] = {
+        "\nUid:",    "\nGid:",    "\nGroups:", "\nCapInh:",     "\nCapPrm:",
+        "\nCapEff:", "\nCapBnd:", "\nCapAmb:", "\nNoNewPrivs:", "\nSeccomp:",
+    };
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const char *a = strstr(ours, fields[i]), *b = strstr(theirs, fields[i]);
+        size_t length = a ? strcspn(a + 1, "\n") + 1 : 0;
+
+        if (!a != !b || (a && (strncmp(a, b, length) || (b[length] != '\n' && b[length]))))
+            return false;
+    }
+    return true;
+}
+
+static bool may_serve(int pid, const char *their_status)
+{
+    static const char *const files[] = {
+        "exe",    "root/",   "ns/user", "ns/mnt",    "ns/pid",
+        "ns/net", "ns/ipc",  "ns/uts",  "ns/cgroup", "ns/time",
+    };
+    char our_status[TEXT_MAX + 1];
+
+    proc_text(0, "status", our_status);
+    if (!same_rights(our_status, their_status) || !same_text(pid, "attr/current"))
+        return false;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (!same_file(pid, files[i]))
+            return false;
+    return true;
+}
+
+static uint64_t status_number(const char *status, const char *field, int base)
+{
+    const char *at = strstr(status, field);
+
+    return at ? strtoull(at + strlen(field), NULL, base) : 0;
+}
+
+/* Joins the client's control group; of version 2 alone, which has one line. */
+static bool adopt_cgroup(int pid)
+{
+    char theirs[TEXT_MAX + 1], path[TEXT_MAX + 64];
+    int fd;
+    bool joined;
+
+    if (same_text(pid, "cgroup"))
+        return true;
+    proc_text(pid, "cgroup", theirs);
+    if (strncmp(theirs, "0::", 3))
+        return false;
+    theirs[strcspn(theirs, "\n")] = 0;
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cgroup.procs", theirs + 3);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    joined = fd >= 0 && write(fd, "0", 1) == 1;
+    if (fd >= 0)
+        close(fd);
+    return joined;
+}
+
+static bool adopt_limits(int pid)
+{
+    struct rlimit limit;
+
+    for (int resource = 0; resource < RLIMIT_NLIMITS; resource++)
+        if (prlimit(pid, resource, NULL, &limit) < 0 || setrlimit(resource, &limit) < 0)
+            return false;
+    return true;
+}
+
+static bool adopt_scheduling(int pid)
+{
+    cpu_set_t cpus;
+    int nice;
+
+    errno = 0;
+    nice = getpriority(PRIO_PROCESS, (id_t)pid);
+    return !errno && (nice == getpriority(PRIO_PROCESS, 0) || setpriority(PRIO_PROCESS, 0, nice) == 0) &&
+           sched_getscheduler(pid) == SCHED_OTHER && sched_getaffinity(pid, sizeof cpus, &cpus) == 0 &&
+           sched_setaffinity(0, sizeof cpus, &cpus) == 0;
+}
+
+static bool adopt_directory(int pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/cwd", pid);
+    return chdir(path) == 0;
+}
+
+static void adopt_signals(const char *status)
+{
+    uint64_t ignored = status_number(status, "\nSigIgn:\t", 16);
+
+    for (int signal_number = 1; signal_number < SIGRTMIN; signal_number++)
+        if (ignored >> (signal_number - 1) & 1)
+            signal(signal_number, SIG_IGN);
+}
+
+static bool adopt(int pid)
+{
+    char status[TEXT_MAX + 1];
+
+    if (proc_text(pid, "status", status) < 0 || !may_serve(pid, status) || !adopt_cgroup(pid) ||
+        !adopt_limits(pid) || !adopt_scheduling(pid) || !adopt_directory(pid))
+        return false;
+    umask((mode_t)status_number(status, "\nUmask:\t", 8));
+    adopt_signals(status);
+    return true;
+}
+
+/* Reads the request and puts the descriptors in place.  Returns its strings, to
+ * be kept as the environment is in them, or NULL. */
+static char *receive(int fd, struct warm_request *request)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(3 * sizeof(int))];
+    } control;
+    struct iovec part = {request, sizeof *request};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    struct cmsghdr *rights;
+    int streams[3];
+    char *strings;
+
+    if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof *request)
+        return NULL;
+    rights = CMSG_FIRSTHDR(&message);
+    if (!rights || rights->cmsg_type != SCM_RIGHTS || rights->cmsg_len != CMSG_LEN(sizeof streams) ||
+        request->bytes > WARM_BYTES_MAX || !(strings = malloc(request->bytes + 1)))
+        return NULL;
+    memcpy(streams, CMSG_DATA(rights), sizeof streams);
+    for (int i = 0; i < 3; i++) {
+        dup2(streams[i], i);
+        close(streams[i]);
+    }
+    strings[request->bytes] = 0;
+    if (recv(fd, strings, request->bytes, MSG_WAITALL) != (ssize_t)request->bytes)
+        return NULL;
+    return strings;
+}
+
+/* Waits for a client that no other process takes; `fd` need not block. */
+int warm_accept(int fd)
+{
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    int client;
+
+    while ((client = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) < 0)
+        poll(&polled, 1, -1);
+    return client;
+}
+
+/* Takes over for the client that is connected to `fd`, as far as the environment.
+ * Returns the words of its command line, each with its zero, or NULL when that
+ * cannot be: then the client boots by itself.  From now on this process dies with
+ * the client. */
+const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns)
+{
+    struct warm_request request;
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    char *strings, *at;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || peer.uid != geteuid())
+        return NULL;
+    strings = receive(fd, &request);
+    if (!strings || !adopt(peer.pid))
+        return NULL;
+    clearenv();
+    at = strings;
+    for (uint32_t i = 0; i < request.words + request.variables && at < strings + request.bytes; i++) {
+        if (i >= request.words)
+            putenv(at);
+        at += strlen(at) + 1;
+    }
+    if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0 ||
+        fcntl(fd, F_SETFL, O_ASYNC) < 0 || !warm_reply(fd, WARM_ACCEPTED, getpid()))
+        return NULL;
+    *words = request.words;
+    *started_ns = request.started_ns;
+    return strings;
+}
+
+bool warm_reply(int fd, int kind, int value)
+{
+    struct warm_reply reply = {kind, value};
+
+    return send(fd, &reply, sizeof reply, MSG_NOSIGNAL) == sizeof reply;
+}
+
+/* Makes all memory that this process shares with its parent its own, so that it
+ * need not be copied page by page once somebody waits. */
+void warm_populate(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[256], rights[5];
+    unsigned long start, end;
+
+    while (maps && fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) == 3 && !strcmp(rights, "rw-p") &&
+            !strstr(line, "[stack]"))
+            madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+    if (maps)
+        fclose(maps);
+}
+
+/* Ends this process when the thread that forked it ends, or no longer. */
+void warm_die_with_parent(bool die)
+{
+    prctl(PR_SET_PDEATHSIG, die ? SIGKILL : 0);
+}

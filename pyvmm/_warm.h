@@ -1,0 +1,35 @@
+/* What a `pyvmm boot` and the warm process that boots for it say to each other, over a
+ * unix stream socket.  Both are the same executable, on the same host. */
+#ifndef PYVMM_WARM_H
+#define PYVMM_WARM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+/* From the client, with its stdin, stdout and stderr (SCM_RIGHTS); behind it
+ * `bytes` of strings with their zeros: the words behind `pyvmm`, the environment. */
+struct warm_request {
+    uint32_t words, variables, bytes, reserved;
+    uint64_t started_ns; /* CLOCK_MONOTONIC when the client began */
+};
+
+#define WARM_BYTES_MAX (128u << 10)
+
+enum warm_reply_kind {
+    WARM_ACCEPTED, /* value: the pid to send signals to */
+    WARM_ENDED,    /* value: the exit status */
+};
+
+struct warm_reply {
+    int32_t kind, value;
+};
+
+bool warm_address(struct sockaddr_un *address);
+int warm_accept(int fd);
+const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
+bool warm_reply(int fd, int kind, int value);
+void warm_populate(void);
+void warm_die_with_parent(bool die);
+
+#endif

@@ -1,0 +1,218 @@
+"""`pyvmm warm`: a process that stays, and boots guests for the `pyvmm boot` of its user.
+
+It has everything loaded and keeps a few children that wait at a unix socket, each
+with a VM made beforehand. A `pyvmm boot` (`launcher/warm.c`) connects to the socket
+and hands over what it got from its user; the child becomes like it (`_warm.c`),
+boots the guest, tells its exit status and ends. The parent then makes another child.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import HostError, PyvmmError, UsageError
+from pyvmm.eventloop import EventLoop
+from pyvmm.host.unix import UnixHost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[[list[str], dict[str, int]], int]
+
+_SIGNALS = _SIGCHLD, *_ENDING = signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+_REHEARSALS = 10
+#: A child that has just been taken has better use for the CPUs than its successor.
+_PAUSE_SECONDS = 0.02
+
+
+def serve(ready: int, command: Command, say: Callable[[str], None]) -> int:
+    """Serves until SIGINT, SIGTERM or SIGHUP. Guests that run then go on.
+
+    Args:
+        ready: how many children wait.
+        command: runs a command line and returns its exit status (`cli.main`).
+        say: writes a line to stderr.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: somebody serves already, or it cannot be here.
+        HostError: the socket cannot be made, or KVM not be used.
+    """
+    if "pyvmm._frozen" not in sys.modules:
+        raise UsageError("warm: this pyvmm is a script, and only its executable knows how to ask for it")
+    status = _rehearse(command)
+    if status:
+        return status
+    path = _path()
+    host = UnixHost(path, 128, "warm: ")
+    try:
+        return _Nursery(host, ready, command).run(lambda: say(f"warm: {ready} guests ready at {path}"))
+    finally:
+        host.close()
+
+
+def _path() -> str:
+    """Where the socket is to be, in a directory that is this user's alone."""
+    address = ffi.new("struct sockaddr_un *")
+    if not lib.warm_address(address):
+        raise UsageError("warm: XDG_RUNTIME_DIR is too long for a socket in it")
+    path = os.fsdecode(ffi.string(address.sun_path))
+    directory = os.path.dirname(path)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise HostError(f"warm: {directory}", error.errno or 0) from None
+    status = os.lstat(directory)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o170022 != 0o040000:
+        raise UsageError(f"warm: {directory}: not a directory that only you may write to")
+    return path
+
+
+def _rehearse(command: Command) -> int:
+    """Boots a guest that ends at once, so that all that takes is loaded and used before.
+
+    Returns:
+        The exit status; if it is not 0, the reason has been told.
+    """
+    code = bytes.fromhex("31c0 e6f4 f4 ebfd")  # xor eax, eax; out 0xf4, al; hlt; jmp $ - 1
+    fd = os.memfd_create("rehearsal", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, _image(code))
+        status = 0
+        for _ in range(_REHEARSALS):
+            status = status or command(["boot", f"/proc/self/fd/{fd}"], {})
+    finally:
+        os.close(fd)
+    gc.collect()
+    gc.freeze()
+    return status
+
+
+def _image(code: bytes) -> bytes:
+    """An ELF executable for direct boot (System V gABI, chapters 4 and 5) of `code`."""
+    from struct import pack
+
+    base, headers = 0x10_0000, 64 + 2 * 56
+    note = pack("<III8sIIQII", 5, 24, 1, b"Toro", 1, 0, base + headers + 44, 0x1000, 0x1000)
+    size = headers + len(note) + len(code)
+    return b"".join(
+        (
+            pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, base, 64, 0, 0, 64, 56, 2, 64, 0, 0),
+            pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 4096),
+            pack("<IIQQQQQQ", 4, 4, headers, base + headers, base + headers, len(note), len(note), 4),
+            note,
+            code,
+        )
+    )
+
+
+class _Nursery:
+    """The children that wait, and their parent."""
+
+    def __init__(self, host: UnixHost, ready: int, command: Command) -> None:
+        self._host = host
+        self._ready = ready
+        self._command = command
+        self._waiting: set[int] = set()
+
+    def run(self, begin: Callable[[], None]) -> int:
+        """Keeps `ready` children until a signal comes; returns the exit status.
+
+        Args:
+            begin: called once they are there, and signals are served.
+        """
+        taken, tell = os.pipe2(os.O_CLOEXEC)
+        signals = lib.signal_fd([*_SIGNALS], len(_SIGNALS))
+        loop = EventLoop()
+        loop.add(taken, lambda: self._taken(taken))
+        loop.add(signals, lambda: self._signalled(signals, loop))
+        self._tell = tell
+        self._inherited = (taken, signals)
+        self._status = 0
+        self._fill()
+        begin()
+        loop.run()
+        for pid in self._waiting:
+            os.kill(pid, signal.SIGKILL)
+        return self._status
+
+    def _fill(self) -> None:
+        while len(self._waiting) < self._ready:
+            pid = os.fork()
+            if pid == 0:
+                _Child(self._host, self._tell, self._inherited, self._command).run()
+            self._waiting.add(pid)
+
+    def _taken(self, fd: int) -> None:
+        time.sleep(_PAUSE_SECONDS)
+        data = os.read(fd, 4096)
+        self._waiting -= {int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)}
+        self._fill()
+
+    def _signalled(self, fd: int, loop: EventLoop) -> None:
+        number = int.from_bytes(os.read(fd, 128)[:4], "little")
+        if number in _ENDING:
+            self._status = 128 + number
+            loop.stop()
+            return
+        try:
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) > 0:
+                self._waiting.discard(pid)
+        except ChildProcessError:
+            pass
+        self._fill()
+
+
+class _Child:
+    """A process that waits for one client. It never returns to its parent's code."""
+
+    def __init__(self, host: UnixHost, tell: int, inherited: tuple[int, ...], command: Command) -> None:
+        self._host = host
+        self._tell = tell
+        self._inherited = inherited
+        self._command = command
+
+    def run(self) -> None:
+        """Waits, serves and ends."""
+        status = 125
+        try:
+            lib.warm_die_with_parent(True)
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            for fd in self._inherited:
+                os.close(fd)
+            lib.early_start()
+            lib.warm_populate()
+            status = self._serve()
+        except PyvmmError:
+            pass
+        finally:
+            os._exit(status)
+
+    def _serve(self) -> int:
+        words_count, started = ffi.new("uint32_t *"), ffi.new("uint64_t *")
+        client = lib.warm_accept(self._host.fd)
+        os.write(self._tell, os.getpid().to_bytes(4, "little"))
+        strings = lib.warm_serve(client, words_count, started)
+        if not strings:
+            return 125
+        lib.warm_die_with_parent(False)
+        words = []
+        for _ in range(words_count[0]):
+            word = ffi.string(strings)
+            words.append(os.fsdecode(word))
+            strings += len(word) + 1
+        status = self._command(words, {"process start": started[0], "interpreter ready": time.monotonic_ns()})
+        lib.warm_reply(client, lib.WARM_ENDED, status)
+        return status
