@@ -32,7 +32,8 @@ Options of boot:
     --cpus N          number of vCPUs (1)
     --pin LIST        one host CPU for each vCPU: `0,2-3`, or `auto`
     --append TEXT     the guest's command line
-    --boot PROTOCOL   direct, pvh or linux: the first of them that the image offers
+    --boot PROTOCOL   direct, toro-fast, pvh or linux: the first of them that the image
+                      offers
     --initrd FILE     an initial RAM disk (pvh, linux)
     --vsock CID       a vsock device; CID is the guest's context id, 3 or more
     -p [ADDR:]HOSTPORT:GUESTPORT

@@ -11,7 +11,7 @@ CPUS_MAX = 255  # APIC ids of xAPIC mode
 #: 0 and 1 are reserved, 2 is the host, and the last is VMADDR_CID_ANY.
 CID_MIN, CID_MAX = 3, 0xFFFF_FFFE
 COMMAND_LINE_MAX = 4096  # bytes, without the zero at its end
-BOOT_PROTOCOLS = ("direct", "pvh", "linux")
+BOOT_PROTOCOLS = ("direct", "toro-fast", "pvh", "linux")
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 

@@ -51,6 +51,7 @@ _CLOCK_REALTIME = 0
 _EMFILE = 24
 _SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 _SYSTEM_EVENT_CRASH = 3
+_RESET_IDT_LIMIT = 0xFFFF  # after INIT
 
 
 class Machine:
@@ -81,6 +82,7 @@ class Machine:
         self.marks: dict[str, int] = {}
         self._tsc_offset: int | None = None  # of direct boot, which has marks
         self.status: int | None = None
+        self._reset_limits: tuple[int, ...] = ()
         self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
@@ -212,6 +214,9 @@ class Machine:
             vcpu.set_cpuid(cpuid.native(vcpu.index))
             vcpu.set_lapic(lapic_registers(vcpu.lapic()))
         boot.set_registers(vcpus[0])
+        # A PC's last means of a reset is an exception without an IDT. AMD-V does not tell what the
+        # IDT was; existing Toro kernels have a handler for every exception.
+        self._reset_limits = (0, _RESET_IDT_LIMIT) if boot.existing_toro else (0,)
 
     def _tell_guest(self, boot: DirectBoot) -> None:
         """Writes the boot-info block, with the clocks as they are now."""
@@ -313,12 +318,18 @@ class Machine:
     def _serve_exit(self, thread: VcpuThread, reason: int) -> None:
         if reason in (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO):
             self.bus.serve(thread.vcpu.native, mmio=reason == lib.KVM_EXIT_MMIO)
-        elif reason == lib.KVM_EXIT_SYSTEM_EVENT and thread.vcpu.native.detail[0] != _SYSTEM_EVENT_CRASH:
+        elif self._is_end(thread.vcpu, reason):
             self._end(0)
         else:
             raise failure(thread.vcpu, reason)
         if self.status is None:
             thread.resume()
+
+    def _is_end(self, vcpu: Vcpu, reason: int) -> bool:
+        """Whether a guest ends, or resets, itself by this exit."""
+        if reason == lib.KVM_EXIT_SYSTEM_EVENT:
+            return int(vcpu.native.detail[0]) != _SYSTEM_EVENT_CRASH
+        return reason == lib.KVM_EXIT_SHUTDOWN and vcpu.sregs().idt.limit in self._reset_limits
 
     def exits(self) -> dict[int, int]:
         """How many exits of each kind (KVM_EXIT_*) all vCPUs have had."""

@@ -19,7 +19,7 @@ _KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # Documentation/arch/x86/x86_64/mm.rst
 
 
 def choose(file: File, wanted: str | None, memory: int, cpus: int, command_line: bytes, initrd: File | None) -> Boot:
-    """The first of direct, pvh and linux that the image offers, or the one that is wanted.
+    """The first of direct, toro-fast, pvh and linux that the image offers, or the one that is wanted.
 
     Args:
         file: the image: an ELF executable or a bzImage.
@@ -32,11 +32,17 @@ def choose(file: File, wanted: str | None, memory: int, cpus: int, command_line:
     Raises:
         ImageError: the image does not offer it, is damaged, or does not fit.
     """
-    image, offered = None, []
+    image, offered, symbols = None, [], {}
     if file.read(0, 4) == b"\x7fELF":
         image = elf.parse(file.read, file.size, file.name)
         offered = ["direct"] if DirectBoot.wanted_by(image) else []
         if (b"Xen", 18) in image.notes:  # XEN_ELFNOTE_PHYS32_ENTRY
+            if not offered:
+                from pyvmm.boot.elf_symbols import find_symbols
+                from pyvmm.boot.toro_fast import SYMBOLS
+
+                symbols = find_symbols(file.read, SYMBOLS)
+                offered = ["toro-fast"] if len(symbols) == len(SYMBOLS) else []
             offered.append("pvh")
         # An ELF image says nothing of this one; a vmlinux is known by where it is linked.
         if wanted == "linux" or any(segment.vaddr >= _KERNEL_MAP for segment in image.segments):
@@ -56,11 +62,16 @@ def choose(file: File, wanted: str | None, memory: int, cpus: int, command_line:
         if initrd:
             raise ImageError(f"{file.name}: direct boot takes no --initrd; try --boot pvh")
         return DirectBoot(image, memory, cpus, command_line)
+    if protocol == "toro-fast":
+        from pyvmm.boot.toro_fast import ToroFastBoot
+
+        assert image
+        return ToroFastBoot(image, symbols, memory, cpus, command_line, initrd)
     if protocol == "pvh":
         from pyvmm.boot.pvh import PvhBoot
 
         assert image
-        return PvhBoot(image, memory, cpus, command_line, initrd)
+        return PvhBoot(image, memory, cpus, command_line, initrd, existing_toro=bool(symbols))
     from pyvmm.boot.linux64 import Linux64Boot
 
     return Linux64Boot(file, image, memory, cpus, command_line, initrd)

@@ -58,6 +58,8 @@ class Linux64Boot:
         ImageError: it cannot be booted so, or does not fit.
     """
 
+    existing_toro = False
+
     def __init__(
         self, file: File, image: Image | None, memory_size: int, cpus: int, command_line: bytes, initrd: File | None
     ) -> None:

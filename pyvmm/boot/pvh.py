@@ -25,6 +25,7 @@ NOTE = (b"Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY
 _MAGIC, _VERSION = 0x336E_C578, 1
 _INFO_SIZE, _MODULE_SIZE = 56, 32
 _CR0 = 0x11  # ET PE
+_TORO_DEVICES, _TORO_HEAP = 4, 0x80_0000  # existing Toro kernels: of the command line; where the heap begins
 _CODE, _DATA, _TSS = 8, 16, 24
 _GDT = (0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067)
 
@@ -38,12 +39,17 @@ class PvhBoot:
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: a module for the kernel, or None.
+        existing_toro: the image is a Toro kernel of the kind that runs in ring 0.
 
     Raises:
         ImageError: it does not fit.
     """
 
-    def __init__(self, image: Image, memory_size: int, cpus: int, command_line: bytes, initrd: File | None) -> None:
+    def __init__(
+        self, image: Image, memory_size: int, cpus: int, command_line: bytes, initrd: File | None,
+        existing_toro: bool = False,
+    ) -> None:  # fmt: skip
+        self.existing_toro = existing_toro
         self._image, self._cpus, self._command_line, self._initrd = image, cpus, command_line, initrd
         self._memory_size = memory_size
         note = image.notes[NOTE]
@@ -52,6 +58,9 @@ class PvhBoot:
         self._entry = int.from_bytes(note, "little")
         if not any(segment.paddr <= self._entry < segment.end for segment in image.segments):
             raise ImageError(f"{image.name}: PVH note: entry {self._entry:#x} is in no segment")
+        devices = command_line.count(b"virtio_mmio.device=")
+        if existing_toro and devices > _TORO_DEVICES:
+            raise ImageError(f"{image.name}: {devices} virtio devices; this kernel has room for {_TORO_DEVICES}")
         low_end = ram_regions(memory_size)[0][1]
         first, last = image.segments[0].paddr, image.segments[-1].end
         if first < firmware.HIGH_MEMORY:
@@ -79,6 +88,8 @@ class PvhBoot:
         if self._initrd:
             modules.append(pack("<QQQQ", self._initrd_at, self._initrd.size, 0, 0))
         ranges = firmware.memory_map(self._memory_size)
+        if self.existing_toro:
+            ranges = _trimmed(ranges, self._cpus)
         modules_at = firmware.START_INFO + _INFO_SIZE
         map_at = modules_at + _MODULE_SIZE * len(modules)
         info = pack(
@@ -105,6 +116,18 @@ class PvhBoot:
         sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, 0, 0, 0
         vcpu.set_sregs(sregs)
         vcpu.set_regs(rip=self._entry, rflags=2, rbx=firmware.START_INFO)
+
+
+def _trimmed(ranges: list[tuple[int, int, int]], cpus: int) -> list[tuple[int, int, int]]:
+    """The same, with RAM above 1 MiB such that each CPU's share of it is a multiple of 8 bytes.
+
+    Existing Toro kernels divide what is behind their first 8 MiB, and panic otherwise.
+    """
+    share = 8 * cpus
+    return [
+        (start, size - (start + size - _TORO_HEAP) % share if start == firmware.HIGH_MEMORY else size, kind)
+        for start, size, kind in ranges
+    ]
 
 
 def set_segment(segment: Any, **fields: int) -> None:

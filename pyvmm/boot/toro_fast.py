@@ -1,0 +1,113 @@
+"""Existing Toro images, which run in ring 0, started where their own start-up code would end.
+
+That code, entered by PVH, spends two million instructions on page tables for 512 GiB.
+Here they are made beforehand, as are the GDT and the code that other CPUs start with,
+both copied from the image, and the first CPU enters `_mainCRTStartup` in 64-bit mode with
+RBX = start info and RCX = 1, the code for PVH:
+
+    2000    what other CPUs start with (SIPI vector 2)
+    3000    GDT and IDT, as the image's GDTR and IDTR say
+    100000  page tables: pages of 2 MiB
+"""
+
+from __future__ import annotations
+
+from array import array
+from struct import pack, unpack
+
+from pyvmm.boot import firmware
+from pyvmm.boot.pvh import PvhBoot, set_segment
+from pyvmm.errors import ImageError
+from pyvmm.layout import MIB, ram_regions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyvmm.boot.elf import Image
+    from pyvmm.boot.file import File
+    from pyvmm.memory import GuestMemory
+
+#: The entry point, what is copied, and the operands of LGDT and LIDT.
+ENTRY = b"_mainCRTStartup"
+SYMBOLS = ENTRY, b"trampoline_init", b"trampoline_end", b"gdt", b"gdtr64", b"idtr64"
+
+_TRAMPOLINE, _TRAMPOLINE_SIZE = 0x2000, 0x1000
+_TABLES, _TABLES_END = 0x3000, 0x5000  # room for GDT and IDT
+_DESCRIPTORS = 4 * 8
+_PAGE_TABLES, _PAGE_TABLES_END = 0x10_0000, 0x30_2000
+_STACK = 0x1000
+_DATA, _CODE = 0x10, 0x18
+_TABLE, _LARGE = 0x07, 0x87
+_CR0, _CR4, _EFER = 0x8000_0011, 0x20, 0x500  # PG ET PE; PAE; LMA LME
+_SIG_PVH = 1
+
+
+class ToroFastBoot(PvhBoot):
+    """PVH without the image's own way to 64-bit mode.
+
+    Args:
+        symbols: addresses of all `SYMBOLS`.
+        others: as for PVH.
+
+    Raises:
+        ImageError: it does not fit, or its symbols lead nowhere.
+    """
+
+    def __init__(
+        self, image: Image, symbols: dict[bytes, int], memory_size: int, cpus: int, command_line: bytes,
+        initrd: File | None,
+    ) -> None:  # fmt: skip
+        super().__init__(image, memory_size, cpus, command_line, initrd, existing_toro=True)
+        self._symbols = symbols
+        if image.segments[0].paddr < _PAGE_TABLES_END:
+            raise ImageError(f"{image.name}: --boot toro-fast: page tables end at {_PAGE_TABLES_END:#x}; try pvh")
+
+    def load(self, file: File, memory: GuestMemory) -> None:
+        """Copies the image and makes its tables."""
+        super().load(file, memory)
+        start, end = self._symbols[b"trampoline_init"], self._symbols[b"trampoline_end"]
+        if not 0 < end - start <= _TRAMPOLINE_SIZE:
+            raise ImageError(f"{file.name}: symbol trampoline_end is {end:#x}, and trampoline_init {start:#x}")
+        memory.write(_TRAMPOLINE, self._read(memory, b"trampoline_init", end - start))
+        self._gdt, self._idt = self._table(memory, b"gdtr64"), self._table(memory, b"idtr64")
+        memory.write(self._gdt[1], self._read(memory, b"gdt", _DESCRIPTORS))
+        memory.write(_PAGE_TABLES, _page_tables(self._memory_size))
+
+    def _read(self, memory: GuestMemory, symbol: bytes, size: int) -> bytes:
+        """What the image has there."""
+        address = self._symbols[symbol]
+        if not any(s.paddr <= address and address + size <= s.end for s in self._image.segments):
+            raise ImageError(f"{self._image.name}: symbol {symbol.decode()}: {address:#x} is in no segment")
+        return memory.read(address, size)
+
+    def _table(self, memory: GuestMemory, symbol: bytes) -> tuple[int, int]:
+        """The limit and base of a descriptor table."""
+        limit, base = unpack("<HQ", self._read(memory, symbol, 10))
+        if not _TABLES <= base <= base + max(limit + 1, _DESCRIPTORS) <= _TABLES_END:
+            raise ImageError(f"{self._image.name}: symbol {symbol.decode()}: a table at {base:#x} is not expected")
+        return limit, base
+
+    def set_registers(self, vcpu: Any) -> None:
+        """Puts the first `kvm.Vcpu` at the entry point."""
+        sregs = vcpu.sregs()
+        for name in ("ds", "es", "fs", "gs", "ss"):
+            set_segment(getattr(sregs, name), selector=_DATA, type=3)
+        set_segment(sregs.cs, selector=_CODE, type=11, l=1, db=0)
+        sregs.gdt.limit, sregs.gdt.base = self._gdt
+        sregs.idt.limit, sregs.idt.base = self._idt
+        sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, _PAGE_TABLES, _CR4, _EFER
+        vcpu.set_sregs(sregs)
+        vcpu.set_regs(
+            rip=self._symbols[ENTRY], rflags=2, rsp=_STACK, rbx=firmware.START_INFO, rcx=_SIG_PVH
+        )  # fmt: skip
+
+
+def _page_tables(memory_size: int) -> bytes:
+    """An identity map of RAM and of the first 4 GiB, in tables for 512 GiB."""
+    directories = _PAGE_TABLES + 0x2000
+    start, length = ram_regions(memory_size)[-1]
+    end = min(max(start + length, 4 << 30), 512 << 30)
+    root = pack("<Q", _PAGE_TABLES + 0x1000 | _TABLE).ljust(0x1000, b"\0")
+    pointers = array("Q", range(directories | _TABLE, directories + 512 * 0x1000, 0x1000))
+    return root + pointers.tobytes() + array("Q", range(_LARGE, end, 2 * MIB)).tobytes()

@@ -1,0 +1,264 @@
+"""A kernel that starts as existing Toro kernels do: by PVH, in ring 0, with its own tables and trampoline."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from guests import Assembler, pyvmm
+
+#: The start-up code, as little of it as works: page tables for 4 GiB only. The kernel behind it checks what
+#: it was entered with, wakes the other CPUs, tells of what it found, and ends as those kernels do.
+SOURCE = """
+    .intel_syntax noprefix
+    .section .note.Xen, "a", @note
+    .long 4, 4, 18
+    .asciz "Xen"
+    .long start
+    .text
+    .code32
+    .globl start, _mainCRTStartup
+gdt:
+    .quad 0, 0x00009b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff
+gdtr64: .word 0x9f
+    .quad 0x3000
+idtr64: .word 0x13eb
+    .quad 0x3080
+start:
+    mov esp, offset stack
+    mov ebp, ebx
+    mov esi, offset gdt
+    mov edi, 0x3000
+    mov ecx, 32
+    rep movsb
+    mov esi, offset trampoline_init
+    mov edi, 0x2000
+    mov ecx, offset trampoline_end - trampoline_init
+    rep movsb
+    lgdt [gdtr64]
+    lidt [idtr64]
+    mov dword ptr [0x100000], 0x101007
+    mov edi, 0x101000
+    mov eax, 0x102007
+1:  mov [edi], eax
+    add eax, 0x1000
+    add edi, 8
+    cmp edi, 0x101020
+    jb 1b
+    mov eax, 0x87
+2:  mov [edi + 0xfe0], eax
+    add eax, 0x200000
+    add edi, 8
+    cmp edi, 0x101020 + 8 * 2048
+    jb 2b
+    mov eax, cr4
+    or eax, 0x20
+    mov cr4, eax
+    mov eax, 0x100000
+    mov cr3, eax
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 0x100
+    wrmsr
+    pxor mm0, mm0
+    mov eax, cr0
+    or eax, 0x80000000
+    mov cr0, eax
+    ljmp 0x18, offset long_mode
+    .code64
+long_mode:
+    mov rbx, rbp
+    mov ecx, 1
+    xor edx, edx
+    jmp _mainCRTStartup
+
+    .code16
+trampoline_init:
+    lgdt [trampoline_gdt - trampoline_init + 0x2000]
+    mov ebx, cr0
+    or ebx, 1
+    mov cr0, ebx
+    .byte 0x66, 0xea
+    .long 1f - trampoline_init + 0x2000
+    .word 8
+trampoline_gdt:
+    .word 0x9f
+    .long 0x3000
+1:  mov eax, 0x10
+    mov ss, eax
+    mov eax, cr4
+    or eax, 0x20
+    mov cr4, eax
+    mov eax, 0x100000
+    mov cr3, eax
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 0x100
+    wrmsr
+    mov eax, cr0
+    and eax, 0x9fffffff
+    or eax, 0x80000000
+    mov cr0, eax
+    mov edx, 0x1987
+    .byte 0x66, 0xea
+    .long _mainCRTStartup
+    .word 0x18
+trampoline_end:
+
+    .code64
+_mainCRTStartup:
+    cmp edx, 0x1987
+    je other
+    lea rsp, [rip + stack]
+    mov eax, '0'
+    cmp ecx, 1
+    jne fail
+    inc eax
+    cmp dword ptr [rbx], 0x336ec578
+    jne fail
+    inc eax
+    mov rcx, cr3
+    cmp ecx, 0x100000
+    jne fail
+    inc eax
+    mov ecx, ss
+    cmp ecx, 0x10
+    jne fail
+    inc eax
+    sidt [rsp - 16]
+    cmp dword ptr [rsp - 14], 0x3080
+    jne fail
+    inc eax
+    mov rcx, cr4
+    or ecx, 0x200
+    mov cr4, rcx
+    pxor xmm0, xmm0
+    xor ecx, ecx
+    mov cx, [0x500]
+    cmp cx, 0x4d5f
+    jne fail
+    mov esi, [0x504]
+    add esi, 44
+3:  cmp byte ptr [rsi], 0
+    jne 4f
+    inc r15d
+    add esi, 20
+    jmp 3b
+4:  mov ebp, 0xfee00000
+    mov dword ptr [rbp + 0xf0], 0x1ff
+    mov r14d, 1
+5:  cmp r14d, r15d
+    jae 7f
+    mov eax, r14d
+    shl eax, 24
+    mov [rbp + 0x310], eax
+    mov dword ptr [rbp + 0x300], 0x500
+    mov [rbp + 0x310], eax
+    mov dword ptr [rbp + 0x300], 0x602
+    inc r14d
+6:  cmp [rip + awake], r14d
+    jb 6b
+    jmp 5b
+7:  mov esi, [rbx + 40]
+    mov ecx, [rbx + 48]
+    mov edx, 0x3f8
+    imul ecx, ecx, 24
+    rep outsb
+    mov esi, [rbx + 24]
+8:  lodsb
+    out dx, al
+    test al, al
+    jnz 8b
+    mov al, [rip + awake]
+    add al, '0'
+    out dx, al
+    lidt [rip + nothing]
+    ud2
+fail:
+    mov edx, 0x3f8
+    out dx, al
+9:  hlt
+    jmp 9b
+other:
+    mov rcx, cr4
+    or ecx, 0x200
+    mov cr4, rcx
+    pxor xmm0, xmm0
+    lock inc dword ptr [rip + awake]
+    jmp 9b
+
+    .data
+awake: .long 1
+nothing: .quad 0, 0
+    .bss
+    .balign 16
+    .space 4096
+stack:
+"""
+
+_LINKER_SCRIPT = """
+PHDRS { text PT_LOAD FLAGS(7); note PT_NOTE FLAGS(4); }
+SECTIONS {
+  . = 0x400000;
+  .text : { *(.text) } :text
+  .note : { *(.note.*) } :text :note
+  .data : { *(.data) *(.bss) } :text
+}
+"""
+
+
+def build(folder: Path, source: str) -> Path:
+    """The image, with its symbols."""
+    (folder / "toro.s").write_text(source)
+    (folder / "toro.ld").write_text(_LINKER_SCRIPT)
+    for words in (["as", "-o", "toro.o", "toro.s"], ["ld", "-n", "-T", "toro.ld", "-o", "toro.elf", "toro.o"]):
+        subprocess.run(words, cwd=folder, check=True)
+    return folder / "toro.elf"
+
+
+@pytest.fixture(scope="module")
+def kernel(assemble: Assembler, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernel (and `assemble` knows whether there are tools to make it)."""
+    return build(tmp_path_factory.mktemp("existing"), SOURCE)
+
+
+@pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_it_starts_and_ends(kernel: Path, protocol: str, cpus: int) -> None:
+    """Its end is a triple fault without an IDT, which is no error."""
+    result = pyvmm("boot", str(kernel), "--boot", protocol, "--cpus", str(cpus), "--mem", "256M", "--append", "a,b c")
+    assert (result.status, result.stderr) == (0, "")
+    table, text = result.stdout[:72], result.stdout[72:]
+    assert text == b"a,b c\0%d" % cpus
+    ranges = [tuple(int.from_bytes(table[at + i : at + i + 8], "little") for i in (0, 8, 16)) for at in (0, 24, 48)]
+    assert [(start, kind) for start, _, kind in ranges] == [(0, 1), (0x9FC00, 2), (0x100000, 1)]
+    start, size, _ = ranges[2]
+    assert (start + size - (8 << 20)) % (8 * cpus) == 0
+    assert (256 << 20) - 8 * cpus < start + size <= 256 << 20
+
+
+def test_the_fast_way_is_the_first(kernel: Path) -> None:
+    """It leaves out the image's own start-up code, and the MMX instruction there."""
+    result = pyvmm("boot", str(kernel), "--timing")
+    slow = pyvmm("boot", str(kernel), "--boot", "pvh", "--timing")
+    counts = [re.search(r"instructions emulated: (\d+)", each.stderr) for each in (result, slow)]
+    fast, all_of_them = (int(count[1]) if count else 0 for count in counts)
+    assert (result.status, slow.status) == (0, 0)
+    assert (fast, all_of_them) in ((1, 2), (0, 0))
+
+
+def test_a_stripped_image_starts_by_pvh(kernel: Path, tmp_path: Path) -> None:
+    image = str(tmp_path / "stripped.elf")
+    subprocess.run(["strip", "-o", image, kernel], check=True)
+    assert pyvmm("boot", image, "--cpus", "2").stdout.endswith(b"2")
+    refused = pyvmm("boot", image, "--boot", "toro-fast")
+    assert (refused.status, refused.stderr) == (125, f"pyvmm: {image}: --boot toro-fast: the image offers pvh\n")
+
+
+def test_triple_fault_with_an_idt_is_an_error(kernel: Path, tmp_path: Path) -> None:
+    image = build(tmp_path, SOURCE.replace("nothing: .quad 0, 0", "nothing: .quad 0xff, 0"))
+    result = pyvmm("boot", str(image))
+    assert result.status == 124
+    assert "triple fault" in result.stderr
