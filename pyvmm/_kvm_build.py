@@ -243,7 +243,7 @@ int warm_accept(int fd);
 const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
 bool warm_reply(int fd, int kind, int value);
 void warm_populate(void);
-void warm_die_with_parent(bool die);
+void warm_die_with(int parent);
 int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root);
 """
 

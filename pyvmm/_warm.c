@@ -288,8 +288,10 @@ void warm_populate(void)
         fclose(maps);
 }
 
-/* Ends this process when the thread that forked it ends, or no longer. */
-void warm_die_with_parent(bool die)
+/* Has this process end with `parent`, which has forked it; with nobody if it is 0. */
+void warm_die_with(int parent)
 {
-    prctl(PR_SET_PDEATHSIG, die ? SIGKILL : 0);
+    prctl(PR_SET_PDEATHSIG, parent ? SIGKILL : 0);
+    if (parent && getppid() != parent)
+        _exit(0);
 }

@@ -30,6 +30,6 @@ int warm_accept(int fd);
 const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
 bool warm_reply(int fd, int kind, int value);
 void warm_populate(void);
-void warm_die_with_parent(bool die);
+void warm_die_with(int parent);
 
 #endif

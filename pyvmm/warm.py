@@ -148,9 +148,10 @@ class _Nursery:
 
     def _fill(self) -> None:
         while len(self._waiting) < self._ready:
+            parent = os.getpid()
             pid = os.fork()
             if pid == 0:
-                _Child(self._host, self._tell, self._inherited, self._command).run()
+                _Child(self._host, self._tell, self._inherited, self._command, parent).run()
             self._waiting.add(pid)
 
     def _taken(self, fd: int) -> None:
@@ -176,17 +177,18 @@ class _Nursery:
 class _Child:
     """A process that waits for one client. It never returns to its parent's code."""
 
-    def __init__(self, host: UnixHost, tell: int, inherited: tuple[int, ...], command: Command) -> None:
+    def __init__(self, host: UnixHost, tell: int, inherited: tuple[int, ...], command: Command, parent: int) -> None:
         self._host = host
         self._tell = tell
         self._inherited = inherited
         self._command = command
+        self._parent = parent
 
     def run(self) -> None:
         """Waits, serves and ends."""
         status = 125
         try:
-            lib.warm_die_with_parent(True)
+            lib.warm_die_with(self._parent)
             os.setsid()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -207,7 +209,7 @@ class _Child:
         strings = lib.warm_serve(client, words_count, started)
         if not strings:
             return 125
-        lib.warm_die_with_parent(False)
+        lib.warm_die_with(0)
         words = []
         for _ in range(words_count[0]):
             word = ffi.string(strings)

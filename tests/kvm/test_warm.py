@@ -46,7 +46,7 @@ def serving(directory: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen([PYVMM, "warm", *words], stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr
         try:
-            assert process.stderr.readline().startswith("pyvmm: warm: ")
+            assert " guests ready at " in process.stderr.readline()
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
@@ -275,8 +275,10 @@ def test_there_is_one_at_a_time(warm: subprocess.Popen[str], tmp_path: Path) -> 
 
 def test_a_socket_that_nobody_listens_on_is_replaced(tmp_path: Path, assemble: Assembler) -> None:
     with serving(tmp_path) as process:
+        waiting = children(process.pid)
         process.kill()
         process.wait()
+        wait_until(lambda: not any(map(state, waiting)), "the end of those that waited")
         assert (tmp_path / "pyvmm-warm").exists()
     with serving(tmp_path):
         pass
