@@ -5,7 +5,7 @@
 #               TIME seconds each, under sanitizers
 # make sanitize runs the tests of the C parts that a guest reaches, under sanitizers
 # make lab      opens a shell on hardware-style KVM (tests/lab)
-# make test-lab runs tests there; ARGS="…" goes to pytest
+# make test-lab runs tests there, for LAB_TIME seconds at most; ARGS="…" goes to pytest
 # make clean    removes what the others have made
 #
 # Each prepares what it needs: Debian's packages (when run by root, else it says
@@ -64,15 +64,11 @@ sanitize: $(VENV)/installed
 		$(addprefix tests/unit/test_,queue.py queue_hostile.py virtio_mmio.py vsock.py \
 			vsock_streams.py serial.py paging.py emulate.py)
 
-LAB_TIME := 3000
-LAB := tests/lab/lab --exclude=./$(VENV) --exclude='./.*_cache' --exclude=./.hypothesis
-
 lab:
-	$(LAB) --tty bash
+	tests/lab/lab --tty bash
 
 test-lab: $(VENV)/installed
-	$(VENV)/bin/python tests/lab/images.py build/lab-images
-	$(LAB) --timeout $(LAB_TIME) -- tests/lab/inside $(or $(ARGS),tests/lab tests/kvm)
+	tests/lab/test $(or $(ARGS),-v tests/lab tests/kvm tests/qemu)
 
 packages:
 	@./install-packages $(PYTHON)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -33,6 +34,9 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 #: A folder of Toro images that are made already, for where there is no compiler (tests/lab).
 MADE = os.environ.get("PYVMM_TEST_IMAGES")
+
+
+needs_compiler = pytest.mark.skipif(not shutil.which("ppcx64"), reason="needs fp-compiler")
 
 
 def toro_image(source: Path, folder: Path) -> str:

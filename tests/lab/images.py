@@ -5,6 +5,7 @@ python3 tests/lab/images.py FOLDER
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -15,12 +16,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def main(folder: Path) -> None:
-    """Builds every Pascal program of the tests, the examples and the benchmarks."""
+    """Builds every program of the tests, the examples and the benchmarks."""
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [*ROOT.glob("tests/kvm/toro/*.pas"), *ROOT.glob("examples/*/*.pas"), *ROOT.glob("bench/*.pas")]
+    sources = [
+        source
+        for place in ("tests/kvm/toro", "examples/*", "bench")
+        for source in [*ROOT.glob(f"{place}/*.pas"), *ROOT.glob(f"{place}/*.c")]
+        if re.search(r"^program |\bMPI_Init\(", source.read_text(), re.MULTILINE)
+    ]
     for source in sorted(sources):
-        if "\nprogram " not in "\n" + source.read_text():
-            continue
         try:
             build(str(source), str(folder / f"{source.stem}.elf"))
         except BuildError:  # it needs what its test makes first; the test is skipped in the lab

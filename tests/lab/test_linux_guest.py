@@ -2,112 +2,37 @@
 
 from __future__ import annotations
 
-import platform
-import re
-import shutil
+import hashlib
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
-from guests import PYVMM
-
-KERNEL = Path(f"/boot/vmlinuz-{platform.release()}")
-MODULES = Path(f"/lib/modules/{platform.release()}/kernel")
-ARGUMENTS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"
-DRIVERS = [
-    *("drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_mmio"),
-    *("net/vmw_vsock/vsock", "net/vmw_vsock/vmw_vsock_virtio_transport_common"),
-    "net/vmw_vsock/vmw_vsock_virtio_transport",
-]
-INIT = """\
-#!/bin/busybox sh
-export PATH=/bin
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-for module in {modules}; do insmod /modules/$module.ko; done
-echo "cpus $(grep -c ^processor /proc/cpuinfo)"
-echo "devices $(ls /sys/bus/virtio/devices | wc -l)"
-socat VSOCK-LISTEN:1234,fork EXEC:cat &
-socat VSOCK-LISTEN:1235,fork VSOCK-CONNECT:2:9000 &
-sleep 1
-echo "ready for you"
-exec sh -i
-"""
+from linux import KERNEL, MODULES, Linux, booted, make_initrd, vmlinux
 
 pytestmark = pytest.mark.skipif(not KERNEL.exists(), reason="runs in the lab: make test-lab")
 
 
 @pytest.fixture(scope="module")
 def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """busybox, socat and the drivers, in an archive."""
-    folder = tmp_path_factory.mktemp("initrd")
-    root = folder / "root"
-    for place in ("bin", "modules", "proc", "sys", "dev"):
-        (root / place).mkdir(parents=True)
-    shutil.copy("/bin/busybox", root / "bin/busybox")
-    shutil.copy("/usr/bin/socat", root / "bin/socat")
-    libraries = subprocess.run(["ldd", "/usr/bin/socat"], capture_output=True, text=True, check=True).stdout
-    for path in re.findall(r"(/\S+)", libraries):
-        (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, root / path[1:])
-    for driver in DRIVERS:
-        shutil.copy(MODULES / f"{driver}.ko", root / "modules")
-    init = root / "init"
-    init.write_text(INIT.format(modules=" ".join(driver.rpartition("/")[2] for driver in DRIVERS)))
-    init.chmod(0o755)
-    archive = folder / "initrd"
-    with archive.open("wb") as out:
-        names = "\n".join(str(path.relative_to(root)) for path in root.rglob("*"))
-        subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], cwd=root, input=names.encode(), stdout=out, check=True)
-    return archive
+    return make_initrd(tmp_path_factory.mktemp("initrd"))
 
 
 @dataclass
-class Linux:
-    """A guest at its prompt, and the host's ports that lead to it."""
+class Host:
+    """What the host has for the guest."""
 
-    process: subprocess.Popen[str]
-    said: list[str] = field(default_factory=list)
-    ports: dict[int, int] = field(default_factory=dict)
+    server: socket.socket  # where a client gets back, reversed, what it has sent
+    console: Path  # the socket of the virtio-console
+    shared: Path  # the directory FS
 
-    def wait_for(self, text: str) -> None:
-        """Reads the console up to a line that has `text` in it, for two minutes at most."""
-        assert self.process.stdout
-        guard = threading.Timer(120, self.process.kill)
-        guard.start()
-        try:
-            for line in self.process.stdout:
-                self.said.append(line.rstrip())
-                if text in line and "echo" not in line:
-                    return
-        finally:
-            guard.cancel()
-        raise AssertionError("\n".join(self.said))
-
-    def type(self, line: str) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def connect(self, port: int) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.ports[port]))
-        sock.settimeout(60)
-        return sock
-
-
-@pytest.fixture(scope="module")
-def linux(initrd: Path) -> Iterator[Linux]:
-    host = socket.create_server(("127.0.0.1", 0))
-
-    def answer() -> None:
+    def answer(self) -> None:
+        """Serves until a client says `end`."""
         while True:
-            sock, _ = host.accept()
+            sock, _ = self.server.accept()
             with sock:
                 data = b""
                 while part := sock.recv(65536):
@@ -116,30 +41,46 @@ def linux(initrd: Path) -> Iterator[Linux]:
                     return
                 sock.sendall(data[::-1])
 
-    server = threading.Thread(target=answer)
-    server.start()
-    command = [PYVMM, "boot", str(KERNEL), "--initrd", str(initrd), "--append", ARGUMENTS, "--mem", "512M"]
-    command += ["--cpus", "2", "--vsock", "5", "-p", "0:1234", "-p", "0:1235", "-p", "0:1236"]
-    command += ["--allow", f"9000=127.0.0.1:{host.getsockname()[1]}"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, errors="replace", **pipes) as process:  # type: ignore[call-overload]
-        guest = Linux(process)
-        for port in (1234, 1235, 1236):
-            found = re.search(r"port (\d+) of 127.0.0.1", process.stderr.readline())
-            assert found
-            guest.ports[port] = int(found[1])
-        try:
-            guest.wait_for("ready for you")
-            yield guest
-        finally:
-            process.kill()
-            with socket.create_connection(host.getsockname()) as last:
-                last.sendall(b"end")
-            server.join()
-            host.close()
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    folder = tmp_path_factory.mktemp("host")
+    (folder / "shared").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = Host(server, folder / "console.sock", folder / "shared")
+        thread = threading.Thread(target=made.answer)
+        thread.start()
+        yield made
+        with socket.create_connection(server.getsockname()) as last:
+            last.sendall(b"end")
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def linux(initrd: Path, host: Host) -> Iterator[Linux]:
+    """With two CPUs and a device of each kind."""
+    devices = ["--vsock", "5", "--allow", f"9000=127.0.0.1:{host.server.getsockname()[1]}"]
+    devices += ["--console", f"virtio=unix:{host.console}", "--share", f"{host.shared}:FS"]
+    with booted(KERNEL, initrd, "--cpus", "2", *devices, ports=(1234, 1235, 1236)) as guest:
+        yield guest
+
+
+def test_it_sees_its_machine(linux: Linux) -> None:
+    assert "cpus 2" in linux.said
+    assert "devices 3" in linux.said
+
+
+def test_the_serial_console_takes_input(linux: Linux) -> None:
+    linux.type("echo $((6 * 7)) is the answer")
+    linux.wait_for("42 is the answer")
+
+
+# ---- virtio-vsock
 
 
 def exchange(sock: socket.socket, data: bytes) -> bytes:
+    """What comes back of `data`, with the sender's half closed behind it."""
+
     def send() -> None:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
@@ -151,16 +92,6 @@ def exchange(sock: socket.socket, data: bytes) -> bytes:
         got += part
     sender.join()
     return got
-
-
-def test_it_sees_its_machine(linux: Linux) -> None:
-    assert "cpus 2" in linux.said
-    assert "devices 1" in linux.said
-
-
-def test_the_console_takes_input(linux: Linux) -> None:
-    linux.type("echo $((6 * 7)) is the answer")
-    linux.wait_for("42 is the answer")
 
 
 @pytest.mark.parametrize("size", [1, 5000, 300_000])
@@ -176,16 +107,72 @@ def test_it_connects_to_the_host(linux: Linux) -> None:
 
 
 def test_a_port_that_nobody_listens_on_resets(linux: Linux) -> None:
-    with linux.connect(1236) as sock, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), linux.connect(1236) as sock:
         sock.recv(1)
 
 
+# ---- virtio-fs
+
+
+def test_a_tree_is_the_same_on_both_sides(linux: Linux, host: Host) -> None:
+    """Names with spaces and UTF-8, sizes around those of a page and a request; the list comes by the same way."""
+    deep = host.shared.joinpath("ünïcödé 目录", *["a directory"] * 20)
+    deep.mkdir(parents=True)
+    random = Random(1)
+    for size in (0, 1, 4095, 4096, 4097, (1 << 20) - 1, (1 << 20) + 1):
+        for folder in (host.shared, deep):
+            (folder / f"a file of {size} bytes").write_bytes(random.randbytes(size))
+    here = {f"./{path.relative_to(host.shared)}": path for path in host.shared.rglob("*") if path.is_file()}
+    linux.run("mount -t virtiofs FS /mnt && cd /mnt && find . -type f -exec sha256sum {} + > /sums && cp /sums /mnt")
+    there = dict(line.split("  ", 1)[::-1] for line in (host.shared / "sums").read_text().splitlines())
+    assert there == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in here.items()}
+    assert len(there) == 14
+
+
+def test_what_it_makes_is_there_at_once(linux: Linux, host: Host) -> None:
+    linux.run("mkdir /mnt/new && echo text > /mnt/new/file && mv /mnt/new/file /mnt/new/moved && sync")
+    assert (host.shared / "new/moved").read_text() == "text\n"
+    linux.run("rm -r /mnt/new")
+    assert not (host.shared / "new").exists()
+
+
+# ---- virtio-console
+
+
+def test_the_virtio_console_leads_both_ways(linux: Linux, host: Host) -> None:
+    """A driver of the guest arrives whole, and a line goes there."""
+    driver = MODULES / "fs/fuse/fuse.ko"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(60)
+        sock.connect(str(host.console))
+        linux.run("exec 3<> /dev/hvc0 && stty raw -echo <&3")
+        linux.type("cat /modules/fuse.ko >&3; read line <&3; echo got $line of it")
+        got = bytearray()
+        while len(got) < driver.stat().st_size:
+            got += sock.recv(65536)
+        assert hashlib.sha256(got).digest() == hashlib.sha256(driver.read_bytes()).digest()
+        sock.sendall(b"all\n")
+        linux.wait_for("got all of it")
+
+
+# ---- the machine
+
+
 def test_interrupts_are_those_of_the_devices(linux: Linux) -> None:
-    linux.type("grep -c -e '5-edge *virtio0' -e '4-edge *ttyS0' /proc/interrupts; echo counted")
+    linux.type("grep -c -e '[567]-edge *virtio[012]' -e '4-edge *ttyS0' /proc/interrupts; echo count''ed")
     linux.wait_for("counted")
-    assert "2" in [line.strip() for line in linux.said[-3:]]
+    assert "4" in [line.strip() for line in linux.said[-3:]]
 
 
 def test_it_powers_off(linux: Linux) -> None:
-    linux.type("poweroff -f")
-    assert linux.process.wait(60) == 0
+    assert linux.power_off() == 0
+
+
+@pytest.mark.parametrize("protocol", ["pvh", "linux"])
+def test_the_vmlinux_boots(initrd: Path, tmp_path: Path, protocol: str) -> None:
+    """The ELF image that is in the bzImage."""
+    image = tmp_path / "vmlinux"
+    image.write_bytes(vmlinux(KERNEL.read_bytes()))
+    with booted(image, initrd, "--boot", protocol) as guest:
+        assert "cpus 1" in guest.said
+        assert guest.power_off() == 0

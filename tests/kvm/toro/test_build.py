@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import Programs
-from guests import PYVMM, pyvmm
+from guests import PYVMM, needs_compiler, pyvmm
 
 ROOT = Path(__file__).parents[3]
 HELLO = ROOT / "examples/HelloWorld/HelloWorld.pas"
 
-pytestmark = pytest.mark.skipif(not shutil.which("ppcx64"), reason="needs fp-compiler")
+pytestmark = needs_compiler
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from guests import Result, pyvmm
+from guests import Result, needs_compiler, pyvmm
 from test_kernel import assert_all_ok
 
 HERE = Path(__file__).parent
@@ -32,6 +32,7 @@ def test_an_ordinary_mpi_program_in_c(toro: Callable[..., Result], cpus: int) ->
     assert (result.status, result.stderr) == (3, "")
 
 
+@needs_compiler
 @pytest.mark.parametrize("options", [[], ["-g", "-fPIE"], ["-O2", "-fno-pic"]], ids=["plain", "pie", "optimized"])
 def test_an_object_of_the_existing_toro(toro: Callable[..., Result], tmp_path: Path, options: list[str]) -> None:
     shutil.copy(HERE / "Existing.pas", tmp_path)
@@ -41,6 +42,7 @@ def test_an_object_of_the_existing_toro(toro: Callable[..., Result], tmp_path: P
     assert result == Result(0, b"4 ranks called, parts of 4 bytes from 6 to 18, -77, time 1\n", "")
 
 
+@needs_compiler
 def test_c_that_is_wrong_is_told_with_file_and_line(tmp_path: Path) -> None:
     program = tmp_path / "Wrong.c"
     program.write_text("int main(void)\n{\n    return nothing;\n}\n")
@@ -50,6 +52,7 @@ def test_c_that_is_wrong_is_told_with_file_and_line(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1] == f"pyvmm: {program}: not built, gcc failed"
 
 
+@needs_compiler
 def test_a_function_that_toro_does_not_have(tmp_path: Path) -> None:
     program = tmp_path / "Missing.c"
     program.write_text("int fopen(const char *, const char *);\nint main(void) { return fopen(0, 0); }\n")

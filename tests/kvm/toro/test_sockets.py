@@ -183,7 +183,7 @@ def test_clients_that_vanish_do_no_harm(server: Server) -> None:
 
 @pytest.mark.parametrize("port", [NOBODY, FULL], ids=["nobody listens", "backlog full"])
 def test_a_refused_client_is_reset(server: Server, port: int) -> None:
-    with server.connect(port) as sock, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), server.connect(port) as sock:
         sock.recv(1)
 
 

@@ -78,7 +78,7 @@ def test_many_connections_at_once(server: Server) -> None:
 
 
 def test_a_port_that_nobody_listens_on_resets_the_client(server: Server) -> None:
-    with server.connect(server.silent) as sock, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), server.connect(server.silent) as sock:
         sock.recv(1)
     assert echo(server, b"the others go on") == b"the others go on"
 
