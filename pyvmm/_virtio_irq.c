@@ -7,6 +7,11 @@
  * one when it rises.  Both would lose interrupts if each were a pulse: one that falls
  * between the driver's look at InterruptStatus and its EOI counts for nothing.
  *
+ * Some drivers (existing Toro's) acknowledge after they have served a device, not before,
+ * and would take away what was raised meanwhile.  So an acknowledgement counts only for
+ * what InterruptStatus has shown; the rest interrupts anew.  Who acknowledges without
+ * having looked takes all.
+ *
  * A process that serves the queues itself (vhost-user) has an eventfd only.  On a PC a
  * thread reads that, and raises the line. */
 #define _GNU_SOURCE
@@ -32,33 +37,58 @@ bool virtio_mmio_has_line(const struct virtio_mmio *mmio)
     return mmio->vm_fd >= 0;
 }
 
-/* Sets and clears bits of InterruptStatus; the line follows before anybody else does. */
-static void change_status(struct virtio_mmio *mmio, uint32_t set, uint32_t clear)
+static void set_line(struct virtio_mmio *mmio, bool high)
 {
-    struct kvm_irq_level level = {.irq = mmio->gsi};
-    uint32_t before;
-
-    pthread_mutex_lock(&mmio->line_lock);
-    before = mmio->interrupt_status;
-    mmio->interrupt_status = (before & ~clear) | set;
-    level.level = mmio->interrupt_status != 0;
-    if (virtio_mmio_has_line(mmio) && level.level != (before != 0))
-        ioctl(mmio->vm_fd, KVM_IRQ_LINE, &level);
-    pthread_mutex_unlock(&mmio->line_lock);
+    struct kvm_irq_level level = {.irq = mmio->gsi, .level = high};
+    ioctl(mmio->vm_fd, KVM_IRQ_LINE, &level);
 }
 
 /* Interrupts the driver for a reason, a bit of InterruptStatus. */
 void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason)
 {
-    change_status(mmio, reason, 0);
+    pthread_mutex_lock(&mmio->line_lock);
+    if (virtio_mmio_has_line(mmio) && !mmio->interrupt_status)
+        set_line(mmio, true);
+    mmio->interrupt_status |= reason;
+    mmio->unseen |= reason;
+    pthread_mutex_unlock(&mmio->line_lock);
     if (!virtio_mmio_has_line(mmio))
         event_raise(mmio->irq_fd);
 }
 
-/* The driver has seen these reasons. */
+/* InterruptStatus, as the driver reads it. */
+uint32_t virtio_mmio_interrupt_status(struct virtio_mmio *mmio)
+{
+    pthread_mutex_lock(&mmio->line_lock);
+    uint32_t status = mmio->interrupt_status;
+    mmio->unseen = 0;
+    mmio->looked = true;
+    pthread_mutex_unlock(&mmio->line_lock);
+    return status;
+}
+
+/* The driver writes these reasons to InterruptACK.  An edge needs the line to fall. */
 void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons)
 {
-    change_status(mmio, 0, reasons);
+    pthread_mutex_lock(&mmio->line_lock);
+    uint32_t before = mmio->interrupt_status;
+    if (virtio_mmio_has_line(mmio) && mmio->looked)
+        reasons &= ~mmio->unseen;
+    mmio->interrupt_status = before & ~reasons;
+    mmio->looked = false;
+    if (virtio_mmio_has_line(mmio) && before) {
+        set_line(mmio, false);
+        if (mmio->interrupt_status)
+            set_line(mmio, true);
+    }
+    pthread_mutex_unlock(&mmio->line_lock);
+}
+
+/* No interrupt is due any more. */
+void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio)
+{
+    mmio->looked = false;
+    virtio_mmio_acknowledge(mmio, ~0u);
 }
 
 /* ---- interrupts of another process -------------------------------------------------- */

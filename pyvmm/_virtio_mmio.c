@@ -106,7 +106,7 @@ void virtio_mmio_reset(struct virtio_mmio *mmio)
     mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = 0;
     mmio->status = 0;
     mmio->used_elsewhere = mmio->features_read = false;
-    virtio_mmio_acknowledge(mmio, ~0u);
+    virtio_mmio_forget_interrupts(mmio);
     pthread_mutex_unlock(&mmio->lock);
 }
 
@@ -139,7 +139,7 @@ static uint32_t read_register(struct virtio_mmio *mmio, uint64_t offset)
     case VIRTIO_MMIO_QUEUE_READY:
         return queue && queue->enabled;
     case VIRTIO_MMIO_INTERRUPT_STATUS:
-        status = mmio->interrupt_status;
+        status = virtio_mmio_interrupt_status(mmio);
         /* Who interrupts from elsewhere does not tell why. */
         if (mmio->used_elsewhere && !virtio_mmio_has_line(mmio))
             status |= VIRTIO_MMIO_INT_VRING;

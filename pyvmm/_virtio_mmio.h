@@ -25,8 +25,10 @@ struct virtio_mmio {
     /* _virtio_irq.c */
     int irq_fd; /* eventfd that raises the interrupt */
     pthread_mutex_t line_lock;
-    _Atomic uint32_t interrupt_status; /* changed under line_lock */
-    int vm_fd;                         /* -1: there is no line */
+    uint32_t interrupt_status;
+    uint32_t unseen; /* of it: raised since the driver last read it */
+    bool looked;     /* the driver has read it since it last acknowledged */
+    int vm_fd;       /* -1: there is no line */
     uint32_t gsi;
     pthread_t relay;
     bool relaying;
@@ -47,7 +49,9 @@ void virtio_mmio_interrupt(struct virtio_mmio *mmio);
 void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi);
 bool virtio_mmio_has_line(const struct virtio_mmio *mmio);
 void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason);
+uint32_t virtio_mmio_interrupt_status(struct virtio_mmio *mmio);
 void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons);
+void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio);
 int virtio_mmio_relay(struct virtio_mmio *mmio);
 void virtio_mmio_end_relay(struct virtio_mmio *mmio);
 

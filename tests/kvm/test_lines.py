@@ -8,6 +8,7 @@ import pytest
 from guests import Assembler
 from test_emulation import IDT
 
+from pyvmm._kvm import lib
 from pyvmm.config import MachineConfig
 from pyvmm.layout import MIB
 from pyvmm.machine import Machine
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 
 
 class Ringer(Device):
-    """Interrupts once for each notification of queue 0, and changes its configuration for those of queue 1."""
+    """Interrupts once for each notification of queue 0, and breaks for one of queue 1.
+
+    The first byte of its configuration counts the interrupts.
+    """
 
     queue_sizes = (8, 8)
+    config = b"\0"
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         self._transport = transport
         self._started: set[int] = set()
+        self._rings = 0
 
     def kicked(self, index: int) -> None:
         if index not in self._started:  # as part of the start
@@ -34,6 +40,8 @@ class Ringer(Device):
             self._transport.needs_reset("as the test wants it")
         else:
             self._transport.interrupt()
+            self._rings += 1
+            lib.virtio_mmio_set_config(self._transport.native, bytes([self._rings]), 1)
 
     def reset(self) -> None:
         """Nothing is kept."""
@@ -134,6 +142,38 @@ def test_interrupt_that_comes_between_acknowledgement_and_eoi_is_not_lost(assemb
         mov dword ptr [rbx + 0x50], 0
     1:  test dword ptr [rbx + 0x60], 1
         jz 1b
+    2:  mov dword ptr [rbp + 0xb0], 0
+        iretq
+    """
+    assert run(assemble, body, mode) == 100
+
+
+@pytest.mark.parametrize("mode", [LEVEL, EDGE])
+def test_interrupt_that_comes_before_a_late_acknowledgement_is_not_lost(assemble: Assembler, mode: int) -> None:
+    """As existing Toro's handler does: it looks, serves the device, and then acknowledges."""
+    body = """
+        mov dword ptr [rbx + 0x50], 0
+    1:  sti
+        hlt
+        cli
+        cmp r13d, 100
+        jb 1b
+        mov al, r13b
+        out 0xf4, al
+    isr:
+        mov ecx, [rbx + 0x60]
+        test ecx, ecx
+        jz 2f
+        mov al, [rbx + 0x100]
+        cmp al, r13b
+        je 3f
+        mov r13b, al
+        cmp al, 100
+        jae 3f
+        mov dword ptr [rbx + 0x50], 0
+    1:  cmp [rbx + 0x100], al
+        je 1b
+    3:  mov [rbx + 0x64], ecx
     2:  mov dword ptr [rbp + 0xb0], 0
         iretq
     """
