@@ -32,6 +32,8 @@ static enum outcome natively(struct cpu *cpu, const struct insn *insn, uint8_t o
     if (kind == MMX || insn->form.rm == MMX) {
         cpu->fx.fsw = state.fsw;
         cpu->fx.ftw = state.ftw;
+        if (kind != MMX) /* CVTPI2PS from memory resets TOP on some CPUs */
+            memcpy(cpu->fx.st, state.st, sizeof state.st);
     }
     raised = state.mxcsr & MXCSR_EXCEPTIONS;
     unmasked = raised & ~(cpu->fx.mxcsr >> MXCSR_MASK_SHIFT);
