@@ -57,7 +57,7 @@ $(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard pyvmm/*.c 
 
 # Python itself is not sanitized: it gets the library first, and its leaks do not count.
 sanitize: $(VENV)/installed
-	CFLAGS="-g $(SANITIZE)" $(VENV)/bin/python setup.py -q build \
+	CC="$(CC) -g $(SANITIZE)" $(VENV)/bin/python setup.py -q build \
 		--build-lib build/sanitized --build-temp build/sanitized-objects
 	PYTHONPATH=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest \
