@@ -33,8 +33,6 @@
 #define MMIO_HOLE (3 * GIB)
 #define HIGH_RAM (4 * GIB)
 
-#define KVM_TSS_ADDR 0xfffbd000ul
-#define IOAPIC_PINS 24
 #define SERIAL_PORT 0x3f8
 #define SERIAL_GSI 4
 #define SERIAL_VECTOR (32 + SERIAL_GSI)
@@ -103,13 +101,6 @@ static int check(int result, const char *what)
 }
 
 #define IOCTL(fd, request, argument) check(ioctl(fd, request, argument), #request)
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t page_up(uint64_t address)
 {
@@ -343,8 +334,7 @@ static void set_registers(const struct machine *m, const struct image *image)
 static void create_vcpu(struct machine *m, const struct image *image,
                         struct cpuid_table *table, size_t run_size)
 {
-    IOCTL(m->vm, KVM_SET_TSS_ADDR, KVM_TSS_ADDR);
-    if (vcpu_init(&m->vcpu, IOCTL(m->vm, KVM_CREATE_VCPU, 0), run_size, 0, &m->bus) < 0)
+    if (vcpu_init(&m->vcpu, m->early.vcpu_fd, run_size, 0, &m->bus) < 0)
         err(STATUS_HOST, "mapping kvm_run");
     IOCTL(m->vcpu.fd, KVM_SET_CPUID2, table);
     set_registers(m, image);
@@ -352,7 +342,6 @@ static void create_vcpu(struct machine *m, const struct image *image,
 
 static void route_console(const struct machine *m)
 {
-    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
     struct {
         struct kvm_irq_routing head;
         struct kvm_irq_routing_entry entry;
@@ -365,7 +354,6 @@ static void route_console(const struct machine *m)
         .fd = (uint32_t)check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
         .gsi = SERIAL_GSI,
     };
-    IOCTL(m->vm, KVM_ENABLE_CAP, &split);
     IOCTL(m->vm, KVM_SET_GSI_ROUTING, &routing);
     IOCTL(m->vm, KVM_IRQFD, &irqfd);
 }

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boot import BUILD, ROOT, BenchError, machine_line, parse_runs, ratio_interval
+from measure import BUILD, ROOT, BenchError, machine_line, parse_runs, ratio_interval
 
 if TYPE_CHECKING:
     Samples = dict[tuple[str, int], list[float]]

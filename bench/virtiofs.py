@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from boot import BenchError, machine_line, parse_runs, ratio_interval
+from measure import BenchError, machine_line, parse_runs, ratio_interval
 
 HERE = Path(__file__).resolve().parent
 SIZE = 256 << 20

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boot import BenchError, machine_line, parse_runs, ratio_interval
+from measure import BenchError, machine_line, parse_runs, ratio_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

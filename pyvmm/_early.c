@@ -3,9 +3,9 @@
  * memory slot.
  *
  * The size of its RAM is not known yet, so room for the most that there can be
- * is reserved; whoever takes it sizes the file and unmaps the rest.  No interrupt
- * controller is made, for there are two kinds.  When anything fails nothing is
- * left, and whoever wants it then makes it himself and hears why. */
+ * is reserved; whoever takes it sizes the file and unmaps the rest.  The interrupt
+ * controller is that of direct boot; who boots otherwise cannot take this VM.  When
+ * anything fails nothing is left, and whoever wants it makes it himself and hears why. */
 #define _GNU_SOURCE
 #include "_kvm.h"
 
@@ -16,30 +16,45 @@
 #include <unistd.h>
 
 #define THREAD_STACK (64 << 10)
+#define IMAGE_START (1ul << 20) /* where kernels are, as a rule */
+#define IMAGE_SIZE (512ul << 10)
 
 static struct early early;
 static pthread_t thread;
 static bool begun, made;
+static void (*begin)(void);
+
+static bool make_cpu(struct early *e)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {EARLY_PINS}};
+
+    if (ioctl(e->vm_fd, KVM_ENABLE_CAP, &cap) < 0 || ioctl(e->vm_fd, KVM_SET_TSS_ADDR, EARLY_TSS) < 0)
+        return false;
+    e->vcpu_fd = ioctl(e->vm_fd, KVM_CREATE_VCPU, 0);
+    return e->vcpu_fd >= 0;
+}
 
 /* Makes it at once.  Returns false, with nothing left open, when it cannot. */
 bool early_make(struct early *e)
 {
     struct kvm_userspace_memory_region region = {.memory_size = EARLY_SLOT};
 
-    *e = (struct early){-1, -1, -1, NULL};
+    *e = (struct early){-1, -1, -1, -1, NULL};
     e->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (e->kvm_fd >= 0)
         e->vm_fd = ioctl(e->kvm_fd, KVM_CREATE_VM, 0);
     if (e->vm_fd >= 0)
         e->memory_fd = memfd_create("guest-ram", MFD_CLOEXEC);
-    if (e->memory_fd >= 0)
+    if (e->memory_fd >= 0 && ftruncate(e->memory_fd, EARLY_SLOT) == 0)
         e->host = mmap(NULL, EARLY_ROOM, PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_NORESERVE, e->memory_fd, 0);
     if (e->host == MAP_FAILED)
         e->host = NULL;
     region.userspace_addr = (uintptr_t)e->host;
-    if (e->host && ioctl(e->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) == 0)
+    if (e->host && ioctl(e->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) == 0 && make_cpu(e)) {
+        madvise(e->host + IMAGE_START, IMAGE_SIZE, MADV_POPULATE_WRITE);
         return true;
+    }
     early_discard(e);
     return false;
 }
@@ -48,7 +63,7 @@ void early_discard(struct early *e)
 {
     if (e->host)
         munmap(e->host, EARLY_ROOM);
-    for (int *fd = &e->memory_fd; fd >= &e->kvm_fd; fd--)
+    for (int *fd = &e->vcpu_fd; fd >= &e->kvm_fd; fd--)
         if (*fd >= 0)
             close(*fd);
 }
@@ -56,16 +71,19 @@ void early_discard(struct early *e)
 static void *run(void *argument)
 {
     (void)argument;
+    if (begin)
+        begin();
     made = early_make(&early);
     return NULL;
 }
 
-/* Begins to make it. */
-void early_start(void)
+/* Begins to make it, after a call of `first` if that is not NULL. */
+void early_start(void (*first)(void))
 {
     pthread_attr_t attributes;
     sigset_t all, before;
 
+    begin = first;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, THREAD_STACK);
     sigfillset(&all);

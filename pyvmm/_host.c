@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 int ioctl_ptr(int fd, unsigned long request, void *argument)
@@ -45,6 +46,14 @@ void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t addre
 uint64_t rdtsc(void)
 {
     return __builtin_ia32_rdtsc();
+}
+
+uint64_t clock_ns(int clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,13 +34,6 @@ static void install_kick(void)
 {
     struct sigaction action = {.sa_handler = kicked};
     sigaction(KICK_SIGNAL, &action, NULL);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* ---- bus ---------------------------------------------------------------- */
@@ -234,7 +228,7 @@ int vcpu_run(struct vcpu *vcpu)
     vcpu->thread = pthread_self();
     atomic_store(&vcpu->running, true);
     if (!vcpu->first_run_ns)
-        vcpu->first_run_ns = now_ns();
+        vcpu->first_run_ns = clock_ns(CLOCK_MONOTONIC);
     for (;;) {
         if (atomic_load(&vcpu->stop)) {
             vcpu->reason = VCPU_STOPPED;
@@ -297,8 +291,11 @@ static void *vcpu_thread(void *arg)
 {
     struct vcpu *vcpu = arg;
     const uint64_t one = 1;
+    char name[16];
     int reason;
 
+    snprintf(name, sizeof name, "vcpu%d", vcpu->index);
+    prctl(PR_SET_NAME, name);
     do {
         reason = vcpu_run(vcpu);
         atomic_store(&vcpu->exited, true);
@@ -319,7 +316,6 @@ int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
 {
     sigset_t all, old;
     pthread_attr_t attr;
-    char name[16];
     int error;
 
     vcpu->event_fd = event_fd;
@@ -343,11 +339,7 @@ int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
     error = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
-    if (error)
-        return error;
-    snprintf(name, sizeof name, "vcpu%d", vcpu->index);
-    pthread_setname_np(vcpu->thread, name);
-    return 0;
+    return error;
 }
 
 /* Whether the vCPU waits for vcpu_resume(), or has ended. */

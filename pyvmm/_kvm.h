@@ -126,13 +126,16 @@ int slots_cover_all(struct slots *slots);
 #define EARLY_SLOT (128ull << 20) /* bytes of slot 0 */
 #define EARLY_ROOM (1ull << 39)   /* bytes mapped for RAM: none is larger */
 
+#define EARLY_PINS 24             /* of the user-space IOAPIC */
+#define EARLY_TSS 0xfffbd000ul    /* for KVM_SET_TSS_ADDR */
+
 struct early {
-    int kvm_fd, vm_fd, memory_fd; /* the memfd is empty */
-    uint8_t *host;                /* where it is mapped */
+    int kvm_fd, vm_fd, memory_fd, vcpu_fd; /* in the order in which they are opened */
+    uint8_t *host;                         /* where the memfd is mapped */
 };
 
 bool early_make(struct early *early);
-void early_start(void);
+void early_start(void (*first)(void));
 bool early_take(struct early *early);
 void early_discard(struct early *early);
 
@@ -143,6 +146,7 @@ void route_ioapic(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint32_t pi
 void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t address,
                uint32_t data);
 uint64_t rdtsc(void);
+uint64_t clock_ns(int clock);
 void event_raise(int fd);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);

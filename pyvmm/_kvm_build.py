@@ -32,7 +32,7 @@ KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO KVM_IOEVENTFD_FLAG_DEASSIGN
 KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MEM_READONLY
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
 KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_PIT_SPEAKER_DUMMY
-EARLY_SLOT EARLY_ROOM VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC EFD_CLOEXEC EFD_NONBLOCK
+EARLY_SLOT EARLY_ROOM EARLY_PINS EARLY_TSS VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC EFD_CLOEXEC EFD_NONBLOCK
 VSOCK_ANY_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
 """.split()
 
@@ -110,7 +110,7 @@ void slots_init(struct slots *, int vm_fd, const struct ram *, uint64_t made);
 uint64_t slots_end(const struct slots *, uint64_t address);
 int slots_cover(struct slots *, uint64_t address);
 int slots_cover_all(struct slots *);
-struct early { int kvm_fd, vm_fd, memory_fd; uint8_t *host; };
+struct early { int kvm_fd, vm_fd, memory_fd, vcpu_fd; uint8_t *host; };
 bool early_make(struct early *);
 bool early_take(struct early *);
 void early_discard(struct early *);
@@ -228,6 +228,7 @@ void route_ioapic(struct kvm_irq_routing_entry *, uint32_t gsi, uint32_t pin);
 void route_msi(struct kvm_irq_routing_entry *, uint32_t gsi, uint64_t address,
                uint32_t data);
 uint64_t rdtsc(void);
+uint64_t clock_ns(int clock);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 int signal_fd(const int *signals, int count);
 void signal_fd_close(int fd, const int *signals, int count);
@@ -237,8 +238,9 @@ int munmap(void *address, size_t length);
 int eventfd(unsigned int count, int flags);
 struct sockaddr_un { char sun_path[...]; ...; };
 enum warm_reply_kind { WARM_ACCEPTED, WARM_ENDED };
-void early_start(void);
+void early_start(void (*first)(void));
 bool warm_address(struct sockaddr_un *);
+void warm_know_myself(void);
 int warm_accept(int fd);
 const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
 bool warm_reply(int fd, int kind, int value);

@@ -25,6 +25,13 @@
 
 #define TEXT_MAX 8192
 
+/* Of /proc/PID: what is another file where a process sees another world. */
+static const char *const files[] = {
+    "exe",    "root/",  "ns/user", "ns/mnt",    "ns/pid",
+    "ns/net", "ns/ipc", "ns/uts",  "ns/cgroup", "ns/time",
+};
+#define FILES ((int)(sizeof files / sizeof *files))
+
 /* Where the socket is.  Returns false when there can be none. */
 bool warm_address(struct sockaddr_un *address)
 {
@@ -57,24 +64,20 @@ static ssize_t proc_text(int pid, const char *name, char text[TEXT_MAX + 1])
     return length;
 }
 
-static bool same_text(int pid, const char *name)
+/* What this process is, as far as it does not change. */
+static struct {
+    struct {
+        dev_t device;
+        ino_t inode;
+    } file[FILES];
+    char status[TEXT_MAX + 1], label[TEXT_MAX + 1];
+} ours;
+
+static bool same_text(int pid, const char *name, const char *text)
 {
-    char ours[TEXT_MAX + 1], theirs[TEXT_MAX + 1];
-    ssize_t length = proc_text(0, name, ours);
+    char theirs[TEXT_MAX + 1];
 
-    return proc_text(pid, name, theirs) == length && length < TEXT_MAX && !strcmp(ours, theirs);
-}
-
-static bool same_file(int pid, const char *name)
-{
-    char path[64];
-    struct stat ours, theirs;
-
-    snprintf(path, sizeof path, "/proc/self/%s", name);
-    if (stat(path, &ours) < 0)
-        return errno == ENOENT; /* a kind of namespace that this kernel has not */
-    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    return stat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+    return proc_text(pid, name, theirs) < TEXT_MAX && !strcmp(text, theirs);
 }
 
 /* The lines of /proc/PID/status that say what a process may do. */
@@ -95,21 +98,43 @@ static bool same_rights(const char *ours, const char *theirs)
     return true;
 }
 
+/* Notes what this process is.  A kind of namespace that this kernel has not is 0. */
+void warm_know_myself(void)
+{
+    int proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct stat file;
+
+    for (int i = 0; i < FILES; i++)
+        if (fstatat(proc, files[i], &file, 0) == 0) {
+            ours.file[i].device = file.st_dev;
+            ours.file[i].inode = file.st_ino;
+        }
+    close(proc);
+    proc_text(0, "status", ours.status);
+    proc_text(0, "attr/current", ours.label);
+}
+
+static bool same_files(int pid)
+{
+    char path[32];
+    struct stat file = {0};
+    int proc, same = 0;
+
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < FILES; i++)
+        same += ours.file[i].inode
+                    ? fstatat(proc, files[i], &file, 0) == 0 && file.st_dev == ours.file[i].device &&
+                          file.st_ino == ours.file[i].inode
+                    : fstatat(proc, files[i], &file, 0) < 0 && errno == ENOENT;
+    close(proc);
+    return same == FILES;
+}
+
 static bool may_serve(int pid, const char *their_status)
 {
-    static const char *const files[] = {
-        "exe",    "root/",   "ns/user", "ns/mnt",    "ns/pid",
-        "ns/net", "ns/ipc",  "ns/uts",  "ns/cgroup", "ns/time",
-    };
-    char our_status[TEXT_MAX + 1];
-
-    proc_text(0, "status", our_status);
-    if (!same_rights(our_status, their_status) || !same_text(pid, "attr/current"))
-        return false;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        if (!same_file(pid, files[i]))
-            return false;
-    return true;
+    return same_rights(ours.status, their_status) && same_text(pid, "attr/current", ours.label) &&
+           same_files(pid);
 }
 
 static uint64_t status_number(const char *status, const char *field, int base)
@@ -122,13 +147,12 @@ static uint64_t status_number(const char *status, const char *field, int base)
 /* Joins the client's control group; of version 2 alone, which has one line. */
 static bool adopt_cgroup(int pid)
 {
-    char theirs[TEXT_MAX + 1], path[TEXT_MAX + 64];
+    char mine[TEXT_MAX + 1], theirs[TEXT_MAX + 1], path[TEXT_MAX + 64];
     int fd;
     bool joined;
 
-    if (same_text(pid, "cgroup"))
+    if (proc_text(0, "cgroup", mine) == proc_text(pid, "cgroup", theirs) && !strcmp(mine, theirs))
         return true;
-    proc_text(pid, "cgroup", theirs);
     if (strncmp(theirs, "0::", 3))
         return false;
     theirs[strcspn(theirs, "\n")] = 0;

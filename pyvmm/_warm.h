@@ -26,6 +26,7 @@ struct warm_reply {
 };
 
 bool warm_address(struct sockaddr_un *address);
+void warm_know_myself(void);
 int warm_accept(int fd);
 const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
 bool warm_reply(int fd, int kind, int value);

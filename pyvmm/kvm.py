@@ -48,19 +48,20 @@ def _ioctl_error(name: str, errno: int) -> KvmError:
     return KvmError(name, errno, hints.get((name, errno), ""))
 
 
-def take_early(memory: int) -> Any:
+def take_early(wanted: bool) -> Any:
     """What was made while the interpreter started, a `struct early *`, or None.
 
-    `Kvm`, `Kvm.create_vm` and `GuestMemory` each take their part of it; whoever
-    has called this discards the rest (`lib.early_discard`).
+    It is a VM with a slot for its first EARLY_SLOT bytes of RAM, the split irqchip
+    and vCPU 0. `Kvm`, `Kvm.create_vm`, `Vm.create_vcpu` and `GuestMemory` each take
+    their part of it; whoever has called this discards the rest (`lib.early_discard`).
 
     Args:
-        memory: bytes of RAM that there is to be. Less than the slot's does not do.
+        wanted: it does for the machine that there is to be. Otherwise it is discarded.
     """
     early = ffi.new("struct early *")
     if not lib.early_take(early):
         return None
-    if memory < lib.EARLY_SLOT:
+    if not wanted:
         lib.early_discard(early)
         return None
     return early
@@ -301,14 +302,15 @@ class Vm(_Descriptor):
         """KVM_GET_STATS_FD: the VM's scalar statistics by name."""
         return _stats(self.fd)
 
-    def create_vcpu(self, index: int, bus: Bus) -> Vcpu:
-        """KVM_CREATE_VCPU.
+    def create_vcpu(self, index: int, bus: Bus, early: Any = None) -> Vcpu:
+        """KVM_CREATE_VCPU, or the one of `early`.
 
         Args:
             index: its number, and its APIC id.
             bus: what its exits are served on.
+            early: see `take_early`; its vCPU is number 0.
         """
-        fd = _ioctl("KVM_CREATE_VCPU", self.fd, index)
+        fd = _taken(early, "vcpu_fd") if early else _ioctl("KVM_CREATE_VCPU", self.fd, index)
         vcpu = ffi.new("struct vcpu *")
         if lib.vcpu_init(vcpu, fd, self._run_size, index, bus.native) < 0:
             errno = ffi.errno

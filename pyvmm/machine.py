@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import posix as os  # `import os` alone costs more than a millisecond
-from time import clock_gettime_ns, monotonic_ns
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.bootinfo import MARKS, offset_of
@@ -38,6 +36,7 @@ from pyvmm.vcpu import VcpuThread, failure
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pyvmm.boot.linux64 import Linux64Boot
     from pyvmm.boot.pvh import PvhBoot
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from pyvmm.virtio.device import Device
     from pyvmm.virtio.mmio import VirtioMmio
 
-_CLOCK_REALTIME = 0
+_CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 1
 _EMFILE = 24
 _SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 _SYSTEM_EVENT_CRASH = 3
@@ -104,7 +103,7 @@ class Machine:
             self._closers.pop()()
 
     def _mark(self, name: str) -> None:
-        self.marks[name] = monotonic_ns()
+        self.marks[name] = now_ns()
 
     def _build(self) -> None:
         config = self.config
@@ -114,7 +113,7 @@ class Machine:
         direct = boot if isinstance(boot, DirectBoot) else None
         cpuid = Cpuid(config.cpus)
 
-        early = take_early(config.memory)
+        early = take_early(direct is not None and config.memory >= lib.EARLY_SLOT)
         if early:
             self._closers.append(lambda: lib.early_discard(early))
         kvm = Kvm(early=early)
@@ -135,7 +134,8 @@ class Machine:
         self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, direct.end if direct else None))
         self._mark("memory ready")
         if direct:
-            self.vm.split_irqchip(IOAPIC_PINS)
+            if not early:
+                self.vm.split_irqchip(IOAPIC_PINS)
             interrupts = self._add_devices()
             self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
         else:
@@ -148,7 +148,7 @@ class Machine:
                 del interrupts[VIRTIO_GSI + index]
         for gsi, irq_fd in interrupts.items():
             self.vm.irqfd(irq_fd, gsi)
-        vcpus = self._add_vcpus()
+        vcpus = self._add_vcpus(early)
         if isinstance(boot, DirectBoot):
             self._start_at_once(vcpus, boot, cpuid)
             self._tell_guest(boot)
@@ -185,10 +185,11 @@ class Machine:
         self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
         return interrupts
 
-    def _add_vcpus(self) -> list[Vcpu]:
-        self.vm.set_tss_addr(KVM_TSS_ADDR)
+    def _add_vcpus(self, early: Any) -> list[Vcpu]:
+        if not early:
+            self.vm.set_tss_addr(KVM_TSS_ADDR)
         for index in range(self.config.cpus):
-            self._threads.append(VcpuThread(self.vm.create_vcpu(index, self.bus)))
+            self._threads.append(VcpuThread(self.vm.create_vcpu(index, self.bus, None if index else early)))
             self._closers.append(self._threads[-1].close)
         return [thread.vcpu for thread in self._threads]
 
@@ -222,7 +223,7 @@ class Machine:
         """Writes the boot-info block, with the clocks as they are now."""
         vcpu = self._threads[0].vcpu
         self._tsc_offset = vcpu.tsc_offset()
-        self._clock = (lib.rdtsc(), monotonic_ns())
+        self._clock = (lib.rdtsc(), now_ns())
         boot.build_boot_info(
             self.memory,
             devices=[
@@ -230,7 +231,7 @@ class Machine:
                 for index, virtio in enumerate(self._virtio)
             ],
             tsc_hz=vcpu.tsc_khz() * 1000,
-            wall_clock_ns=clock_gettime_ns(_CLOCK_REALTIME),
+            wall_clock_ns=lib.clock_ns(_CLOCK_REALTIME),
             wall_clock_tsc=(self._clock[0] + (self._tsc_offset or 0)) % (1 << 64),
             console_vector=IRQ_BASE + SERIAL_GSI,
         )
@@ -263,7 +264,10 @@ class Machine:
         # The guest runs, also where it shares the only free core with this thread;
         # what only the main thread needs is loaded meanwhile.
         os.sched_yield()
-        gc.enable()
+        import gc
+
+        gc.freeze()  # what has been made so far stays
+        gc.enable()  # the executable starts without
         try:
             from pyvmm.eventloop import EventLoop
 
@@ -345,7 +349,7 @@ class Machine:
         """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
         if self._tsc_offset is None:
             return {}
-        tsc, ns = lib.rdtsc(), monotonic_ns()
+        tsc, ns = lib.rdtsc(), now_ns()
         ns_per_tick = (ns - self._clock[1]) / (tsc - self._clock[0])
         raw = self.memory.read(self._marks_at, 8 * len(MARKS))
         marks = {}
@@ -359,6 +363,11 @@ class Machine:
     def first_run_ns(self) -> int:
         """CLOCK_MONOTONIC of the first KVM_RUN, 0 before it."""
         return int(self._threads[0].vcpu.native.first_run_ns)
+
+
+def now_ns() -> int:
+    """CLOCK_MONOTONIC. (The module `time` reads the time zone when it is imported.)"""
+    return int(lib.clock_ns(_CLOCK_MONOTONIC))
 
 
 def _virtio_base(index: int) -> int:

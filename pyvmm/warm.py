@@ -15,6 +15,7 @@ import sys
 import time
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.boot.tiny import tiny_image
 from pyvmm.errors import HostError, PyvmmError, UsageError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.unix import UnixHost
@@ -46,11 +47,13 @@ def serve(ready: int, command: Command, say: Callable[[str], None]) -> int:
         UsageError: somebody serves already, or it cannot be here.
         HostError: the socket cannot be made, or KVM not be used.
     """
-    if "pyvmm._frozen" not in sys.modules:
+    if "pyvmm._launch" not in sys.modules:
         raise UsageError("warm: this pyvmm is a script, and only its executable knows how to ask for it")
-    status = _rehearse(command)
+    status = _rehearse(command, _REHEARSALS)
     if status:
         return status
+    gc.collect()
+    gc.freeze()
     path = _path()
     host = UnixHost(path, 128, "warm: ")
     try:
@@ -78,7 +81,7 @@ def _path() -> str:
     return path
 
 
-def _rehearse(command: Command) -> int:
+def _rehearse(command: Command, times: int) -> int:
     """Boots a guest that ends at once, so that all that takes is loaded and used before.
 
     Returns:
@@ -87,33 +90,13 @@ def _rehearse(command: Command) -> int:
     code = bytes.fromhex("31c0 e6f4 f4 ebfd")  # xor eax, eax; out 0xf4, al; hlt; jmp $ - 1
     fd = os.memfd_create("rehearsal", os.MFD_CLOEXEC)
     try:
-        os.write(fd, _image(code))
+        os.write(fd, tiny_image(code))
         status = 0
-        for _ in range(_REHEARSALS):
+        for _ in range(times):
             status = status or command(["boot", f"/proc/self/fd/{fd}"], {})
     finally:
         os.close(fd)
-    gc.collect()
-    gc.freeze()
     return status
-
-
-def _image(code: bytes) -> bytes:
-    """An ELF executable for direct boot (System V gABI, chapters 4 and 5) of `code`."""
-    from struct import pack
-
-    base, headers = 0x10_0000, 64 + 2 * 56
-    note = pack("<III8sIIQII", 5, 24, 1, b"Toro", 1, 0, base + headers + 44, 0x1000, 0x1000)
-    size = headers + len(note) + len(code)
-    return b"".join(
-        (
-            pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, base, 64, 0, 0, 64, 56, 2, 64, 0, 0),
-            pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 4096),
-            pack("<IIQQQQQQ", 4, 4, headers, base + headers, base + headers, len(note), len(note), 4),
-            note,
-            code,
-        )
-    )
 
 
 class _Nursery:
@@ -194,8 +177,10 @@ class _Child:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for fd in self._inherited:
                 os.close(fd)
-            lib.early_start()
             lib.warm_populate()
+            lib.warm_know_myself()
+            _rehearse(self._command, 2)
+            lib.early_start(ffi.NULL)
             status = self._serve()
         except PyvmmError:
             pass

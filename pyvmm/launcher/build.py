@@ -5,6 +5,7 @@ import __future__
 
 import ast
 import marshal
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from distutils.ccompiler import CCompiler
+    from types import CodeType
 
 _OURS = ("pyvmm", "vhost_user")
+#: What every boot imports, with all that they import first.
+_BOOT = ("pyvmm.cli", "pyvmm.config", "pyvmm.machine")
 #: What Python's main phase imports beside its own frozen modules, and what sources do.
 _STDLIB = ("encodings", "encodings.aliases", "encodings.utf_8", "__future__")
 
@@ -38,40 +42,73 @@ def _find(stdlib: Path, name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def places(root: Path, editable: bool) -> str:
-    """The text of the module `pyvmm._frozen`: where things are, and when they were changed."""
-    stamps = {}
-    if editable:
-        for name, path in sources(root).items():
-            stamps[name] = (path.stat().st_mtime_ns, path.stat().st_size)
-    stdlib = sysconfig.get_path("stdlib")
-    return f"ROOT = {str(root) if editable else ''!r}\nSTAMPS = {stamps!r}\nSTDLIB = {stdlib!r}\n"
+def stamps(root: Path) -> dict[str, tuple[int, int]]:
+    """Modification time in ns and size of each module's source."""
+    return {name: (path.stat().st_mtime_ns, path.stat().st_size) for name, path in sources(root).items()}
+
+
+def boot_order(root: Path) -> list[str]:
+    """What every boot imports, each module behind those that it imports itself."""
+    known = sources(root)
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in known or name in order:
+            return
+        visit(name.rpartition(".")[0])
+        for node in ast.parse(known[name].read_text()).body:  # not those in functions
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for imported in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    visit(imported)
+        order.append(name)
+
+    for name in _BOOT:
+        visit(name)
+    return order
+
+
+def frozen(root: Path, editable: bool) -> dict[str, object]:
+    """What `_launch.main` is told."""
+    known = sources(root)
+    return {
+        "root": str(root) if editable else "",
+        "stamps": stamps(root) if editable else {},
+        "stdlib": sysconfig.get_path("stdlib"),
+        "modules": tuple(
+            (name, known[name].name == "__init__.py", compile_module(known[name].read_text(), name))
+            for name in boot_order(root)
+        ),
+    }
 
 
 def freeze(root: Path, editable: bool) -> str:
     """The text of `frozen.h`."""
-    modules = {name: (path.read_text(), path.name == "__init__.py") for name, path in sources(root).items()}
-    modules["pyvmm._frozen"] = (places(root, editable), False)
-    arrays, table = [], []
-    for i, (name, (text, is_package)) in enumerate(modules.items()):
-        code = compile_module(text, name)
-        arrays.append(f"static const unsigned char module_{i}[] = {{{','.join(map(str, code))}}};\n")
-        table.append(f'    {{"{name}", module_{i}, sizeof module_{i}, {int(is_package)}, NULL}},\n')
+    arrays, table = [_array("frozen", marshal.dumps(frozen(root, editable)))], []
+    for i, (name, path) in enumerate(sources(root).items()):
+        arrays.append(_array(f"module_{i}", marshal.dumps(compile_module(path.read_text(), name))))
+        is_package = int(path.name == "__init__.py")
+        table.append(f'    {{"{name}", module_{i}, sizeof module_{i}, {is_package}, NULL}},\n')
     names = {
         "FROZEN_STDLIB": sysconfig.get_path("stdlib"),
         "FROZEN_PREFIX": sys.base_prefix,
         "FROZEN_PYTHON": sys.executable,
     }
     defines = [f'#define {name} L"{value}"\n' for name, value in names.items()]
+    defines.append(f'#define FROZEN_BACKEND "_cffi_backend{sysconfig.get_config_var("EXT_SUFFIX")}"\n')
     return "".join([*defines, *arrays, "static const struct _frozen frozen_modules[] = {\n", *table, "    {0},\n};\n"])
 
 
-def compile_module(text: str, name: str) -> bytes:
-    """A module's code, marshalled, without docstrings, and that does not import `__future__` at run time."""
+def _array(name: str, data: bytes) -> str:
+    return f"static const unsigned char {name}[] = {{{','.join(map(str, data))}}};\n"
+
+
+def compile_module(text: str, name: str) -> CodeType:
+    """A module's code, without docstrings, and that does not import `__future__` at run time."""
     tree = ast.parse(text)
     tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
     flags = __future__.annotations.compiler_flag if name.startswith(_OURS) else 0
-    return marshal.dumps(compile(tree, f"<frozen {name}>", "exec", flags, dont_inherit=True, optimize=2))
+    code: CodeType = compile(tree, f"<frozen {name}>", "exec", flags, dont_inherit=True, optimize=2)
+    return code
 
 
 def libpython() -> list[str] | None:
@@ -80,11 +117,20 @@ def libpython() -> list[str] | None:
     needs = f"{variable('MODLIBS')} {variable('LIBS')} {variable('SYSLIBS')}".split()
     static = Path(variable("LIBPL"), variable("LIBRARY"))
     if static.is_file():  # starts faster: nothing to relocate
-        return [str(static), *dict.fromkeys(needs)]
+        return [str(static), *(_static(word) for word in dict.fromkeys(needs))]
     if Path(variable("LIBDIR"), variable("LDLIBRARY")).is_file():
         directory = variable("LIBDIR")
         return [f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{variable('LDVERSION')}"]
     return None
+
+
+def _static(word: str) -> str:
+    """A library as an archive if there is one: each that is loaded takes 0.1 ms."""
+    if not word.startswith("-l") or word == "-lm":  # libm's archive is part of libc's
+        return word
+    found = subprocess.run(["cc", f"-print-file-name=lib{word[2:]}.a"], capture_output=True, text=True, check=False)
+    path = found.stdout.strip()
+    return path if path.startswith("/") else word
 
 
 def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, editable: bool) -> None:

@@ -8,17 +8,23 @@
  *    Initialization Private Provisional API").  Builtin and frozen modules are
  *    there, sys.path, sys.stdout and open() are not.  pyvmm/_launch.py has the
  *    main phase run when something turns out to need it; most guests end before.
- *  - The interpreter's first pages are asked for at once: a page fault for each
- *    costs as much as what is then done with them.
+ *  - A page fault for each page that the interpreter uses costs as much as what
+ *    it does there: its small objects are in one huge page, and another thread asks
+ *    for the rest at once.  The same thread then opens KVM and makes a VM.
  *
  * The interpreter is isolated: neither PYTHON* variables nor the user's
  * site-packages change what pyvmm does. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <marshal.h>
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -60,6 +66,40 @@ static void arena_free(void *context, void *arena, size_t size)
     (void)context;
     if ((uint8_t *)arena < arenas || (uint8_t *)arena >= arenas + sizeof arenas)
         munmap(arena, size);
+}
+
+/* Where what pyvmm depends on is installed: the site-packages of the prefix that
+ * this executable is in. */
+static char libraries[PATH_MAX + 64];
+
+static void find_libraries(void)
+{
+    ssize_t length = readlink("/proc/self/exe", libraries, PATH_MAX);
+    char *end = libraries + (length < 0 ? 0 : length);
+
+    for (int i = 0; i < 2; i++) /* /bin/pyvmm */
+        do
+            *end = 0;
+        while (end > libraries && *--end != '/');
+    sprintf(end, "/lib/python%d.%d/site-packages", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+}
+
+/* What can be done for the interpreter beside it: to get the code of the executable
+ * and its own copy of the data, in steps between which others get the address space's
+ * lock; and to load cffi's extension module. */
+static void assist(void)
+{
+    extern char __executable_start[], etext[], __data_start[], edata[];
+    const uintptr_t mask = -4096ul, step = 128 << 10;
+    char backend[sizeof libraries + sizeof FROZEN_BACKEND];
+    uintptr_t at, data_end = ((uintptr_t)edata + 4095) & mask;
+
+    for (at = (uintptr_t)__data_start & mask; at < data_end; at += step)
+        madvise((void *)at, at + step < data_end ? step : data_end - at, MADV_POPULATE_WRITE);
+    at = (uintptr_t)__executable_start & mask;
+    madvise((void *)at, (uintptr_t)etext - at, MADV_POPULATE_READ);
+    strcat(strcpy(backend, libraries), "/" FROZEN_BACKEND);
+    dlopen(backend, RTLD_NOW);
 }
 
 /* Closed standard descriptors become /dev/null: the next files opened would get
@@ -152,17 +192,20 @@ int main(int argc, char **argv)
 {
     struct timespec now;
     long long started;
-    PyObject *launch, *words, *result;
+    PyObject *launch, *words, *known, *result;
 
     open_closed_streams();
+    find_libraries();
     core_only = argc > 1 && !strcmp(argv[1], "boot");
     if (core_only) {
         int status = warm_boot(argv + 1);
 
         if (status >= 0)
             _exit(status);
-        early_start();
+        early_start(assist);
     }
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TOP_PAD, 1 << 20);
     signal(SIGPIPE, SIG_IGN); /* Python does so in its main phase */
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -170,11 +213,13 @@ int main(int argc, char **argv)
     started = now.tv_sec * 1000000000ll + now.tv_nsec;
 
     words = argument_list(argc, argv);
+    known = PyMarshal_ReadObjectFromString((const char *)frozen, sizeof frozen);
     launch = PyImport_ImportFrozenModule("pyvmm._launch") > 0 ? PyImport_AddModule("pyvmm._launch") : NULL;
-    result = launch && words ? PyObject_CallMethod(launch, "main", "OOL", words,
-                                                   core_only ? PyCFunction_New(&finish_method, NULL) : Py_None,
-                                                   started)
-                             : NULL;
+    result = launch && words && known
+                 ? PyObject_CallMethod(launch, "main", "OOOsL", words, known,
+                                       core_only ? PyCFunction_New(&finish_method, NULL) : Py_None,
+                                       libraries, started)
+                 : NULL;
     (void)result; /* main() ends the process, or fails */
     report();
     return 125;

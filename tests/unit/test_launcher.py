@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import subprocess
 import sys
@@ -21,9 +20,7 @@ pytestmark = pytest.mark.skipif(not build.libpython(), reason="this Python is no
 
 def frozen(name: str) -> CodeType:
     """The code of a module that is frozen from this tree."""
-    code = marshal.loads(build.compile_module(build.sources(ROOT)[name].read_text(), name))
-    assert isinstance(code, CodeType)
-    return code
+    return build.compile_module(build.sources(ROOT)[name].read_text(), name)
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,9 +47,17 @@ def test_frozen_code_does_not_import_future_and_has_no_docstring() -> None:
 
 
 def test_a_development_install_knows_how_its_sources_were() -> None:
-    assert f"ROOT = {str(ROOT)!r}" in build.places(ROOT, editable=True)
-    assert "pyvmm.cli" in build.places(ROOT, editable=True)
-    assert "STAMPS = {}" in build.places(ROOT, editable=False)
+    known = build.frozen(ROOT, editable=True)
+    assert known["root"] == str(ROOT)
+    assert known["stamps"] == build.stamps(ROOT)
+    assert (build.frozen(ROOT, editable=False)["root"], build.frozen(ROOT, editable=False)["stamps"]) == ("", {})
+
+
+def test_what_every_boot_imports_is_loaded_behind_what_it_imports_itself() -> None:
+    order = build.boot_order(ROOT)
+    assert {"pyvmm", "pyvmm.cli", "pyvmm.boot", "pyvmm.boot.direct", "pyvmm.machine"} <= {*order}
+    assert not {"pyvmm.build", "pyvmm.timing", "pyvmm.virtio.vsock"} & {*order}
+    assert order.index("pyvmm.boot.elf") < order.index("pyvmm.boot.choose") < order.index("pyvmm.machine")
 
 
 def test_executable_is_an_elf_file_and_not_a_script() -> None:

@@ -37,11 +37,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors", "layout"},
     "timing": {"_kvm", "errors", "machine"},
     "build": {"errors", "symbols"},
-    "warm": {"_kvm", "errors", "eventloop", "host."},
+    "warm": {"_kvm", "boot.", "errors", "eventloop", "host."},
     "machine": ANYTHING_BELOW_MACHINE | {"config"},
     "cli": {"build", "config", "host.", "virtio.", "errors", "machine", "timing", "warm", "__init__"},
     "__main__": {"cli"},
-    "_launch": {"_frozen", "cli"},
+    "_launch": {"cli"},
     "launcher.": set(),
     "__init__": set(),
 }

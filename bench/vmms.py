@@ -1,0 +1,142 @@
+"""The VMMs that boots are compared of, and how each says when it first ran its guest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from measure import ROOT, BenchError, compile_c, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST_RUN = "first KVM_RUN"
+EXIT = "exit"
+
+QEMU = (
+    "qemu-system-x86_64 -accel kvm -cpu {cpu} -nodefaults -no-user-config -display none -no-reboot -serial {serial} "
+    "-M microvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial={uart},x-option-roms=off -m {mib}M "
+    "-device isa-debug-exit,iobase=0xf4,iosize=4 -kernel {image}"
+)
+
+#: VMMs whose guests are their own: there is a word of how to compare with them all the same.
+FOREIGN = {"solo5": "solo5-hvt", "kvmtool": "lkvm"}
+
+
+class Vmm:
+    """One of them.
+
+    Args:
+        name: in tables.
+        command: how it boots one image and ends.
+        status: what it ends with.
+        preload: it tells nothing itself, so that `firstrun.c` must.
+    """
+
+    def __init__(self, name: str, command: list[str], status: int = 0, preload: Path | None = None) -> None:
+        self.name = name
+        self._command = command
+        self._status = status
+        self._preload = preload
+        self._environment: dict[str, str] = {}
+
+    def with_environment(self, **variables: str) -> Vmm:
+        """The same, with these."""
+        self._environment = variables
+        return self
+
+    def wall(self) -> float:
+        """One run as a user sees it, in ms: from spawn until it has been waited for."""
+        before, after = run(self._command, self._environment, self._status)
+        return (after - before) / 1e6
+
+    def first_run(self, file: Path) -> float | None:
+        """One run, in ms: from spawn to the first KVM_RUN; None where it cannot be known."""
+        file.unlink(missing_ok=True)
+        environment = self._environment
+        if self._preload:
+            environment = environment | {"LD_PRELOAD": str(self._preload), "FIRST_RUN": str(file)}
+            before, _ = run(self._command, environment, self._status)
+            return (int(file.read_text()) - before) / 1e6 if file.exists() else None
+        before, _ = run([*self._command, *self.marks(file)], environment, self._status)
+        marks = json.loads(file.read_text())
+        if "origin_ns" in marks:
+            steps = {step["name"]: step["ns"] for step in marks["steps"]}
+            return (marks["origin_ns"] + steps[FIRST_RUN] - before) / 1e6
+        return (marks[FIRST_RUN] - before) / 1e6
+
+    def marks(self, file: Path) -> list[str]:
+        """What has it write its marks to `file`."""
+        return [f"--timing={file}"] if "boot" in self._command else [str(file)]
+
+
+def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[Vmm], list[str]]:
+    """Those to compare pyvmm with.
+
+    Args:
+        names: `qemu`, `c-floor`, `python`, or `NAME=COMMAND` for any other.
+        pyvmm: the command.
+        image: what they boot.
+        memory: bytes of RAM.
+
+    Returns:
+        The VMMs, and a line about each that is not there.
+    """
+    preload = compile_c("firstrun.so", [ROOT / "bench/firstrun.c"], "-shared", "-fPIC")
+    found, skipped = [], []
+    for text in names:
+        name, equals, command = text.partition("=")
+        if equals:
+            found.append(Vmm(name, _absolute(shlex.split(command)), 0, preload))
+        elif name == "c-floor":
+            sources = [ROOT / "bench/floor.c", *sorted((ROOT / "pyvmm").glob("_*.c"))]
+            floor = compile_c("floor", sources, "-static")
+            found.append(Vmm(name, [str(floor), str(image), str(memory)]))
+        elif name == "python":
+            python = pyvmm.parent / "python3"
+            found.append(Vmm("python -ISc pass", [str(python.absolute()), "-ISc", "pass"], 0, preload))
+        elif name == "qemu" and shutil.which("qemu-system-x86_64"):
+            found.append(Vmm(name, _qemu(image, memory), 1, preload))  # isa-debug-exit: twice 0, plus one
+        elif name in ("qemu", *FOREIGN):
+            program = FOREIGN.get(name)
+            hint = f"; its guests are its own: --against {name}='{program} GUEST'" if program else ""
+            skipped.append(f"{name}: skipped, as it is not installed{hint}")
+        else:
+            raise BenchError(f"--against {name}: not qemu, c-floor, python, solo5, kvmtool or NAME=COMMAND")
+    return found, skipped
+
+
+def _absolute(command: list[str]) -> list[str]:
+    program = shutil.which(command[0])
+    if not program:
+        raise BenchError(f"{command[0]}: no such command")
+    return [program, *command[1:]]
+
+
+def _qemu(image: Path, memory: int) -> list[str]:
+    # A KVM without hardware virtualization refuses MSRs of `host`.
+    cpu = "qemu64" if Path("/sys/module/kvm_pvm").exists() else "host"
+    tiny = image.stat().st_size < 4096
+    words = {"cpu": cpu, "serial": "none" if tiny else "stdio", "uart": "off" if tiny else "on"}
+    return _absolute(QEMU.format(mib=memory >> 20, image=image, **words).split())
+
+
+@contextmanager
+def warm_process(pyvmm: Path, directory: Path) -> Iterator[dict[str, str]]:
+    """A `pyvmm warm`; the variables with which `pyvmm boot` finds it."""
+    environment = {"XDG_RUNTIME_DIR": str(directory)}
+    with subprocess.Popen([pyvmm, "warm"], stderr=subprocess.PIPE, text=True, env=os.environ | environment) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        try:
+            if "ready" not in line:
+                raise BenchError(line.strip())
+            yield environment
+        finally:
+            process.terminate()
