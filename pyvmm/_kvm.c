@@ -291,11 +291,8 @@ static void *vcpu_thread(void *arg)
 {
     struct vcpu *vcpu = arg;
     const uint64_t one = 1;
-    char name[16];
     int reason;
 
-    snprintf(name, sizeof name, "vcpu%d", vcpu->index);
-    prctl(PR_SET_NAME, name);
     do {
         reason = vcpu_run(vcpu);
         atomic_store(&vcpu->exited, true);
@@ -316,6 +313,7 @@ int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
 {
     sigset_t all, old;
     pthread_attr_t attr;
+    char name[16], own[16];
     int error;
 
     vcpu->event_fd = event_fd;
@@ -336,7 +334,13 @@ int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
     sigfillset(&all);
     sigdelset(&all, KICK_SIGNAL);
     pthread_sigmask(SIG_SETMASK, &all, &old);
+    /* A thread has the name of its creator at first: to give it another later
+     * takes four system calls. */
+    snprintf(name, sizeof name, "vcpu%d", vcpu->index);
+    prctl(PR_GET_NAME, own);
+    prctl(PR_SET_NAME, name);
     error = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
+    prctl(PR_SET_NAME, own);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return error;
