@@ -100,48 +100,67 @@ def _rehearse(command: Command, times: int) -> int:
 
 
 class _Nursery:
-    """The children that wait, and their parent."""
+    """The children that wait, and their parent.
+
+    Each child writes to a pipe, as a signed 32-bit number, minus its pid when it is
+    ready and its pid when it has been taken.
+    """
 
     def __init__(self, host: UnixHost, ready: int, command: Command) -> None:
         self._host = host
-        self._ready = ready
+        self._wanted = ready
         self._command = command
         self._waiting: set[int] = set()
+        self._ready: set[int] = set()
+        self._status = 0
 
     def run(self, begin: Callable[[], None]) -> int:
-        """Keeps `ready` children until a signal comes; returns the exit status.
+        """Keeps as many children as wanted until a signal comes; returns the exit status.
 
         Args:
-            begin: called once they are there, and signals are served.
+            begin: called once they are ready for the first time.
         """
-        taken, tell = os.pipe2(os.O_CLOEXEC)
+        told, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signals = lib.signal_fd([*_SIGNALS], len(_SIGNALS))
+        self._inherited = (told, signals)
+        self._begin: Callable[[], None] | None = begin
         loop = EventLoop()
-        loop.add(taken, lambda: self._taken(taken))
+        loop.add(told, lambda: self._told(told))
         loop.add(signals, lambda: self._signalled(signals, loop))
-        self._tell = tell
-        self._inherited = (taken, signals)
-        self._status = 0
         self._fill()
-        begin()
         loop.run()
+        self._told(told)
         for pid in self._waiting:
             os.kill(pid, signal.SIGKILL)
         return self._status
 
     def _fill(self) -> None:
-        while len(self._waiting) < self._ready:
+        while len(self._waiting) < self._wanted:
             parent = os.getpid()
             pid = os.fork()
             if pid == 0:
                 _Child(self._host, self._tell, self._inherited, self._command, parent).run()
             self._waiting.add(pid)
 
-    def _taken(self, fd: int) -> None:
-        time.sleep(_PAUSE_SECONDS)
-        data = os.read(fd, 4096)
-        self._waiting -= {int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)}
-        self._fill()
+    def _told(self, fd: int) -> None:
+        try:
+            data = os.read(fd, 4096)
+        except BlockingIOError:
+            return
+        numbers = [int.from_bytes(data[i : i + 4], "little", signed=True) for i in range(0, len(data), 4)]
+        self._ready |= {-number for number in numbers if number < 0}
+        if self._begin and len(self._ready) >= self._wanted:
+            self._begin()
+            self._begin = None
+        self._lose({number for number in numbers if number > 0})
+
+    def _lose(self, pids: set[int]) -> None:
+        """Those have been taken or have died: there must be others."""
+        self._ready -= pids
+        self._waiting -= pids
+        if not self._status and len(self._waiting) < self._wanted:
+            time.sleep(_PAUSE_SECONDS)
+            self._fill()
 
     def _signalled(self, fd: int, loop: EventLoop) -> None:
         number = int.from_bytes(os.read(fd, 128)[:4], "little")
@@ -149,12 +168,13 @@ class _Nursery:
             self._status = 128 + number
             loop.stop()
             return
+        ended = set()
         try:
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) > 0:
-                self._waiting.discard(pid)
+                ended.add(pid)
         except ChildProcessError:
             pass
-        self._fill()
+        self._lose(ended)
 
 
 class _Child:
@@ -181,16 +201,20 @@ class _Child:
             lib.warm_know_myself()
             _rehearse(self._command, 2)
             lib.early_start(ffi.NULL)
+            self._say(-os.getpid())
             status = self._serve()
         except PyvmmError:
             pass
         finally:
             os._exit(status)
 
+    def _say(self, number: int) -> None:
+        os.write(self._tell, number.to_bytes(4, "little", signed=True))
+
     def _serve(self) -> int:
         words_count, started = ffi.new("uint32_t *"), ffi.new("uint64_t *")
         client = lib.warm_accept(self._host.fd)
-        os.write(self._tell, os.getpid().to_bytes(4, "little"))
+        self._say(os.getpid())
         strings = lib.warm_serve(client, words_count, started)
         if not strings:
             return 125

@@ -107,23 +107,29 @@ static void pass_on(int signals, int guest, int *last)
     syscall(SYS_pidfd_send_signal, guest, *last, NULL, 0);
 }
 
-/* Waits for the guest's end; returns its status. */
-static int wait_for_end(int fd, int pid)
+/* The signals to be passed on: those that this process does not ignore. */
+static sigset_t signals_to_pass(void)
 {
     static const int passed[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
                                  SIGUSR2, SIGALRM, SIGTSTP, SIGCONT};
-    struct pollfd polled[2] = {{.fd = fd, .events = POLLIN}, {.events = POLLIN}};
     struct sigaction action;
-    struct warm_reply reply;
     sigset_t set;
-    int guest = (int)syscall(SYS_pidfd_open, pid, 0), last = SIGKILL;
 
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         if (sigaction(passed[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, passed[i]);
-    polled[1].fd = signalfd(-1, &set, SFD_CLOEXEC);
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    return set;
+}
+
+/* Waits for the guest's end; returns its status. */
+static int wait_for_end(int fd, int pid, const sigset_t *signals)
+{
+    struct pollfd polled[2] = {{.fd = fd, .events = POLLIN}, {.events = POLLIN}};
+    struct warm_reply reply;
+    int guest = (int)syscall(SYS_pidfd_open, pid, 0), last = SIGKILL;
+
+    polled[1].fd = signalfd(-1, signals, SFD_CLOEXEC);
     for (;;) {
         if (poll(polled, 2, -1) < 0)
             continue;
@@ -143,16 +149,20 @@ int warm_boot(char **words)
 {
     struct warm_reply reply;
     struct pollfd polled = {.events = POLLIN};
+    sigset_t signals, before;
 
     polled.fd = connect_warm();
     if (polled.fd < 0)
         return -1;
+    signals = signals_to_pass(); /* one that comes from now on waits */
+    sigprocmask(SIG_BLOCK, &signals, &before);
     if (send_request(polled.fd, words)) {
         poll(&polled, 1, PATIENCE_MS);
         if (recv(polled.fd, &reply, sizeof reply, MSG_DONTWAIT) == sizeof reply &&
             reply.kind == WARM_ACCEPTED)
-            return wait_for_end(polled.fd, reply.value);
+            return wait_for_end(polled.fd, reply.value, &signals);
     }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     close(polled.fd);
     return -1;
 }

@@ -81,6 +81,14 @@ def vcpu_threads(pid: int) -> int:
         return 0
 
 
+def writes_to(pid: int) -> str:
+    """What the standard output of a process is."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/1")
+    except FileNotFoundError:
+        return ""
+
+
 @contextmanager
 def sleeping_guest(
     warm: subprocess.Popen[str], image: str, *prefix: str, **options: object
@@ -90,9 +98,9 @@ def sleeping_guest(
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options) as process:  # type: ignore[call-overload]
         try:
             assert process.stdout.readline() == b"ready\n"
-            vmms: list[int] = []
-            wait_until(lambda: vmms.extend(filter(vcpu_threads, [process.pid, *children(warm.pid)])) or vmms, "a vCPU")
-            yield process, vmms[0]
+            candidates = [process.pid, *children(warm.pid)]
+            output = os.readlink(f"/proc/{process.pid}/fd/1")
+            yield process, next(pid for pid in candidates if vcpu_threads(pid) and writes_to(pid) == output)
         finally:
             process.kill()
 
