@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, pyvmm
+from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, pyvmm, tasks, wait_until
 
 from pyvmm import machine as module
 from pyvmm._kvm import lib
@@ -146,8 +146,7 @@ def test_threads_end_before_anything_that_they_use_is_closed(
     close, closed = posix.close, []
 
     def no_vcpu_runs(fd: int) -> None:
-        names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
-        assert not [name for name in names if name.startswith("vcpu")]
+        wait_until(lambda: not [name for name in tasks() if name.startswith("vcpu")], "the vCPUs' threads end")
         closed.append(fd)
         close(fd)
 

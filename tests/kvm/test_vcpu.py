@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guests import open_fds, wait_until
+from guests import open_fds, tasks, wait_until
 from machines import run
 
 from pyvmm._kvm import lib
@@ -22,17 +22,6 @@ SPIN = "cli\n1: jmp 1b"
 CPUS = sorted(os.sched_getaffinity(0))
 
 MachineMaker = Callable[..., Machine]
-
-
-def tasks() -> dict[str, int]:
-    """This process's threads by name."""
-    found = {}
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found[(task / "comm").read_text().strip()] = int(task.name)
-        except (FileNotFoundError, ProcessLookupError):  # it has just ended
-            pass
-    return found
 
 
 @pytest.fixture
