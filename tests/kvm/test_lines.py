@@ -150,7 +150,10 @@ def test_interrupt_that_comes_between_acknowledgement_and_eoi_is_not_lost(assemb
 
 @pytest.mark.parametrize("mode", [LEVEL, EDGE])
 def test_interrupt_that_comes_before_a_late_acknowledgement_is_not_lost(assemble: Assembler, mode: int) -> None:
-    """As existing Toro's handler does: it looks, serves the device, and then acknowledges."""
+    """As existing Toro's handler does: it looks, serves the device, and then acknowledges.
+
+    The device interrupts before it counts, so the handler may have to wait for the count.
+    """
     body = """
         mov dword ptr [rbx + 0x50], 0
     1:  sti
@@ -164,9 +167,9 @@ def test_interrupt_that_comes_before_a_late_acknowledgement_is_not_lost(assemble
         mov ecx, [rbx + 0x60]
         test ecx, ecx
         jz 2f
-        mov al, [rbx + 0x100]
+    4:  mov al, [rbx + 0x100]
         cmp al, r13b
-        je 3f
+        je 4b
         mov r13b, al
         cmp al, 100
         jae 3f
