@@ -30,7 +30,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	for file in pyvmm/*.c bench/*.c tests/fuzz/*.c; do \
-		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null $$file || exit 1; done
+		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm -c -o /dev/null $$file || exit 1; done
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm -Ibuild/launcher \
 		-I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 		-c -o /dev/null pyvmm/launcher/main.c

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import tempfile
 import time
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING
 from chart import bars
 from measure import (
     BUILD,
-    BenchError,
+    HELLO_WORLD,
     arguments_for,
     image_of,
     machine_line,
     parse_runs,
     parse_size,
     ratio,
+    run_script,
     summarize,
 )
 from vmms import EXIT, FIRST_RUN, Vmm, find, warm_process
@@ -47,7 +47,7 @@ END = bytes.fromhex("31c0 e6f4 f4 ebfd")  # xor eax, eax; out 0xf4, al; hlt; jmp
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = arguments_for(__doc__)
+    parser = arguments_for("boot", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=40, metavar="N", help="of each command (40)")
     parser.add_argument("--mem", type=parse_size, default="128M", metavar="SIZE", help="guest memory (128M)")
     parser.add_argument(
@@ -106,35 +106,29 @@ def main() -> int:
     arguments = parse_arguments()
     names = arguments.against.split(",")
     gc.disable()
-    try:
-        pyvmm: Path = arguments.pyvmm.absolute()
-        if not os.access(pyvmm, os.X_OK):
-            raise BenchError(f"{pyvmm}: no such command; say --pyvmm PATH")
-        BUILD.mkdir(parents=True, exist_ok=True)
-        tiny = BUILD / "tiny.elf"
-        tiny.write_bytes(tiny_image(END))
-        images = [arguments.image] if arguments.image else [tiny, image_of(pyvmm, "examples/HelloWorld/HelloWorld.pas")]
-        report: dict[str, Samples] = {}
-        print(machine_line(pyvmm.parent / "python3"), file=sys.stderr)
-        for image in images:
-            with ExitStack() as stack:
-                directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                environment = stack.enter_context(warm_process(pyvmm, directory))
-                command = [str(pyvmm), "boot", str(image), "--mem", str(arguments.mem)]
-                nobody = {"XDG_RUNTIME_DIR": "/nonexistent"}
-                ours = [
-                    Vmm(COLD, command).with_environment(**nobody),
-                    Vmm(WARM, command).with_environment(**environment),
-                ]
-                theirs, skipped = find(names, pyvmm, image, arguments.mem)
-                report[image.stem] = measure([*ours, *theirs], arguments.runs)
-        for line in skipped:
-            print(line, file=sys.stderr)
-        if arguments.svg:
-            arguments.svg.write_text(bars(next(iter(report.values())), (FIRST_RUN, EXIT), "ms, median"))
-    except (BenchError, OSError) as error:
-        print(f"bench boot: {error}", file=sys.stderr)
-        return 1
+    pyvmm: Path = arguments.pyvmm
+    BUILD.mkdir(parents=True, exist_ok=True)
+    tiny = BUILD / "tiny.elf"
+    tiny.write_bytes(tiny_image(END))
+    images = [arguments.image] if arguments.image else [tiny, image_of(pyvmm, HELLO_WORLD)]
+    report: dict[str, Samples] = {}
+    print(machine_line(pyvmm.parent / "python3"), file=sys.stderr)
+    for image in images:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            environment = stack.enter_context(warm_process(pyvmm, directory))
+            command = [str(pyvmm), "boot", str(image), "--mem", str(arguments.mem)]
+            nobody = {"XDG_RUNTIME_DIR": "/nonexistent"}
+            ours = [
+                Vmm(COLD, command).with_environment(**nobody),
+                Vmm(WARM, command).with_environment(**environment),
+            ]
+            theirs, skipped = find(names, pyvmm, image, arguments.mem)
+            report[image.stem] = measure([*ours, *theirs], arguments.runs)
+    for line in skipped:
+        print(line, file=sys.stderr)
+    if arguments.svg:
+        arguments.svg.write_text(bars(next(iter(report.values())), (FIRST_RUN, EXIT), "ms, median"))
     if arguments.json:
         print(json.dumps(report, indent=1))
         return 0
@@ -145,4 +139,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script("boot", main)

@@ -7,19 +7,18 @@ whatever else the machine does meets both alike. Two host CPUs are needed.
 
 from __future__ import annotations
 
-import argparse
+import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import BUILD, ROOT, BenchError, machine_line, parse_runs, ratio_interval
+from measure import BENCH, BUILD, BenchError, arguments_for, machine_line, parse_runs, ratio_interval, run_script
 
 if TYPE_CHECKING:
     Samples = dict[tuple[str, int], list[float]]
 
-BENCH = ROOT / "bench"
 VMM_OPTIONS = ["--cpus", "2", "--pin", "0-1", "--mem", "512M"]
 
 
@@ -70,22 +69,23 @@ def report(kernel: list[list[list[str]]], toro: Samples, native: Samples) -> str
 
 def main() -> int:
     """Measures and reports; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Measures Toro's kernel from inside.")
+    parser = arguments_for("kernel", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="of each program (20)")
-    parser.add_argument("--pyvmm", default=str(Path(sys.executable).parent / "pyvmm"), metavar="PATH")
     arguments = parser.parse_args()
     toro: Samples = {}
     native: Samples = {}
     kernel = []
-    try:
-        speed, heap, linux = build_programs(arguments.pyvmm)
-        for _ in range(arguments.runs):
-            kernel.append(run(speed))
-            collect(heap, toro)
-            collect(linux, native)
-    except (BenchError, OSError) as error:
-        print(f"kernel.py: {error}", file=sys.stderr)
-        return 1
+    speed, heap, linux = build_programs(str(arguments.pyvmm))
+    for _ in range(arguments.runs):
+        kernel.append(run(speed))
+        collect(heap, toro)
+        collect(linux, native)
+    if arguments.json:
+        heaps = {
+            name: [[*key, values] for key, values in heap.items()] for name, heap in (("Toro", toro), ("FPC", native))
+        }
+        print(json.dumps({"kernel": kernel, "heap": heaps}, indent=1))
+        return 0
     print(machine_line(Path(sys.executable)))
     print(f"2 vCPUs; {arguments.runs} interleaved runs; [ ] is the 95 % confidence interval of the ratio of medians")
     print(report(kernel, toro, native))
@@ -93,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script("kernel", main)

@@ -5,19 +5,36 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build" / "bench"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: This directory is beside pyvmm's sources, or installed among them.
+BENCH = Path(__file__).resolve().parent
+_CHECKOUT = (BENCH.parent / "pyproject.toml").exists()
+PYVMM_SOURCES = BENCH.parent / "pyvmm" if _CHECKOUT else BENCH.parent
+HELLO_WORLD = BENCH.parent / "examples/HelloWorld/HelloWorld.pas"
+#: Where programs and images are made.
+BUILD = (
+    BENCH.parent / "build/bench"
+    if _CHECKOUT
+    else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pyvmm/bench")
+)
 CFLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
 
 BOOTSTRAP_ROUNDS = 2000
 SEED = 1
+
+
+STATUS_FAILED, STATUS_INTERRUPTED = 125, 130  # as those of pyvmm itself
 
 
 class BenchError(Exception):
@@ -44,7 +61,7 @@ def compile_c(output: str, sources: list[Path], *options: str) -> Path:
     """Compiles a program of the benchmarks; returns where it is."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = BUILD / output
-    command = ["gcc", *CFLAGS, *options, *map(str, sources), "-o", str(path)]
+    command = ["gcc", *CFLAGS, f"-I{PYVMM_SOURCES}", *map(str, sources), *options, "-o", str(path)]
     if subprocess.run(command, check=False).returncode:
         raise BenchError(f"{output} does not compile")
     return path
@@ -131,21 +148,62 @@ def parse_runs(text: str) -> int:
     return runs
 
 
-def arguments_for(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--pyvmm", type=Path, default=Path(sys.executable).parent / "pyvmm", metavar="PATH", help="next to this python"
-    )
+def parse_command(text: str) -> Path:
+    """Where a program is, absolute."""
+    if not os.access(text, os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text}: no such command")
+    return Path(text).absolute()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _fail(self.prog, f"{message}; try `{self.prog} --help`")
+
+
+def arguments_for(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes.
+
+    Args:
+        name: what `pyvmm bench` calls it.
+        description: the first paragraph is told by --help.
+    """
+    parser = _Parser(prog=f"pyvmm bench {name}", description=(description or "").partition("\n\n")[0])
+    beside = str(Path(sys.executable).parent / "pyvmm")
+    parser.add_argument("--pyvmm", type=parse_command, default=beside, metavar="PATH", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="all samples")
     return parser
 
 
-def image_of(pyvmm: Path, source: str) -> Path:
-    """A Toro program of this tree, built."""
-    image = BUILD / f"{Path(source).stem}.elf"
+def run_script(name: str, main: Callable[[], int]) -> NoReturn:
+    """Runs a benchmark and ends the process; what fails is one line.
+
+    Args:
+        name: what `pyvmm bench` calls it.
+        main: measures and reports; returns the exit status. It cleans up when SystemExit or
+            KeyboardInterrupt passes through it, as SIGTERM, SIGHUP and Ctrl-C do.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        sys.exit(main())
+    except (BenchError, subprocess.SubprocessError) as error:
+        _fail(f"pyvmm bench {name}", str(error))
+    except OSError as error:
+        _fail(f"pyvmm bench {name}", f"{error.filename or 'output'}: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(STATUS_INTERRUPTED)
+
+
+def _fail(program: str, message: str) -> NoReturn:
+    print(f"pyvmm: {program.removeprefix('pyvmm ')}: {message}", file=sys.stderr)
+    sys.exit(STATUS_FAILED)
+
+
+def image_of(pyvmm: Path, source: Path) -> Path:
+    """A Toro program, built."""
+    image = BUILD / f"{source.stem}.elf"
     BUILD.mkdir(parents=True, exist_ok=True)
-    command = [str(pyvmm), "build", str(ROOT / source), "-o", str(image)]
+    command = [str(pyvmm), "build", str(source), "-o", str(image)]
     if subprocess.run(command, check=False).returncode:
         raise BenchError(f"{source} cannot be built")
     return image

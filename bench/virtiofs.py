@@ -8,7 +8,7 @@ host's page cache.
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import random
 import re
@@ -20,9 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import BenchError, machine_line, parse_runs, ratio_interval
+from measure import BENCH, BenchError, arguments_for, machine_line, parse_runs, ratio_interval, run_script
 
-HERE = Path(__file__).resolve().parent
 SIZE = 256 << 20
 NAMES = 100
 KIB = 1 << 10
@@ -131,30 +130,29 @@ def report(ours: Samples, qemu: Samples, host: Samples) -> str:
 
 def main() -> int:
     """Measures and reports; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Compares reading through virtio-fs on pyvmm and on QEMU.")
+    parser = arguments_for("fs", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=15, metavar="N", help="of each (15)")
-    parser.add_argument("--pyvmm", default=str(Path(sys.executable).parent / "pyvmm"), metavar="PATH")
     arguments = parser.parse_args()
+    pyvmm = str(arguments.pyvmm)
     ours: Samples = {}
     qemu: Samples = {}
     host: Samples = {}
-    try:
-        if not shutil.which(QEMU[0]) or not os.access(VIRTIOFSD, os.X_OK):
-            raise BenchError("needs qemu-system-x86 and its virtiofsd")
-        with tempfile.TemporaryDirectory() as work:
-            image, folder = f"{work}/FileSpeed.elf", Path(work, "shared")
-            command = [arguments.pyvmm, "build", str(HERE / "FileSpeed.pas"), "-o", image]
-            subprocess.run(command, check=True, capture_output=True)
-            folder.mkdir()
-            make_files(folder)
-            for _ in range(arguments.runs):
-                run_pyvmm(arguments.pyvmm, image, folder, ours)
-                run_qemu(image, folder, Path(work), qemu)
-                for name in ours:
-                    host.setdefault(name, []).append(read_host(folder, name))
-    except (BenchError, OSError, subprocess.SubprocessError) as error:
-        print(f"virtiofs.py: {error}", file=sys.stderr)
-        return 1
+    if not shutil.which(QEMU[0]) or not os.access(VIRTIOFSD, os.X_OK):
+        raise BenchError("needs qemu-system-x86 and its virtiofsd")
+    with tempfile.TemporaryDirectory() as work:
+        image, folder = f"{work}/FileSpeed.elf", Path(work, "shared")
+        command = [pyvmm, "build", str(BENCH / "FileSpeed.pas"), "-o", image]
+        subprocess.run(command, check=True, capture_output=True)
+        folder.mkdir()
+        make_files(folder)
+        for _ in range(arguments.runs):
+            run_pyvmm(pyvmm, image, folder, ours)
+            run_qemu(image, folder, Path(work), qemu)
+            for name in ours:
+                host.setdefault(name, []).append(read_host(folder, name))
+    if arguments.json:
+        print(json.dumps({"pyvmm": ours, "QEMU": qemu, "host": host}, indent=1))
+        return 0
     print(machine_line(Path(sys.executable)))
     print(f"{arguments.runs} interleaved runs; [ ] is the 95 % confidence interval of the ratio of medians.\n")
     print(report(ours, qemu, host))
@@ -162,4 +160,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script("fs", main)

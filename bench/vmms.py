@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import ROOT, BenchError, compile_c, run
+from measure import BENCH, PYVMM_SOURCES, BenchError, compile_c, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,14 +88,14 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
     Returns:
         The VMMs, and a line about each that is not there.
     """
-    preload = compile_c("firstrun.so", [ROOT / "bench/firstrun.c"], "-shared", "-fPIC")
+    preload = compile_c("firstrun.so", [BENCH / "firstrun.c"], "-shared", "-fPIC")
     found, skipped = [], []
     for text in names:
         name, equals, command = text.partition("=")
         if equals:
             found.append(Vmm(name, _absolute(shlex.split(command)), 0, preload))
         elif name == "c-floor":
-            sources = [ROOT / "bench/floor.c", *sorted((ROOT / "pyvmm").glob("_*.c"))]
+            sources = [BENCH / "floor.c", *sorted(PYVMM_SOURCES.glob("_*.c"))]
             floor = compile_c("floor", sources, "-static")
             found.append(Vmm(name, [str(floor), str(image), str(memory)]))
         elif name == "python":

@@ -14,10 +14,8 @@ else the machine does meets both alike.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import os
 import re
 import shutil
 import socket
@@ -32,12 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import BenchError, machine_line, parse_runs, ratio_interval
+from measure import BENCH, BenchError, arguments_for, machine_line, parse_runs, ratio_interval, run_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HERE = Path(__file__).resolve().parent
 ECHO, SINK, SOURCE = range(3)
 GUEST_PORTS = {ECHO: 80, SINK: 81, SOURCE: 82}
 
@@ -167,7 +164,7 @@ QUANTITIES: dict[str, Callable[[Way, int], float]] = {
 def build_guest(pyvmm: Path, stack: ExitStack) -> str:
     """The image of the services."""
     image = f"{stack.enter_context(tempfile.TemporaryDirectory())}/SocketServer.elf"
-    subprocess.run([pyvmm, "build", HERE / "SocketServer.pas", "-o", image], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([pyvmm, "build", BENCH / "SocketServer.pas", "-o", image], check=True, stderr=subprocess.DEVNULL)
     return image
 
 
@@ -316,31 +313,23 @@ def report(samples: dict[str, dict[str, list[float]]]) -> Iterator[str]:
 
 def main() -> int:
     """Measures and reports; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Compares pyvmm's vsock with another way from TCP.")
+    parser = arguments_for("vsock", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
-    parser.add_argument("--pyvmm", type=Path, default=Path(sys.executable).parent / "pyvmm", metavar="PATH")
     parser.add_argument("--against", choices=("socat", "qemu"), default="socat", help="the other way (socat)")
     parser.add_argument("--bulk", type=int, default=64, metavar="MIB", help="how much is sent in bulk (64)")
     parser.add_argument("--image", metavar="FILE", help="SocketServer.elf, where there is no compiler")
-    parser.add_argument("--json", action="store_true", help="all samples")
     arguments = parser.parse_args()
-    try:
-        with ExitStack() as stack:
-            if not os.access(arguments.pyvmm, os.X_OK):
-                raise BenchError(f"{arguments.pyvmm}: no such command; say --pyvmm PATH")
-            pyvmm = arguments.pyvmm.absolute()
-            image = arguments.image or build_guest(pyvmm, stack)
-            ways = [boot_guest(pyvmm, image, stack)]
-            if arguments.against == "qemu":
-                ways.append(start_qemu(image, stack))
-                for way in ways:
-                    way.ahead = AHEAD_OF_VSOCK
-            else:
-                ways.append(start_socat(stack))
-            samples = measure(ways, arguments.runs, arguments.bulk * MIB)
-    except (BenchError, OSError, subprocess.CalledProcessError) as error:
-        print(f"vsock.py: {error}", file=sys.stderr)
-        return 1
+    with ExitStack() as stack:
+        pyvmm = arguments.pyvmm
+        image = arguments.image or build_guest(pyvmm, stack)
+        ways = [boot_guest(pyvmm, image, stack)]
+        if arguments.against == "qemu":
+            ways.append(start_qemu(image, stack))
+            for way in ways:
+                way.ahead = AHEAD_OF_VSOCK
+        else:
+            ways.append(start_socat(stack))
+        samples = measure(ways, arguments.runs, arguments.bulk * MIB)
     if arguments.json:
         print(json.dumps(samples, indent=1))
     else:
@@ -351,4 +340,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script("vsock", main)

@@ -24,6 +24,8 @@ pyvmm: boots Toro unikernels on KVM
     pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
     pyvmm build SOURCE [OPTION...]    compile a Toro application (Pascal, or MPI in C) to an ELF image
     pyvmm warm [OPTION...]            stay, and make later `pyvmm boot` of this user start sooner
+    pyvmm bench NAME [OPTION...]      measure boot, exits, vsock, fs or kernel; --help
+                                      behind the name tells its options
     pyvmm --version | --help
 
 Options of boot:
@@ -283,6 +285,13 @@ def _warm(words: list[str], marks: dict[str, int]) -> int:
     return serve(int(ready), main, say)
 
 
+def _bench(words: list[str], marks: dict[str, int]) -> int:
+    from pyvmm.benchmarks import bench
+
+    bench(words)
+    return STATUS_PYVMM_FAILED
+
+
 _STDOUT, _STDERR = 1, 2
 _READY_MAX = 64
 _GUEST_LINES_MAX = 100
@@ -293,7 +302,12 @@ _BOOT_VALUED = {
     *("--vsock", "--vsock-uds", "--vsock-backlog", "--console"),
 }
 _BOOT_REPEATABLE = frozenset({"-p", "--allow", "--share"})
-COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {"boot": _boot, "build": _build, "warm": _warm}
+COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {
+    "boot": _boot,
+    "build": _build,
+    "warm": _warm,
+    "bench": _bench,
+}
 
 
 def main(words: list[str], marks: dict[str, int]) -> int:
@@ -317,7 +331,8 @@ def main(words: list[str], marks: dict[str, int]) -> int:
             return _tell(f"pyvmm {__version__}\n")
         if words[0] not in COMMANDS:
             raise UsageError(f"{words[0]}: no such command{_suggestion(words[0], set(COMMANDS))}")
-        if "--help" in words[1:] or "-h" in words[1:]:
+        asked = words[1:2] if words[0] == "bench" else words[1:]  # a benchmark's options are its own
+        if "--help" in asked or "-h" in asked:
             return _tell(USAGE)
         return COMMANDS[words[0]](words[1:], marks)
     except PyvmmError as error:

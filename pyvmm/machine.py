@@ -345,6 +345,16 @@ class Machine:
         """How many instructions pyvmm has executed because KVM could not."""
         return sum(thread.vcpu.native.emulated for thread in self._threads)
 
+    def interpreted(self) -> int | None:
+        """How many instructions KVM itself has executed in the CPU's place; None where it does not tell.
+
+        Where the CPU does not help KVM, those are all of ring 0.
+        """
+        try:
+            return sum(thread.vcpu.stats()["insn_emulation"] for thread in self._threads)
+        except (PyvmmError, KeyError):
+            return None
+
     def guest_marks(self) -> dict[str, int]:
         """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
         if self._tsc_offset is None:

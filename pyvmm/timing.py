@@ -84,6 +84,7 @@ class Timeline:
             every step in order.
         exits: how many exits of each kind the guest has had.
         emulated: how many of its instructions pyvmm has executed because KVM could not.
+        interpreted: how many KVM has executed because the CPU could not, or None.
     """
 
     def __init__(self, machine: Machine, marks: dict[str, int]) -> None:
@@ -96,6 +97,7 @@ class Timeline:
         self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in STEPS]
         self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.exits().items()}
         self.emulated = machine.emulated()
+        self.interpreted = machine.interpreted()
 
     def report(self, path: str) -> None:
         """Writes the table to stderr, or with a `path` JSON or SVG to that file.
@@ -130,6 +132,8 @@ class Timeline:
         lines.append(f"exits: {exits}\n")
         if self.emulated:
             lines.append(f"instructions emulated: {self.emulated}\n")
+        if self.interpreted:
+            lines.append(f"instructions that KVM interpreted: {self.interpreted}\n")
         return "".join(lines)
 
     def json(self) -> str:
@@ -137,7 +141,13 @@ class Timeline:
         import json
 
         steps = [{"name": name, "side": side, "ns": at} for name, side, at in self.steps]
-        document = {"origin_ns": self.origin_ns, "steps": steps, "exits": self.exits, "emulated": self.emulated}
+        document = {
+            "origin_ns": self.origin_ns,
+            "steps": steps,
+            "exits": self.exits,
+            "emulated": self.emulated,
+            "interpreted": self.interpreted,
+        }
         return json.dumps(document, indent=2) + "\n"
 
     def svg(self) -> str:

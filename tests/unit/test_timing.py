@@ -19,7 +19,9 @@ from pyvmm.timing import STEPS, Timeline, process_start_ns
 MS = 1_000_000
 
 
-def machine(guest: dict[str, int], first_run: int = 0, exits: dict[int, int] | None = None) -> Any:
+def machine(
+    guest: dict[str, int], first_run: int = 0, exits: dict[int, int] | None = None, interpreted: int | None = None
+) -> Any:
     """What a Timeline asks of a machine."""
     return SimpleNamespace(
         marks={"vm created": 12 * MS, "memory ready": 13 * MS, "image loaded": 14 * MS, "vCPUs ready": 15 * MS},
@@ -27,6 +29,7 @@ def machine(guest: dict[str, int], first_run: int = 0, exits: dict[int, int] | N
         first_run_ns=lambda: first_run,
         exits=lambda: exits or {},
         emulated=lambda: sum((exits or {}).values()),
+        interpreted=lambda: interpreted,
     )
 
 
@@ -34,6 +37,7 @@ FULL = machine(
     {"entry": 16 * MS, "kernel": 17 * MS, "application": 18 * MS, "exit": 19 * MS},
     first_run=15 * MS + 500_000,
     exits={lib.KVM_EXIT_IO: 3, lib.KVM_EXIT_MMIO: 1, 63: 2},
+    interpreted=56,
 )
 STARTED = {"process start": 10 * MS, "interpreter ready": 11 * MS, "imports done": 11 * MS + 1}
 
@@ -64,18 +68,22 @@ def test_exits_are_named_and_unknown_kinds_are_numbered() -> None:
 
 def test_table_has_a_line_for_each_step_and_for_exits() -> None:
     lines = Timeline(FULL, STARTED).table().splitlines()
-    assert len(lines) == 1 + len(STEPS) + 2
+    assert len(lines) == 1 + len(STEPS) + 3
     assert lines[0].split() == ["step", "at", "ms", "+", "ms"]
     assert lines[4].split() == ["vm", "created", "2.000", "1.000"]
     assert lines[12].split() == ["exit", "unknown"]
-    assert lines[-2:] == ["exits: 3 io, 1 mmio, 2 63", "instructions emulated: 6"]
+    assert lines[-3:] == [
+        "exits: 3 io, 1 mmio, 2 63",
+        "instructions emulated: 6",
+        "instructions that KVM interpreted: 56",
+    ]
     assert Timeline(machine({}), {}).table().endswith("exits: none\n")
 
 
 def test_json_has_all_steps_and_null_for_unknown() -> None:
     document = json.loads(Timeline(FULL, STARTED).json())
     assert document["exits"] == {"io": 3, "mmio": 1, "63": 2}
-    assert document["emulated"] == 6
+    assert (document["emulated"], document["interpreted"]) == (6, 56)
     assert [step["name"] for step in document["steps"]] == [name for name, _ in STEPS]
     assert document["steps"][0] == {"name": "process start", "side": "host", "ns": 0}
     assert document["steps"][-1] == {"name": "exit", "side": "host", "ns": None}

@@ -8,11 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import Result
-
-from pyvmm.config import MachineConfig
-from pyvmm.machine import Machine
 
 HELLO = Path(__file__).parents[3] / "examples/HelloWorld/HelloWorld.pas"
 
@@ -104,12 +100,3 @@ def test_the_marks_are_in_order(toro: Callable[..., Result], tmp_path: Path) -> 
     steps = {step["name"]: step["ns"] for step in json.loads(timing.read_text())["steps"]}
     assert None not in steps.values()
     assert list(steps.values()) == sorted(steps.values())
-
-
-@pytest.mark.skipif(
-    not Path("/sys/module/kvm_pvm").exists(), reason="KVM counts ring-0 instructions only where it interprets them"
-)
-def test_ring_0_is_left_at_once(programs: Programs) -> None:
-    with Machine(MachineConfig(programs.image(HELLO))) as machine:
-        machine.run()
-        assert 0 < machine._threads[0].vcpu.stats()["insn_emulation"] < 100

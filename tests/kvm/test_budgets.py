@@ -1,0 +1,66 @@
+"""How much a boot of HelloWorld may take, counted by `pyvmm bench exits`.
+
+No count depends on the machine's speed. A change that needs more says why where it
+raises the budget; one that needs much less lowers it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+from guests import needs_compiler, pyvmm
+
+pytestmark = needs_compiler
+
+#: The kernel finds all it wants in the boot-info block: nothing is probed, nothing programmed.
+FIRST_LINE_EXITS: dict[str, int] = {}
+#: One for each of its two lines, and the end.
+EXITS = {"io": 3}
+#: Descriptor tables, control registers and MSRs are loaded, and ring 3 is entered (boot/nucleus.s).
+INTERPRETED_MAX = 60
+#: Of the executable: 20 are looks at sources that have changed, which a development install alone
+#: takes; 40 or so are the interpreter's, 30 KVM's. Threads make it vary (149 to 153).
+SYSTEM_CALLS_MAX = 160
+#: `boot/` for direct boot alone, the devices that every guest has, and no virtio.
+MODULES_MAX = 24
+#: cffi's own, and two that the interpreter has built in for when the guest runs.
+OTHER_MODULES = {"__future__", "_cffi_backend", "gc", "select"}
+#: The kernel with threads, console, heap and exceptions, and the names of functions for backtraces.
+IMAGE_BYTES_MAX = 104 << 10
+
+
+@pytest.fixture(scope="module")
+def counts() -> Any:
+    """What the benchmark says."""
+    done = pyvmm("bench", "exits", "--json")
+    assert done.status == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_exits(counts: Any) -> None:
+    assert counts["first_line_exits"] == FIRST_LINE_EXITS
+    assert counts["exits"] == EXITS
+
+
+def test_ring_0_is_left_at_once(counts: Any) -> None:
+    if counts["interpreted"] is None:
+        pytest.skip("this KVM does not tell what it interprets")
+    assert counts["first_line_interpreted"] <= counts["interpreted"] <= INTERPRETED_MAX
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_system_calls_before_the_guest_runs(counts: Any) -> None:
+    assert 0 < counts["system_calls"] <= SYSTEM_CALLS_MAX
+
+
+def test_imported_modules(counts: Any) -> None:
+    assert {"pyvmm.cli", "pyvmm.machine"} < {*counts["modules"]}
+    assert len(counts["modules"]) <= MODULES_MAX, counts["modules"]
+    assert {*counts["other_modules"]} <= OTHER_MODULES
+
+
+def test_size_of_the_image(counts: Any) -> None:
+    assert 0 < counts["image_bytes"] <= IMAGE_BYTES_MAX
