@@ -16,8 +16,6 @@
 #include <unistd.h>
 
 #define THREAD_STACK (64 << 10)
-#define IMAGE_START (1ul << 20) /* where kernels are, as a rule */
-#define IMAGE_SIZE (512ul << 10)
 
 static struct early early;
 static pthread_t thread;
@@ -39,7 +37,7 @@ bool early_make(struct early *e)
 {
     struct kvm_userspace_memory_region region = {.memory_size = EARLY_SLOT};
 
-    *e = (struct early){-1, -1, -1, -1, NULL};
+    *e = (struct early){.kvm_fd = -1, .vm_fd = -1, .memory_fd = -1, .vcpu_fd = -1};
     e->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (e->kvm_fd >= 0)
         e->vm_fd = ioctl(e->kvm_fd, KVM_CREATE_VM, 0);
@@ -51,10 +49,8 @@ bool early_make(struct early *e)
     if (e->host == MAP_FAILED)
         e->host = NULL;
     region.userspace_addr = (uintptr_t)e->host;
-    if (e->host && ioctl(e->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) == 0 && make_cpu(e)) {
-        madvise(e->host + IMAGE_START, IMAGE_SIZE, MADV_POPULATE_WRITE);
+    if (e->host && ioctl(e->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) == 0 && make_cpu(e))
         return true;
-    }
     early_discard(e);
     return false;
 }

@@ -132,6 +132,7 @@ int slots_cover_all(struct slots *slots);
 struct early {
     int kvm_fd, vm_fd, memory_fd, vcpu_fd; /* in the order in which they are opened */
     uint8_t *host;                         /* where the memfd is mapped */
+    int cpus; /* vCPU 0 has its CPUID for a machine of so many vCPUs; 0: it has none */
 };
 
 bool early_make(struct early *early);

@@ -32,7 +32,7 @@ KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO KVM_IOEVENTFD_FLAG_DEASSIGN
 KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MEM_READONLY
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
 KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_PIT_SPEAKER_DUMMY
-EARLY_SLOT EARLY_ROOM EARLY_PINS EARLY_TSS VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC EFD_CLOEXEC EFD_NONBLOCK
+EARLY_SLOT EARLY_ROOM EARLY_PINS EARLY_TSS VCPU_STOPPED VCPU_FAILED VCPU_EXIT_KINDS MFD_CLOEXEC MADV_POPULATE_WRITE EFD_CLOEXEC EFD_NONBLOCK
 VSOCK_ANY_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
 """.split()
 
@@ -110,7 +110,7 @@ void slots_init(struct slots *, int vm_fd, const struct ram *, uint64_t made);
 uint64_t slots_end(const struct slots *, uint64_t address);
 int slots_cover(struct slots *, uint64_t address);
 int slots_cover_all(struct slots *);
-struct early { int kvm_fd, vm_fd, memory_fd, vcpu_fd; uint8_t *host; };
+struct early { int kvm_fd, vm_fd, memory_fd, vcpu_fd; uint8_t *host; int cpus; };
 bool early_make(struct early *);
 bool early_take(struct early *);
 void early_discard(struct early *);
@@ -235,6 +235,7 @@ void signal_fd_close(int fd, const int *signals, int count);
 uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);
 int memfd_create(const char *name, unsigned int flags);
 int munmap(void *address, size_t length);
+int madvise(void *address, size_t length, int advice);
 int eventfd(unsigned int count, int flags);
 struct sockaddr_un { char sun_path[...]; ...; };
 enum warm_reply_kind { WARM_ACCEPTED, WARM_ENDED };

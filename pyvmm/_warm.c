@@ -2,8 +2,8 @@
  * client in all that the kernel tells of it, or declines.
  *
  * Nobody may get by this what he could not do himself.  So it serves only a process
- * of the same user, the same groups, capabilities and namespaces, the same root
- * directory, security label and filters; and the same executable.  What differs but
+ * of the same user, the same groups and capabilities, the same user, mount, PID and
+ * network namespaces, root directory, security label and filters; and the same executable.  What differs but
  * can be had is adopted: limits, nice value, CPUs, control group, working directory. */
 #define _GNU_SOURCE
 #include "_warm.h"
@@ -27,8 +27,7 @@
 
 /* Of /proc/PID: what is another file where a process sees another world. */
 static const char *const files[] = {
-    "exe",    "root/",  "ns/user", "ns/mnt",    "ns/pid",
-    "ns/net", "ns/ipc", "ns/uts",  "ns/cgroup", "ns/time",
+    "exe", "root/", "ns/user", "ns/mnt", "ns/pid", "ns/net",
 };
 #define FILES ((int)(sizeof files / sizeof *files))
 

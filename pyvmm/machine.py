@@ -150,7 +150,7 @@ class Machine:
             self.vm.irqfd(irq_fd, gsi)
         vcpus = self._add_vcpus(early)
         if isinstance(boot, DirectBoot):
-            self._start_at_once(vcpus, boot, cpuid)
+            self._start_at_once(vcpus, boot, cpuid, early)
             self._tell_guest(boot)
         else:
             self._start_like_firmware(vcpus, boot, kvm)
@@ -193,9 +193,10 @@ class Machine:
             self._closers.append(self._threads[-1].close)
         return [thread.vcpu for thread in self._threads]
 
-    def _start_at_once(self, vcpus: list[Vcpu], boot: DirectBoot, cpuid: Cpuid) -> None:
+    def _start_at_once(self, vcpus: list[Vcpu], boot: DirectBoot, cpuid: Cpuid, early: Any) -> None:
         for vcpu in vcpus:
-            vcpu.set_cpuid(cpuid.native(vcpu.index))
+            if not (early and early.cpus == len(vcpus)):
+                vcpu.set_cpuid(cpuid.native(vcpu.index))
             boot.set_registers(vcpu, cpuid)
             if vcpu.index:  # no INIT and SIPI
                 vcpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)

@@ -15,10 +15,13 @@ import sys
 import time
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.tiny import tiny_image
 from pyvmm.errors import HostError, PyvmmError, UsageError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.unix import UnixHost
+from pyvmm.kvm import prepare_early
+from pyvmm.layout import KIB, MIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 _SIGNALS = _SIGCHLD, *_ENDING = signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _REHEARSALS = 10
+#: Where images are, as a rule.
+_IMAGE_START, _IMAGE_SIZE = 1 * MIB, 512 * KIB
 #: A child that has just been taken has better use for the CPUs than its successor.
 _PAUSE_SECONDS = 0.02
 
@@ -200,7 +205,7 @@ class _Child:
             lib.warm_populate()
             lib.warm_know_myself()
             _rehearse(self._command, 2)
-            lib.early_start(ffi.NULL)
+            prepare_early(Cpuid(1).native(0), _IMAGE_START, _IMAGE_SIZE)
             self._say(-os.getpid())
             status = self._serve()
         except PyvmmError:
@@ -214,8 +219,8 @@ class _Child:
     def _serve(self) -> int:
         words_count, started = ffi.new("uint32_t *"), ffi.new("uint64_t *")
         client = lib.warm_accept(self._host.fd)
-        self._say(os.getpid())
         strings = lib.warm_serve(client, words_count, started)
+        self._say(os.getpid())
         if not strings:
             return 125
         lib.warm_die_with(0)

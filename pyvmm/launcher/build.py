@@ -94,7 +94,6 @@ def freeze(root: Path, editable: bool) -> str:
         "FROZEN_PYTHON": sys.executable,
     }
     defines = [f'#define {name} L"{value}"\n' for name, value in names.items()]
-    defines.append(f'#define FROZEN_BACKEND "_cffi_backend{sysconfig.get_config_var("EXT_SUFFIX")}"\n')
     return "".join([*defines, *arrays, "static const struct _frozen frozen_modules[] = {\n", *table, "    {0},\n};\n"])
 
 

@@ -18,10 +18,8 @@
 #include <Python.h>
 #include <marshal.h>
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -84,22 +82,16 @@ static void find_libraries(void)
     sprintf(end, "/lib/python%d.%d/site-packages", PY_MAJOR_VERSION, PY_MINOR_VERSION);
 }
 
-/* What can be done for the interpreter beside it: to get the code of the executable
- * and its own copy of the data, in steps between which others get the address space's
- * lock; and to load cffi's extension module. */
-static void assist(void)
+/* Gets this process its own copy of the executable's data, in steps between which
+ * others get the address space's lock. */
+static void populate(void)
 {
-    extern char __executable_start[], etext[], __data_start[], edata[];
+    extern char __data_start[], edata[];
     const uintptr_t mask = -4096ul, step = 128 << 10;
-    char backend[sizeof libraries + sizeof FROZEN_BACKEND];
     uintptr_t at, data_end = ((uintptr_t)edata + 4095) & mask;
 
     for (at = (uintptr_t)__data_start & mask; at < data_end; at += step)
         madvise((void *)at, at + step < data_end ? step : data_end - at, MADV_POPULATE_WRITE);
-    at = (uintptr_t)__executable_start & mask;
-    madvise((void *)at, (uintptr_t)etext - at, MADV_POPULATE_READ);
-    strcat(strcpy(backend, libraries), "/" FROZEN_BACKEND);
-    dlopen(backend, RTLD_NOW);
 }
 
 /* Closed standard descriptors become /dev/null: the next files opened would get
@@ -202,10 +194,8 @@ int main(int argc, char **argv)
 
         if (status >= 0)
             _exit(status);
-        early_start(assist);
+        early_start(populate);
     }
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    mallopt(M_TOP_PAD, 1 << 20);
     signal(SIGPIPE, SIG_IGN); /* Python does so in its main phase */
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "timing": {"_kvm", "errors", "machine"},
     "build": {"errors", "symbols"},
     "benchmarks": {"errors"},
-    "warm": {"_kvm", "boot.", "errors", "eventloop", "host."},
+    "warm": {"_kvm", "boot.", "errors", "eventloop", "host.", "kvm", "layout"},
     "machine": ANYTHING_BELOW_MACHINE | {"config"},
     "cli": {"benchmarks", "build", "config", "host.", "virtio.", "errors", "machine", "timing", "warm", "__init__"},
     "__main__": {"cli"},
