@@ -126,7 +126,7 @@ def _suggestion(word: str, known: set[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "; try `pyvmm --help`"
 
 
-def _boot(words: list[str], marks: dict[str, int]) -> int:
+def _boot(words: list[str], marks: dict[str, int], ended: Callable[[int], object]) -> int:
     from pyvmm.config import MachineConfig, parse_size
 
     arguments = _Arguments(words, _BOOT_VALUED, {"--timing"}, _BOOT_REPEATABLE)
@@ -173,12 +173,15 @@ def _boot(words: list[str], marks: dict[str, int]) -> int:
     marks["imports done"] = now_ns()
     with Machine(config, devices, log) as machine:
         try:
-            return machine.run()
+            status = machine.run()
         finally:
             if timing is not None:
                 from pyvmm.timing import Timeline
 
                 Timeline(machine, marks).report(timing)
+        machine.release()
+        ended(status)
+    return status
 
 
 def _parse_cid(text: str | None) -> int | None:
@@ -262,7 +265,7 @@ def _unix_host(path: str | None, backlog: int) -> UnixHost | None:
     return UnixHost(path, backlog)
 
 
-def _build(words: list[str], marks: dict[str, int]) -> int:
+def _build(words: list[str], *_: object) -> int:
     from pyvmm.build import build
 
     arguments = _Arguments(words, {"-o"}, {"-g"}, frozenset({"-d"}))
@@ -273,7 +276,7 @@ def _build(words: list[str], marks: dict[str, int]) -> int:
     return 0
 
 
-def _warm(words: list[str], marks: dict[str, int]) -> int:
+def _warm(words: list[str], *_: object) -> int:
     from pyvmm.warm import serve
 
     arguments = _Arguments(words, {"--ready"}, set())
@@ -285,7 +288,7 @@ def _warm(words: list[str], marks: dict[str, int]) -> int:
     return serve(int(ready), main, say)
 
 
-def _bench(words: list[str], marks: dict[str, int]) -> int:
+def _bench(words: list[str], *_: object) -> int:
     from pyvmm.benchmarks import bench
 
     bench(words)
@@ -302,7 +305,7 @@ _BOOT_VALUED = {
     *("--vsock", "--vsock-uds", "--vsock-backlog", "--console"),
 }
 _BOOT_REPEATABLE = frozenset({"-p", "--allow", "--share"})
-COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {
+COMMANDS: dict[str, Callable[[list[str], dict[str, int], Callable[[int], object]], int]] = {
     "boot": _boot,
     "build": _build,
     "warm": _warm,
@@ -310,12 +313,13 @@ COMMANDS: dict[str, Callable[[list[str], dict[str, int]], int]] = {
 }
 
 
-def main(words: list[str], marks: dict[str, int]) -> int:
+def main(words: list[str], marks: dict[str, int], ended: Callable[[int], object] = lambda _: None) -> int:
     """Runs one command.
 
     Args:
         words: the command line without the program's name.
         marks: what is known of the process's start (see `timing.STEPS`), CLOCK_MONOTONIC in ns.
+        ended: called with a guest's exit status as soon as there is nothing left that others may notice.
 
     Returns:
         The exit status.
@@ -334,7 +338,7 @@ def main(words: list[str], marks: dict[str, int]) -> int:
         asked = words[1:2] if words[0] == "bench" else words[1:]  # a benchmark's options are its own
         if "--help" in asked or "-h" in asked:
             return _tell(USAGE)
-        return COMMANDS[words[0]](words[1:], marks)
+        return COMMANDS[words[0]](words[1:], marks, ended)
     except PyvmmError as error:
         say(str(error))
         return error.status
@@ -395,7 +399,7 @@ def run(started: int) -> None:
     Args:
         started: CLOCK_MONOTONIC in ns when the interpreter reached pyvmm.
     """
-    status = main(sys.argv[1:], {"interpreter ready": started})
+    status = main(sys.argv[1:], {"interpreter ready": started}, os._exit)
     if sys.stdout:
         try:
             sys.stdout.flush()

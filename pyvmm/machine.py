@@ -102,6 +102,14 @@ class Machine:
         while self._closers:
             self._closers.pop()()
 
+    def release(self) -> None:
+        """Ends the guest, and what others may notice of it.
+
+        What `close` then still has to free, the VM and its memory, goes with the process as well.
+        """
+        while len(self._closers) > self._kept:
+            self._closers.pop()()
+
     def _mark(self, name: str) -> None:
         self.marks[name] = now_ns()
 
@@ -129,6 +137,7 @@ class Machine:
         if direct:
             direct.build_tables(self.memory, cpuid.gigabyte_pages)
         self._mark("image loaded")
+        self._kept = len(self._closers)
 
         # A slot is cheap as long as there is no interrupt controller.
         self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, direct.end if direct else None))
@@ -256,6 +265,7 @@ class Machine:
             raise HostError("signalfd", ffi.errno)
         # Last of all: a second Ctrl-C must not keep the terminal from being restored.
         self._closers.insert(0, lambda: lib.signal_fd_close(signals, _SIGNALS, len(_SIGNALS)))
+        self._kept += 1
         # Threads end before what they use is closed.
         self._closers += [thread.close for thread in self._threads]
         pins = self.config.pin or [None] * self.config.cpus

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Command = Callable[[list[str], dict[str, int]], int]
+    Command = Callable[[list[str], dict[str, int], Callable[[int], object]], int]
 
 _SIGNALS = _SIGCHLD, *_ENDING = signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _REHEARSALS = 10
@@ -98,7 +98,7 @@ def _rehearse(command: Command, times: int) -> int:
         os.write(fd, tiny_image(code))
         status = 0
         for _ in range(times):
-            status = status or command(["boot", f"/proc/self/fd/{fd}"], {})
+            status = status or command(["boot", f"/proc/self/fd/{fd}"], {}, lambda _: None)
     finally:
         os.close(fd)
     return status
@@ -229,6 +229,11 @@ class _Child:
             word = ffi.string(strings)
             words.append(os.fsdecode(word))
             strings += len(word) + 1
-        status = self._command(words, {"process start": started[0], "interpreter ready": time.monotonic_ns()})
-        lib.warm_reply(client, lib.WARM_ENDED, status)
+        marks = {"process start": started[0], "interpreter ready": time.monotonic_ns()}
+
+        def ended(status: int) -> None:
+            lib.warm_reply(client, lib.WARM_ENDED, status)
+
+        status = self._command(words, marks, ended)
+        ended(status)  # of a mistake; a guest's has been told
         return status
