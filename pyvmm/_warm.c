@@ -295,20 +295,47 @@ bool warm_reply(int fd, int kind, int value)
     return send(fd, &reply, sizeof reply, MSG_NOSIGNAL) == sizeof reply;
 }
 
+/* Makes those pages of [start, end) this process's own that are there already
+ * (Documentation/admin-guide/mm/pagemap.rst); what nobody has touched stays so. */
+static void populate_present(int pagemap, uint64_t start, uint64_t end)
+{
+    const uint64_t page = 4096, present = 1ull << 63;
+    uint64_t entries[512], first = start;
+
+    while (start < end) {
+        uint64_t count = (end - start) / page;
+        ssize_t length = pread(pagemap, entries, (count < 512 ? count : 512) * 8, start / page * 8);
+
+        if (length <= 0)
+            return;
+        for (ssize_t i = 0; i < length / 8; i++, start += page)
+            if (!(entries[i] & present)) {
+                if (first < start)
+                    madvise((void *)first, start - first, MADV_POPULATE_WRITE);
+                first = start + page;
+            }
+    }
+    if (first < end)
+        madvise((void *)first, end - first, MADV_POPULATE_WRITE);
+}
+
 /* Makes all memory that this process shares with its parent its own, so that it
  * need not be copied page by page once somebody waits. */
 void warm_populate(void)
 {
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     FILE *maps = fopen("/proc/self/maps", "re");
     char line[256], rights[5];
     unsigned long start, end;
 
-    while (maps && fgets(line, sizeof line, maps))
+    while (maps && pagemap >= 0 && fgets(line, sizeof line, maps))
         if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) == 3 && !strcmp(rights, "rw-p") &&
             !strstr(line, "[stack]"))
-            madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+            populate_present(pagemap, start, end);
     if (maps)
         fclose(maps);
+    if (pagemap >= 0)
+        close(pagemap);
 }
 
 /* Has this process end with `parent`, which has forked it; with nobody if it is 0. */
