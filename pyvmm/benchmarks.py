@@ -16,6 +16,7 @@ SCRIPTS = {
     "vsock": "vsock.py",
     "fs": "virtiofs.py",
     "kernel": "kernel.py",
+    "density": "density.py",
 }
 
 

@@ -24,7 +24,7 @@ pyvmm: boots Toro unikernels on KVM
     pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
     pyvmm build SOURCE [OPTION...]    compile a Toro application (Pascal, or MPI in C) to an ELF image
     pyvmm warm [OPTION...]            stay, and make later `pyvmm boot` of this user start sooner
-    pyvmm bench NAME [OPTION...]      measure boot, exits, vsock, fs or kernel; --help
+    pyvmm bench NAME [OPTION...]      measure boot, exits, vsock, fs, kernel or density; --help
                                       behind the name tells its options
     pyvmm --version | --help
 

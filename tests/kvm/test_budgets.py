@@ -21,8 +21,8 @@ FIRST_LINE_EXITS: dict[str, int] = {}
 EXITS = {"io": 3}
 #: Descriptor tables, control registers and MSRs are loaded, and ring 3 is entered (boot/nucleus.s).
 INTERPRETED_MAX = 60
-#: Of the executable: 20 are looks at sources that have changed, which a development install alone
-#: takes; 40 or so are the interpreter's, 30 KVM's. Threads make it vary (149 to 153).
+#: Of the executable: some 28 look whether a source has changed, which a development install alone
+#: does; 18 are ioctls of KVM. Threads make it vary (149 to 153).
 SYSTEM_CALLS_MAX = 160
 #: `boot/` for direct boot alone, the devices that every guest has, and no virtio.
 MODULES_MAX = 24

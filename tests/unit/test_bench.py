@@ -15,6 +15,7 @@ from pyvmm.benchmarks import SCRIPTS
 BENCH = Path(__file__).parent.parent.parent / "bench"
 sys.path.append(str(BENCH))
 
+import density  # noqa: E402
 import exits  # noqa: E402
 import measure  # noqa: E402
 
@@ -126,3 +127,59 @@ def test_table_of_counts_says_what_is_not_known() -> None:
     cells = [line.split("|")[2].strip() for line in exits.table(counts)[2:]]
     untold, untraced = "KVM does not tell", "strace is not installed"
     assert cells == ["none", "3 io, 1 mmio", untold, untold, untraced, untraced, "2", "1: gc", "1000"]
+
+
+# ---- density -------------------------------------------------------------------------
+
+SMAPS = """\
+00400000-0041e000 r-xp 00000000 fd:00 5    /usr/bin/pyvmm
+Rss:                 120 kB
+Pss:                  60 kB
+7f0ea8000000-7f0eb0000000 rw-s 00000000 00:01 7    /memfd:guest-ram (deleted)
+Pss:                 548 kB
+Pss_Dirty:           548 kB
+7f8eacd66000-7f8eace66000 rw-p 00000000 00:00 0
+Pss:                 520 kB
+7f8ead09c000-7f8ead0a9000 rw-p 00000000 00:00 0
+Pss:                  20 kB
+"""
+
+
+def test_memory_is_guest_memory_and_the_rest() -> None:
+    memory = density.Memory()
+    memory.add(SMAPS)
+    memory.add(SMAPS)
+    kib = 1 << 10
+    assert (memory.vmm, memory.guest) == (1200 * kib, 1096 * kib)
+    assert memory.by_mapping == {"/usr/bin/pyvmm": 120 * kib, "anonymous": 1080 * kib}
+
+
+def test_table_of_guests() -> None:
+    mib = 1 << 20
+    rows = [
+        density.Row(1, [10.0], density.Memory(8 * mib, mib), 1000 * mib, 0),
+        density.Row(3, [10.0, 12, 14], density.Memory(16 * mib, 3 * mib, {"/x/pyvmm": 12 * mib}), 980 * mib, 0.5),
+    ]
+    assert density.table(rows)[2:] == [
+        "| 1 | 10.0 (10.0) 10.0 |  | 1.00 |  | 0.000 |",
+        "| 3 | 12.0 (14.0) 10.0 | 4.00 | 1.00 | 10.00 | 0.500 |",
+    ]
+    assert density.mappings(rows[1]) == "of each of 3, KiB: pyvmm 4096"
+
+
+def test_numbers_of_guests_ascend_from_one() -> None:
+    assert density.parse_guests("100,10,10") == [1, 10, 100]
+    for text in ("", "0", "1,x", "1,,2", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="not numbers"):
+            density.parse_guests(text)
+
+
+def test_host_that_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert density.thread_limits()["pid_max"] > 0
+    monkeypatch.setattr(density, "available_memory", lambda: 10 << 30)
+    monkeypatch.setattr(density, "thread_limits", lambda: {"pid_max": 1600})
+    density.check_room(500, 3, 5 << 20)
+    with pytest.raises(density.BenchError, match=r"^501 guests are 1503 threads, and pid_max leaves 1600$"):
+        density.check_room(501, 3, 5 << 20)
+    with pytest.raises(density.BenchError, match=r"^500 guests take 10000 MiB, and the host has 10240 MiB left$"):
+        density.check_room(500, 3, 20 << 20)
