@@ -15,7 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyvmm.config import MachineConfig
     from pyvmm.host.unix import UnixHost
+    from pyvmm.machine import Machine
     from pyvmm.virtio.device import Device
 
 USAGE = """\
@@ -23,7 +25,7 @@ pyvmm: boots Toro unikernels on KVM
 
     pyvmm boot IMAGE [OPTION...]      boot an ELF image; its console is stdin and stdout
     pyvmm build SOURCE [OPTION...]    compile a Toro application (Pascal, or MPI in C) to an ELF image
-    pyvmm warm [OPTION...]            stay, and make later `pyvmm boot` of this user start sooner
+    pyvmm warm [IMAGE] [OPTION...]    stay, and make later `pyvmm boot` of this user start sooner
     pyvmm bench NAME [OPTION...]      measure boot, exits, vsock, fs, kernel or density; --help
                                       behind the name tells its options
     pyvmm --version | --help
@@ -64,6 +66,8 @@ Options of build:
 
 Options of warm:
     --ready N         how many guests may be asked for at once (2)
+    With an IMAGE, and options of boot that are not devices, guests of just that command
+    are kept loaded.
 
 Exit status: the guest's own; 124 when a vCPU cannot go on (triple fault and the like),
 125 when pyvmm failed or was misused, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP.
@@ -126,13 +130,15 @@ def _suggestion(word: str, known: set[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "; try `pyvmm --help`"
 
 
-def _boot(words: list[str], marks: dict[str, int], ended: Callable[[int], object]) -> int:
-    from pyvmm.config import MachineConfig, parse_size
-
+def _boot(
+    words: list[str],
+    marks: dict[str, int],
+    ended: Callable[[int], object],
+    ready: Callable[[MachineConfig], Machine | None],
+) -> int:
     arguments = _Arguments(words, _BOOT_VALUED, {"--timing"}, _BOOT_REPEATABLE)
     options = arguments.options
     image = arguments.only_positional("IMAGE")
-    memory, cpus = options.get("--mem", "128M"), options.get("--cpus", "1")
     timing = options.get("--timing")
     if timing is not None:
         if "process start" not in marks:
@@ -141,22 +147,7 @@ def _boot(words: list[str], marks: dict[str, int], ended: Callable[[int], object
             marks["process start"] = process_start_ns()
         if timing and not timing.endswith((".json", ".svg")):
             raise UsageError(f"--timing={timing}: the file's name must end in .json or .svg")
-    try:
-        memory_bytes = parse_size(memory)
-    except ValueError:
-        raise UsageError(f"--mem {memory}: not a size such as 512M or 2G") from None
-    if not (cpus.isascii() and cpus.isdigit() and len(cpus) < 6):
-        raise UsageError(f"--cpus {cpus}: not a number")
-    config = MachineConfig(
-        image,
-        memory_bytes,
-        int(cpus),
-        options.get("--pin", ""),
-        options.get("--append", ""),
-        _parse_cid(options.get("--vsock")),
-        options.get("--boot"),
-        options.get("--initrd", ""),
-    )
+    config = _config(image, options)
     log = limited(say, _GUEST_LINES_MAX)
     devices = _console(options.get("--console"), log)
     try:
@@ -171,7 +162,7 @@ def _boot(words: list[str], marks: dict[str, int], ended: Callable[[int], object
     from pyvmm.machine import Machine, now_ns
 
     marks["imports done"] = now_ns()
-    with Machine(config, devices, log) as machine:
+    with (not devices and ready(config)) or Machine(config, devices, log) as machine:
         try:
             status = machine.run()
         finally:
@@ -182,6 +173,29 @@ def _boot(words: list[str], marks: dict[str, int], ended: Callable[[int], object
         machine.release()
         ended(status)
     return status
+
+
+def _config(image: str, options: dict[str, str]) -> MachineConfig:
+    """What a machine is to be, of the options of `boot`."""
+    from pyvmm.config import MachineConfig, parse_size
+
+    memory, cpus = options.get("--mem", "128M"), options.get("--cpus", "1")
+    try:
+        memory_bytes = parse_size(memory)
+    except ValueError:
+        raise UsageError(f"--mem {memory}: not a size such as 512M or 2G") from None
+    if not (cpus.isascii() and cpus.isdigit() and len(cpus) < 6):
+        raise UsageError(f"--cpus {cpus}: not a number")
+    return MachineConfig(
+        image,
+        memory_bytes,
+        int(cpus),
+        options.get("--pin", ""),
+        options.get("--append", ""),
+        _parse_cid(options.get("--vsock")),
+        options.get("--boot"),
+        options.get("--initrd", ""),
+    )
 
 
 def _parse_cid(text: str | None) -> int | None:
@@ -279,13 +293,19 @@ def _build(words: list[str], *_: object) -> int:
 def _warm(words: list[str], *_: object) -> int:
     from pyvmm.warm import serve
 
-    arguments = _Arguments(words, {"--ready"}, set())
-    if arguments.positional:
-        raise UsageError(f"{arguments.positional[0]}: warm takes no argument")
-    ready = arguments.options.get("--ready", "2")
+    arguments = _Arguments(words, {"--ready", *_BOOT_VALUED}, set(), _BOOT_REPEATABLE)
+    options = arguments.options
+    ready = options.pop("--ready", "2")
     if not (ready.isascii() and ready.isdigit() and 1 <= int(ready[:9]) <= _READY_MAX):
         raise UsageError(f"--ready {ready}: not 1 to {_READY_MAX}")
-    return serve(int(ready), main, say)
+    given = [*options, *(name for name, values in arguments.repeated.items() if values)]
+    for name in given:
+        if name in _BOOT_DEVICES:
+            raise UsageError(f"warm: {name}: a guest with devices is not made beforehand; leave out the IMAGE")
+        if not arguments.positional:
+            raise UsageError(f"warm: {name} is of no use without an IMAGE")
+    config = _config(arguments.only_positional("IMAGE"), options) if arguments.positional else None
+    return serve(int(ready), main, say, config)
 
 
 def _bench(words: list[str], *_: object) -> int:
@@ -300,12 +320,13 @@ _READY_MAX = 64
 _GUEST_LINES_MAX = 100
 _SHARES_MAX = 8
 _BOOT_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
+_BOOT_DEVICES = ("--vsock", *_BOOT_VSOCK, "--console", "--share")
 _BOOT_VALUED = {
     *("--mem", "--cpus", "--pin", "--append", "--boot", "--initrd"),
     *("--vsock", "--vsock-uds", "--vsock-backlog", "--console"),
 }
 _BOOT_REPEATABLE = frozenset({"-p", "--allow", "--share"})
-COMMANDS: dict[str, Callable[[list[str], dict[str, int], Callable[[int], object]], int]] = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "boot": _boot,
     "build": _build,
     "warm": _warm,
@@ -313,13 +334,19 @@ COMMANDS: dict[str, Callable[[list[str], dict[str, int], Callable[[int], object]
 }
 
 
-def main(words: list[str], marks: dict[str, int], ended: Callable[[int], object] = lambda _: None) -> int:
+def main(
+    words: list[str],
+    marks: dict[str, int],
+    ended: Callable[[int], object] = lambda _: None,
+    ready: Callable[[MachineConfig], Machine | None] = lambda _: None,
+) -> int:
     """Runs one command.
 
     Args:
         words: the command line without the program's name.
         marks: what is known of the process's start (see `timing.STEPS`), CLOCK_MONOTONIC in ns.
         ended: called with a guest's exit status as soon as there is nothing left that others may notice.
+        ready: returns a machine that has been made beforehand, if there is such a one.
 
     Returns:
         The exit status.
@@ -338,7 +365,7 @@ def main(words: list[str], marks: dict[str, int], ended: Callable[[int], object]
         asked = words[1:2] if words[0] == "bench" else words[1:]  # a benchmark's options are its own
         if "--help" in asked or "-h" in asked:
             return _tell(USAGE)
-        return COMMANDS[words[0]](words[1:], marks, ended)
+        return COMMANDS[words[0]](words[1:], marks, ended, ready)
     except PyvmmError as error:
         say(str(error))
         return error.status

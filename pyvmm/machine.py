@@ -158,6 +158,7 @@ class Machine:
         for gsi, irq_fd in interrupts.items():
             self.vm.irqfd(irq_fd, gsi)
         vcpus = self._add_vcpus(early)
+        self._boot = direct
         if isinstance(boot, DirectBoot):
             self._start_at_once(vcpus, boot, cpuid, early)
             self._tell_guest(boot)
@@ -246,6 +247,12 @@ class Machine:
             console_vector=IRQ_BASE + SERIAL_GSI,
         )
         self._marks_at = boot.boot_info + offset_of("marks")
+
+    def awake(self) -> None:
+        """To be called before `run` of a machine that has waited: tells it the time as it is now."""
+        self.marks.clear()
+        if self._boot:
+            self._tell_guest(self._boot)
 
     def run(self) -> int:
         """Runs the guest to its end.

@@ -22,12 +22,17 @@ from pyvmm.eventloop import EventLoop
 from pyvmm.host.unix import UnixHost
 from pyvmm.kvm import prepare_early
 from pyvmm.layout import KIB, MIB
+from pyvmm.machine import Machine
+from pyvmm.ready import ReadyMachine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Command = Callable[[list[str], dict[str, int], Callable[[int], object]], int]
+    from pyvmm.config import MachineConfig
+
+    Command = Callable[..., int]
+    Service = tuple[Command, Callable[[str], None], MachineConfig | None]
 
 _SIGNALS = _SIGCHLD, *_ENDING = signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _REHEARSALS = 10
@@ -37,13 +42,14 @@ _IMAGE_START, _IMAGE_SIZE = 1 * MIB, 512 * KIB
 _PAUSE_SECONDS = 0.02
 
 
-def serve(ready: int, command: Command, say: Callable[[str], None]) -> int:
+def serve(ready: int, command: Command, say: Callable[[str], None], config: MachineConfig | None) -> int:
     """Serves until SIGINT, SIGTERM or SIGHUP. Guests that run then go on.
 
     Args:
         ready: how many children wait.
         command: runs a command line and returns its exit status (`cli.main`).
         say: writes a line to stderr.
+        config: the machine that each child makes beforehand, if not None.
 
     Returns:
         The exit status.
@@ -57,12 +63,14 @@ def serve(ready: int, command: Command, say: Callable[[str], None]) -> int:
     status = _rehearse(command, _REHEARSALS)
     if status:
         return status
+    if config:
+        Machine(config).close()  # or it tells why it cannot be
     gc.collect()
     gc.freeze()
     path = _path()
     host = UnixHost(path, 128, "warm: ")
     try:
-        return _Nursery(host, ready, command).run(lambda: say(f"warm: {ready} guests ready at {path}"))
+        return _Nursery(host, ready, (command, say, config)).run(lambda: say(f"warm: {ready} guests ready at {path}"))
     finally:
         host.close()
 
@@ -98,7 +106,7 @@ def _rehearse(command: Command, times: int) -> int:
         os.write(fd, tiny_image(code))
         status = 0
         for _ in range(times):
-            status = status or command(["boot", f"/proc/self/fd/{fd}"], {}, lambda _: None)
+            status = status or command(["boot", f"/proc/self/fd/{fd}"], {})
     finally:
         os.close(fd)
     return status
@@ -111,10 +119,10 @@ class _Nursery:
     ready and its pid when it has been taken.
     """
 
-    def __init__(self, host: UnixHost, ready: int, command: Command) -> None:
+    def __init__(self, host: UnixHost, ready: int, service: Service) -> None:
         self._host = host
         self._wanted = ready
-        self._command = command
+        self._service = service
         self._waiting: set[int] = set()
         self._ready: set[int] = set()
         self._status = 0
@@ -144,7 +152,7 @@ class _Nursery:
             parent = os.getpid()
             pid = os.fork()
             if pid == 0:
-                _Child(self._host, self._tell, self._inherited, self._command, parent).run()
+                _Child(self._host, self._tell, self._inherited, self._service, parent).run()
             self._waiting.add(pid)
 
     def _told(self, fd: int) -> None:
@@ -185,11 +193,11 @@ class _Nursery:
 class _Child:
     """A process that waits for one client. It never returns to its parent's code."""
 
-    def __init__(self, host: UnixHost, tell: int, inherited: tuple[int, ...], command: Command, parent: int) -> None:
+    def __init__(self, host: UnixHost, tell: int, inherited: tuple[int, ...], service: Service, parent: int) -> None:
         self._host = host
         self._tell = tell
         self._inherited = inherited
-        self._command = command
+        self._command, self._say, self._config = service
         self._parent = parent
 
     def run(self) -> None:
@@ -206,21 +214,22 @@ class _Child:
             lib.warm_know_myself()
             _rehearse(self._command, 2)
             prepare_early(Cpuid(1).native(0), _IMAGE_START, _IMAGE_SIZE)
-            self._say(-os.getpid())
+            self._ready = ReadyMachine(self._config, self._say) if self._config else None
+            self._tell_parent(-os.getpid())
             status = self._serve()
         except PyvmmError:
             pass
         finally:
             os._exit(status)
 
-    def _say(self, number: int) -> None:
+    def _tell_parent(self, number: int) -> None:
         os.write(self._tell, number.to_bytes(4, "little", signed=True))
 
     def _serve(self) -> int:
         words_count, started = ffi.new("uint32_t *"), ffi.new("uint64_t *")
         client = lib.warm_accept(self._host.fd)
         strings = lib.warm_serve(client, words_count, started)
-        self._say(os.getpid())
+        self._tell_parent(os.getpid())
         if not strings:
             return 125
         lib.warm_die_with(0)
@@ -234,6 +243,6 @@ class _Child:
         def ended(status: int) -> None:
             lib.warm_reply(client, lib.WARM_ENDED, status)
 
-        status = self._command(words, marks, ended)
+        status = self._command(words, marks, ended, self._ready.take if self._ready else lambda _: None)
         ended(status)  # of a mistake; a guest's has been told
         return status

@@ -18,6 +18,7 @@ class File:
         name: its path.
 
     Attributes:
+        fd: its descriptor.
         name: its path, for messages.
         size: in bytes.
 
@@ -25,17 +26,17 @@ class File:
         ImageError: it cannot be opened, or is no regular file.
     """
 
-    __slots__ = ("_fd", "name", "size")
+    __slots__ = ("fd", "name", "size")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._fd = -1
+        self.fd = -1
         try:
             # A pipe without a writer must not keep pyvmm waiting.
-            self._fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self.fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise ImageError(f"{name}: {error.strerror}") from None
-        status = os.fstat(self._fd)
+        status = os.fstat(self.fd)
         self.size: int = status.st_size
         if status.st_mode & 0o170000 != 0o100000:
             self.close()
@@ -43,9 +44,9 @@ class File:
 
     def close(self) -> None:
         """Closes it. A second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def read(self, offset: int, size: int) -> bytes:
         """That many bytes, fewer at the end.
@@ -54,7 +55,7 @@ class File:
             ImageError: the host cannot read it.
         """
         try:
-            return os.pread(self._fd, size, offset)
+            return os.pread(self.fd, size, offset)
         except OSError as error:
             raise ImageError(f"{self.name}: {error.strerror}") from None
 
@@ -69,7 +70,7 @@ class File:
         while done < size:
             with memory.view(address + done, size - done) as view:
                 try:
-                    count = os.preadv(self._fd, [view], offset + done)
+                    count = os.preadv(self.fd, [view], offset + done)
                 except OSError as error:
                     raise HostError(f"reading {self.name}", error.errno or 0) from None
             if not count:

@@ -293,7 +293,55 @@ def test_a_socket_that_nobody_listens_on_is_replaced(tmp_path: Path, assemble: A
     assert not (tmp_path / "pyvmm-warm").exists()
 
 
-@pytest.mark.parametrize("words", [["--ready", "0"], ["--ready", "x"], ["extra"], ["--read"]])
+def was_ready(image: str, directory: Path, *options: str) -> bool:
+    """Whether the guest of that command, which ends with 3, was loaded before it was asked for."""
+    timing = directory / "timing.json"
+    result = pyvmm("boot", image, *options, f"--timing={timing}", cwd=Path(image).parent)
+    assert (result.status, result.stdout, result.stderr) == (3, b"text\n", "")
+    steps = {step["name"]: step["ns"] for step in json.loads(timing.read_text())["steps"]}
+    assert steps["first KVM_RUN"] > 0
+    return steps["image loaded"] is None
+
+
+def test_guests_of_a_command_are_kept_loaded(
+    assemble: Assembler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    image = tmp_path / "guest.elf"
+    image.write_bytes(Path(assemble(END)).read_bytes())
+    with serving(tmp_path, str(image), "--mem", "256M", "--append", "words", "--ready", "4"):
+        assert was_ready(str(image), tmp_path, "--mem", "256M", "--append=words")
+        assert was_ready(str(image), tmp_path, "--append=words", "--mem=256M")
+        assert not was_ready(str(image), tmp_path, "--mem", "128M", "--append", "words")
+        assert not was_ready(str(image), tmp_path, "--mem", "256M")
+
+
+def test_an_image_that_has_changed_since_is_loaded_anew(
+    assemble: Assembler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    image = tmp_path / "guest.elf"
+    image.write_bytes(Path(assemble(END.replace("text\\n", "old!\\n"))).read_bytes())
+    with serving(tmp_path, str(image)):
+        image.write_bytes(Path(assemble(END)).read_bytes())
+        assert not was_ready(str(image), tmp_path)
+        image.unlink()
+        assert pyvmm("boot", str(image)).stderr == f"pyvmm: {image}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--ready", "0"],
+        ["--ready", "x"],
+        ["/no/such"],
+        ["/dev/null"],
+        ["a", "b"],
+        ["--mem", "1G"],
+        ["x.elf", "--vsock", "5"],
+        ["--read"],
+    ],
+)
 def test_mistakes(words: list[str]) -> None:
     result = pyvmm("warm", *words)
     assert (result.status, result.stderr.count("\n")) == (125, 1)
