@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 WARM_UP_RUNS = 3
 #: A warm process makes the next child meanwhile.
 PAUSE_SECONDS = 0.04
-COLD, WARM = "pyvmm", "pyvmm, warm"
+COLD, WARM, KEPT = OURS = "pyvmm", "pyvmm, warm", "pyvmm, kept loaded"
 END = bytes.fromhex("31c0 e6f4 f4 ebfd")  # xor eax, eax; out 0xf4, al; hlt; jmp $ - 1
 
 
@@ -81,23 +81,19 @@ def measure(vmms: list[Vmm], runs: int) -> Samples:
     return samples
 
 
-def table(samples: Samples) -> list[str]:
+def table(samples: Samples, quantity: str) -> list[str]:
     """A row for each VMM, in Markdown."""
     lines = [
-        f"| | {FIRST_RUN}, ms: median (p95) least | {COLD} is | {WARM} is | {EXIT}, ms | {COLD} is | {WARM} is |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| {quantity} | ms: median (p95) least | {' | '.join(f'{name} is' for name in OURS)} |",
+        f"| --- | --- {'| --- ' * len(OURS)}|",
     ]
     for name, quantities in samples.items():
-        cells = []
-        for quantity in (FIRST_RUN, EXIT):
-            theirs = quantities[quantity]
-            if len(theirs) < 2:
-                cells += ["", "", ""]
-                continue
+        theirs = quantities[quantity]
+        if len(theirs) > 1:
             summary = summarize(theirs)
-            cells.append(f"{summary.median:.2f} ({summary.p95:.2f}) {summary.minimum:.2f}")
-            cells += [ratio(samples[ours][quantity], theirs) if name != ours else "" for ours in (COLD, WARM)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+            cells = [f"{summary.median:.2f} ({summary.p95:.2f}) {summary.minimum:.2f}"]
+            cells += [ratio(samples[ours][quantity], theirs) if name != ours else "" for ours in OURS]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
@@ -115,13 +111,14 @@ def main() -> int:
     print(machine_line(pyvmm.parent / "python3"), file=sys.stderr)
     for image in images:
         with ExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            environment = stack.enter_context(warm_process(pyvmm, directory))
-            command = [str(pyvmm), "boot", str(image), "--mem", str(arguments.mem)]
-            nobody = {"XDG_RUNTIME_DIR": "/nonexistent"}
+            directories = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in OURS]
+            guest = [str(image), "--mem", str(arguments.mem)]
+            nobody = {"XDG_RUNTIME_DIR": str(directories[0])}
+            warm = stack.enter_context(warm_process(pyvmm, directories[1]))
+            kept = stack.enter_context(warm_process(pyvmm, directories[2], *guest))
             ours = [
-                Vmm(COLD, command).with_environment(**nobody),
-                Vmm(WARM, command).with_environment(**environment),
+                Vmm(name, [str(pyvmm), "boot", *guest]).with_environment(**environment)
+                for name, environment in zip(OURS, (nobody, warm, kept), strict=True)
             ]
             theirs, skipped = find(names, pyvmm, image, arguments.mem)
             report[image.stem] = measure([*ours, *theirs], arguments.runs)
@@ -134,7 +131,8 @@ def main() -> int:
         return 0
     for stem, samples in report.items():
         print(f"\n{stem}, {arguments.mem >> 20} MiB, 1 vCPU, {arguments.runs} interleaved runs:\n")
-        print("\n".join(table(samples)))
+        for quantity in (FIRST_RUN, EXIT):
+            print("\n".join([*table(samples, quantity), ""]))
     return 0
 
 

@@ -128,10 +128,12 @@ def _qemu(image: Path, memory: int) -> list[str]:
 
 
 @contextmanager
-def warm_process(pyvmm: Path, directory: Path) -> Iterator[dict[str, str]]:
-    """A `pyvmm warm`; the variables with which `pyvmm boot` finds it."""
+def warm_process(pyvmm: Path, directory: Path, *words: str) -> Iterator[dict[str, str]]:
+    """A `pyvmm warm` with these words; the variables with which `pyvmm boot` finds it."""
     environment = {"XDG_RUNTIME_DIR": str(directory)}
-    with subprocess.Popen([pyvmm, "warm"], stderr=subprocess.PIPE, text=True, env=os.environ | environment) as process:
+    with subprocess.Popen(
+        [pyvmm, "warm", *words], stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    ) as process:
         assert process.stderr
         line = process.stderr.readline()
         try:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from errno import EIO
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +69,19 @@ def test_machine_that_ran_leaves_nothing(config: MachineConfig, capfd: pytest.Ca
             assert machine.run() == 3
             assert machine.status == 3
     assert capfd.readouterr().out == "text\n" * 5
+
+
+def test_a_machine_that_has_waited_tells_the_time_as_it_is_when_it_awakes(config: MachineConfig) -> None:
+    with Machine(config) as machine:
+        boot = machine._boot
+        assert boot
+        at = boot.boot_info + bootinfo.offset_of("wall_clock_ns")
+        before = int.from_bytes(machine.memory.read(at, 8), "little")
+        now = time_ns()
+        machine.awake()
+        assert before < now <= int.from_bytes(machine.memory.read(at, 8), "little") <= time_ns()
+        assert not machine.marks
+        assert machine.run() == 3
 
 
 def test_close_twice_is_no_error(config: MachineConfig) -> None:
