@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 API_VERSION = 12
 _ENXIO, _EINVAL = 6, 22  # the module `errno` makes 130 names, which takes a while
-_GROUP_RW = 0o060
 
 
 def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
@@ -31,21 +30,11 @@ def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
     call = lib.ioctl_int if isinstance(argument, int) else lib.ioctl_ptr
     result: int = call(fd, request, argument)
     if result < 0:
-        raise _ioctl_error(name, ffi.errno)
+        errno = ffi.errno
+        from pyvmm.kvm_hints import of_ioctl
+
+        raise KvmError(name, errno, of_ioctl(name, errno))
     return result
-
-
-def _ioctl_error(name: str, errno: int) -> KvmError:
-    from errno import EBUSY, EEXIST, EINVAL, ENOMEM
-
-    hints = {
-        ("KVM_CREATE_VM", EBUSY): "another hypervisor on this host holds the CPU's virtualization",
-        ("KVM_CREATE_VM", ENOMEM): "the host is out of memory",
-        ("KVM_CREATE_VCPU", EINVAL): "more vCPUs than this host's KVM allows",
-        ("KVM_CREATE_VCPU", EEXIST): "that vCPU exists already",
-        ("KVM_SET_USER_MEMORY_REGION", ENOMEM): "try a smaller --mem",
-    }
-    return KvmError(name, errno, hints.get((name, errno), ""))
 
 
 def take_early(wanted: bool) -> Any:
@@ -97,34 +86,6 @@ def _taken(early: Any, name: str) -> int:
     return fd
 
 
-def _open_error(path: str, errno: int) -> KvmError:
-    """Why `path` could not be opened, with what to do about it."""
-    from errno import EACCES, EBUSY, ENODEV, ENOENT, ENXIO, EPERM
-
-    hint = ""
-    if errno == ENOENT:
-        hint = "load kvm_intel or kvm_amd, or enable virtualization in the firmware (or in the outer hypervisor)"
-    elif errno in (EACCES, EPERM):
-        hint = _permission_hint(os.stat(path))
-    elif errno in (ENODEV, ENXIO):
-        hint = "the kvm module is loaded but finds no virtualization in this CPU"
-    elif errno == EBUSY:
-        hint = "another hypervisor on this host holds it"
-    return KvmError(path, errno, hint)
-
-
-def _permission_hint(status: os.stat_result) -> str:
-    try:
-        from grp import getgrgid
-
-        group = getgrgid(status.st_gid).gr_name
-    except (KeyError, ImportError):
-        group = str(status.st_gid)
-    if status.st_gid == 0 or status.st_mode & _GROUP_RW != _GROUP_RW:
-        return "only root may use it here: run `sudo chgrp kvm /dev/kvm; sudo chmod 660 /dev/kvm` and join group kvm"
-    return f"it belongs to group {group}: run `sudo usermod -aG {group} $USER` and log in again"
-
-
 class _Descriptor:
     """An owned file descriptor."""
 
@@ -159,7 +120,9 @@ class Kvm(_Descriptor):
         try:
             super().__init__(_taken(early, "kvm_fd") if early else os.open(path, os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
-            raise _open_error(path, error.errno or 0) from None
+            from pyvmm.kvm_hints import of_open
+
+            raise KvmError(path, error.errno or 0, of_open(path, error.errno or 0)) from None
         try:
             version = _ioctl("KVM_GET_API_VERSION", self.fd)
         except KvmError as error:

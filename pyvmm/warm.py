@@ -214,13 +214,22 @@ class _Child:
             lib.warm_know_myself()
             _rehearse(self._command, 2)
             prepare_early(Cpuid(1).native(0), _IMAGE_START, _IMAGE_SIZE)
-            self._ready = ReadyMachine(self._config, self._say) if self._config else None
+            self._keep_loaded()
             self._tell_parent(-os.getpid())
             status = self._serve()
         except PyvmmError:
             pass
         finally:
             os._exit(status)
+
+    def _keep_loaded(self) -> None:
+        """Makes the machine of the command, if there is one and its image is there now."""
+        self._ready: ReadyMachine | None = None
+        if self._config:
+            try:
+                self._ready = ReadyMachine(self._config, self._say)
+            except PyvmmError:  # who asks for it is told
+                pass
 
     def _tell_parent(self, number: int) -> None:
         os.write(self._tell, number.to_bytes(4, "little", signed=True))
