@@ -14,7 +14,8 @@
 PYTHON ?= python3
 VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
-SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h pyvmm/launcher/*) pyvmm/_kvm_build.py setup.py pyproject.toml bin/pyvmm
+SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h pyvmm/launcher/*) setup.py pyproject.toml bin/pyvmm \
+	$(shell find pyvmm vhost_user -name '*.py') # frozen into the command
 
 .PHONY: demo test lint fuzz sanitize lab test-lab clean packages test-packages
 

@@ -37,6 +37,10 @@ def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
     return result
 
 
+#: A `struct early *` for the next `take_early`, where it was made beforehand (`ready.prepare`).
+prepared: Any = None
+
+
 def take_early(wanted: bool) -> Any:
     """What was made while the interpreter started, a `struct early *`, or None.
 
@@ -47,8 +51,8 @@ def take_early(wanted: bool) -> Any:
     Args:
         wanted: it does for the machine that there is to be. Otherwise it is discarded.
     """
-    global _prepared
-    early, _prepared = _prepared, None
+    global prepared
+    early, prepared = prepared, None
     if not early:
         early = ffi.new("struct early *")
         if not lib.early_take(early):
@@ -57,26 +61,6 @@ def take_early(wanted: bool) -> Any:
         lib.early_discard(early)
         return None
     return early
-
-
-_prepared: Any = None
-
-
-def prepare_early(cpuid: Any, start: int, size: int) -> None:
-    """Makes now what the next `take_early` is to return, with all that can be done beforehand.
-
-    Args:
-        cpuid: a `struct kvm_cpuid2 *` for vCPU 0 of a machine that has no other.
-        start: guest-physical address of RAM that is likely to be used.
-        size: of it, in bytes.
-    """
-    global _prepared
-    early = ffi.new("struct early *")
-    if lib.early_make(early):
-        _ioctl("KVM_SET_CPUID2", early.vcpu_fd, cpuid)
-        early.cpus = 1
-        lib.madvise(early.host + start, size, lib.MADV_POPULATE_WRITE)
-        _prepared = early
 
 
 def _taken(early: Any, name: str) -> int:

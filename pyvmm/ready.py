@@ -1,11 +1,15 @@
-"""A machine that was made before anybody asked for it, for who then asks for the same."""
+"""What can be made of a machine before anybody has asked for it."""
 
 from __future__ import annotations
 
 import posix as os
 
+from pyvmm import kvm
+from pyvmm._kvm import ffi, lib
+from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.file import File
 from pyvmm.errors import PyvmmError
+from pyvmm.layout import KIB, MIB
 from pyvmm.machine import Machine
 
 TYPE_CHECKING = False
@@ -17,8 +21,26 @@ if TYPE_CHECKING:
     Files = list[tuple[int, ...]]
 
 
+#: Where images are, as a rule.
+_IMAGE_START, _IMAGE_SIZE = 1 * MIB, 512 * KIB
+
+
+def prepare_any() -> None:
+    """Makes for the next direct-booted machine what all of them have, and more than `_early.c` makes of itself.
+
+    vCPU 0 gets the CPUID of a machine that has no other, and the memory that an
+    image will be in is there already. Where that cannot be nothing is made.
+    """
+    early = ffi.new("struct early *")
+    if lib.early_make(early):
+        if lib.ioctl_ptr(early.vcpu_fd, lib.KVM_SET_CPUID2, Cpuid(1).native(0)) == 0:
+            early.cpus = 1
+        lib.madvise(early.host + _IMAGE_START, _IMAGE_SIZE, lib.MADV_POPULATE_WRITE)
+        kvm.prepared = early
+
+
 class ReadyMachine:
-    """A machine without devices that has not run.
+    """A machine without devices that has not run, for who then asks for the same.
 
     Args:
         config: what it is. Its paths are taken relative to the directory of now.

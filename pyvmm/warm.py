@@ -15,15 +15,12 @@ import sys
 import time
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.tiny import tiny_image
 from pyvmm.errors import HostError, PyvmmError, UsageError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.unix import UnixHost
-from pyvmm.kvm import prepare_early
-from pyvmm.layout import KIB, MIB
 from pyvmm.machine import Machine
-from pyvmm.ready import ReadyMachine
+from pyvmm.ready import ReadyMachine, prepare_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 
 _SIGNALS = _SIGCHLD, *_ENDING = signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _REHEARSALS = 10
-#: Where images are, as a rule.
-_IMAGE_START, _IMAGE_SIZE = 1 * MIB, 512 * KIB
 #: A child that has just been taken has better use for the CPUs than its successor.
 _PAUSE_SECONDS = 0.02
 
@@ -213,7 +208,7 @@ class _Child:
             lib.warm_populate()
             lib.warm_know_myself()
             _rehearse(self._command, 2)
-            prepare_early(Cpuid(1).native(0), _IMAGE_START, _IMAGE_SIZE)
+            prepare_any()
             self._keep_loaded()
             self._tell_parent(-os.getpid())
             status = self._serve()
