@@ -143,6 +143,15 @@ static int wait_for_end(int fd, int pid, const sigset_t *signals)
     }
 }
 
+/* Whether stdin is a terminal that this process may not read, being in the background.
+ * The kernel would stop it; but not the warm process, whose terminal that is not. */
+static bool in_background(void)
+{
+    pid_t foreground = tcgetpgrp(STDIN_FILENO);
+
+    return foreground >= 0 && foreground != getpgrp();
+}
+
 /* Has the warm process boot the guest.  Returns its exit status, or -1 if there is
  * none that would. */
 int warm_boot(char **words)
@@ -151,7 +160,7 @@ int warm_boot(char **words)
     struct pollfd polled = {.events = POLLIN};
     sigset_t signals, before;
 
-    polled.fd = connect_warm();
+    polled.fd = in_background() ? -1 : connect_warm();
     if (polled.fd < 0)
         return -1;
     signals = signals_to_pass(); /* one that comes from now on waits */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import socket
 import struct
@@ -314,6 +315,21 @@ def test_guests_of_a_command_are_kept_loaded(
         assert was_ready(str(image), tmp_path, "--append=words", "--mem=256M")
         assert not was_ready(str(image), tmp_path, "--mem", "128M", "--append", "words")
         assert not was_ready(str(image), tmp_path, "--mem", "256M")
+
+
+@pytest.mark.parametrize(("line", "warm"), [('"$0" "$@"', True), ('set -m; "$0" "$@" & wait', False)])
+def test_in_the_background_of_a_terminal_it_boots_by_itself(
+    assemble: Assembler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, warm: bool
+) -> None:
+    """There it must be stopped when it reads the terminal."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    image, timing = assemble(END), tmp_path / "timing.json"
+    with serving(tmp_path, image):
+        command = shlex.join(["sh", "-c", line, PYVMM, "boot", image, f"--timing={timing}"])
+        done = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, timeout=60)
+        assert done.stdout == b"text\r\n"
+        steps = {step["name"]: step["ns"] for step in json.loads(timing.read_text())["steps"]}
+        assert (steps["image loaded"] is None) == warm
 
 
 def test_an_image_that_has_changed_since_is_loaded_anew(
