@@ -186,6 +186,22 @@ SECTIONS {
 """
 
 
+#: Echoes what it reads, by polling; `q` ends it with status 9.
+ECHO = """
+1:  mov edx, 0x3fd
+    in al, dx
+    test al, 1
+    jz 1b
+    mov edx, 0x3f8
+    in al, dx
+    cmp al, 0x71
+    je 2f
+    out dx, al
+    jmp 1b
+2:  exit 9
+"""
+
+
 class Assembler:
     """Assembles guests into `folder`, each source once.
 
@@ -266,6 +282,17 @@ def descriptors_left(count: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def of_threads(pid: int, name: str) -> list[str]:
+    """The text of /proc/PID/task/*/`name` for the threads that there are; some may be ending."""
+    texts = []
+    for file in Path(f"/proc/{pid}/task").glob(f"*/{name}"):
+        try:
+            texts.append(file.read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return texts
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:

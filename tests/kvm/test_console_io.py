@@ -12,26 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guests import PYVMM, Assembler, Result, wait_until
+from guests import ECHO, PYVMM, Assembler, Result, of_threads, wait_until
 
 Boot = Callable[..., Result]
 
-# Echoes what it reads, by polling; `q` ends it with status 9.
-ECHO = """
-1:  mov edx, 0x3fd
-    in al, dx
-    test al, 1
-    jz 1b
-    mov edx, 0x3f8
-    in al, dx
-    cmp al, 0x71
-    je 2f
-    out dx, al
-    jmp 1b
-2:  exit 9
-"""
-
-# The same, woken by the UART's interrupt (vector 36): it sleeps in between.
+# Echoes what it reads, woken by the UART's interrupt (vector 36): it sleeps in between.
 INTERRUPT_ECHO = """
     lea rax, [rip + handler]
     lea rbx, [rip + idt + 36 * 16]
@@ -205,8 +190,7 @@ def test_signal_ends_a_guest_whose_output_nobody_takes(start: Start) -> None:
 
     def blocked() -> bool:
         """A thread is in write(1, …), the system call 1."""
-        calls = Path(f"/proc/{process.pid}/task").glob("*/syscall")
-        return any(call.read_text().startswith("1 0x1 ") for call in calls)
+        return any(call.startswith("1 0x1 ") for call in of_threads(process.pid, "syscall"))
 
     wait_until(blocked, "the vCPU writes to the full pipe")
     process.send_signal(signal.SIGTERM)

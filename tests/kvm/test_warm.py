@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from guests import PYVMM, Assembler, pyvmm, wait_until
+from guests import ECHO, PYVMM, Assembler, of_threads, pyvmm, wait_until
 
 if Path(PYVMM).read_bytes()[:4] != b"\x7fELF":
     pytest.skip("this pyvmm is a script", allow_module_level=True)
@@ -24,20 +24,6 @@ if Path(PYVMM).read_bytes()[:4] != b"\x7fELF":
 END = 'print text, 5\n exit 3\n .data\n text: .ascii "text\\n"'
 # Says that it runs, and sleeps.
 SLEEP = 'print ready, 6\n cli\n hlt\n .data\n ready: .ascii "ready\\n"'
-# Echoes what it reads; `q` ends it with status 9.
-ECHO = """
-1:  mov edx, 0x3fd
-    in al, dx
-    test al, 1
-    jz 1b
-    mov edx, 0x3f8
-    in al, dx
-    cmp al, 0x71
-    je 2f
-    out dx, al
-    jmp 1b
-2:  exit 9
-"""
 
 
 @contextmanager
@@ -76,10 +62,7 @@ def state(pid: int) -> str:
 
 def vcpu_threads(pid: int) -> int:
     """How many vCPUs a process runs."""
-    try:
-        return sum("vcpu" in (task / "comm").read_text() for task in Path(f"/proc/{pid}/task").iterdir())
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+    return sum("vcpu" in name for name in of_threads(pid, "comm"))
 
 
 def writes_to(pid: int) -> str:
