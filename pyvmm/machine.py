@@ -305,7 +305,11 @@ class Machine:
             if not virtio.device.own_thread:
                 for index in range(len(virtio.queues)):
                     self._watch_queue(virtio, index)
-        self._loop.run()
+        try:
+            self._loop.run()
+        finally:
+            for thread in self._threads:
+                thread.stop()
         if self._error:
             raise self._error
         assert self.status is not None

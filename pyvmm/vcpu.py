@@ -56,12 +56,16 @@ class VcpuThread:
         """Lets the vCPU go on."""
         lib.vcpu_resume(self.vcpu.native)
 
-    def close(self) -> None:
-        """Stops the thread, waits for its end and closes the vCPU."""
+    def stop(self) -> None:
+        """Stops the thread and waits for its end. The vCPU can still be asked; while it runs, KVM has it wait."""
         if self._started:
             self.vcpu.stop()
             lib.vcpu_join(self.vcpu.native)
             self._started = False
+
+    def close(self) -> None:
+        """Stops the thread and closes the vCPU."""
+        self.stop()
         self.vcpu.close()
 
 

@@ -286,6 +286,13 @@ def test_timing_is_told_of_a_guest_that_failed_too(boot: Callable[..., Result]) 
     assert "triple fault" in result.stderr.splitlines()[-1]
 
 
+def test_timing_is_told_of_vcpus_that_never_end(boot: Callable[..., Result]) -> None:
+    """KVM lets nobody ask a vCPU anything while it is in KVM_RUN, and one that has halted stays there."""
+    result = boot("test esi, esi\njz 1f\nhlt\n1:\nexit 0", "--cpus", "3", "--timing")
+    assert result.status == 0
+    assert "exits: 1 io\n" in result.stderr
+
+
 def test_timing_file_that_cannot_be_written_is_one_line(boot: Callable[..., Result]) -> None:
     result = boot("exit 0", "--timing=/absent/t.json")
     assert result == Result(125, b"", "pyvmm: --timing=/absent/t.json: No such file or directory\n")
