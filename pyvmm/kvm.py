@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyvmm.bus import Bus
 
 API_VERSION = 12
-_ENXIO, _EINVAL = 6, 22  # the module `errno` makes 130 names, which takes a while
+_ENXIO, _EINVAL, _EMFILE = 6, 22, 24  # the module `errno` makes 130 names, which takes a while
 
 
 def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
@@ -30,11 +30,17 @@ def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
     call = lib.ioctl_int if isinstance(argument, int) else lib.ioctl_ptr
     result: int = call(fd, request, argument)
     if result < 0:
-        errno = ffi.errno
-        from pyvmm.kvm_hints import of_ioctl
-
-        raise KvmError(name, errno, of_ioctl(name, errno))
+        raise _failure(name, ffi.errno)
     return result
+
+
+def _failure(name: str, errno: int, opening: bool = False) -> KvmError:
+    """With what a user can do about it. Without descriptors there is nothing, and no module to be loaded either."""
+    if errno == _EMFILE:
+        return KvmError(name, errno)
+    from pyvmm.kvm_hints import of_ioctl, of_open
+
+    return KvmError(name, errno, (of_open if opening else of_ioctl)(name, errno))
 
 
 #: A `struct early *` for the next `take_early`, where it was made beforehand (`ready.prepare`).
@@ -104,9 +110,7 @@ class Kvm(_Descriptor):
         try:
             super().__init__(_taken(early, "kvm_fd") if early else os.open(path, os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
-            from pyvmm.kvm_hints import of_open
-
-            raise KvmError(path, error.errno or 0, of_open(path, error.errno or 0)) from None
+            raise _failure(path, error.errno or 0, opening=True) from None
         try:
             version = _ioctl("KVM_GET_API_VERSION", self.fd)
         except KvmError as error:
