@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,6 +78,20 @@ int signal_fd(const int *signals, int count)
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd >= 0)
         pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return fd;
+}
+
+/* A descriptor that is readable once `ns` have passed.  Returns -1 with errno
+ * set on failure. */
+int timer_fd(uint64_t ns)
+{
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)},
+    };
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+    if (fd >= 0)
+        timerfd_settime(fd, 0, &when, NULL);
     return fd;
 }
 

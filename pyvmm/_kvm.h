@@ -150,6 +150,7 @@ uint64_t rdtsc(void);
 uint64_t clock_ns(int clock);
 void event_raise(int fd);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+int timer_fd(uint64_t ns);
 int signal_fd(const int *signals, int count);
 int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root);
 void signal_fd_close(int fd, const int *signals, int count);

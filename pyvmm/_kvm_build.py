@@ -231,6 +231,7 @@ void route_msi(struct kvm_irq_routing_entry *, uint32_t gsi, uint64_t address,
 uint64_t rdtsc(void);
 uint64_t clock_ns(int clock);
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+int timer_fd(uint64_t ns);
 int signal_fd(const int *signals, int count);
 void signal_fd_close(int fd, const int *signals, int count);
 uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);

@@ -267,9 +267,14 @@ class Vm(_Descriptor):
         request = {"fd": fd, "addr": address, "len": size, "datamatch": match or 0, "flags": flags}
         _ioctl("KVM_IOEVENTFD", self.fd, ffi.new("struct kvm_ioeventfd *", request))
 
-    def signal_msi(self, apic_id: int, vector: int) -> None:
-        """KVM_SIGNAL_MSI: delivers `vector`, edge-triggered and fixed."""
-        message = ffi.new("struct kvm_msi *", {"address_lo": _msi_address(apic_id), "data": vector})
+    def signal_msi(self, apic_id: int, data: int) -> None:
+        """KVM_SIGNAL_MSI: sends a message to one CPU.
+
+        Args:
+            apic_id: the CPU's.
+            data: the vector, and the delivery mode in bits 8 to 10 (Intel SDM volume 3, section 11.11.2).
+        """
+        message = ffi.new("struct kvm_msi *", {"address_lo": _msi_address(apic_id), "data": data})
         _ioctl("KVM_SIGNAL_MSI", self.fd, message)
 
     def stats(self) -> dict[str, int]:

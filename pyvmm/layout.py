@@ -46,6 +46,8 @@ DEBUG_EXIT_PORTS = 4
 IRQ_BASE = 32
 SERIAL_GSI = 4
 VIRTIO_GSI = 5
+#: Asks a direct-booted guest for an end; behind those of all GSIs.
+SHUTDOWN_VECTOR = 83
 
 
 def ram_regions(size: int) -> list[tuple[int, int]]:

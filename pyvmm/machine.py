@@ -18,6 +18,7 @@ from pyvmm.errors import (
     STATUS_INTERRUPTED,
     STATUS_TERMINATED,
     HostError,
+    KvmError,
     PyvmmError,
 )
 from pyvmm.kvm import Kvm, take_early
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 1
 _EMFILE = 24
 _SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+_GRACE_NS = 1_000_000_000
 _SYSTEM_EVENT_CRASH = 3
 _RESET_IDT_LIMIT = 0xFFFF  # after INIT
 
@@ -81,6 +83,7 @@ class Machine:
         self.marks: dict[str, int] = {}
         self._tsc_offset: int | None = None  # of direct boot, which has marks
         self.status: int | None = None
+        self._shutdown_message = 0
         self._reset_limits: tuple[int, ...] = ()
         self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
@@ -159,6 +162,7 @@ class Machine:
             self.vm.irqfd(irq_fd, gsi)
         vcpus = self._add_vcpus(early)
         self._boot = direct
+        self._shutdown_message = boot.shutdown_message
         if isinstance(boot, DirectBoot):
             self._start_at_once(vcpus, boot, cpuid, early)
             self._tell_guest(boot)
@@ -257,6 +261,9 @@ class Machine:
     def run(self) -> int:
         """Runs the guest to its end.
 
+        SIGTERM asks a guest that knows how for its end, and is the end of one that is still there
+        after a second; so is a second SIGTERM.
+
         Returns:
             Its exit status, or 130 or 143 when SIGINT or SIGTERM ended it.
 
@@ -325,7 +332,24 @@ class Machine:
 
     def _signalled(self, fd: int) -> None:
         number = int.from_bytes(os.read(fd, 128)[:4], "little")
-        self._end(STATUS_INTERRUPTED if number == _SIGINT else STATUS_TERMINATED)
+        if number == _SIGINT:
+            self._end(STATUS_INTERRUPTED)
+        elif number != _SIGTERM or not self._ask_for_end():
+            self._end(STATUS_TERMINATED)
+
+    def _ask_for_end(self) -> bool:
+        """Asks the guest, once; False: that is not to be waited for."""
+        message, self._shutdown_message = self._shutdown_message, 0
+        timer = lib.timer_fd(_GRACE_NS) if message else -1
+        if timer < 0:
+            return False
+        self._closers.append(lambda: os.close(timer))
+        self._loop.add(timer, lambda: self._end(STATUS_TERMINATED))
+        try:
+            self.vm.signal_msi(0, message)
+        except KvmError:  # its local APIC is disabled
+            return False
+        return True
 
     def _serve_exits(self, event_fd: int) -> None:
         os.read(event_fd, 8)

@@ -37,7 +37,8 @@ FIELDS = (
     ("supervisor_size", 4),
     ("stack_size", 4),
     ("flags", 8),
-    ("reserved", 16),
+    ("shutdown_vector", 4),
+    ("reserved", 12),
     ("marks", 128),
 )
 SIZE = sum(size for _, size in FIELDS)

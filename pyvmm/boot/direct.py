@@ -15,7 +15,7 @@ from pyvmm._kvm import ffi, lib
 from pyvmm.boot import bootinfo
 from pyvmm.boot.elf import PF_W, PF_X
 from pyvmm.errors import ImageError
-from pyvmm.layout import MMIO_HOLE_END, MMIO_HOLE_START, PAGE_SIZE, page_up, ram_regions
+from pyvmm.layout import MMIO_HOLE_END, MMIO_HOLE_START, PAGE_SIZE, SHUTDOWN_VECTOR, page_up, ram_regions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,9 +59,14 @@ class DirectBoot:
         cpus: number of vCPUs.
         command_line: bytes.
 
+    Attributes:
+        shutdown_message: data of the message (MSI) by which CPU 0 is asked for an end.
+
     Raises:
         ImageError: the image or its note is wrong, or does not fit.
     """
+
+    shutdown_message = SHUTDOWN_VECTOR
 
     def __init__(self, image: Image, memory_size: int, cpus: int, command_line: bytes) -> None:
         self.image = image
@@ -169,6 +174,7 @@ class DirectBoot:
             self._memory_map(),
             devices,
             cpu_count=self._cpus,
+            shutdown_vector=self.shutdown_message,
             cpu_areas=self.cpu_areas,
             cpu_area_size=self.cpu_area_size,
             supervisor_size=self.supervisor_size,

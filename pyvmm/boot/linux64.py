@@ -59,6 +59,7 @@ class Linux64Boot:
     """
 
     existing_toro = False
+    shutdown_message = 0
 
     def __init__(
         self, file: File, image: Image | None, memory_size: int, cpus: int, command_line: bytes, initrd: File | None

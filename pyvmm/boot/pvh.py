@@ -26,6 +26,7 @@ _MAGIC, _VERSION = 0x336E_C578, 1
 _INFO_SIZE, _MODULE_SIZE = 56, 32
 _CR0 = 0x11  # ET PE
 _TORO_DEVICES, _TORO_HEAP = 4, 0x80_0000  # existing Toro kernels: of the command line; where the heap begins
+_NMI = 4 << 8  # delivery mode of a message: Intel SDM volume 3, section 11.11.2
 _CODE, _DATA, _TSS = 8, 16, 24
 _GDT = (0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067)
 
@@ -41,6 +42,10 @@ class PvhBoot:
         initrd: a module for the kernel, or None.
         existing_toro: the image is a Toro kernel of the kind that runs in ring 0.
 
+    Attributes:
+        shutdown_message: data of the message (MSI) by which CPU 0 is asked for an end, 0 where it would not be
+            understood.
+
     Raises:
         ImageError: it does not fit.
     """
@@ -50,6 +55,7 @@ class PvhBoot:
         existing_toro: bool = False,
     ) -> None:  # fmt: skip
         self.existing_toro = existing_toro
+        self.shutdown_message = _NMI if existing_toro else 0
         self._image, self._cpus, self._command_line, self._initrd = image, cpus, command_line, initrd
         self._memory_size = memory_size
         note = image.notes[NOTE]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from guests import Assembler, pyvmm
+from guests import PYVMM, Assembler, pyvmm
 
 #: The start-up code, as little of it as works: page tables for 4 GiB only. The kernel behind it checks what
 #: it was entered with, wakes the other CPUs, tells of what it found, and ends as those kernels do.
@@ -247,6 +248,40 @@ def test_the_fast_way_is_the_first(kernel: Path) -> None:
     fast, all_of_them = (int(count[1]) if count else 0 for count in counts)
     assert (result.status, slow.status) == (0, 0)
     assert (fast, all_of_them) in ((1, 2), (0, 0))
+
+
+@pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])
+@pytest.mark.parametrize("interrupts", ["cli", "sti"])
+def test_sigterm_is_an_nmi(kernel: Path, tmp_path: Path, protocol: str, interrupts: str) -> None:
+    """Such a kernel takes that for the request to shut down; what it was doing is no matter."""
+    waiting = f"""
+    mov edi, 0x3080 + 2 * 16
+    lea rax, [rip + nmi]
+    mov [rdi], ax
+    mov word ptr [rdi + 2], 0x18
+    mov word ptr [rdi + 4], 0x8e00
+    shr rax, 16
+    mov [rdi + 6], ax
+    {interrupts}
+    mov al, 10
+    out dx, al
+1:  hlt
+    jmp 1b
+nmi:
+    mov edx, 0x3f8
+    mov al, 'N'
+    out dx, al
+    lidt [rip + nothing]
+    """
+    image = build(tmp_path, SOURCE.replace("    lidt [rip + nothing]\n", waiting))
+    command = [PYVMM, "boot", image, "--boot", protocol, "--append", "a"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest:
+        assert guest.stdout
+        while guest.stdout.read(1) != b"\0":
+            pass
+        guest.stdout.readline()
+        guest.send_signal(signal.SIGTERM)
+        assert (guest.communicate(timeout=60), guest.returncode) == ((b"N", b""), 0)
 
 
 def test_a_stripped_image_starts_by_pvh(kernel: Path, tmp_path: Path) -> None:

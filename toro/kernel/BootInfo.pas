@@ -53,7 +53,8 @@ type
     CpuAreaSize: QWord;
     SupervisorSize, StackSize: LongWord;
     Flags: QWord;        { BOOT_INFO_* }
-    Reserved: array[0..1] of QWord;
+    ShutdownVector: LongWord;
+    Reserved: array[0..2] of LongWord;
     Marks: array[0..15] of QWord;
   end;
   PBootInfo = ^TBootInfo;

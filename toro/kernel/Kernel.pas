@@ -16,7 +16,11 @@ function GetKernelParam(I: LongInt): PChar;
 
 implementation
 
-uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling;
+uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling, ThreadLife;
+
+const
+  END_STACK = 65536;
+  STATUS_TERMINATED = 143; { what a shell says of a process that SIGTERM has ended }
 
 procedure PascalMain; external name 'PASCALMAIN';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
@@ -74,6 +78,22 @@ begin
     Result := nil;
 end;
 
+{ ---- The VMM asks for an end ---- }
+
+{ A program says another status, if it likes, in its ShutdownProcedure. }
+function EndProgram(Parameter: Pointer): PtrInt;
+begin
+  Halt(STATUS_TERMINATED);
+  Result := 0;
+end;
+
+procedure StartEndOfProgram;
+begin
+  CreateThread(@EndProgram, nil, END_STACK, 0);
+end;
+
+{ ---- Start and end ---- }
+
 { The nucleus enters ring 3 here, on each core's own stack. On core 0 no unit is
   initialized yet. }
 procedure KernelEntry(Info: PBootInfo; Index: PtrUInt); public name 'KernelEntry';
@@ -88,6 +108,7 @@ begin
   if Index = 0 then
     ShutdownInQemu;
   {$endif}
+  ShutdownAsked := @StartEndOfProgram;
   StartScheduler(Thread);
   ThisCore^.Online := True;
   InterlockedIncrement(OnlineCount);

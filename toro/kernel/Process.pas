@@ -57,7 +57,7 @@ procedure SysSetCoreIdle;
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 
 var
-  { What runs when the program ends, before the machine does. }
+  { What runs when the program ends, or is asked to (SIGTERM), before the machine does. }
   ShutdownProcedure: TProcedure = nil;
 
 implementation

@@ -48,10 +48,12 @@ var
   PollDevices: procedure(CPU: PCPU);
   { Makes them send interrupts for what comes next; False when something is there already. }
   ArmDevices: function(CPU: PCPU): Boolean;
+  { The VMM has asked for an end, and this core has nothing better to do. }
+  ShutdownAsked: procedure;
 
 implementation
 
-uses Arch, CoreHeaps, CoreTimer, ThreadRequests;
+uses Arch, BootInfo, CoreHeaps, CoreTimer, ThreadRequests;
 
 const
   { Less than this is not worth setting the timer and halting: microseconds. }
@@ -116,6 +118,12 @@ begin
     PollDevices(CPU);
 end;
 
+procedure LookForShutdown; inline;
+begin
+  if TakePending(TheBootInfo^.ShutdownVector) then
+    ShutdownAsked();
+end;
+
 function Microseconds(Count: QWord): QWord; inline;
 begin
   Result := TicksOf(Count) div 1000;
@@ -158,6 +166,7 @@ begin
   CollectPending;
   if TakePending(TIMER_IRQ) then
     TimerCame(CPU^.Timer);
+  LookForShutdown;
   TidyHeap;
   Poll(CPU);
   if (CPU^.FirstReady = nil) and ((CPU^.Devices = nil) or ArmDevices(CPU)) then
@@ -249,7 +258,9 @@ begin
   begin
     Append(CPU, CPU^.CurrentThread);
     Schedule;
-  end;
+  end
+  else
+    LookForShutdown;
 end;
 
 procedure Block(Deadline: QWord);

@@ -36,6 +36,7 @@ begin
     Show('supervisor_size', SupervisorSize, SizeOf(SupervisorSize));
     Show('stack_size', StackSize, SizeOf(StackSize));
     Show('flags', Flags, SizeOf(Flags));
+    Show('shutdown_vector', ShutdownVector, SizeOf(ShutdownVector));
     Show('reserved', Reserved, SizeOf(Reserved));
     Show('marks', Marks, SizeOf(Marks));
   end;
