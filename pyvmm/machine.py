@@ -84,6 +84,7 @@ class Machine:
         self._tsc_offset: int | None = None  # of direct boot, which has marks
         self.status: int | None = None
         self._shutdown_message = 0
+        self._asked = False
         self._reset_limits: tuple[int, ...] = ()
         self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
@@ -339,14 +340,14 @@ class Machine:
 
     def _ask_for_end(self) -> bool:
         """Asks the guest, once; False: that is not to be waited for."""
-        message, self._shutdown_message = self._shutdown_message, 0
-        timer = lib.timer_fd(_GRACE_NS) if message else -1
+        timer = lib.timer_fd(_GRACE_NS) if self._shutdown_message and not self._asked else -1
         if timer < 0:
             return False
+        self._asked = True
         self._closers.append(lambda: os.close(timer))
         self._loop.add(timer, lambda: self._end(STATUS_TERMINATED))
         try:
-            self.vm.signal_msi(0, message)
+            self.vm.signal_msi(0, self._shutdown_message)
         except KvmError:  # its local APIC is disabled
             return False
         return True
@@ -370,6 +371,8 @@ class Machine:
             self.bus.serve(thread.vcpu.native, mmio=reason == lib.KVM_EXIT_MMIO)
         elif self._is_end(thread.vcpu, reason):
             self._end(0)
+        elif self._asked:  # before it had a handler
+            self._end(STATUS_TERMINATED)
         else:
             raise failure(thread.vcpu, reason)
         if self.status is None:

@@ -284,6 +284,19 @@ nmi:
         assert (guest.communicate(timeout=60), guest.returncode) == ((b"N", b""), 0)
 
 
+def test_sigterm_ends_a_kernel_that_has_no_handler_yet(kernel: Path, tmp_path: Path) -> None:
+    image = build(tmp_path, SOURCE.replace("    lidt [rip + nothing]\n", "1:  jmp 1b\n"))
+    with subprocess.Popen(
+        [PYVMM, "boot", image, "--append", "a"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as guest:
+        assert guest.stdout
+        while guest.stdout.read(1) != b"a":
+            pass
+        guest.send_signal(signal.SIGTERM)
+        guest.communicate(timeout=60)
+        assert guest.returncode == 143
+
+
 def test_a_stripped_image_starts_by_pvh(kernel: Path, tmp_path: Path) -> None:
     image = str(tmp_path / "stripped.elf")
     subprocess.run(["strip", "-o", image, kernel], check=True)

@@ -1,18 +1,23 @@
-"""A plugin of pytest: which guests were booted by the `pyvmm` command, and how long their tests took."""
+"""A plugin of pytest that tells the outer half (`test`) how each test went and which guests it booted.
+
+A line of JSON on stderr says that a test begins, another that it is over. What has passed or was
+skipped before the lab's machine ended, as LAB_DONE lists it, is not run again.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-_here: list[str] = []  # guests of the test that runs
-_boots: dict[str, int] = defaultdict(int)
-_seconds: dict[str, float] = defaultdict(float)
+_stderr = os.dup(2)  # before pytest captures it
+_guests: list[str] = []  # that were booted for the test that runs
+_seconds = 0.0
+_outcome = "passed"
 
 
 def _listen(event: str, arguments: tuple[object, ...]) -> None:
@@ -21,24 +26,35 @@ def _listen(event: str, arguments: tuple[object, ...]) -> None:
     words = [os.fsdecode(word) for word in arguments[1]]
     if len(words) > 2 and Path(words[0]).name == "pyvmm" and words[1] == "boot":
         name = Path(words[2]).name.removesuffix(".elf")
-        _here.append("(assembly)" if re.fullmatch("[0-9a-f]{16}", name) else name)  # guests.Assembler
+        _guests.append("(assembly)" if re.fullmatch("[0-9a-f]{16}", name) else name)  # guests.Assembler
 
 
 sys.addaudithook(_listen)
 
 
+def _tell(**what: object) -> None:
+    os.write(_stderr, json.dumps(what).encode() + b"\n")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is done."""
+    done = set(Path(os.environ["LAB_DONE"]).read_text().splitlines())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
+    items[:] = [item for item in items if item.nodeid not in done]
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """A test begins."""
+    _tell(begins=nodeid)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """What was booted belongs to this test; a guest of a fixture to the first that uses it."""
-    for guest in set(_here):
-        _seconds[guest] += report.duration
+    global _seconds, _outcome
+    _seconds += report.duration
+    if report.outcome != "passed":
+        _outcome = report.outcome
     if report.when == "teardown":
-        for guest in _here:
-            _boots[guest] += 1
-        _here.clear()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The list, the slowest first."""
-    terminalreporter.section("guests")
-    for guest, seconds in sorted(_seconds.items(), key=lambda item: -item[1]):
-        terminalreporter.write_line(f"{guest:32} booted {_boots[guest]:4} times, {seconds:7.1f} s")
+        _tell(test=report.nodeid, outcome=_outcome, seconds=_seconds, guests=_guests)
+        _seconds, _outcome = 0.0, "passed"
+        _guests.clear()
