@@ -285,6 +285,7 @@ nmi:
 
 
 def test_sigterm_ends_a_kernel_that_has_no_handler_yet(kernel: Path, tmp_path: Path) -> None:
+    """By a triple fault; AMD-V does not tell it from the kernel's own way to end."""
     image = build(tmp_path, SOURCE.replace("    lidt [rip + nothing]\n", "1:  jmp 1b\n"))
     with subprocess.Popen(
         [PYVMM, "boot", image, "--append", "a"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -293,8 +294,8 @@ def test_sigterm_ends_a_kernel_that_has_no_handler_yet(kernel: Path, tmp_path: P
         while guest.stdout.read(1) != b"a":
             pass
         guest.send_signal(signal.SIGTERM)
-        guest.communicate(timeout=60)
-        assert guest.returncode == 143
+        assert guest.communicate(timeout=60)[1] == b""
+        assert guest.returncode in (0, 143)
 
 
 def test_a_stripped_image_starts_by_pvh(kernel: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A plugin of pytest that tells the outer half (`test`) how each test went and which guests it booted.
 
-A line of JSON on stderr says that a test begins, another that it is over. What has passed or was
-skipped before the lab's machine ended, as LAB_DONE lists it, is not run again.
+A line of JSON on stderr says that a test begins, another that it is over. LAB_PART (such as 0/2)
+says which of the files are run here. LAB_DONE lists the tests that are done: another machine
+had them, and ended later.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,10 +39,18 @@ def _tell(**what: object) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is done."""
-    done = set(Path(os.environ["LAB_DONE"]).read_text().splitlines())
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
-    items[:] = [item for item in items if item.nodeid not in done]
+    """Leaves out what is done, here or elsewhere. Each file goes to the part that has the fewest tests."""
+    done = set(os.environ["LAB_DONE"].splitlines())
+    part, parts = map(int, os.environ["LAB_PART"].split("/"))
+    shares: list[set[Path]] = [set() for _ in range(parts)]
+    sizes = [0] * parts
+    for path, size in Counter(item.path for item in items).most_common():
+        least = sizes.index(min(sizes))
+        shares[least].add(path)
+        sizes[least] += size
+    wanted = [item for item in items if item.path in shares[part] and item.nodeid not in done]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = wanted
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

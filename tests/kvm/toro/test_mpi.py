@@ -8,18 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from guests import Result, in_emulator, needs_compiler, pyvmm
+from guests import Result, needs_compiler, pyvmm
 from test_kernel import assert_all_ok
 
 HERE = Path(__file__).parent
 
 
-_many_vcpus = pytest.mark.skipif(
-    in_emulator(), reason="QEMU's emulation of SVM mixes up registers (tests/lab/README.md)"
-)
-
-
-@pytest.mark.parametrize("cpus", [1, 2, 3, 4, pytest.param(8, marks=_many_vcpus)])
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4, 8])
 def test_mpi_in_pascal(toro: Callable[..., Result], cpus: int) -> None:
     assert_all_ok(toro("Mpi", "--cpus", str(cpus)), 9)
 
