@@ -1,8 +1,8 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
 # make lint     ruff, mypy --strict, the C parts with -Werror
-# make fuzz     changes virtqueues, vsock's packets, then instructions, at random for
-#               TIME seconds each, under sanitizers
+# make fuzz     changes virtqueues, vsock's packets, then instructions, at random, and
+#               lets threads race for devices, for TIME seconds each, under sanitizers
 # make sanitize runs the tests of the C parts that a guest reaches, under sanitizers
 # make lab      opens a shell on hardware-style KVM (tests/lab)
 # make test-lab runs tests there, for LAB_TIME seconds at most; ARGS="…" goes to pytest
@@ -46,15 +46,24 @@ $(VENV)/installed: $(SOURCES) | packages
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZERS := build/fuzz/queue build/fuzz/vsock build/fuzz/emulate
+RACES := build/fuzz/lifecycle-address build/fuzz/lifecycle-thread
 TIME := 60
 
-fuzz: $(FUZZERS)
-	for fuzzer in $^; do \
+fuzz: $(FUZZERS) $(RACES)
+	for fuzzer in $(FUZZERS); do \
 		$$fuzzer $(TIME) $$(date +%s) tests/fuzz/corpus/$$(basename $$fuzzer)/* || exit 1; done
+	for races in $(RACES); do $$races $(TIME) $$(date +%s) || exit 1; done
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard pyvmm/*.c pyvmm/*.h)
 	mkdir -p $(@D)
 	$(CC) -std=gnu11 -g -O1 $(SANITIZE) -o $@ $(filter %.c,$^)
+
+# The thread sanitizer does not model fences, which only order accesses to the guest's memory.
+build/fuzz/lifecycle-address: SANITIZE_RACES := $(SANITIZE)
+build/fuzz/lifecycle-thread: SANITIZE_RACES := -fsanitize=thread -Wno-tsan
+$(RACES): tests/fuzz/lifecycle.c $(wildcard pyvmm/*.c pyvmm/*.h)
+	mkdir -p $(@D)
+	$(CC) -std=gnu11 -g -O1 $(SANITIZE_RACES) -o $@ $(filter %.c,$^)
 
 # Python itself is not sanitized: it gets the library first, and its leaks do not count.
 sanitize: $(VENV)/installed

@@ -189,10 +189,12 @@ void queue_unwatch(struct queue *);
 
 struct virtio_mmio {
     uint32_t status;
-    bool used_elsewhere;
     uint64_t driver_features;
     int irq_fd;
     ...;
+};
+enum virtio_mmio_step {
+    VIRTIO_MMIO_SETTLED, VIRTIO_MMIO_START, VIRTIO_MMIO_CHANGE, VIRTIO_MMIO_RESET
 };
 void virtio_mmio_init(struct virtio_mmio *, uint32_t device_id, uint64_t features,
                       int irq_fd);
@@ -200,17 +202,19 @@ int virtio_mmio_add_queue(struct virtio_mmio *, struct queue *, int kick_fd);
 bool virtio_mmio_access(void *device, struct vcpu *, bool write, uint64_t offset,
                         uint8_t *data, uint32_t size, uint32_t count);
 void virtio_mmio_set_config(struct virtio_mmio *, const uint8_t *data, uint32_t size);
-void virtio_mmio_set_ready(struct virtio_mmio *, uint32_t value);
+enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *);
+bool virtio_mmio_runs(struct virtio_mmio *);
+int virtio_mmio_change_queues(struct virtio_mmio *);
 void virtio_mmio_reset(struct virtio_mmio *);
 void virtio_mmio_needs_reset(struct virtio_mmio *);
 void virtio_mmio_interrupt(struct virtio_mmio *);
 void virtio_mmio_use_line(struct virtio_mmio *, int vm_fd, uint32_t gsi);
-int virtio_mmio_relay(struct virtio_mmio *);
+int virtio_mmio_use_elsewhere(struct virtio_mmio *);
 void virtio_mmio_end_relay(struct virtio_mmio *);
 
-struct vsock { int note_fd, broken_queue; bool short_buffer; uint32_t stream_count; ...; };
-enum vsock_note_kind { VSOCK_NOTE_FORBIDDEN, VSOCK_NOTE_REFUSED };
-struct vsock_note { enum vsock_note_kind kind; uint32_t value; };
+struct vsock { int note_fd; uint32_t stream_count; ...; };
+enum vsock_note_kind { VSOCK_NOTE_FORBIDDEN, VSOCK_NOTE_REFUSED, VSOCK_NOTE_BROKEN };
+struct vsock_note { enum vsock_note_kind kind; uint32_t value; enum queue_error error; };
 int vsock_init(struct vsock *, uint64_t cid);
 void vsock_activate(struct vsock *, struct virtio_mmio *, bool legacy);
 int vsock_start(struct vsock *);

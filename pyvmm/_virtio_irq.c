@@ -9,8 +9,8 @@
  *
  * Some drivers (existing Toro's) acknowledge after they have served a device, not before,
  * and would take away what was raised meanwhile.  So an acknowledgement counts only for
- * what InterruptStatus has shown; the rest interrupts anew.  Who acknowledges without
- * having looked takes all.
+ * what InterruptStatus has shown; the rest interrupts anew.  A driver that acknowledges
+ * without having looked acknowledges everything.
  *
  * A process that serves the queues itself (vhost-user) has an eventfd only.  On a PC a
  * thread reads that, and raises the line. */
@@ -18,8 +18,9 @@
 #include "_virtio_mmio.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -93,30 +94,49 @@ void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio)
 
 /* ---- interrupts of another process -------------------------------------------------- */
 
+/* irq_fd is the backend's as well, which could make a read of it block: edge-triggered
+ * epoll tells of each write, and nobody reads. */
 static void *relay_thread(void *arg)
 {
     struct virtio_mmio *mmio = arg;
-    struct pollfd ready = {.fd = mmio->irq_fd, .events = POLLIN};
-    uint64_t count;
+    struct epoll_event event;
 
-    while (!atomic_load(&mmio->relay_stop)) {
-        if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+    for (;;) {
+        int count = epoll_wait(mmio->relay_epoll_fd, &event, 1, -1);
+        if (count < 0 && errno != EINTR)
             break;
-        if (read(mmio->irq_fd, &count, sizeof count) > 0 && !atomic_load(&mmio->relay_stop))
+        if (count > 0 && event.data.fd == mmio->relay_stop_fd)
+            break;
+        if (count > 0)
             virtio_mmio_interrupt(mmio);
     }
     return NULL;
 }
 
-/* Has each write to irq_fd raise the line, if there is one.  Returns 0 or an errno. */
-int virtio_mmio_relay(struct virtio_mmio *mmio)
+static int watch(struct virtio_mmio *mmio, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    return epoll_ctl(mmio->relay_epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void close_relay(struct virtio_mmio *mmio)
+{
+    if (mmio->relay_epoll_fd >= 0)
+        close(mmio->relay_epoll_fd);
+    if (mmio->relay_stop_fd >= 0)
+        close(mmio->relay_stop_fd);
+}
+
+static int start_relay(struct virtio_mmio *mmio)
 {
     sigset_t all, old;
     pthread_attr_t attr;
     int error;
 
-    if (!virtio_mmio_has_line(mmio) || mmio->relaying)
-        return 0;
+    if (mmio->relay_epoll_fd < 0 || mmio->relay_stop_fd < 0 ||
+        watch(mmio, mmio->relay_stop_fd, EPOLLIN) < 0 ||
+        watch(mmio, mmio->irq_fd, EPOLLIN | EPOLLET) < 0)
+        return errno;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, THREAD_STACK);
     sigfillset(&all);
@@ -126,17 +146,36 @@ int virtio_mmio_relay(struct virtio_mmio *mmio)
     pthread_attr_destroy(&attr);
     if (!error)
         pthread_setname_np(mmio->relay, "virtio-irq");
-    mmio->relaying = !error;
     return error;
 }
 
-/* Ends the thread of virtio_mmio_relay(), if it runs. */
+/* Another process serves the queues from now on, and interrupts by writing to irq_fd,
+ * which raises the line if there is one.  Returns 0 or an errno. */
+int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
+{
+    int error;
+
+    pthread_mutex_lock(&mmio->lock);
+    mmio->used_elsewhere = true;
+    pthread_mutex_unlock(&mmio->lock);
+    if (!virtio_mmio_has_line(mmio) || mmio->relaying)
+        return 0;
+    mmio->relay_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    mmio->relay_stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    error = start_relay(mmio);
+    mmio->relaying = !error;
+    if (error)
+        close_relay(mmio);
+    return error;
+}
+
+/* Ends what virtio_mmio_use_elsewhere() has started. */
 void virtio_mmio_end_relay(struct virtio_mmio *mmio)
 {
     if (!mmio->relaying)
         return;
-    atomic_store(&mmio->relay_stop, true);
-    event_raise(mmio->irq_fd);
+    event_raise(mmio->relay_stop_fd);
     pthread_join(mmio->relay, NULL);
+    close_relay(mmio);
     mmio->relaying = false;
 }

@@ -64,7 +64,6 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
 {
     memset(vsock, 0, sizeof *vsock);
     vsock->cid = cid;
-    vsock->broken_queue = -1;
     vsock->next_port = VSOCK_FIRST_PORT;
     vsock->wake.kind = VSOCK_WAKE;
     vsock->rx_kick.kind = vsock->tx_kick.kind = VSOCK_KICK;
@@ -96,10 +95,10 @@ void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy)
 
     vsock->mmio = mmio;
     vsock->legacy = legacy;
-    vsock->rx = mmio->queue[RX];
-    vsock->tx = mmio->queue[TX];
-    vsock->rx_kick.fd = mmio->kick_fd[RX];
-    vsock->tx_kick.fd = mmio->kick_fd[TX];
+    vsock->rx = mmio->queue[RX].queue;
+    vsock->tx = mmio->queue[TX].queue;
+    vsock->rx_kick.fd = mmio->queue[RX].kick_fd;
+    vsock->tx_kick.fd = mmio->queue[TX].kick_fd;
     /* Edge-triggered: each write is an event, and nobody need read them. */
     vsock_watch(vsock, &vsock->rx_kick, EPOLLIN | EPOLLET);
     vsock_watch(vsock, &vsock->tx_kick, EPOLLIN | EPOLLET);
@@ -112,10 +111,10 @@ void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy)
 
 /* ---- descriptor chains ------------------------------------------------------- */
 
-static void broken(struct vsock *vsock, int queue)
+static void broken(struct vsock *vsock, uint32_t index, enum queue_error error)
 {
-    vsock->broken_queue = queue;
-    event_raise(vsock->note_fd);
+    vsock->broken = true;
+    vsock_add_note(vsock, (struct vsock_note){VSOCK_NOTE_BROKEN, index, error});
 }
 
 /* Takes the first `size` bytes off *iov, which moves on.  Returns false when there
@@ -201,7 +200,7 @@ static void take_packets(struct vsock *vsock)
     for (int i = 0; i < BATCH && !tx_stalls(vsock); i++) {
         int popped = queue_pop(vsock->tx, &vsock->tx_chain);
         if (popped < 0) {
-            broken(vsock, TX);
+            broken(vsock, TX, vsock->tx->error);
             return;
         }
         if (!popped) {
@@ -268,9 +267,8 @@ static void give_packets(struct vsock *vsock)
                 return; /* the guest tells when it has buffers again */
             if (!popped)
                 continue;
-            vsock->short_buffer = popped > 0 && vsock->rx_chain.writable_bytes < VSOCK_HEADER;
-            if (popped < 0 || vsock->short_buffer) {
-                broken(vsock, RX);
+            if (popped < 0 || vsock->rx_chain.writable_bytes < VSOCK_HEADER) {
+                broken(vsock, RX, vsock->rx->error);
                 return;
             }
             vsock->has_rx = true;
@@ -335,12 +333,12 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
 
     for (int i = 0; i < count; i++)
         dispatch(vsock, event[i].data.ptr, event[i].events);
-    if (vsock->tx_pending && vsock->broken_queue < 0)
+    if (vsock->tx_pending && !vsock->broken)
         take_packets(vsock);
-    if (!vsock->starved && vsock->broken_queue < 0)
+    if (!vsock->starved && !vsock->broken)
         give_packets(vsock);
     bury(vsock);
-    if (vsock->broken_queue >= 0)
+    if (vsock->broken)
         return -1;
     interrupt_if_wanted(vsock);
     if ((vsock->tx_pending && !tx_stalls(vsock)) || (has_packets(vsock) && !vsock->starved))
@@ -420,8 +418,8 @@ void vsock_reset(struct vsock *vsock)
         epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, listener->source.fd, NULL);
     vsock->mmio = NULL;
     vsock->reset_count = 0;
-    vsock->has_rx = vsock->starved = vsock->tx_pending = vsock->short_buffer = false;
-    vsock->broken_queue = -1;
+    vsock->has_rx = vsock->starved = vsock->tx_pending = vsock->broken = false;
+    vsock_drop_fault(vsock);
 }
 
 /* Frees all that the device has; sockets that listen are not its own. */

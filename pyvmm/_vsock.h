@@ -91,11 +91,13 @@ struct vsock_stream {
 enum vsock_note_kind {
     VSOCK_NOTE_FORBIDDEN,  /* the guest may not connect to port `value` */
     VSOCK_NOTE_REFUSED,    /* a client was refused; `value` is an errno, or 0: too many streams */
+    VSOCK_NOTE_BROKEN,     /* queue `value` is: its `error`, or QUEUE_OK: no room for a header */
 };
 
 struct vsock_note {
     enum vsock_note_kind kind;
     uint32_t value;
+    enum queue_error error;
 };
 
 struct vsock {
@@ -105,7 +107,7 @@ struct vsock {
     bool legacy; /* the driver knows nothing of VIRTIO_F_VERSION_1 */
 
     int epoll_fd, spare_fd;
-    int note_fd; /* eventfd: there is a note, or the queues broke */
+    int note_fd; /* eventfd: there is a note */
     struct vsock_source wake, rx_kick, tx_kick;
     pthread_t thread;
     bool running;
@@ -127,11 +129,10 @@ struct vsock {
     bool starved;            /* RX has no buffers for what waits */
     bool has_rx;             /* rx_chain is popped and not used yet */
     struct chain rx_chain, tx_chain;
-    int broken_queue;        /* its index, or -1 */
-    bool short_buffer;       /* why RX broke: no room for a header */
+    bool broken;             /* a queue is; the note says which */
 
     pthread_mutex_t note_lock;
-    struct vsock_note note[VSOCK_NOTES];
+    struct vsock_note note[VSOCK_NOTES + 1]; /* the last is for VSOCK_NOTE_BROKEN */
     uint32_t note_count;
 };
 
@@ -172,7 +173,8 @@ int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);
 int vsock_listen_unix(struct vsock *vsock, int fd, const char *path);
 int vsock_allow(struct vsock *vsock, uint32_t port, const uint8_t *address, uint32_t length);
 bool vsock_take_note(struct vsock *vsock, struct vsock_note *note);
-void vsock_add_note(struct vsock *vsock, enum vsock_note_kind kind, uint32_t value);
+void vsock_add_note(struct vsock *vsock, struct vsock_note note);
+void vsock_drop_fault(struct vsock *vsock);
 void host_accept(struct vsock *vsock, struct vsock_listener *listener);
 void host_greet(struct vsock *vsock, struct vsock_stream *stream);
 void host_connect(struct vsock *vsock, const struct virtio_vsock_hdr *header);

@@ -83,14 +83,28 @@ void host_forget(struct vsock *vsock)
 
 /* ---- what Python is told ------------------------------------------------------------ */
 
-/* Leaves a note for the log; those that nobody has taken yet are limited. */
-void vsock_add_note(struct vsock *vsock, enum vsock_note_kind kind, uint32_t value)
+/* Leaves a note for the log.  Those that nobody has taken yet are limited, but for the
+ * one that says that a queue is broken. */
+void vsock_add_note(struct vsock *vsock, struct vsock_note note)
 {
     pthread_mutex_lock(&vsock->note_lock);
-    if (vsock->note_count < VSOCK_NOTES)
-        vsock->note[vsock->note_count++] = (struct vsock_note){kind, value};
+    if (vsock->note_count < VSOCK_NOTES + (note.kind == VSOCK_NOTE_BROKEN))
+        vsock->note[vsock->note_count++] = note;
     pthread_mutex_unlock(&vsock->note_lock);
     event_raise(vsock->note_fd);
+}
+
+/* Takes back VSOCK_NOTE_BROKEN: the driver has reset the device. */
+void vsock_drop_fault(struct vsock *vsock)
+{
+    uint32_t kept = 0;
+
+    pthread_mutex_lock(&vsock->note_lock);
+    for (uint32_t i = 0; i < vsock->note_count; i++)
+        if (vsock->note[i].kind != VSOCK_NOTE_BROKEN)
+            vsock->note[kept++] = vsock->note[i];
+    vsock->note_count = kept;
+    pthread_mutex_unlock(&vsock->note_lock);
 }
 
 /* Takes the oldest note; false when there is none. */
@@ -134,7 +148,7 @@ static void refuse(struct vsock *vsock, int listener, int error)
 {
     int fd;
 
-    vsock_add_note(vsock, VSOCK_NOTE_REFUSED, (uint32_t)error);
+    vsock_add_note(vsock, (struct vsock_note){.kind = VSOCK_NOTE_REFUSED, .value = (uint32_t)error});
     close(vsock->spare_fd);
     fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
@@ -157,7 +171,7 @@ void host_accept(struct vsock *vsock, struct vsock_listener *listener)
             return;
         }
         if (vsock->stream_count == VSOCK_STREAMS) {
-            vsock_add_note(vsock, VSOCK_NOTE_REFUSED, 0);
+            vsock_add_note(vsock, (struct vsock_note){.kind = VSOCK_NOTE_REFUSED, .value = 0});
             stream_close_socket(fd, true);
             continue;
         }
@@ -282,7 +296,7 @@ void host_connect(struct vsock *vsock, const struct virtio_vsock_hdr *header)
         if (target)
             fd = connect_target(target, header->dst_port);
         else
-            vsock_add_note(vsock, VSOCK_NOTE_FORBIDDEN, header->dst_port);
+            vsock_add_note(vsock, (struct vsock_note){.kind = VSOCK_NOTE_FORBIDDEN, .value = header->dst_port});
     }
     if (fd >= 0)
         stream = stream_new(vsock, fd, STREAM_CONNECTING);

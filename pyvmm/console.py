@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyvmm.bus import Bus
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
 
 _STDIN, _STDOUT = 0, 1
 
@@ -47,7 +47,7 @@ class Console:
         self._is_file = False
         self._terminal: list[Any] | None = None
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: Loop) -> None:
         """Serves input from `loop`, once the guest wants it."""
         self._loop = loop
         loop.add(self._input_fd, self._guest_wants_input)

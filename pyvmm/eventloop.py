@@ -7,11 +7,21 @@ from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Loop(Protocol):
+        """What `EventLoop` offers to those that it runs."""
+
+        def add(self, fd: int, callback: Callable[[], None]) -> None: ...
+        def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None: ...
+        def change(self, fd: int, events: int) -> None: ...
+        def remove(self, fd: int) -> None: ...
+
 
 READABLE, WRITABLE = EPOLLIN, EPOLLOUT
-#: With these: told when it becomes so, not as long as it is.
+#: With these: edge-triggered.
 CHANGES = EPOLLET
-#: The peer is gone, or the descriptor failed; told whether asked for or not.
+#: The peer is gone, or the descriptor failed; reported whether asked for or not.
 FAILED = EPOLLERR | EPOLLHUP
 
 
@@ -77,3 +87,32 @@ class EventLoop:
     def close(self) -> None:
         """Closes the epoll set, not what was added to it."""
         self._epoll.close()
+
+
+class GuardedLoop:
+    """An event loop whose callbacks cannot end the program by an exception.
+
+    Args:
+        loop: runs them.
+        failed: called with what one of them has raised.
+    """
+
+    def __init__(self, loop: Loop, failed: Callable[[Exception], None]) -> None:
+        self._loop = loop
+        self._failed = failed
+        self.change, self.remove = loop.change, loop.remove
+
+    def add(self, fd: int, callback: Callable[[], None]) -> None:
+        """As `EventLoop.add`."""
+        self.watch(fd, READABLE, lambda _: callback())
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """As `EventLoop.watch`."""
+
+        def guarded(events: int) -> None:
+            try:
+                callback(events)
+            except Exception as error:
+                self._failed(error)
+
+        self._loop.watch(fd, events, guarded)

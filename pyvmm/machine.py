@@ -304,15 +304,11 @@ class Machine:
             raise HostError("event loop", _EMFILE) from None
         self._closers.append(self._loop.close)
         self._console.attach(self._loop)
-        for device in self._devices:
-            device.attach(self._loop)
-            self._closers.append(device.close)
+        for virtio in self._virtio:
+            virtio.attach(self._loop)
+            self._closers.append(virtio.device.close)
         self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
         self._loop.add(signals, lambda: self._signalled(signals))
-        for virtio in self._virtio:
-            if not virtio.device.own_thread:
-                for index in range(len(virtio.queues)):
-                    self._watch_queue(virtio, index)
         try:
             self._loop.run()
         finally:
@@ -322,9 +318,6 @@ class Machine:
             raise self._error
         assert self.status is not None
         return self.status
-
-    def _watch_queue(self, virtio: VirtioMmio, index: int) -> None:
-        self._loop.add(virtio.kick_fds[index], lambda: virtio.kicked(index))
 
     def _end(self, status: int) -> None:
         self._mark("exit")

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
     from pyvmm.host.unix import UnixHost
 
 _EVENTS = READABLE | WRITABLE | CHANGES
@@ -41,7 +41,7 @@ class Stream:
         except OSError as error:
             raise HostError(self._where, error.errno or 0) from None
 
-    def attach(self, loop: EventLoop, changed: Callable[[], None]) -> None:
+    def attach(self, loop: Loop, changed: Callable[[], None]) -> None:
         """Calls `changed` from the loop when more can be read or written than before."""
         try:
             loop.watch(self._fd, _EVENTS, lambda _: changed())
@@ -132,7 +132,7 @@ class Client(Stream):
         self._host = host
         self._fd = -1
 
-    def attach(self, loop: EventLoop, changed: Callable[[], None]) -> None:
+    def attach(self, loop: Loop, changed: Callable[[], None]) -> None:
         self._loop, self._changed = loop, changed
         loop.watch(self._host.fd, READABLE | CHANGES, lambda _: self._accept())
 

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
 
     #: Its options, of (descriptor, directory, cache mode).
     Options = Callable[[int, str, str], list[str]]
@@ -108,7 +108,7 @@ class Virtiofsd:
         self.restarts = share.restart
         self._pid = 0
         self._output = -1
-        self._loop: EventLoop | None = None
+        self._loop: Loop | None = None
         try:
             if os.stat(share.path).st_mode & 0o170000 != 0o040000:
                 raise UsageError(f"{self._where}: {share.path} is not a directory")
@@ -167,7 +167,7 @@ class Virtiofsd:
             raise OSError(ffi.errno, "fork")
         self._pid = pid
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: Loop) -> None:
         """Logs from `loop` what it says."""
         self._loop = loop
         if self._output >= 0:
@@ -248,7 +248,7 @@ class SocketBackend:
             raise HostError(self._where, error.errno or 110) from None
         return sock
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: Loop) -> None:
         """It says nothing."""
 
     def why(self) -> str:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
     from pyvmm.virtio.device import Transport
     from pyvmm.virtio.queue import Chain, SplitQueue
 
     class Stream(Protocol):
         """The other end."""
 
-        def attach(self, loop: EventLoop, changed: Callable[[], None]) -> None:
+        def attach(self, loop: Loop, changed: Callable[[], None]) -> None:
             """Calls `changed` when more can be read or written than before."""
 
         def read(self, size: int) -> bytes:
@@ -62,7 +62,7 @@ class VirtioConsole(Device):
         self._chain: Chain | None = None
         self._unsent: list[memoryview] = []  # of that chain
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: Loop) -> None:
         """Bytes from the host come through `loop`."""
         self._stream.attach(loop, self._changed)
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
     from pyvmm.memory import GuestMemory
     from pyvmm.virtio.queue import SplitQueue
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
             native: the C side (`struct virtio_mmio *`).
             queues: the device's.
             kick_fds: eventfd of each queue's notifications.
-            irq_fd: eventfd that raises the interrupt, for another process; with
-                `native.used_elsewhere` InterruptStatus says that it may have.
+            irq_fd: eventfd that raises the interrupt, for another process.
             memory: the guest's RAM.
         """
 
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
             """Tells the driver of used buffers."""
 
         def needs_reset(self, reason: str) -> None:
-            """The driver broke the device."""
+            """The device cannot go on before the driver resets it; calls `Device.reset`."""
+
+        def use_elsewhere(self) -> None:
+            """Another process serves the queues and writes to `irq_fd`."""
 
 
 #: Features of the ring and of the transport (virtio 1.2, section 6).
@@ -46,11 +48,19 @@ RING_FEATURES = INDIRECT_DESC | EVENT_IDX | VERSION_1
 
 
 class Device(ABC):
-    """Base of all devices. All calls come from the main thread.
+    """Base of all devices.
 
-    One with `own_thread` uses its queues in another thread or process, and is
-    notified there (`Transport.kick_fds`), from `activate` on: until `reset` or
-    `close`, and not between `pause` and `resume`.
+    All calls come from the main thread, in this order; any number of cycles, and `needs_reset`
+    or the machine's end may cut one short::
+
+        prepare, attach, (activate, (kicked | pause, resume)*, reset)*, close
+
+    The device owns its queues from `activate` to `reset`, but not between `pause` and `resume`,
+    when the transport changes them. One with `own_thread` uses them in another thread or process
+    and is notified there (`Transport.kick_fds`); `pause` and `reset` return once that has ended.
+
+    What a call raises breaks the device (`Transport.needs_reset`), not the machine: `QueueError`
+    is the driver's fault, `PyvmmError` the host's, anything else is logged as a bug.
 
     Attributes:
         name: for messages.
@@ -71,7 +81,7 @@ class Device(ABC):
     def prepare(self) -> None:  # noqa: B027 - optional
         """Called once before the attributes are looked at: what the host was asked for must be there by then."""
 
-    def attach(self, loop: EventLoop) -> None:  # noqa: B027 - optional
+    def attach(self, loop: Loop) -> None:  # noqa: B027 - optional
         """The loop that runs the device; a device that has no descriptors needs none."""
 
     def close(self) -> None:  # noqa: B027 - optional

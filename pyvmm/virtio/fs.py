@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
     from pyvmm.virtio.device import Transport
     from pyvmm.virtio.queue import SplitQueue
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         def connect(self) -> socket:
             """A connection to it."""
 
-        def attach(self, loop: EventLoop) -> None:
+        def attach(self, loop: Loop) -> None:
             """The loop for what it says."""
 
         def why(self) -> str:
@@ -86,7 +86,7 @@ class VirtioFs(Device):
         self._where, self.tag = where, tag
         self._backend = backend
         self._log = log
-        self._loop: EventLoop | None = None
+        self._loop: Loop | None = None
         self._transport: Transport | None = None
         self._bases: dict[int, int] = {}
         self._frontend: Frontend | None = None
@@ -122,7 +122,7 @@ class VirtioFs(Device):
     def _failure(self, error: VhostUserError) -> PyvmmError:
         return PyvmmError(f"{self._where}: {self._backend.why()} ({error})")
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: Loop) -> None:
         """Learns from `loop` when the backend dies."""
         self._loop = loop
         self._backend.attach(loop)
@@ -148,7 +148,7 @@ class VirtioFs(Device):
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         """The driver is ready: the backend gets its queues."""
         self._transport, self._queues = transport, queues
-        transport.native.used_elsewhere = True
+        transport.use_elsewhere()
         try:
             frontend = self._frontend
             if not frontend:

@@ -1,7 +1,8 @@
 """virtio over MMIO (virtio 1.2, section 4.2); `_virtio_mmio.c` serves the registers.
 
-Python comes in when a driver starts or resets the device, and is the one place
-where a broken driver is logged.
+The main thread is the control thread of that file: it starts, stops and resets
+devices as their drivers have written, and logs what breaks one. Whatever a
+device's code raises breaks that device, never the machine.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.errors import HostError
+from pyvmm.errors import HostError, PyvmmError
 from pyvmm.layout import VIRTIO_MMIO_STRIDE
-from pyvmm.virtio.queue import QueueError, SplitQueue
+from pyvmm.virtio.queue import ERRORS, QueueError, SplitQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyvmm.bus import Bus
+    from pyvmm.eventloop import Loop
     from pyvmm.memory import GuestMemory
     from pyvmm.virtio.device import Device
 
 QUEUE_NOTIFY = 0x50
-_QUEUE_READY, _STATUS = 0x44, 0x70
-_DRIVER_OK = 4
 
 
 class VirtioMmio:
@@ -51,7 +51,6 @@ class VirtioMmio:
         self.base = base
         self.memory = memory
         self._log = log
-        self._active = False
         self._fds: list[int] = []
         self.native: Any = None
         try:
@@ -76,44 +75,67 @@ class VirtioMmio:
         self._fds.append(fd)
         return fd
 
+    def attach(self, loop: Loop) -> None:
+        """Serves the device from `loop`."""
+        from pyvmm.eventloop import GuardedLoop  # the guest runs by now
+
+        self.device.attach(GuardedLoop(loop, self._failed))
+        if not self.device.own_thread:
+            for index in range(len(self.kick_fds)):
+                self._watch_queue(loop, index)
+
+    def _watch_queue(self, loop: Loop, index: int) -> None:
+        loop.add(self.kick_fds[index], lambda: self.kicked(index))
+
     def read(self, offset: int, size: int) -> int:
         """A read that C answered with zeroes because no driver makes it."""
         self._log(f"{self._name}: read of {size} bytes at {offset:#x}, which is no register")
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """A write that C left: to Status, to QueueReady of a running device, or to nothing."""
+        """A write that C left: one that starts, resets or changes the device, or is to no register."""
         if size != 4 or offset % 4:
             self._log(f"{self._name}: write of {size} bytes at {offset:#x}, which is no register")
-        elif offset == _QUEUE_READY:
-            self.device.pause()
-            lib.virtio_mmio_set_ready(self.native, value)
-            self.device.resume()
-        elif offset == _STATUS and not value:
-            self._reset()
-        elif offset == _STATUS and value & _DRIVER_OK:
-            self._activate()
+        else:
+            self.settle()
 
     @property
     def _name(self) -> str:
         return f"{self.device.name} at {self.base:#x}"
 
-    def _activate(self) -> None:
-        self._active = True
+    def settle(self) -> None:
+        """Does what the driver has written.
+
+        What the registers say counts, not whose exit this is: another vCPU may have reset
+        the device since it was to be started.
+        """
+        while step := lib.virtio_mmio_next(self.native):
+            try:
+                if step == lib.VIRTIO_MMIO_START:
+                    self._start()
+                elif step == lib.VIRTIO_MMIO_CHANGE:
+                    self._change_queues()
+                else:
+                    self.device.reset()
+                    lib.virtio_mmio_reset(self.native)
+            except Exception as error:
+                self._failed(error)
+
+    def _start(self) -> None:
         self.device.activate(self, self.queues, self.native.driver_features & self.device.features)
-        if self.native.used_elsewhere and (error := lib.virtio_mmio_relay(self.native)):
-            self.needs_reset(f"no thread for its interrupts: errno {error}")
         if self.device.own_thread:
             return
         # Some drivers fill and notify their queues before they are ready.
         for index in range(len(self.queues)):
             self._kick(index)
 
-    def _reset(self) -> None:
-        if self._active:
-            self._active = False
-            self.device.reset()
-        lib.virtio_mmio_reset(self.native)
+    def _change_queues(self) -> None:
+        self.device.pause()
+        bad = lib.virtio_mmio_change_queues(self.native)
+        if bad < 0:
+            self.device.resume()
+        else:
+            self.needs_reset(f"queue {bad}: {ERRORS[self.queues[bad].native.error]}")
 
     def kicked(self, index: int) -> None:
         """Serves a queue whose `kick_fds` became readable."""
@@ -121,23 +143,40 @@ class VirtioMmio:
         self._kick(index)
 
     def _kick(self, index: int) -> None:
-        if not self._active:
+        if not lib.virtio_mmio_runs(self.native):
             return
         try:
             self.device.kicked(index)
         except QueueError as error:
             self.needs_reset(f"queue {index}: {error}")
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """The device's code has raised `error`."""
+        self.needs_reset(str(error) if isinstance(error, PyvmmError) else _bug(error))
 
     def interrupt(self) -> None:
         """Tells the driver of used buffers."""
         lib.virtio_mmio_interrupt(self.native)
 
     def needs_reset(self, reason: str) -> None:
-        """The driver broke the device: it stops until it is reset."""
+        """The device cannot go on: it stops until the driver resets it."""
         self._log(f"{self._name} stopped: {reason}")
-        self._active = False
-        self.device.reset()
+        try:
+            self.device.reset()
+        except Exception as error:
+            self._log(f"{self._name}: {_bug(error)}")
         lib.virtio_mmio_needs_reset(self.native)
+
+    def use_elsewhere(self) -> None:
+        """Another process serves the queues from now on, and interrupts by `irq_fd`.
+
+        Raises:
+            HostError: there is no thread for its interrupts.
+        """
+        if error := lib.virtio_mmio_use_elsewhere(self.native):
+            raise HostError("thread for interrupts", error)
 
     def use_line(self, vm_fd: int, gsi: int) -> None:
         """Interrupts by a pin of the IOAPIC from now on, in place of `irq_fd`."""
@@ -149,3 +188,12 @@ class VirtioMmio:
             lib.virtio_mmio_end_relay(self.native)
         while self._fds:
             os.close(self._fds.pop())
+
+
+def _bug(error: Exception) -> str:
+    """One line about an exception that must not be, with the place that raised it."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    return f"a bug in pyvmm, please report it: {type(error).__name__}: {error} ({place})"

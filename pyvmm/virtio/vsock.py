@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from pyvmm.eventloop import EventLoop
+    from pyvmm.eventloop import Loop
     from pyvmm.virtio.device import Transport
     from pyvmm.virtio.queue import SplitQueue
 
@@ -87,7 +87,7 @@ class Vsock(Device):
         if unix:
             lib.vsock_listen_unix(self.native, unix.fd, unix.path)
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: Loop) -> None:
         """Logs from `loop` what the thread has to say."""
         loop.add(self.native.note_fd, self.noted)
 
@@ -121,21 +121,16 @@ class Vsock(Device):
         while lib.vsock_take_note(self.native, note):
             if note.kind == lib.VSOCK_NOTE_FORBIDDEN:
                 self._log(f"the guest may not connect to port {note.value}; `--allow {note.value}` lets it")
+            elif note.kind == lib.VSOCK_NOTE_BROKEN:
+                assert self._transport
+                reason = ERRORS.get(note.error, "a receive buffer has no room for a header (5.10.6.1)")
+                self._transport.needs_reset(f"queue {note.value}: {reason}")
             elif note.value:
                 from os import strerror
 
                 self._log(f"a connection is refused: {strerror(note.value)}")
             else:
                 self._log(f"a connection is refused: the guest has {lib.VSOCK_STREAMS} already")
-        if self.native.broken_queue >= 0 and self._transport:
-            self._transport.needs_reset(self._fault())
-
-    def _fault(self) -> str:
-        index = self.native.broken_queue
-        if self.native.short_buffer:
-            return f"queue {index}: a receive buffer has no room for a header (5.10.6.1)"
-        assert self._transport
-        return f"queue {index}: {ERRORS[self._transport.queues[index].native.error]}"
 
     def close(self) -> None:
         """Ends all connections, and listens for no more."""

@@ -105,7 +105,7 @@ static uint8_t *offer(uint32_t index, uint32_t first, uint32_t second, bool writ
     honest &= (uint16_t)(available[index] - queue[index].next_used) < ENTRIES;
     available[index]++;
     memcpy(memory + RING(index) + AVAIL + 2, &available[index], 2);
-    event_raise(mmio.kick_fd[index]);
+    event_raise(mmio.queue[index].kick_fd);
     return memory + at;
 }
 
@@ -221,7 +221,7 @@ static void step_guest(const uint8_t *step, uint16_t number)
     case 0: /* the rings as anybody may write them */
         memory[RING(step[1] % 2) + number % 0x1000] = step[4];
         honest = false;
-        event_raise(mmio.kick_fd[step[1] % 2]);
+        event_raise(mmio.queue[step[1] % 2].kick_fd);
         break;
     case 1:
         vsock_reset(&vsock);
@@ -284,8 +284,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(server);
     close(published);
     close(unix_published);
-    close(mmio.kick_fd[RX]);
-    close(mmio.kick_fd[TX]);
+    close(mmio.queue[RX].kick_fd);
+    close(mmio.queue[TX].kick_fd);
     free(memory);
     return 0;
 }

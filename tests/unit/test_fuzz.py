@@ -18,3 +18,14 @@ def test_mutated_inputs_under_sanitizers(name: str, least: int) -> None:
     done = subprocess.run([ROOT / fuzzer, "2", "1", *corpus], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout.split()[0]) > least
+
+
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_threads_that_race_for_devices_under_sanitizers(sanitizer: str) -> None:
+    races = f"build/fuzz/lifecycle-{sanitizer}"
+    subprocess.run(["make", "-s", "-C", str(ROOT), races], check=True)
+    done = subprocess.run([ROOT / races, "3", "1"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    writes, starts, changes, resets, broken, chains = (int(part.split()[0]) for part in done.stdout.split(", "))
+    assert writes > starts > 100
+    assert min(changes, resets, broken, chains) > 50
