@@ -14,7 +14,9 @@
 PYTHON ?= python3
 VENV := .venv
 HELLO := examples/HelloWorld/HelloWorld
-SOURCES := $(wildcard pyvmm/*.c pyvmm/*.h pyvmm/launcher/*) setup.py pyproject.toml bin/pyvmm \
+NATIVE := pyvmm/_kvm.c $(shell find pyvmm/native -name '*.c')
+HEADERS := $(shell find pyvmm/native -name '*.h')
+SOURCES := $(NATIVE) $(HEADERS) $(wildcard pyvmm/command/executable/*) setup.py pyproject.toml bin/pyvmm \
 	$(shell find pyvmm vhost_user -name '*.py') # frozen into the command
 
 .PHONY: demo test lint fuzz sanitize lab test-lab clean packages test-packages
@@ -30,11 +32,11 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	for file in pyvmm/*.c bench/*.c tests/fuzz/*.c; do \
-		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm -c -o /dev/null $$file || exit 1; done
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm -Ibuild/launcher \
+	for file in $(NATIVE) bench/*.c tests/fuzz/*.c; do \
+		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -c -o /dev/null $$file || exit 1; done
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -Ibuild/executable \
 		-I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-		-c -o /dev/null pyvmm/launcher/main.c
+		-c -o /dev/null pyvmm/command/executable/main.c
 	for file in toro/c/*.c; do \
 		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
 
@@ -54,16 +56,16 @@ fuzz: $(FUZZERS) $(RACES)
 		$$fuzzer $(TIME) $$(date +%s) tests/fuzz/corpus/$$(basename $$fuzzer)/* || exit 1; done
 	for races in $(RACES); do $$races $(TIME) $$(date +%s) || exit 1; done
 
-$(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard pyvmm/*.c pyvmm/*.h)
+$(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(NATIVE) $(HEADERS)
 	mkdir -p $(@D)
-	$(CC) -std=gnu11 -g -O1 $(SANITIZE) -o $@ $(filter %.c,$^)
+	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE) -o $@ $(filter %.c,$^)
 
 # The thread sanitizer does not model fences, which only order accesses to the guest's memory.
 build/fuzz/lifecycle-address: SANITIZE_RACES := $(SANITIZE)
 build/fuzz/lifecycle-thread: SANITIZE_RACES := -fsanitize=thread -Wno-tsan
-$(RACES): tests/fuzz/lifecycle.c $(wildcard pyvmm/*.c pyvmm/*.h)
+$(RACES): tests/fuzz/lifecycle.c $(NATIVE) $(HEADERS)
 	mkdir -p $(@D)
-	$(CC) -std=gnu11 -g -O1 $(SANITIZE_RACES) -o $@ $(filter %.c,$^)
+	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE_RACES) -o $@ $(filter %.c,$^)
 
 # Python itself is not sanitized: it gets the library first, and its leaks do not count.
 sanitize: $(VENV)/installed
@@ -71,8 +73,8 @@ sanitize: $(VENV)/installed
 		--build-lib build/sanitized --build-temp build/sanitized-objects
 	PYTHONPATH=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest \
-		$(addprefix tests/unit/test_,queue.py queue_hostile.py virtio_mmio.py vsock.py \
-			vsock_streams.py serial.py paging.py emulate.py)
+		tests/unit/native/test_serial.py tests/unit/native/test_paging.py \
+		tests/unit/native/test_emulate.py tests/unit/virtio
 
 lab:
 	tests/lab/lab --tty bash

@@ -10,10 +10,10 @@ from setuptools.command.build_ext import build_ext
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "pyvmm" / "launcher"))
-import build as launcher  # noqa: E402
+sys.path.insert(0, str(ROOT / "pyvmm" / "command" / "executable"))
+import build as executable  # noqa: E402
 
-LAUNCHER = Path("build/launcher")
+EXECUTABLE = Path("build/executable")
 
 
 class BuildExt(build_ext):
@@ -21,25 +21,25 @@ class BuildExt(build_ext):
 
     def run(self) -> None:
         super().run()
-        if launcher.libpython():
+        if executable.libpython():
             objects = self.compiler.object_filenames(self.extensions[0].sources, output_dir=self.build_temp)
-            launcher.build(self.compiler, ROOT, objects, LAUNCHER, self.inplace)
+            executable.build(self.compiler, ROOT, objects, EXECUTABLE, self.inplace)
 
 
 class BuildScripts(build_scripts):
     """The command: that executable, or else `bin/pyvmm`, which starts slower."""
 
     def run(self) -> None:
-        if not launcher.libpython():
+        if not executable.libpython():
             super().run()
             return
         self.run_command("build_ext")
         self.mkpath(self.build_dir)
-        shutil.copy(LAUNCHER / "bin/pyvmm", self.build_dir)
+        shutil.copy(EXECUTABLE / "bin/pyvmm", self.build_dir)
 
 
 setup(
-    cffi_modules=["pyvmm/_kvm_build.py:ffi"],
+    cffi_modules=["pyvmm/native/build.py:ffi"],
     scripts=["bin/pyvmm"],
     cmdclass={"build_ext": BuildExt, "build_scripts": BuildScripts},
 )

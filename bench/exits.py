@@ -31,7 +31,7 @@ MODULES = """
 import sys
 sys.path += sys.argv[2:]
 before = {*sys.modules}
-from pyvmm.cli import main
+from pyvmm.command.cli import main
 status = main(["boot", sys.argv[1]], {})
 print(*sorted({*sys.modules} - before), file=sys.stderr)
 sys.exit(status)

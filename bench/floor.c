@@ -10,7 +10,7 @@
  *
  * MARKS.json gets CLOCK_MONOTONIC in ns of each step. */
 #define _GNU_SOURCE
-#include "_kvm.h"
+#include "kvm.h"
 
 #include <elf.h>
 #include <err.h>

@@ -61,7 +61,7 @@ def compile_c(output: str, sources: list[Path], *options: str) -> Path:
     """Compiles a program of the benchmarks; returns where it is."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = BUILD / output
-    command = ["gcc", *CFLAGS, f"-I{PYVMM_SOURCES}", *map(str, sources), *options, "-o", str(path)]
+    command = ["gcc", *CFLAGS, f"-I{PYVMM_SOURCES}/native", *map(str, sources), *options, "-o", str(path)]
     if subprocess.run(command, check=False).returncode:
         raise BenchError(f"{output} does not compile")
     return path

@@ -95,7 +95,7 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
         if equals:
             found.append(Vmm(name, _absolute(shlex.split(command)), 0, preload))
         elif name == "c-floor":
-            sources = [BENCH / "floor.c", *sorted(PYVMM_SOURCES.glob("_*.c"))]
+            sources = [BENCH / "floor.c", *PYVMM_SOURCES / "_kvm.c", *sorted(PYVMM_SOURCES.glob("native/**/*.c"))]
             floor = compile_c("floor", sources, "-static")
             found.append(Vmm(name, [str(floor), str(image), str(memory)]))
         elif name == "python":

@@ -6,7 +6,7 @@ from time import monotonic_ns
 
 started = monotonic_ns()
 
-from pyvmm.cli import run  # noqa: E402 - the time before that is the interpreter's
+from pyvmm.command.cli import run  # noqa: E402 - the time before that is the interpreter's
 
 
 def _open_closed_streams() -> None:

@@ -6,7 +6,7 @@
  * such an exit the thread writes to an eventfd and sleeps on a semaphore
  * until vcpu_resume(). */
 #define _GNU_SOURCE
-#include "_kvm.h"
+#include "kvm.h"
 
 #include <errno.h>
 #include <sched.h>

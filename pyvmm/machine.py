@@ -11,7 +11,7 @@ from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.direct import DirectBoot
 from pyvmm.boot.file import File
 from pyvmm.bus import Bus
-from pyvmm.console import Console
+from pyvmm.devices.console import Console
 from pyvmm.devices.debug_exit import DebugExit
 from pyvmm.devices.i8042 import I8042
 from pyvmm.errors import (
@@ -22,6 +22,7 @@ from pyvmm.errors import (
     PyvmmError,
 )
 from pyvmm.kvm import Kvm, take_early
+from pyvmm.kvm.thread import VcpuThread, failure
 from pyvmm.layout import (
     IOAPIC_PINS,
     IRQ_BASE,
@@ -32,7 +33,6 @@ from pyvmm.layout import (
     VIRTIO_MMIO_STRIDE,
 )
 from pyvmm.memory import GuestMemory
-from pyvmm.vcpu import VcpuThread, failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ def toro_image(source: Path, folder: Path) -> str:
         if not made.exists():
             pytest.skip(f"{made} was not made: there is no compiler here")
         return str(made)
-    from pyvmm.build import build
+    from pyvmm.toolchain.build import build
 
     return str(build(str(source), str(folder / f"{source.stem}.elf")))
 

@@ -1,4 +1,4 @@
-"""virtio over MMIO (virtio 1.2, section 4.2); `_virtio_mmio.c` serves the registers.
+"""virtio over MMIO (virtio 1.2, section 4.2); `virtio/mmio.c` serves the registers.
 
 The main thread is the control thread of that file: it starts, stops and resets
 devices as their drivers have written, and logs what breaks one. Whatever a

@@ -1,4 +1,4 @@
-"""The device's side of a split virtqueue; `_queue.c` does the work."""
+"""The device's side of a split virtqueue; `native/virtio/queue.c` does the work."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """virtio-vsock (virtio 1.2, section 5.10): streams between guest ports and host sockets.
 
-`_vsock.c` and what belongs to it move the packets, in a thread of their own.
+`vsock.c` and what belongs to it move the packets, in a thread of their own.
 Here is what they are told before: which sockets lead in, and where the guest
 may connect to; and what they tell, for the log.
 """

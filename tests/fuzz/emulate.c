@@ -10,7 +10,7 @@
  *
  * RAM is allocated to the byte, so the address sanitizer sees a single byte outside of
  * it. */
-#include "../../pyvmm/_emulate.h"
+#include "emulate/emulate.h"
 #include "fuzz.h"
 
 #define RAM_SIZE 0x6000u

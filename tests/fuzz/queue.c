@@ -7,7 +7,7 @@
  *
  * RAM is allocated to the byte, so the address sanitizer sees a single byte outside of
  * it. */
-#include "../../pyvmm/_queue.h"
+#include "virtio/queue.h"
 #include "fuzz.h"
 
 #define LOW_SIZE 8192u

@@ -57,7 +57,7 @@ def test_system_calls_before_the_guest_runs(counts: Any) -> None:
 
 
 def test_imported_modules(counts: Any) -> None:
-    assert {"pyvmm.cli", "pyvmm.machine"} < {*counts["modules"]}
+    assert {"pyvmm.command.cli", "pyvmm.machine"} < {*counts["modules"]}
     assert len(counts["modules"]) <= MODULES_MAX, counts["modules"]
     assert {*counts["other_modules"]} <= OTHER_MODULES
 

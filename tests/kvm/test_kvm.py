@@ -12,11 +12,10 @@ from guests import GIB, MIB, descriptors_left, open_fds
 from machines import Bare
 
 from pyvmm import kvm as module
-from pyvmm import kvm_hints
 from pyvmm._kvm import lib
 from pyvmm.boot.cpuid import Cpuid
 from pyvmm.errors import KvmError
-from pyvmm.kvm import Kvm, Vcpu
+from pyvmm.kvm import Kvm, Vcpu, hints
 
 # ---- the device -------------------------------------------------------------------------
 
@@ -65,7 +64,7 @@ def test_missing_right_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, mode:
 
     status = os.stat_result((mode, 0, 0, 0, 0, gid, 0, 0, 0, 0))
     monkeypatch.setattr(module, "os", SimpleNamespace(open=refuse, O_RDWR=0, O_CLOEXEC=0))
-    monkeypatch.setattr(kvm_hints, "os", SimpleNamespace(stat=lambda _: status))
+    monkeypatch.setattr(hints, "os", SimpleNamespace(stat=lambda _: status))
     with pytest.raises(KvmError, match=f"^/dev/kvm: Permission denied; {hint}"):
         Kvm()
 

@@ -25,8 +25,8 @@ from pyvmm.bus import Bus
 from pyvmm.config import MachineConfig
 from pyvmm.errors import HostError, ImageError, PyvmmError
 from pyvmm.kvm import Kvm, Vcpu, Vm
+from pyvmm.kvm.thread import VcpuThread
 from pyvmm.machine import Machine
-from pyvmm.vcpu import VcpuThread
 
 GUEST = 'test esi, esi\n jnz 9f\n print text, 5\n exit 3\n .data\n text: .ascii "text\\n"'
 

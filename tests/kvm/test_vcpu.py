@@ -1,4 +1,4 @@
-"""pyvmm.vcpu and the run loop: stopping, threads, names, pinning, the GIL."""
+"""pyvmm.kvm.thread and the run loop: stopping, threads, names, pinning, the GIL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from machines import run
 
 from pyvmm._kvm import lib
 from pyvmm.errors import GuestError, HostError
+from pyvmm.kvm.thread import VcpuThread, failure
 from pyvmm.machine import Machine
-from pyvmm.vcpu import VcpuThread, failure
 
 SPIN = "cli\n1: jmp 1b"
 CPUS = sorted(os.sched_getaffinity(0))

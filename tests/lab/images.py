@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from pyvmm.build import build
 from pyvmm.errors import BuildError
+from pyvmm.toolchain.build import build
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,36 +16,39 @@ ROOT = Path(pyvmm.__file__).parent.parent
 #: Each module or package, and what of pyvmm it may import. An entry ending in
 #: `.` is a package.
 ANYTHING_BELOW_MACHINE = {
-    "_kvm", "boot.", "bus", "console", "devices.", "errors", "eventloop", "kvm", "layout", "memory", "vcpu", "virtio.",
+    "_kvm", "boot.", "bus", "devices.", "errors", "eventloop", "kvm.", "layout", "memory", "virtio.",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "layout": set(),
     "errors": set(),
-    "_kvm_build": set(),
-    "symbols": set(),
-    "stats": set(),
+    "native.": set(),
     "memory": {"_kvm", "errors", "layout"},
-    "kvm": {"_kvm", "errors", "layout", "bus", "stats", "kvm_hints"},
-    "kvm_hints": set(),
+    "kvm.": {"_kvm", "errors", "layout", "bus", "kvm."},
     "bus": {"_kvm", "memory"},
     "eventloop": set(),
     "boot.": {"_kvm", "boot.", "errors", "layout", "memory"},
-    "devices.": {"bus", "layout"},
+    "devices.": {"_kvm", "bus", "errors", "eventloop", "layout"},
     "virtio.": {"_kvm", "bus", "errors", "eventloop", "layout", "memory", "virtio."},
     "host.": {"_kvm", "errors", "eventloop", "host."},
-    "vcpu": {"_kvm", "errors", "kvm"},
-    "console": {"_kvm", "bus", "errors", "eventloop", "layout"},
     "config": {"errors", "layout"},
-    "timing": {"_kvm", "errors", "machine"},
-    "build": {"errors", "symbols"},
-    "benchmarks": {"errors"},
-    "warm": {"_kvm", "boot.", "config", "errors", "eventloop", "host.", "machine", "ready"},
-    "ready": {"_kvm", "boot.", "config", "errors", "kvm", "layout", "machine"},
     "machine": ANYTHING_BELOW_MACHINE | {"config"},
-    "cli": {"benchmarks", "build", "config", "host.", "virtio.", "errors", "machine", "timing", "warm", "__init__"},
-    "__main__": {"cli"},
-    "_launch": {"cli"},
-    "launcher.": set(),
+    "toolchain.": {"errors", "toolchain."},
+    "command.": {
+        "_kvm",
+        "boot.",
+        "command.",
+        "config",
+        "errors",
+        "eventloop",
+        "host.",
+        "kvm.",
+        "layout",
+        "machine",
+        "toolchain.",
+        "virtio.",
+        "__init__",
+    },
+    "__main__": {"command."},
     "__init__": set(),
 }
 
@@ -138,8 +141,8 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_booting_imports_nothing_heavy() -> None:
-    loaded = loaded_by("import pyvmm.cli, pyvmm.config, pyvmm.machine")
-    assert {"pyvmm.cli", "pyvmm.machine", "pyvmm._kvm"} <= loaded
+    loaded = loaded_by("import pyvmm.command.cli, pyvmm.config, pyvmm.machine")
+    assert {"pyvmm.command.cli", "pyvmm.machine", "pyvmm._kvm"} <= loaded
     assert not loaded & set(HEAVY)
 
 
@@ -152,5 +155,10 @@ def test_listening_and_looking_up_imports_nothing_heavy() -> None:
 
 
 def test_command_line_is_read_before_anything_of_kvm_is_loaded() -> None:
-    loaded = loaded_by("import pyvmm.cli")
-    assert {name for name in loaded if name.startswith("pyvmm")} == {"pyvmm", "pyvmm.cli", "pyvmm.errors"}
+    loaded = loaded_by("import pyvmm.command.cli")
+    assert {name for name in loaded if name.startswith("pyvmm")} == {
+        "pyvmm",
+        "pyvmm.command",
+        "pyvmm.command.cli",
+        "pyvmm.errors",
+    }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from guests import PYVMM
 
-from pyvmm.build import build
+from pyvmm.toolchain.build import build
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,1 @@
+"""The `pyvmm` command: the words that its users type and read, and the executable."""

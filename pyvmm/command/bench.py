@@ -1,0 +1,60 @@
+"""`pyvmm bench`: runs one of the benchmarks, which are scripts for an ordinary Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from pyvmm.errors import UsageError
+
+#: Each benchmark's name, and its script.
+SCRIPTS = {
+    "boot": "boot.py",
+    "exits": "exits.py",
+    "vsock": "vsock.py",
+    "fs": "virtiofs.py",
+    "kernel": "kernel.py",
+    "density": "density.py",
+}
+
+
+def bench(words: list[str]) -> None:
+    """Becomes the benchmark.
+
+    Args:
+        words: its name, and its options.
+
+    Raises:
+        UsageError: there is no such benchmark, or it is not installed.
+    """
+    names = ", ".join(SCRIPTS)
+    if not words:
+        raise UsageError(f"which benchmark? {names}")
+    name, *options = words
+    if name not in SCRIPTS:
+        close = get_close_matches(name, SCRIPTS, 1)
+        raise UsageError(f"{name}: no such benchmark; {f'did you mean {close[0]}?' if close else f'there are {names}'}")
+    here = Path(__file__).resolve().parents[1]
+    places = (here / "bench", here.parent / "bench")
+    script = next((path for path in (place / SCRIPTS[name] for place in places) if path.is_file()), None)
+    if not script:
+        raise UsageError(f"{places[0] / SCRIPTS[name]}: not installed")
+    ours, python = _programs()
+    try:
+        os.execv(python, [python, str(script), "--pyvmm", ours, *options])
+    except OSError as error:
+        raise UsageError(
+            f"{python}: {error.strerror}; benchmarks want the Python that pyvmm is installed for"
+        ) from None
+
+
+def _programs() -> tuple[str, str]:
+    """The pyvmm that runs, and the Python beside it or else the one that it is made of."""
+    executable = "pyvmm.command.launch" in sys.modules
+    ours = Path("/proc/self/exe").readlink() if executable else Path(sys.argv[0]).absolute()
+    if ours.name == "__main__.py":  # python -m pyvmm
+        ours = Path(sys.executable).with_name("pyvmm")
+    beside = ours.with_name("python3")
+    return str(ours), str(beside) if os.access(beside, os.X_OK) else sys.executable

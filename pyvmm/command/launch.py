@@ -1,0 +1,158 @@
+"""What the `pyvmm` executable runs first (`launcher/main.c` says why).
+
+pyvmm's modules come from the executable, and appear to come from where they are
+installed. With a development install (`pip install --editable`) one whose source
+has changed since is loaded from there.
+
+This module is itself the finder and the loader of the import system (PEP 451), for
+a class takes 20 us to make.
+"""
+
+from __future__ import annotations
+
+import _frozen_importlib
+import _imp
+import posix as os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, ModuleType
+    from typing import Any
+
+    ModuleSpec = _frozen_importlib.ModuleSpec
+
+_BACKEND = "_cffi_backend"
+
+#: The directory that has the package `pyvmm`, and the one that has what it depends on.
+_root = _libraries = ""
+#: Modification time in ns and size of each module's source; empty if it is not to be looked at.
+_stamps: dict[str, tuple[int, int]] = {}
+_finish: Callable[[], None] | None = None
+
+
+def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    """As importlib.abc.MetaPathFinder's."""
+    if name == "pyvmm._kvm":
+        builtin: Any = _frozen_importlib.BuiltinImporter
+        return _frozen_importlib.ModuleSpec(name, builtin, origin="built-in")
+    if name == _BACKEND:
+        file = f"{_libraries}/{name}.{sys.implementation.cache_tag}-{sys.implementation._multiarch}.so"
+        return _spec(name, file) if _stat(file) else None
+    if name.startswith(("pyvmm", "vhost_user")) and _imp.is_frozen(name):
+        return _spec(name, _source(name, _imp.is_frozen_package(name)))
+    return None
+
+
+def create_module(spec: ModuleSpec) -> ModuleType | None:
+    """As importlib.abc.Loader's."""
+    return _imp.create_dynamic(spec) if spec.name == _BACKEND else None
+
+
+def exec_module(module: ModuleType) -> None:
+    """As importlib.abc.Loader's."""
+    name = module.__name__
+    if name == _BACKEND:
+        _imp.exec_dynamic(module)
+        return
+    assert module.__spec__
+    file = module.__file__ = module.__spec__.origin
+    assert file
+    exec(_changed(name, file) or _imp.get_frozen_object(name), module.__dict__)
+
+
+def _source(name: str, is_package: bool) -> str:
+    return f"{_root}/{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
+
+
+def _spec(name: str, file: str) -> ModuleSpec:
+    loader: Any = sys.modules[__name__]
+    spec = _frozen_importlib.ModuleSpec(name, loader, origin=file)
+    if file.endswith("/__init__.py"):
+        spec.submodule_search_locations = [file[: -len("/__init__.py")]]
+    return spec
+
+
+def _stat(file: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _changed(name: str, file: str) -> CodeType | None:
+    """The code of a module whose source is not what it was when it was frozen."""
+    if not _stamps or _stamps[name] == (stamp := _stat(file)) or not stamp:
+        return None
+    fd = os.open(file, os.O_RDONLY)
+    text = os.read(fd, stamp[1])
+    os.close(fd)
+    code: CodeType = compile(text, file, "exec", dont_inherit=True)
+    return code
+
+
+def _find_elsewhere(name: str, path: object = None, target: object = None) -> None:
+    """Asked for what no one else has, before there is a sys.path: has that one made.
+
+    The finder for sys.path is behind this one afterwards, and is asked next.
+    """
+    global _finish
+    finish, _finish = _finish, None
+    if finish:
+        finish()
+        sys.path += [_libraries, _root]
+
+
+def _load(modules: tuple[tuple[str, bool, CodeType], ...]) -> None:
+    """Makes the modules that every boot imports, without the import system, which takes 20 us for each.
+
+    One that cannot be is left to it, and so are those behind.
+    """
+    for name, is_package, code in modules:
+        module = sys.modules[name] = type(sys)(name)
+        module.__file__ = file = _source(name, is_package)
+        module.__spec__ = spec = _spec(name, file)
+        spec._initializing = False  # type: ignore[attr-defined] # looked for at each import
+        if is_package:
+            module.__path__ = spec.submodule_search_locations or []
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+        try:
+            exec(_changed(name, file) or code, module.__dict__)
+        except ImportError:
+            del sys.modules[name]
+            return
+
+
+def main(
+    words: list[str], frozen: dict[str, Any], finish: Callable[[], None] | None, libraries: str, started: int
+) -> None:
+    """Runs the command line, and ends the process.
+
+    Args:
+        words: the command line.
+        frozen: what build.py has to say: `root` and `stamps` of a development install,
+            `stdlib`, and as `modules` (name, is a package, code) of those to load first.
+        finish: runs the interpreter's main phase, if it has not been.
+        libraries: the directory that has what pyvmm depends on.
+        started: CLOCK_MONOTONIC in ns when the interpreter was there.
+    """
+    global _root, _libraries, _stamps, _finish
+    _root, _libraries, _stamps, _finish = frozen["root"] or libraries, libraries, frozen["stamps"], finish
+    ourselves: Any = sys.modules[__name__]
+    sys.meta_path.insert(0, ourselves)
+    if finish:
+        sys.__dict__["_stdlib_dir"] = frozen["stdlib"]
+        sys.stdin = sys.stdout = sys.stderr = None
+        namespace: Any = type(sys.implementation)
+        sys.meta_path.append(namespace(find_spec=_find_elsewhere))
+    else:
+        sys.path += [libraries, _root]
+    sys.argv = words
+    _load(frozen["modules"])
+    from pyvmm.command.cli import run
+
+    run(started)

@@ -1,0 +1,91 @@
+/* Lets a vCPU go on where its KVM cannot execute an instruction.
+ *
+ * A KVM without the CPU's virtualization interprets ring 0, and its emulator was made
+ * for what drivers do to devices: it lacks floating point and more.  It exits then
+ * (KVM_EXIT_INTERNAL_ERROR, suberror KVM_INTERNAL_ERROR_EMULATION) with RIP at the
+ * instruction.  So the vCPU's state is fetched, the instruction is executed here, or
+ * its exception made pending, and the state is put back.  docs/limits.md says which
+ * instructions these are. */
+#include "emulate/emulate.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define XSTATE_BV (512 / 4) /* in words of struct kvm_xsave */
+#define XSTATE_FP_SSE 3u
+#define DR6_BS (1ull << 14) /* a single step */
+
+static int inject(struct vcpu *vcpu, const struct cpu *cpu)
+{
+    struct kvm_vcpu_events events;
+
+    if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+        return -1;
+    memset(&events.exception, 0, sizeof events.exception);
+    events.exception.injected = 1;
+    events.exception.nr = cpu->vector;
+    events.exception.has_error_code = cpu->has_error;
+    events.exception.error_code = cpu->error;
+    events.flags = 0;
+    return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events);
+}
+
+static int note_single_step(struct vcpu *vcpu)
+{
+    struct kvm_debugregs debug;
+
+    if (ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &debug) < 0)
+        return -1;
+    debug.dr6 |= DR6_BS;
+    return ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &debug);
+}
+
+static int put_back(struct vcpu *vcpu, struct cpu *cpu, struct kvm_xsave *xsave,
+                    enum outcome outcome)
+{
+    if (xsave && memcmp(xsave->region, &cpu->fx, sizeof cpu->fx)) {
+        memcpy(xsave->region, &cpu->fx, sizeof cpu->fx);
+        /* What is in its initial state would stay there, whatever the area says. */
+        xsave->region[XSTATE_BV] |= XSTATE_FP_SSE;
+        if (ioctl(vcpu->fd, KVM_SET_XSAVE, xsave) < 0)
+            return -1;
+    }
+    if (outcome == FAULT && cpu->vector == PF && ioctl(vcpu->fd, KVM_SET_SREGS, &cpu->sregs) < 0)
+        return -1;
+    if (outcome == DONE && cpu->regs.rflags & FLAG_TF) {
+        if (note_single_step(vcpu) < 0)
+            return -1;
+        outcome = cpu_fault(cpu, DB);
+    }
+    if (outcome == FAULT && cpu->vector == BP)
+        cpu->regs.rip++;
+    vcpu->run->s.regs.regs = cpu->regs;
+    vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    return outcome == FAULT ? inject(vcpu, cpu) : 0;
+}
+
+/* Executes the instruction that the vCPU has exited for.  Returns false when it is
+ * unknown, or KVM does not hand over the vCPU's state. */
+bool vcpu_emulate(struct vcpu *vcpu)
+{
+    struct cpu cpu = {.ram = vcpu->bus->ram, .regs = vcpu->run->s.regs.regs};
+    struct kvm_xsave xsave;
+    enum outcome outcome;
+    struct insn insn;
+    bool fpu = false;
+
+    if (ioctl(vcpu->fd, KVM_GET_SREGS, &cpu.sregs) < 0)
+        return false;
+    outcome = insn_decode(&cpu, &insn);
+    if (outcome == DONE) {
+        fpu = insn_uses_fpu(&insn);
+        if (fpu && ioctl(vcpu->fd, KVM_GET_XSAVE, &xsave) < 0)
+            return false;
+        memcpy(&cpu.fx, xsave.region, fpu ? sizeof cpu.fx : 0);
+        outcome = insn_execute(&cpu, &insn);
+    }
+    if (outcome == UNKNOWN || put_back(vcpu, &cpu, fpu ? &xsave : NULL, outcome) < 0)
+        return false;
+    vcpu->emulated++;
+    return true;
+}

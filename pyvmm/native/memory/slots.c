@@ -1,0 +1,123 @@
+/* Memory slots, made when the guest first reaches for their memory.
+ *
+ * A slot costs KVM time and memory in proportion to its size, where it keeps a
+ * reverse map (0.5 ms and 2 MiB for each GiB were seen), so 512 GiB at once
+ * would delay a guest by seconds that it may never touch.  An access to RAM
+ * that no slot covers exits like one to MMIO; the vCPU then makes a slot around
+ * it and serves this one access from RAM itself.  An instruction that KVM
+ * cannot emulate on MMIO tells no address: then all slots are made, and it is
+ * executed again.  Slots grow with their number, so there are never many. */
+#include "kvm.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+
+#define WINDOW (128ull << 20) /* bytes of the first SLOTS_A_STEP slots */
+#define SLOTS_A_STEP 8        /* then twice as many for as many, and so on */
+
+/* `made` bytes from 0 on are in slot 0 already, if it is not 0. */
+void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made)
+{
+    pthread_mutex_init(&slots->lock, NULL);
+    slots->vm_fd = vm_fd;
+    slots->ram = ram;
+    slots->count = made != 0;
+    slots->slot[0].start = 0;
+    slots->slot[0].end = made;
+}
+
+static int make_slot(struct slots *slots, uint64_t start, uint64_t end)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = slots->count,
+        .guest_phys_addr = start,
+        .memory_size = end - start,
+        .userspace_addr = (uintptr_t)ram_at(slots->ram, start, end - start),
+    };
+    if (slots->count == SLOTS_MAX) {
+        errno = ENOSPC;
+        return -1;
+    }
+    if (ioctl(slots->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return -1;
+    slots->slot[slots->count].start = start;
+    slots->slot[slots->count].end = end;
+    slots->count++;
+    return 0;
+}
+
+/* The end of the slot that `address` is in, or 0. */
+uint64_t slots_end(const struct slots *slots, uint64_t address)
+{
+    for (uint32_t i = 0; i < slots->count; i++)
+        if (slots->slot[i].start <= address && address < slots->slot[i].end)
+            return slots->slot[i].end;
+    return 0;
+}
+
+/* The gap between slots that `address` is in; false when it is in a slot, or in
+ * no RAM. */
+static bool find_gap(const struct slots *slots, uint64_t address, uint64_t *start,
+                     uint64_t *end)
+{
+    const struct ram *ram = slots->ram;
+    uint32_t i;
+
+    for (i = 0; i < ram->count; i++)
+        if (address - ram->region[i].start < ram->region[i].size)
+            break;
+    if (i == ram->count || slots_end(slots, address))
+        return false;
+    *start = ram->region[i].start;
+    *end = *start + ram->region[i].size;
+    for (i = 0; i < slots->count; i++) {
+        if (slots->slot[i].end <= address && slots->slot[i].end > *start)
+            *start = slots->slot[i].end;
+        if (slots->slot[i].start > address && slots->slot[i].start < *end)
+            *end = slots->slot[i].start;
+    }
+    return true;
+}
+
+/* Makes sure that a slot covers guest-physical `address`, if that is RAM.
+ * Returns -1 with errno set when KVM has no memory for it. */
+int slots_cover(struct slots *slots, uint64_t address)
+{
+    uint64_t start, end, window;
+    int result = 0;
+
+    pthread_mutex_lock(&slots->lock);
+    if (find_gap(slots, address, &start, &end)) {
+        window = WINDOW << slots->count / SLOTS_A_STEP;
+        if (start < (address & -window))
+            start = address & -window;
+        if (end - start > window - (start & (window - 1)))
+            end = start + window - (start & (window - 1));
+        result = make_slot(slots, start, end);
+    }
+    pthread_mutex_unlock(&slots->lock);
+    return result;
+}
+
+/* Covers all RAM.  Returns how many slots that took, or -1 with errno set. */
+int slots_cover_all(struct slots *slots)
+{
+    const struct ram *ram = slots->ram;
+    uint64_t start, end;
+    int made = 0;
+
+    pthread_mutex_lock(&slots->lock);
+    for (uint32_t i = 0; i < ram->count && made >= 0; i++) {
+        uint64_t top = ram->region[i].start + ram->region[i].size;
+        for (uint64_t at = ram->region[i].start; at < top && made >= 0;) {
+            if (!find_gap(slots, at, &start, &end)) {
+                at = slots_end(slots, at);
+                continue;
+            }
+            made = make_slot(slots, start, end) < 0 ? -1 : made + 1;
+            at = end;
+        }
+    }
+    pthread_mutex_unlock(&slots->lock);
+    return made;
+}

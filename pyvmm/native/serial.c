@@ -1,0 +1,219 @@
+/* A 16550A UART (National Semiconductor PC16550D data sheet).
+ *
+ * Output is written as the guest sends it: a `rep outsb` of a line is one exit
+ * and one write(2).  A full pipe blocks the vCPU, so nothing is lost or
+ * buffered without bound; a closed one discards the rest, because a guest does
+ * not die of a log that nobody reads.  Input is taken from the host only once
+ * the guest has looked for it, 16 bytes ahead at most. */
+#include "kvm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
+
+#define IER_RX 0x01
+#define IER_THR_EMPTY 0x02
+#define IIR_NONE 0x01
+#define IIR_THR_EMPTY 0x02
+#define IIR_RX 0x04
+#define IIR_FIFO 0xc0
+#define FCR_ENABLE 0x01
+#define FCR_CLEAR_RX 0x02
+#define LCR_DLAB 0x80
+#define MCR_LOOP 0x10
+#define LSR_DATA_READY 0x01
+#define LSR_TX_EMPTY 0x60 /* THR and shift register */
+#define MSR_CONNECTED 0xb0 /* DCD, DSR, CTS */
+
+void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd)
+{
+    memset(serial, 0, sizeof *serial);
+    pthread_mutex_init(&serial->lock, NULL);
+    serial->out_fd = out_fd;
+    serial->irq_fd = irq_fd;
+    serial->input_fd = input_fd;
+    serial->divisor = 12; /* 9600 baud */
+}
+
+static void raise_event(int fd)
+{
+    const uint64_t one = 1;
+    if (fd >= 0 && write(fd, &one, sizeof one) < 0)
+        return; /* the counter is full: the reader knows already */
+}
+
+static void update_irq(struct serial *serial)
+{
+    bool line = (serial->ier & IER_RX && serial->rx_len) ||
+                (serial->ier & IER_THR_EMPTY && serial->thr_empty);
+    if (line && !serial->irq_line)
+        raise_event(serial->irq_fd);
+    serial->irq_line = line;
+}
+
+static void want_input(struct serial *serial)
+{
+    if (serial->wants_input)
+        return;
+    serial->wants_input = true;
+    raise_event(serial->input_fd);
+}
+
+/* Queues received bytes; returns how many there was room for. */
+static uint32_t receive(struct serial *serial, const uint8_t *data, uint32_t len)
+{
+    uint32_t n = 0;
+    for (; n < len && serial->rx_len < SERIAL_FIFO; n++, serial->rx_len++)
+        serial->rx[(serial->rx_head + serial->rx_len) % SERIAL_FIFO] = data[n];
+    update_irq(serial);
+    return n;
+}
+
+/* Gives input from the host to the guest; returns how many bytes it took.
+ * input_fd is signalled when it has room again. */
+uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len)
+{
+    pthread_mutex_lock(&serial->lock);
+    uint32_t n = receive(serial, data, len);
+    pthread_mutex_unlock(&serial->lock);
+    return n;
+}
+
+/* Called without the lock: the write may block for long. */
+static void transmit(struct serial *serial, struct vcpu *vcpu,
+                     const uint8_t *data, uint32_t len)
+{
+    while (len && serial->out_fd >= 0) {
+        ssize_t n = write(serial->out_fd, data, len);
+        if (n >= 0) {
+            data += n;
+            len -= (uint32_t)n;
+        } else if (errno == EAGAIN) {
+            struct pollfd poller = {.fd = serial->out_fd, .events = POLLOUT};
+            poll(&poller, 1, 100);
+        } else if (errno != EINTR) {
+            serial->out_fd = -1;
+        }
+        if (atomic_load(&vcpu->stop))
+            return;
+    }
+}
+
+static uint8_t read_register(struct serial *serial, uint64_t reg)
+{
+    uint8_t value;
+
+    switch (reg) {
+    case RBR_THR:
+        if (serial->lcr & LCR_DLAB)
+            return (uint8_t)serial->divisor;
+        if (!serial->rx_len)
+            return 0;
+        value = serial->rx[serial->rx_head];
+        serial->rx_head = (serial->rx_head + 1) % SERIAL_FIFO;
+        if (--serial->rx_len == 0)
+            raise_event(serial->input_fd);
+        update_irq(serial);
+        return value;
+    case IER:
+        return serial->lcr & LCR_DLAB ? serial->divisor >> 8 : serial->ier;
+    case IIR_FCR:
+        value = serial->fcr & FCR_ENABLE ? IIR_FIFO : 0;
+        if (serial->ier & IER_RX && serial->rx_len)
+            return value | IIR_RX;
+        if (serial->ier & IER_THR_EMPTY && serial->thr_empty) {
+            serial->thr_empty = false; /* reading IIR acknowledges it */
+            update_irq(serial);
+            return value | IIR_THR_EMPTY;
+        }
+        return value | IIR_NONE;
+    case LCR:
+        return serial->lcr;
+    case MCR:
+        return serial->mcr;
+    case LSR:
+        want_input(serial);
+        return LSR_TX_EMPTY | (serial->rx_len ? LSR_DATA_READY : 0);
+    case MSR:
+        if (serial->mcr & MCR_LOOP) /* OUT2, OUT1, RTS, DTR come back */
+            return (uint8_t)((serial->mcr & 0x0c) << 4 | (serial->mcr & 2) << 3 |
+                             (serial->mcr & 1) << 5);
+        return MSR_CONNECTED;
+    default:
+        return serial->scr;
+    }
+}
+
+/* Returns true when `value` is to be transmitted. */
+static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
+{
+    switch (reg) {
+    case RBR_THR:
+        if (serial->lcr & LCR_DLAB) {
+            serial->divisor = (uint16_t)((serial->divisor & 0xff00) | value);
+            return false;
+        }
+        if (serial->mcr & MCR_LOOP)
+            receive(serial, &value, 1);
+        serial->thr_empty = false; /* writing THR acknowledges it, too */
+        update_irq(serial);
+        serial->thr_empty = true; /* and the byte is gone at once */
+        update_irq(serial);
+        return !(serial->mcr & MCR_LOOP);
+    case IER:
+        if (serial->lcr & LCR_DLAB) {
+            serial->divisor = (uint16_t)((serial->divisor & 0xff) | value << 8);
+            return false;
+        }
+        if (value & ~serial->ier & IER_THR_EMPTY)
+            serial->thr_empty = true;
+        serial->ier = value & 0x0f;
+        if (serial->ier & IER_RX)
+            want_input(serial);
+        update_irq(serial);
+        return false;
+    case IIR_FCR:
+        if (value & FCR_CLEAR_RX && serial->rx_len) {
+            serial->rx_len = 0;
+            raise_event(serial->input_fd);
+            update_irq(serial);
+        }
+        serial->fcr = value;
+        return false;
+    case LCR:
+        serial->lcr = value;
+        return false;
+    case MCR:
+        serial->mcr = value & 0x1f;
+        return false;
+    case SCR:
+        serial->scr = value;
+        return false;
+    default: /* LSR and MSR are read-only */
+        return false;
+    }
+}
+
+/* The bus handler.  A wide access reaches neighbouring registers byte by
+ * byte, as on the ISA bus. */
+bool serial_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset,
+                   uint8_t *data, uint32_t size, uint32_t count)
+{
+    struct serial *serial = device;
+    uint32_t sent = 0; /* data[0..sent) goes out in one write */
+
+    pthread_mutex_lock(&serial->lock);
+    for (uint32_t i = 0; i < size * count; i++) {
+        uint64_t reg = offset + i % size;
+        if (!write)
+            data[i] = read_register(serial, reg);
+        else if (write_register(serial, reg, data[i]))
+            data[sent++] = data[i];
+    }
+    pthread_mutex_unlock(&serial->lock);
+    transmit(serial, vcpu, data, sent);
+    return true;
+}

@@ -1,0 +1,181 @@
+/* How a virtio-mmio device interrupts.
+ *
+ * Where interrupts are messages, each is a write to an eventfd that KVM knows.  On a PC
+ * a device has a line, a pin of the IOAPIC, which is high for as long as InterruptStatus
+ * is not 0: until the driver has acknowledged all of it.  A pin that is level-triggered
+ * interrupts again after EOI if its line is still high, or high again; an edge-triggered
+ * one when it rises.  Both would lose interrupts if each were a pulse: one that falls
+ * between the driver's look at InterruptStatus and its EOI counts for nothing.
+ *
+ * Some drivers (existing Toro's) acknowledge after they have served a device, not before,
+ * and would take away what was raised meanwhile.  So an acknowledgement counts only for
+ * what InterruptStatus has shown; the rest interrupts anew.  A driver that acknowledges
+ * without having looked acknowledges everything.
+ *
+ * A process that serves the queues itself (vhost-user) has an eventfd only.  On a PC a
+ * thread reads that, and raises the line. */
+#define _GNU_SOURCE
+#include "virtio/mmio.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define THREAD_STACK (64 << 10)
+
+/* From now on the device has a line: `gsi` of a VM with an IOAPIC. */
+void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi)
+{
+    mmio->vm_fd = vm_fd;
+    mmio->gsi = gsi;
+}
+
+bool virtio_mmio_has_line(const struct virtio_mmio *mmio)
+{
+    return mmio->vm_fd >= 0;
+}
+
+static void set_line(struct virtio_mmio *mmio, bool high)
+{
+    struct kvm_irq_level level = {.irq = mmio->gsi, .level = high};
+    ioctl(mmio->vm_fd, KVM_IRQ_LINE, &level);
+}
+
+/* Interrupts the driver for a reason, a bit of InterruptStatus. */
+void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason)
+{
+    pthread_mutex_lock(&mmio->line_lock);
+    if (virtio_mmio_has_line(mmio) && !mmio->interrupt_status)
+        set_line(mmio, true);
+    mmio->interrupt_status |= reason;
+    mmio->unseen |= reason;
+    pthread_mutex_unlock(&mmio->line_lock);
+    if (!virtio_mmio_has_line(mmio))
+        event_raise(mmio->irq_fd);
+}
+
+/* InterruptStatus, as the driver reads it. */
+uint32_t virtio_mmio_interrupt_status(struct virtio_mmio *mmio)
+{
+    pthread_mutex_lock(&mmio->line_lock);
+    uint32_t status = mmio->interrupt_status;
+    mmio->unseen = 0;
+    mmio->looked = true;
+    pthread_mutex_unlock(&mmio->line_lock);
+    return status;
+}
+
+/* The driver writes these reasons to InterruptACK.  An edge needs the line to fall. */
+void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons)
+{
+    pthread_mutex_lock(&mmio->line_lock);
+    uint32_t before = mmio->interrupt_status;
+    if (virtio_mmio_has_line(mmio) && mmio->looked)
+        reasons &= ~mmio->unseen;
+    mmio->interrupt_status = before & ~reasons;
+    mmio->looked = false;
+    if (virtio_mmio_has_line(mmio) && before) {
+        set_line(mmio, false);
+        if (mmio->interrupt_status)
+            set_line(mmio, true);
+    }
+    pthread_mutex_unlock(&mmio->line_lock);
+}
+
+/* No interrupt is due any more. */
+void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio)
+{
+    mmio->looked = false;
+    virtio_mmio_acknowledge(mmio, ~0u);
+}
+
+/* ---- interrupts of another process -------------------------------------------------- */
+
+/* irq_fd is the backend's as well, which could make a read of it block: edge-triggered
+ * epoll tells of each write, and nobody reads. */
+static void *relay_thread(void *arg)
+{
+    struct virtio_mmio *mmio = arg;
+    struct epoll_event event;
+
+    for (;;) {
+        int count = epoll_wait(mmio->relay_epoll_fd, &event, 1, -1);
+        if (count < 0 && errno != EINTR)
+            break;
+        if (count > 0 && event.data.fd == mmio->relay_stop_fd)
+            break;
+        if (count > 0)
+            virtio_mmio_interrupt(mmio);
+    }
+    return NULL;
+}
+
+static int watch(struct virtio_mmio *mmio, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    return epoll_ctl(mmio->relay_epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void close_relay(struct virtio_mmio *mmio)
+{
+    if (mmio->relay_epoll_fd >= 0)
+        close(mmio->relay_epoll_fd);
+    if (mmio->relay_stop_fd >= 0)
+        close(mmio->relay_stop_fd);
+}
+
+static int start_relay(struct virtio_mmio *mmio)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int error;
+
+    if (mmio->relay_epoll_fd < 0 || mmio->relay_stop_fd < 0 ||
+        watch(mmio, mmio->relay_stop_fd, EPOLLIN) < 0 ||
+        watch(mmio, mmio->irq_fd, EPOLLIN | EPOLLET) < 0)
+        return errno;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = pthread_create(&mmio->relay, &attr, relay_thread, mmio);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (!error)
+        pthread_setname_np(mmio->relay, "virtio-irq");
+    return error;
+}
+
+/* Another process serves the queues from now on, and interrupts by writing to irq_fd,
+ * which raises the line if there is one.  Returns 0 or an errno. */
+int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
+{
+    int error;
+
+    pthread_mutex_lock(&mmio->lock);
+    mmio->used_elsewhere = true;
+    pthread_mutex_unlock(&mmio->lock);
+    if (!virtio_mmio_has_line(mmio) || mmio->relaying)
+        return 0;
+    mmio->relay_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    mmio->relay_stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    error = start_relay(mmio);
+    mmio->relaying = !error;
+    if (error)
+        close_relay(mmio);
+    return error;
+}
+
+/* Ends what virtio_mmio_use_elsewhere() has started. */
+void virtio_mmio_end_relay(struct virtio_mmio *mmio)
+{
+    if (!mmio->relaying)
+        return;
+    event_raise(mmio->relay_stop_fd);
+    pthread_join(mmio->relay, NULL);
+    close_relay(mmio);
+    mmio->relaying = false;
+}

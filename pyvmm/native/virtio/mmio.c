@@ -1,0 +1,458 @@
+/* The MMIO transport of virtio, version 2 (virtio 1.2, section 4.2).
+ *
+ * Registers are served here, in the vCPU's thread and without the GIL, under one lock.
+ * What concerns the device itself (start it, stop it, change a queue that it uses) is
+ * written down here and done by one thread, the control thread (Python's main thread):
+ * it asks virtio_mmio_next() what to do and tells when it is done.  So whatever vCPUs
+ * write, in whatever order their exits are served, a device's life is one sequence of
+ * steps, and each queue has one owner at a time.
+ *
+ * Drivers are expected to keep the specification's order, and some do not: an existing
+ * Toro sets FEATURES_OK and DRIVER_OK at once or only the latter, and sets up its queues
+ * before either.  So queues may be set up at any time before DRIVER_OK; what is enforced
+ * is that features are those offered, fixed by FEATURES_OK or DRIVER_OK, and that a
+ * queue does not change while it is ready. */
+#include "virtio/mmio.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define MAGIC 0x74726976 /* "virt" */
+#define VERSION 2
+#define VENDOR 0x6d6d7670 /* "pvmm" */
+#define NO_SHARED_MEMORY 0xffffffffu
+
+#define KICKS 256              /* of a queue, before it gets an ioeventfd */
+#define ALL_SLOTS (4ull << 30) /* bytes of RAM whose slots are all made before one */
+
+#define STATUS_OF_DRIVER                                              \
+    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |           \
+     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
+
+void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
+                      int irq_fd)
+{
+    memset(mmio, 0, sizeof *mmio);
+    pthread_mutex_init(&mmio->lock, NULL);
+    mmio->device_id = device_id;
+    mmio->device_features = features;
+    mmio->irq_fd = irq_fd;
+    mmio->vm_fd = -1;
+    pthread_mutex_init(&mmio->line_lock, NULL);
+}
+
+/* Gives the device its next queue; returns its number, or -1. */
+int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd)
+{
+    struct virtio_mmio_queue *added;
+
+    if (mmio->queue_count == VIRTIO_MMIO_QUEUES)
+        return -1;
+    added = &mmio->queue[mmio->queue_count];
+    added->queue = queue;
+    added->kick_fd = kick_fd;
+    added->size = queue->size_max;
+    return (int)mmio->queue_count++;
+}
+
+/* Tells the driver that used rings have new entries. */
+void virtio_mmio_interrupt(struct virtio_mmio *mmio)
+{
+    virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_VRING);
+}
+
+/* Whether the driver is to be told that the configuration or NEEDS_RESET has changed.
+ * Drivers of existing Toro kernels never acknowledge such an interrupt, and a line would
+ * stay high for ever: they do not accept version 1, or never read the device's features. */
+static bool hears_of_changes(const struct virtio_mmio *mmio)
+{
+    return mmio->status & VIRTIO_CONFIG_S_DRIVER_OK && mmio->features_read &&
+           mmio->driver_features & 1ull << VIRTIO_F_VERSION_1;
+}
+
+/* Replaces the configuration space by at most 256 bytes, and tells a driver that
+ * runs. */
+void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size)
+{
+    bool tell;
+
+    if (size > sizeof mmio->config)
+        size = sizeof mmio->config;
+    pthread_mutex_lock(&mmio->lock);
+    memcpy(mmio->config, data, size);
+    mmio->config_size = size;
+    mmio->config_generation++;
+    tell = hears_of_changes(mmio);
+    pthread_mutex_unlock(&mmio->lock);
+    if (tell)
+        virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_CONFIG);
+}
+
+/* ---- queues ------------------------------------------------------------------------- */
+
+static void reset_queue(struct virtio_mmio_queue *queue)
+{
+    queue_reset(queue->queue);
+    queue->size = queue->queue->size_max;
+    queue->desc = queue->avail = queue->used = 0;
+    queue->ready = queue->change_due = false;
+}
+
+/* A write to QueueReady takes effect, while the transport owns the queue.  Returns false
+ * when the driver set up a queue that cannot be. */
+static bool set_ready(struct virtio_mmio *mmio, struct virtio_mmio_queue *to, bool ready)
+{
+    uint64_t features = mmio->driver_features & mmio->device_features;
+    struct queue *queue = to->queue;
+
+    if (!ready) {
+        reset_queue(to);
+        return true;
+    }
+    if (to->ready)
+        return true;
+    queue->size = to->size;
+    queue->desc = to->desc;
+    queue->avail = to->avail;
+    queue->used = to->used;
+    queue->event_idx = features & 1ull << VIRTIO_RING_F_EVENT_IDX;
+    queue->indirect = features & 1ull << VIRTIO_RING_F_INDIRECT_DESC;
+    to->ready = queue_enable(queue) == 0;
+    return to->ready;
+}
+
+/* ---- life cycle ----------------------------------------------------------------------- */
+
+static void reset(struct virtio_mmio *mmio)
+{
+    for (uint32_t i = 0; i < mmio->queue_count; i++)
+        reset_queue(&mmio->queue[i]);
+    mmio->driver_features = 0;
+    mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = 0;
+    mmio->status = 0;
+    mmio->state = VIRTIO_MMIO_SET_UP;
+    mmio->reset_due = mmio->used_elsewhere = mmio->features_read = false;
+    virtio_mmio_forget_interrupts(mmio);
+}
+
+/* What the driver has written that the control thread must act on, the oldest first.
+ * With VIRTIO_MMIO_START the device owns its queues. */
+enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *mmio)
+{
+    enum virtio_mmio_step step = VIRTIO_MMIO_SETTLED;
+
+    pthread_mutex_lock(&mmio->lock);
+    if (mmio->state == VIRTIO_MMIO_STARTING) {
+        mmio->state = VIRTIO_MMIO_RUNNING;
+        step = VIRTIO_MMIO_START;
+    } else if (mmio->reset_due) {
+        step = VIRTIO_MMIO_RESET;
+    } else if (mmio->state == VIRTIO_MMIO_RUNNING) {
+        for (uint32_t i = 0; i < mmio->queue_count; i++)
+            if (mmio->queue[i].change_due)
+                step = VIRTIO_MMIO_CHANGE;
+    }
+    pthread_mutex_unlock(&mmio->lock);
+    return step;
+}
+
+/* Whether the device owns its queues; for the control thread. */
+bool virtio_mmio_runs(struct virtio_mmio *mmio)
+{
+    pthread_mutex_lock(&mmio->lock);
+    bool runs = mmio->state == VIRTIO_MMIO_RUNNING;
+    pthread_mutex_unlock(&mmio->lock);
+    return runs;
+}
+
+/* The device is paused: queues that the driver took back or gave change now.  Returns
+ * the number of one that cannot be, or -1. */
+int virtio_mmio_change_queues(struct virtio_mmio *mmio)
+{
+    int bad = -1;
+
+    pthread_mutex_lock(&mmio->lock);
+    for (uint32_t i = 0; i < mmio->queue_count; i++) {
+        struct virtio_mmio_queue *queue = &mmio->queue[i];
+        if (queue->change_due && !set_ready(mmio, queue, queue->change_to))
+            bad = (int)i;
+        queue->change_due = false;
+    }
+    pthread_mutex_unlock(&mmio->lock);
+    return bad;
+}
+
+/* The device has stopped, because the driver resets it. */
+void virtio_mmio_reset(struct virtio_mmio *mmio)
+{
+    pthread_mutex_lock(&mmio->lock);
+    reset(mmio);
+    pthread_mutex_unlock(&mmio->lock);
+}
+
+/* The device has stopped, and does nothing before the driver resets it (section 2.1.2).
+ * The driver may have done so meanwhile. */
+void virtio_mmio_needs_reset(struct virtio_mmio *mmio)
+{
+    bool tell = false;
+
+    pthread_mutex_lock(&mmio->lock);
+    if (mmio->reset_due) {
+        reset(mmio);
+    } else {
+        mmio->state = VIRTIO_MMIO_BROKEN;
+        mmio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        tell = hears_of_changes(mmio);
+    }
+    pthread_mutex_unlock(&mmio->lock);
+    if (tell)
+        virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_CONFIG);
+}
+
+/* ---- registers -------------------------------------------------------------------------- */
+
+static struct virtio_mmio_queue *selected(struct virtio_mmio *mmio)
+{
+    return mmio->queue_sel < mmio->queue_count ? &mmio->queue[mmio->queue_sel] : NULL;
+}
+
+static uint32_t read_register(struct virtio_mmio *mmio, uint64_t offset)
+{
+    const struct virtio_mmio_queue *queue = selected(mmio);
+    uint32_t status;
+
+    switch (offset) {
+    case VIRTIO_MMIO_MAGIC_VALUE:
+        return MAGIC;
+    case VIRTIO_MMIO_VERSION:
+        return VERSION;
+    case VIRTIO_MMIO_DEVICE_ID:
+        return mmio->device_id;
+    case VIRTIO_MMIO_VENDOR_ID:
+        return VENDOR;
+    case VIRTIO_MMIO_DEVICE_FEATURES:
+        mmio->features_read = true;
+        return mmio->device_features_sel > 1
+                   ? 0
+                   : (uint32_t)(mmio->device_features >> 32 * mmio->device_features_sel);
+    case VIRTIO_MMIO_QUEUE_NUM_MAX:
+        return queue ? queue->queue->size_max : 0;
+    case VIRTIO_MMIO_QUEUE_READY:
+        return queue && queue->ready;
+    case VIRTIO_MMIO_INTERRUPT_STATUS:
+        status = virtio_mmio_interrupt_status(mmio);
+        /* An irqfd raised by a backend carries no cause. */
+        if (mmio->used_elsewhere && !virtio_mmio_has_line(mmio))
+            status |= VIRTIO_MMIO_INT_VRING;
+        return status;
+    case VIRTIO_MMIO_STATUS:
+        return mmio->status;
+    case VIRTIO_MMIO_SHM_LEN_LOW:
+    case VIRTIO_MMIO_SHM_LEN_HIGH:
+        return NO_SHARED_MEMORY;
+    case VIRTIO_MMIO_CONFIG_GENERATION:
+        return mmio->config_generation;
+    default: /* write-only, or reserved */
+        return 0;
+    }
+}
+
+static void set_half(uint64_t *value, bool high, uint32_t half)
+{
+    *value = high ? (*value & 0xffffffff) | (uint64_t)half << 32
+                  : (*value & ~0xffffffffull) | half;
+}
+
+/* Returns false when the device must be paused for the change. */
+static bool write_ready(struct virtio_mmio *mmio, bool ready)
+{
+    struct virtio_mmio_queue *queue = selected(mmio);
+
+    if (!queue)
+        return true;
+    switch (mmio->state) {
+    case VIRTIO_MMIO_SET_UP:
+        if (!set_ready(mmio, queue, ready)) {
+            mmio->state = VIRTIO_MMIO_BROKEN;
+            mmio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        }
+        return true;
+    case VIRTIO_MMIO_STARTING:
+    case VIRTIO_MMIO_RUNNING:
+        queue->change_due = true;
+        queue->change_to = ready;
+        return false;
+    case VIRTIO_MMIO_BROKEN:
+        break;
+    }
+    return true;
+}
+
+static void set_up_queue(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
+{
+    struct virtio_mmio_queue *queue = selected(mmio);
+
+    if (!queue || queue->ready)
+        return; /* fixed until it is taken back */
+    switch (offset) {
+    case VIRTIO_MMIO_QUEUE_NUM:
+        /* One that is too large is found out when the queue becomes ready. */
+        queue->size = value > UINT16_MAX ? 0 : (uint16_t)value;
+        break;
+    case VIRTIO_MMIO_QUEUE_DESC_LOW:
+    case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+        set_half(&queue->desc, offset == VIRTIO_MMIO_QUEUE_DESC_HIGH, value);
+        break;
+    case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+    case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+        set_half(&queue->avail, offset == VIRTIO_MMIO_QUEUE_AVAIL_HIGH, value);
+        break;
+    case VIRTIO_MMIO_QUEUE_USED_LOW:
+    case VIRTIO_MMIO_QUEUE_USED_HIGH:
+        set_half(&queue->used, offset == VIRTIO_MMIO_QUEUE_USED_HIGH, value);
+    }
+}
+
+static void accept_features(struct virtio_mmio *mmio, uint32_t value)
+{
+    if (mmio->status & (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK) ||
+        mmio->driver_features_sel > 1)
+        return;
+    set_half(&mmio->driver_features, mmio->driver_features_sel == 1, value);
+}
+
+/* Returns false when the device is to be started, or stopped for a reset. */
+static bool write_status(struct virtio_mmio *mmio, uint32_t value)
+{
+    uint32_t added = value & STATUS_OF_DRIVER & ~mmio->status;
+
+    if (!value) {
+        mmio->reset_due = mmio->state == VIRTIO_MMIO_RUNNING;
+        if (!mmio->reset_due)
+            reset(mmio);
+        return !mmio->reset_due;
+    }
+    if (mmio->driver_features & ~mmio->device_features)
+        added &= ~(uint32_t)VIRTIO_CONFIG_S_FEATURES_OK; /* section 3.1.1, step 6 */
+    mmio->status |= added;
+    if (!(added & VIRTIO_CONFIG_S_DRIVER_OK) || mmio->state != VIRTIO_MMIO_SET_UP)
+        return true;
+    mmio->state = VIRTIO_MMIO_STARTING;
+    return false;
+}
+
+/* Returns false to have Python serve the write too. */
+static bool write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
+{
+    if (mmio->reset_due && offset != VIRTIO_MMIO_INTERRUPT_ACK)
+        return true; /* what comes before Status reads 0 is lost */
+    switch (offset) {
+    case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+        mmio->device_features_sel = value;
+        return true;
+    case VIRTIO_MMIO_DRIVER_FEATURES:
+        accept_features(mmio, value);
+        return true;
+    case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
+        mmio->driver_features_sel = value;
+        return true;
+    case VIRTIO_MMIO_QUEUE_SEL:
+        mmio->queue_sel = value;
+        return true;
+    case VIRTIO_MMIO_QUEUE_READY:
+        return write_ready(mmio, value);
+    case VIRTIO_MMIO_INTERRUPT_ACK:
+        virtio_mmio_acknowledge(mmio, value);
+        return true;
+    case VIRTIO_MMIO_STATUS:
+        return write_status(mmio, value);
+    default:
+        set_up_queue(mmio, offset, value);
+        return true;
+    }
+}
+
+static void read_config(struct virtio_mmio *mmio, uint64_t at, uint8_t *data, uint32_t size)
+{
+    memset(data, 0, size);
+    if (at < mmio->config_size)
+        memcpy(data, mmio->config + at,
+               size < mmio->config_size - at ? size : mmio->config_size - at);
+}
+
+/* ---- notifications -------------------------------------------------------------------------- */
+
+/* Has KVM tell of a queue's notifications by itself.  `address` is that of
+ * QueueNotify. */
+static void make_ioeventfd(struct slots *slots, uint64_t address, int fd, uint32_t queue)
+{
+    struct kvm_ioeventfd request = {
+        .addr = address, .len = sizeof queue, .fd = fd,
+        .datamatch = queue, .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+    };
+    uint64_t size = 0;
+
+    for (uint32_t i = 0; i < slots->ram->count; i++)
+        size += slots->ram->region[i].size;
+    if (size <= ALL_SLOTS && slots_cover_all(slots) < 0)
+        return;
+    if (ioctl(slots->vm_fd, KVM_IOEVENTFD, &request) < 0)
+        return; /* notifications go on as exits */
+}
+
+/* A notification costs a guest 63 us as an exit on a KVM without hardware support, and
+ * 21 us by an ioeventfd.  But with one, a VM younger than 15 ms takes as long to end,
+ * and each memory slot made later costs 5 ms.  So only a queue that is notified often
+ * gets one: KICKS exits take a guest as long as that.
+ *
+ * Called without the lock: a backend that has the eventfd too can make the write block,
+ * and then it stops this vCPU alone, until vcpu_stop(). */
+static void notify(struct virtio_mmio *mmio, struct vcpu *vcpu, uint32_t index)
+{
+    struct virtio_mmio_queue *queue;
+
+    if (index >= mmio->queue_count)
+        return;
+    queue = &mmio->queue[index];
+    event_raise(queue->kick_fd);
+    if (atomic_fetch_add(&queue->kicks, 1) + 1 == KICKS && vcpu && vcpu->bus->slots)
+        make_ioeventfd(vcpu->bus->slots, vcpu->address, queue->kick_fd, index);
+}
+
+/* The bus handler.  Registers are 32 bits wide and aligned; the configuration
+ * space, which is read-only here, has fields of any width. */
+bool virtio_mmio_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset,
+                        uint8_t *data, uint32_t size, uint32_t count)
+{
+    struct virtio_mmio *mmio = device;
+    bool is_register = size == 4 && offset % 4 == 0, settled = true;
+    uint32_t value = 0;
+
+    (void)count;
+    if (write && is_register)
+        memcpy(&value, data, sizeof value);
+    if (write && is_register && offset == VIRTIO_MMIO_QUEUE_NOTIFY) {
+        notify(mmio, vcpu, value);
+        return true;
+    }
+    pthread_mutex_lock(&mmio->lock);
+    if (offset >= VIRTIO_MMIO_CONFIG) {
+        if (!write)
+            read_config(mmio, offset - VIRTIO_MMIO_CONFIG, data, size);
+    } else if (!is_register) {
+        if (!write)
+            memset(data, 0, size);
+        settled = mmio->complained;
+        mmio->complained = true;
+    } else if (write) {
+        settled = write_register(mmio, offset, value);
+    } else {
+        value = read_register(mmio, offset);
+        memcpy(data, &value, sizeof value);
+    }
+    pthread_mutex_unlock(&mmio->lock);
+    return settled;
+}

@@ -1,0 +1,437 @@
+/* virtio-vsock (virtio 1.2, section 5.10): streams between ports of the guest and
+ * sockets of the host.
+ *
+ * The guest has a context id (CID), the host is CID 2.  Every packet is a header
+ * of 44 bytes, maybe with payload behind it, in one descriptor chain: of the TX
+ * queue from the guest, of the RX queue to it.  A connection is a pair of ports:
+ *
+ *     guest  REQUEST ►   ◄ RESPONSE  host      or the other way round;
+ *            RW ►           ◄ RW               RST in place of RESPONSE refuses
+ *            ◄ CREDIT_UPDATE                   more may be sent
+ *            SHUTDOWN ►  ◄ SHUTDOWN            "I send (or want) no more"
+ *            ◄ RST                             it is over; also for what is unknown
+ *
+ * Each side keeps a buffer for what its application has not taken yet, and each
+ * header tells the other side of it: buf_alloc is its size, fwd_cnt how many bytes
+ * have ever been taken out of it, modulo 2^32.  So a sender may have
+ *
+ *     buf_alloc - (bytes ever sent - fwd_cnt)
+ *
+ * bytes more under way: its credit.  (Section 5.10.6.3.)
+ *
+ * All of it runs in one thread, vsock_turn() after vsock_turn(), without the GIL.
+ * Payload goes between the guest's buffers and sockets by sendmsg and recvmsg; only
+ * what a slow socket does not take is copied, within the credit that the guest was
+ * given.  A guest that takes no packets stops the reading of sockets, and when
+ * VSOCK_RESETS answers wait for it, of its own packets as well.  Python starts and
+ * stops the thread when the driver starts and resets the device. */
+#define _GNU_SOURCE
+#include "vsock/vsock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define THREAD_STACK (64 << 10)
+#define EVENTS 64
+#define BATCH 64           /* packets each way before the other way has its turn */
+#define INTERRUPT_EVERY 16 /* packets, so that a guest begins with them early */
+#define DESCRIPTORS 1024   /* that a process has besides those of its streams */
+#define PROBE_MS 5
+
+enum { RX, TX }; /* section 5.10.2 */
+
+/* Lets a process have a descriptor for each stream, if it may. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    const rlim_t wanted = VSOCK_STREAMS + DESCRIPTORS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* A device for a guest with context id `cid`.  Returns -1 with errno set. */
+int vsock_init(struct vsock *vsock, uint64_t cid)
+{
+    memset(vsock, 0, sizeof *vsock);
+    vsock->cid = cid;
+    vsock->next_port = VSOCK_FIRST_PORT;
+    vsock->wake.kind = VSOCK_WAKE;
+    vsock->rx_kick.kind = vsock->tx_kick.kind = VSOCK_KICK;
+    pthread_mutex_init(&vsock->note_lock, NULL);
+    raise_descriptor_limit();
+    vsock->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    vsock->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    vsock->note_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    vsock->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vsock->epoll_fd >= 0 && vsock->spare_fd >= 0 && vsock->note_fd >= 0 &&
+        vsock->wake.fd >= 0 && vsock_watch(vsock, &vsock->wake, EPOLLIN | EPOLLET) == 0)
+        return 0;
+    int error = errno;
+    vsock_close(vsock);
+    errno = error;
+    return -1;
+}
+
+int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(vsock->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+}
+
+/* The driver is ready: from now on vsock_turn() uses the queues of `mmio`. */
+void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy)
+{
+    struct vsock_listener *listener;
+
+    vsock->mmio = mmio;
+    vsock->legacy = legacy;
+    vsock->rx = mmio->queue[RX].queue;
+    vsock->tx = mmio->queue[TX].queue;
+    vsock->rx_kick.fd = mmio->queue[RX].kick_fd;
+    vsock->tx_kick.fd = mmio->queue[TX].kick_fd;
+    /* Edge-triggered: each write is an event, and nobody need read them. */
+    vsock_watch(vsock, &vsock->rx_kick, EPOLLIN | EPOLLET);
+    vsock_watch(vsock, &vsock->tx_kick, EPOLLIN | EPOLLET);
+    /* Clients have waited in the listening sockets' backlogs until now. */
+    for (listener = vsock->listeners; listener; listener = listener->next)
+        vsock_watch(vsock, &listener->source, EPOLLIN);
+    queue_unwatch(vsock->rx);
+    vsock->tx_pending = true; /* some drivers notify before they are ready */
+}
+
+/* ---- descriptor chains ------------------------------------------------------- */
+
+static void broken(struct vsock *vsock, uint32_t index, enum queue_error error)
+{
+    vsock->broken = true;
+    vsock_add_note(vsock, (struct vsock_note){VSOCK_NOTE_BROKEN, index, error});
+}
+
+/* Takes the first `size` bytes off *iov, which moves on.  Returns false when there
+ * are fewer.  With `write` they are set to `bytes`, else copied to it. */
+static bool move_bytes(struct iovec **iov, uint32_t *count, uint8_t *bytes, size_t size,
+                       bool write)
+{
+    while (size && *count) {
+        size_t part = (*iov)->iov_len < size ? (*iov)->iov_len : size;
+        memcpy(write ? (*iov)->iov_base : (void *)bytes,
+               write ? (void *)bytes : (*iov)->iov_base, part);
+        bytes += part;
+        size -= part;
+        (*iov)->iov_base = (uint8_t *)(*iov)->iov_base + part;
+        (*iov)->iov_len -= part;
+        if (!(*iov)->iov_len) {
+            ++*iov;
+            --*count;
+        }
+    }
+    return !size;
+}
+
+void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port)
+{
+    uint32_t size = sizeof vsock->reset / sizeof *vsock->reset;
+    uint32_t at = (vsock->reset_at + vsock->reset_count) % size;
+
+    /* TX stops at VSOCK_RESETS, and a stream that the guest knows of adds one at
+     * most: there is always room. */
+    if (vsock->reset_count == size)
+        return;
+    vsock->reset[at][0] = guest_port;
+    vsock->reset[at][1] = host_port;
+    vsock->reset_count++;
+}
+
+/* ---- from the guest ----------------------------------------------------------- */
+
+static void take_packet(struct vsock *vsock, struct chain *chain)
+{
+    struct iovec *payload = chain->iov;
+    struct virtio_vsock_hdr header;
+    uint32_t count = chain->readable;
+    struct vsock_stream *stream;
+
+    if (!move_bytes(&payload, &count, (uint8_t *)&header, sizeof header, false))
+        return;
+    if (header.src_cid != vsock->cid || header.dst_cid != VSOCK_HOST_CID)
+        return;
+    stream = stream_find(vsock, header.src_port, header.dst_port);
+    if (stream && header.type == VIRTIO_VSOCK_TYPE_STREAM)
+        stream_packet(vsock, stream, &header, payload, count);
+    else if (header.op == VIRTIO_VSOCK_OP_REQUEST && header.type == VIRTIO_VSOCK_TYPE_STREAM)
+        host_connect(vsock, &header);
+    else if (header.op != VIRTIO_VSOCK_OP_RST)
+        vsock_add_reset(vsock, header.src_port, header.dst_port);
+}
+
+/* A driver before version 1 counts no credit: it is stopped by TX itself while a
+ * socket is slow. */
+static bool tx_stalls(const struct vsock *vsock)
+{
+    if (vsock->reset_count >= VSOCK_RESETS)
+        return true;
+    if (vsock->legacy)
+        for (const struct vsock_stream *stream = vsock->streams; stream; stream = stream->next)
+            if (stream_stalls(stream))
+                return true;
+    return false;
+}
+
+static void interrupt_if_wanted(struct vsock *vsock)
+{
+    bool rx = queue_must_interrupt(vsock->rx), tx = queue_must_interrupt(vsock->tx);
+    if (rx || tx)
+        virtio_mmio_interrupt(vsock->mmio);
+}
+
+static void take_packets(struct vsock *vsock)
+{
+    queue_unwatch(vsock->tx);
+    for (int i = 0; i < BATCH && !tx_stalls(vsock); i++) {
+        int popped = queue_pop(vsock->tx, &vsock->tx_chain);
+        if (popped < 0) {
+            broken(vsock, TX, vsock->tx->error);
+            return;
+        }
+        if (!popped) {
+            if (queue_watch(vsock->tx))
+                continue;
+            vsock->tx_pending = false;
+            return;
+        }
+        take_packet(vsock, &vsock->tx_chain);
+        queue_push(vsock->tx, vsock->tx_chain.head, 0);
+        if (i % INTERRUPT_EVERY == INTERRUPT_EVERY - 1)
+            interrupt_if_wanted(vsock);
+    }
+}
+
+/* ---- to the guest --------------------------------------------------------------- */
+
+/* Fills rx_chain with the next packet.  Returns false when there was none after
+ * all. */
+static bool give_packet(struct vsock *vsock)
+{
+    struct chain *chain = &vsock->rx_chain;
+    struct iovec *start = chain->iov + chain->readable, *iov = start;
+    struct virtio_vsock_hdr header = {
+        .src_cid = VSOCK_HOST_CID, .dst_cid = vsock->cid, .type = VIRTIO_VSOCK_TYPE_STREAM,
+    };
+    uint32_t total = chain->count - chain->readable, count = total;
+    struct iovec payload[QUEUE_SIZE_MAX];
+    uint8_t skipped[VSOCK_HEADER];
+
+    if (vsock->reset_count) {
+        header.op = VIRTIO_VSOCK_OP_RST;
+        header.dst_port = vsock->reset[vsock->reset_at][0];
+        header.src_port = vsock->reset[vsock->reset_at][1];
+        vsock->reset_at = (vsock->reset_at + 1) % (sizeof vsock->reset / sizeof *vsock->reset);
+        vsock->reset_count--;
+    } else {
+        struct vsock_stream *stream = vsock->first_ready;
+        memcpy(payload, start, total * sizeof *payload);
+        struct iovec *rest = payload;
+        move_bytes(&rest, &count, skipped, sizeof skipped, false);
+        if (!stream_next(vsock, stream, &header, rest, count))
+            return false;
+        count = total;
+    }
+    move_bytes(&iov, &count, (uint8_t *)&header, sizeof header, true);
+    queue_push(vsock->rx, chain->head, (uint32_t)sizeof header + header.len);
+    vsock->has_rx = false;
+    return true;
+}
+
+static bool has_packets(const struct vsock *vsock)
+{
+    return vsock->reset_count || vsock->first_ready;
+}
+
+static void give_packets(struct vsock *vsock)
+{
+    for (int i = 0; has_packets(vsock) && i < BATCH;) {
+        if (!vsock->has_rx) {
+            int popped = queue_pop(vsock->rx, &vsock->rx_chain);
+            vsock->starved = !popped && !queue_watch(vsock->rx);
+            if (vsock->starved)
+                return; /* the guest tells when it has buffers again */
+            if (!popped)
+                continue;
+            if (popped < 0 || vsock->rx_chain.writable_bytes < VSOCK_HEADER) {
+                broken(vsock, RX, vsock->rx->error);
+                return;
+            }
+            vsock->has_rx = true;
+        }
+        if (give_packet(vsock) && ++i % INTERRUPT_EVERY == 0)
+            interrupt_if_wanted(vsock);
+    }
+    queue_unwatch(vsock->rx);
+}
+
+/* ---- the thread ------------------------------------------------------------------- */
+
+static void dispatch(struct vsock *vsock, struct vsock_source *source, uint32_t events)
+{
+    switch (source->kind) {
+    case VSOCK_WAKE:
+        break;
+    case VSOCK_KICK:
+        if (source == &vsock->tx_kick)
+            vsock->tx_pending = true;
+        else
+            vsock->starved = false;
+        break;
+    case VSOCK_LISTENER:
+    case VSOCK_UNIX_LISTENER:
+        host_accept(vsock, (struct vsock_listener *)source);
+        break;
+    case VSOCK_STREAM:
+        stream_event(vsock, (struct vsock_stream *)source, events);
+    }
+}
+
+/* A driver before version 1 does not tell when it has room again: it is asked.
+ * Returns whether it must be asked again. */
+static bool probe(struct vsock *vsock)
+{
+    struct vsock_stream *stream;
+    bool waiting = false;
+
+    for (stream = vsock->streams; vsock->legacy && stream; stream = stream->next)
+        waiting |= stream_probe(vsock, stream);
+    return waiting;
+}
+
+/* Frees streams that ended in this turn; epoll may have pointed at them. */
+static void bury(struct vsock *vsock)
+{
+    struct vsock_stream *stream;
+
+    while ((stream = vsock->dead)) {
+        vsock->dead = stream->next;
+        free(stream);
+    }
+}
+
+/* Waits up to `timeout_ms` (-1: for ever) until there is something to do, and does
+ * it.  Returns for how long the next turn may wait. */
+int vsock_turn(struct vsock *vsock, int timeout_ms)
+{
+    struct epoll_event event[EVENTS];
+    int count = epoll_wait(vsock->epoll_fd, event, EVENTS, timeout_ms);
+
+    for (int i = 0; i < count; i++)
+        dispatch(vsock, event[i].data.ptr, event[i].events);
+    if (vsock->tx_pending && !vsock->broken)
+        take_packets(vsock);
+    if (!vsock->starved && !vsock->broken)
+        give_packets(vsock);
+    bury(vsock);
+    if (vsock->broken)
+        return -1;
+    interrupt_if_wanted(vsock);
+    if ((vsock->tx_pending && !tx_stalls(vsock)) || (has_packets(vsock) && !vsock->starved))
+        return 0;
+    return probe(vsock) ? PROBE_MS : -1;
+}
+
+static void *vsock_thread(void *arg)
+{
+    struct vsock *vsock = arg;
+    int timeout_ms = 0;
+
+    while (!atomic_load(&vsock->stop))
+        timeout_ms = vsock_turn(vsock, timeout_ms);
+    return NULL;
+}
+
+/* Runs the device in a thread of its own, once it is active.  Returns 0 or an
+ * errno. */
+int vsock_start(struct vsock *vsock)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int error;
+
+    if (!vsock->mmio || vsock->running)
+        return 0;
+    atomic_store(&vsock->stop, false);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = pthread_create(&vsock->thread, &attr, vsock_thread, vsock);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (!error)
+        pthread_setname_np(vsock->thread, "vsock");
+    vsock->running = !error;
+    return error;
+}
+
+static void stop_thread(struct vsock *vsock)
+{
+    if (!vsock->running)
+        return;
+    atomic_store(&vsock->stop, true);
+    event_raise(vsock->wake.fd);
+    pthread_join(vsock->thread, NULL);
+    vsock->running = false;
+}
+
+/* Ends the thread for a change of the queues, which get back what is not used yet;
+ * streams stay, and vsock_start() goes on with them. */
+void vsock_pause(struct vsock *vsock)
+{
+    stop_thread(vsock);
+    if (vsock->has_rx)
+        queue_unpop(vsock->rx);
+    vsock->has_rx = vsock->starved = false;
+    vsock->tx_pending = true;
+}
+
+/* The driver is gone: all streams are reset, and new clients wait for the next. */
+void vsock_reset(struct vsock *vsock)
+{
+    struct vsock_listener *listener;
+
+    stop_thread(vsock);
+    while (vsock->streams)
+        stream_end(vsock, vsock->streams, true);
+    bury(vsock);
+    if (!vsock->mmio)
+        return;
+    epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, vsock->rx_kick.fd, NULL);
+    epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, vsock->tx_kick.fd, NULL);
+    for (listener = vsock->listeners; listener; listener = listener->next)
+        epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, listener->source.fd, NULL);
+    vsock->mmio = NULL;
+    vsock->reset_count = 0;
+    vsock->has_rx = vsock->starved = vsock->tx_pending = vsock->broken = false;
+    vsock_drop_fault(vsock);
+}
+
+/* Frees all that the device has; sockets that listen are not its own. */
+void vsock_close(struct vsock *vsock)
+{
+    int *fds[] = {&vsock->epoll_fd, &vsock->spare_fd, &vsock->note_fd, &vsock->wake.fd};
+
+    vsock_reset(vsock);
+    host_forget(vsock);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0)
+            close(*fds[i]);
+        *fds[i] = -1;
+    }
+}

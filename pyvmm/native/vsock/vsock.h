@@ -1,0 +1,184 @@
+/* virtio-vsock (virtio 1.2, section 5.10): what this folder share. */
+#ifndef PYVMM_VSOCK_H
+#define PYVMM_VSOCK_H
+
+#include "virtio/mmio.h"
+
+#include <linux/virtio_vsock.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define VSOCK_HEADER sizeof(struct virtio_vsock_hdr)
+#define VSOCK_HOST_CID 2
+#define VSOCK_ANY_PORT 0xffffffffu /* VMADDR_PORT_ANY */
+
+/* Bounds; docs/limits.md states them. */
+#define VSOCK_STREAMS 4096                /* connections at a time */
+#define VSOCK_BUFFER_MAX (256u << 10)     /* buf_alloc of a connection, bytes */
+#define VSOCK_BUFFER_MIN (16u << 10)      /* of one when there are very many */
+#define VSOCK_BUFFERS (64u << 20)         /* all of them share this, but for the minimum */
+#define VSOCK_RESETS 256                  /* RSTs that wait before TX is left alone */
+#define VSOCK_NOTES 16                    /* lines that wait for Python to log them */
+
+#define VSOCK_FIRST_PORT (1u << 30) /* of the host's side of clients */
+#define VSOCK_LAST_PORT ((1u << 31) - 1)
+
+enum vsock_kind { VSOCK_WAKE, VSOCK_KICK, VSOCK_LISTENER, VSOCK_UNIX_LISTENER, VSOCK_STREAM };
+
+/* What epoll points back at: the first member of what has a descriptor. */
+struct vsock_source {
+    enum vsock_kind kind;
+    int fd;
+};
+
+struct vsock_listener {
+    struct vsock_source source;
+    uint32_t guest_port;
+    struct vsock_listener *next;
+};
+
+/* Where a port of CID 2 leads. */
+struct vsock_target {
+    uint32_t port; /* VSOCK_ANY_PORT: all others, each to the same port there */
+    struct sockaddr_storage address;
+    socklen_t length;
+    struct vsock_target *next;
+};
+
+enum vsock_state {
+    STREAM_GREETING,   /* a client of the unix socket; it has not named a port yet */
+    STREAM_CONNECTING, /* the guest asked, and the host's socket is being connected */
+    STREAM_ASKING,     /* the host asked, and the guest has not answered */
+    STREAM_OPEN,
+    STREAM_ORPHAN,     /* the guest has gone; what it sent is still on its way */
+    STREAM_DEAD,
+};
+
+/* A connection: a port of the guest, a port of CID 2, and a socket. */
+struct vsock_stream {
+    struct vsock_source source;
+    enum vsock_state state;
+    uint32_t guest_port, host_port;
+    bool unix_client; /* expects a line when the guest has answered */
+
+    /* What the socket can do; edge-triggered epoll tells of changes. */
+    bool readable, writable, hung_up;
+
+    /* What the guest has still to be told. */
+    bool asked;   /* REQUEST was sent */
+    bool respond; /* RESPONSE is due */
+    bool credit;  /* CREDIT_UPDATE is due */
+    bool probe;   /* a driver before version 1 is to be asked for its room */
+
+    /* Directions that have ended. */
+    bool host_ended, guest_ended, shut;
+
+    /* Guest to host, in bytes since the beginning, modulo 2^32. */
+    uint32_t buf_alloc, received, forwarded, told;
+    uint8_t *ring; /* of buf_alloc bytes: what the socket has not taken yet */
+    uint32_t ring_at;
+
+    /* Host to guest. */
+    uint32_t sent, peer_alloc, peer_taken;
+    uint32_t packets; /* a driver before version 1 has not acknowledged yet */
+
+    struct vsock_stream *next_in_bucket;          /* of the hash table */
+    struct vsock_stream *previous_ready, *next_ready; /* of those with something for the guest */
+    struct vsock_stream *previous, *next;         /* of all */
+    bool is_ready, is_named;
+};
+
+enum vsock_note_kind {
+    VSOCK_NOTE_FORBIDDEN,  /* the guest may not connect to port `value` */
+    VSOCK_NOTE_REFUSED,    /* a client was refused; `value` is an errno, or 0: too many streams */
+    VSOCK_NOTE_BROKEN,     /* queue `value` is: its `error`, or QUEUE_OK: no room for a header */
+};
+
+struct vsock_note {
+    enum vsock_note_kind kind;
+    uint32_t value;
+    enum queue_error error;
+};
+
+struct vsock {
+    uint64_t cid;
+    struct virtio_mmio *mmio;
+    struct queue *rx, *tx;
+    bool legacy; /* the driver knows nothing of VIRTIO_F_VERSION_1 */
+
+    int epoll_fd, spare_fd;
+    int note_fd; /* eventfd: there is a note */
+    struct vsock_source wake, rx_kick, tx_kick;
+    pthread_t thread;
+    bool running;
+    atomic_bool stop;
+
+    /* Which ways lead out and in: constant while the thread runs. */
+    struct vsock_listener *listeners;
+    struct vsock_target *targets;
+    char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+    struct vsock_stream *bucket[VSOCK_STREAMS], *streams, *dead;
+    struct vsock_stream *first_ready, *last_ready;
+    uint32_t stream_count, promised, next_port;
+
+    /* RSTs for ports that have no stream (any more): guest's, host's. */
+    uint32_t reset[2 * VSOCK_STREAMS][2], reset_at, reset_count;
+
+    bool tx_pending;         /* chains may be in TX */
+    bool starved;            /* RX has no buffers for what waits */
+    bool has_rx;             /* rx_chain is popped and not used yet */
+    struct chain rx_chain, tx_chain;
+    bool broken;             /* a queue is; the note says which */
+
+    pthread_mutex_t note_lock;
+    struct vsock_note note[VSOCK_NOTES + 1]; /* the last is for VSOCK_NOTE_BROKEN */
+    uint32_t note_count;
+};
+
+/* vsock.c */
+int vsock_init(struct vsock *vsock, uint64_t cid);
+void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy);
+int vsock_start(struct vsock *vsock);
+void vsock_pause(struct vsock *vsock);
+int vsock_turn(struct vsock *vsock, int timeout_ms);
+void vsock_reset(struct vsock *vsock);
+void vsock_close(struct vsock *vsock);
+void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
+int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events);
+
+/* stream.c */
+struct vsock_stream *stream_new(struct vsock *vsock, int fd, enum vsock_state state);
+struct vsock_stream *stream_find(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
+void stream_name(struct vsock *vsock, struct vsock_stream *stream, uint32_t guest_port,
+                 uint32_t host_port);
+void stream_unname(struct vsock *vsock, struct vsock_stream *stream);
+void stream_ready(struct vsock *vsock, struct vsock_stream *stream);
+void stream_not_ready(struct vsock *vsock, struct vsock_stream *stream);
+void stream_fail(struct vsock *vsock, struct vsock_stream *stream);
+void stream_end(struct vsock *vsock, struct vsock_stream *stream, bool abort);
+void stream_close_socket(int fd, bool abort);
+
+/* data.c */
+void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
+                   const struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count);
+bool stream_next(struct vsock *vsock, struct vsock_stream *stream,
+                 struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count);
+void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t events);
+bool stream_stalls(const struct vsock_stream *stream);
+bool stream_probe(struct vsock *vsock, struct vsock_stream *stream);
+
+/* host.c */
+int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);
+int vsock_listen_unix(struct vsock *vsock, int fd, const char *path);
+int vsock_allow(struct vsock *vsock, uint32_t port, const uint8_t *address, uint32_t length);
+bool vsock_take_note(struct vsock *vsock, struct vsock_note *note);
+void vsock_add_note(struct vsock *vsock, struct vsock_note note);
+void vsock_drop_fault(struct vsock *vsock);
+void host_accept(struct vsock *vsock, struct vsock_listener *listener);
+void host_greet(struct vsock *vsock, struct vsock_stream *stream);
+void host_connect(struct vsock *vsock, const struct virtio_vsock_hdr *header);
+bool host_answer(const struct vsock_stream *stream);
+void host_forget(struct vsock *vsock);
+
+#endif

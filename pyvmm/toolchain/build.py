@@ -1,0 +1,313 @@
+"""`pyvmm build`: a Toro application in Pascal, or an MPI program in C, to an ELF image.
+
+Free Pascal compiles, GNU as and ld do the rest; gcc compiles C. Three stages, each of which is
+kept and used again while nothing that it is made of has changed:
+
+    FPC's own `system` unit, for a bare x86-64 (Debian's fpc-source)
+    Toro's kernel, and the part of FPC's library that builds on it
+    the application, where FPC itself sees what must be compiled again
+
+A C program gets a Pascal program around it (toro/c/CProgram.pas) and a small C
+library (toro/c). The first two stages lie in directories named after a hash of their sources and appear
+there by a rename, so any number of builds can run at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from errno import EEXIST, ENOTEMPTY
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyvmm.errors import BuildError, UsageError
+from pyvmm.toolchain.symbols import symbol_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PACKAGES = "fp-compiler fpc-source binutils"
+C_PACKAGES = "gcc binutils"
+
+_FPC_SOURCES = Path("/usr/share/fpcsrc")
+_TARGET = ["-n", "-Tembedded"]
+_WARNINGS = ["-v0ew"]
+# Without those about what a kernel is made of: addresses as numbers (4055), units
+# that are there for their symbols (5023), parameters that a callback must have (5024).
+_HINTS = ["-v0ewh", "-vm4055,5023,5024"]
+# Frame pointers make backtraces; sections by function leave out what is unused.
+_CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
+# For a debugger: FPC has either debug information or sections by function.
+_DEBUG_CODE = ["-O-", "-gw3"]
+# For C: no headers but ours and the compiler's own, and nothing that needs more of an
+# operating system than a stack.
+_C = [
+    *("-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
+    *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
+]
+_C_CODE = ["-O2"]
+_C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
+# The C library must not call itself for what it implements.
+_C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
+#: Where the kernel's units are; Toro's own come first, in the place of FPC's of the same name.
+_UNITS = ("boot", "rtl", "kernel", "drivers", "mpi")
+#: What is assembly in the first of them.
+_BOOT = ("nucleus", "startup")
+#: What applications use of FPC's library, compiled together with the kernel.
+_LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
+
+
+def build(source: str, output: str | None = None, symbols: Sequence[str] = (), debug: bool = False) -> Path:
+    """Compiles an application.
+
+    Args:
+        source: the program's Pascal file, or its C file (`.c`); units and headers beside it
+            are found.
+        output: where the image goes; the source with `.elf` if not given.
+        symbols: defined for the compiler, in the kernel as well.
+        debug: the image gets debug information, for GDB, and its code is not optimized.
+
+    Returns:
+        The image's path.
+
+    Raises:
+        BuildError: a tool is missing, or the application does not compile; what
+            the compiler said is on stderr.
+    """
+    program = Path(source)
+    for symbol in symbols:
+        if not (symbol.isascii() and symbol.isidentifier()):
+            raise UsageError(f"-d {symbol}: not a symbol, such as EnableDebug")
+    if not program.is_file():
+        raise BuildError(f"{source}: no such file")
+    image = Path(output) if output else program.with_suffix(".elf")
+    try:
+        toolchain = _Toolchain(sorted(set(symbols)), debug)
+        system = _once("system", toolchain.key, toolchain.build_system)
+        kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
+        kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
+        with _application_directory(program, kernel_key) as work:
+            pascal = program
+            objects: list[str] = []
+            if program.suffix == ".c":
+                pascal, objects = toolchain.compile_c(program, kernel_key, work)
+            _install(toolchain.build_application(program, pascal, objects, system, kernel, work), image)
+    except OSError as error:
+        raise BuildError(f"{error.filename}: {error.strerror}") from None
+    return image
+
+
+class _Toolchain:
+    """The compiler, its library's sources and Toro's.
+
+    Args:
+        symbols, debug: see `build`.
+
+    Raises:
+        BuildError: one of them is not there.
+    """
+
+    def __init__(self, symbols: list[str], debug: bool) -> None:
+        for tool in ("ppcx64", "as", "ld", "nm"):
+            if not shutil.which(tool):
+                raise BuildError(f"{tool} is not installed: `apt install {PACKAGES}`")
+        version = _output(["ppcx64", "-iV"]).strip()
+        self._fpc = _FPC_SOURCES / version
+        if not self._fpc.is_dir():
+            raise BuildError(f"{self._fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
+        here = Path(__file__).resolve().parents[1]
+        self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
+        self._code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{symbol}" for symbol in symbols)]
+        self._c_code = [*(_C_DEBUG_CODE if debug else _C_CODE), *(f"-D{symbol}" for symbol in symbols)]
+        # Debug information says where the sources are.
+        options = [*_TARGET, *self._code, str(self.toro) if debug else ""]
+        self.key = _digest(version, " ".join(options), Path(__file__).read_bytes())
+        rtl = self._fpc / "rtl"
+        self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
+        self._toro_paths = [f"-Fu{self.toro / name}" for name in _UNITS]
+        self._library_paths = [
+            *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
+            *(f"-Fu{self._fpc / 'packages' / name}" for name in ("rtl-objpas/src/inc", "fcl-base/src")),
+            *(f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded", "objpas")),
+            *(f"-Fi{rtl / 'objpas' / name}" for name in ("sysutils", "classes")),
+        ]
+
+    def build_system(self, to: Path) -> None:
+        """Compiles FPC's `system` and `objpas` units."""
+        rtl = self._fpc / "rtl"
+        options = [*_TARGET, *_WARNINGS, *self._code, f"-FU{to}", f"-Fu{to}", *self._system_paths]
+        _run(
+            ["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")],
+            "FPC's system unit",
+            quiet=True,
+        )
+        _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", quiet=True)
+
+    def build_kernel(self, system: Path, to: Path) -> None:
+        """Compiles the nucleus, the loader, the kernel and the library around it."""
+        for name in _BOOT:
+            _run(["as", str(self.toro / f"boot/{name}.s"), "-o", str(to / f"{name}.o")], f"the {name}")
+        everything = to / "everything.pas"
+        units = [*sorted(path.stem for name in _UNITS for path in self.toro.glob(f"{name}/*.pas")), *_LIBRARY]
+        everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
+        paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
+        said = _run(["ppcx64", *_TARGET, *_HINTS, *self._code, *paths, str(everything)], "the Toro kernel", quiet=True)
+        # FPC's own library is full of hints; the kernel's units have none.
+        ours = {path.name for path in [*self.toro.glob("*/*.pas"), *self.toro.glob("*/*.inc")]}
+        sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
+
+    def compile_c(self, program: Path, kernel_key: str, work: Path) -> tuple[Path, list[str]]:
+        """Compiles a C program to `work`; returns the Pascal program around it, and all C objects."""
+        for tool in ("gcc", "objcopy"):
+            if not shutil.which(tool):
+                raise BuildError(f"{tool} is not installed: `apt install {C_PACKAGES}`")
+        own = _output(["gcc", "-print-file-name=include"]).strip()
+        compiler = [
+            "gcc",
+            *_C,
+            *self._c_code,
+            *(f"-isystem{place}" for place in (self.toro / "c", self.toro / "mpi", own)),
+            "-c",
+        ]
+
+        def library(to: Path) -> None:
+            for source in (self.toro / "c").glob("*.c"):
+                _run([*compiler, *_C_LIBRARY, str(source), "-o", str(to / f"{source.stem}.o")], "the C library")
+
+        made = _once("c", _digest(kernel_key, _output(["gcc", "--version"])), library)
+        code = work / "c-program.o"
+        _run([*compiler, str(program), "-o", str(code)], program)
+        # FPC has a main of its own.
+        _run(["objcopy", "--redefine-sym", "main=toro_c_main", str(code)], program)
+        return self.toro / "c/CProgram.pas", [str(code), *map(str, sorted(made.glob("*.o")))]
+
+    def build_application(
+        self, program: Path, pascal: Path, c_objects: list[str], system: Path, kernel: Path, work: Path
+    ) -> Path:
+        """Compiles the program and links it with everything it uses; returns the image in `work`."""
+        source = pascal.resolve()
+        paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
+        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, "-Cn", "-Fatorortl", *paths, *self._library_paths]
+        # FPC looks for units in the current directory before all others.
+        _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
+        link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
+        boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
+        objects = [*boot, *_linked_objects(link_script.read_text(), work), *c_objects]
+        link_script.unlink()
+
+        # The names of the functions are linked in behind the code, so the
+        # second link leaves it where the first one has put it.
+        names = work / "function-names.o"
+        script = str(self.toro / "toro.ld")
+        linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", "--wrap=fpc_initializeunits"]
+        first = work / "without-names.elf"
+        _run([*linker, "-o", str(first), *objects], program)
+        spelling = [*self.toro.glob("**/*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
+        table = symbol_table(_output(["nm", "-n", "--defined-only", str(first)]), spelling)
+        _run(["as", "-o", str(names), "-"], program, table)
+        complete = work / "complete.elf"
+        _run([*linker, "-o", str(complete), *objects, str(names)], program)
+        return complete
+
+
+def _linked_objects(script: str, work: Path) -> list[str]:
+    """The object files that FPC's linker script names, as absolute paths."""
+    names = script.partition("INPUT (")[2].partition(")")[0].split()
+    return [str(Path(work, name.strip('"'))) for name in names]
+
+
+def _install(built: Path, image: Path) -> None:
+    """Puts the image in place at once, so nobody boots half of it."""
+    temporary = image.with_name(f".{image.name}.{os.getpid()}")
+    try:
+        shutil.copy(built, temporary)
+        temporary.replace(image)
+    except OSError as error:
+        raise BuildError(f"{image}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _run(
+    command: list[str], what: object, stdin: str | None = None, quiet: bool = False, cwd: Path | None = None
+) -> str:
+    """Runs a tool and returns what it says, which goes to stderr as well unless `quiet`."""
+    result = subprocess.run(command, input=stdin, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode or not quiet:
+        sys.stderr.write(result.stdout)
+    if result.returncode:
+        raise BuildError(f"{what}: not built, {command[0]} failed")
+    return result.stdout
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _digest(*parts: bytes | str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:16]
+
+
+def _contents(directory: Path) -> Iterator[bytes]:
+    """Names and contents of the sources in a directory and those right below it."""
+    for path in sorted([*directory.glob("*"), *directory.glob("*/*")]):
+        if path.suffix in (".pas", ".pp", ".inc", ".s", ".ld", ".c", ".h"):
+            yield path.name.encode()
+            yield path.read_bytes()
+
+
+def _cache() -> Path:
+    """Where intermediate files are kept, for this user."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pyvmm")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"{cache}: {error.strerror}; set XDG_CACHE_HOME to a directory that you may write") from None
+    return cache
+
+
+def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
+    """A directory with what `make` puts there, made when it is not there yet."""
+    done = _cache() / f"{name}-{key}"
+    if not done.is_dir():
+        with tempfile.TemporaryDirectory(dir=done.parent, ignore_cleanup_errors=True) as temporary:
+            making = Path(temporary, name)
+            making.mkdir()
+            make(making)
+            try:
+                making.rename(done)
+            except OSError as error:
+                if error.errno not in (EEXIST, ENOTEMPTY):  # another build was first
+                    raise
+    return done
+
+
+@contextmanager
+def _application_directory(program: Path, key: str) -> Iterator[Path]:
+    """The directory of one program's intermediate files, for one build at a time.
+
+    It is emptied when a source beside the program has changed: FPC would go by
+    times, which it knows to two seconds. It still looks at those of other files.
+    """
+    work = _cache() / f"application-{_digest(str(program.resolve()))}"
+    work.mkdir(exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made_of = work / "made-of"
+        state = _digest(key, *_contents(program.resolve().parent))
+        if not made_of.is_file() or made_of.read_text() != state:
+            for path in work.iterdir():
+                if path.name != "lock":
+                    path.unlink()
+            made_of.write_text(state)
+        yield work

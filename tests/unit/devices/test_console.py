@@ -1,0 +1,212 @@
+"""pyvmm.devices.console: input flows only when asked for, from whatever stdin is."""
+
+from __future__ import annotations
+
+import os
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from select import select
+from typing import Any
+
+import pytest
+from guests import MIB, descriptors_left, open_fds
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.bus import Bus
+from pyvmm.devices import console as module
+from pyvmm.devices.console import Console
+from pyvmm.errors import HostError
+from pyvmm.eventloop import READABLE, EventLoop
+from pyvmm.memory import GuestMemory
+
+RBR, IER, LSR = 0, 1, 5
+DATA_READY = 1
+
+
+class Rig:
+    """A console on an event loop, and a guest's hands on its UART."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.console = Console(bus)
+        self.loop = EventLoop()
+        self.console.attach(self.loop)
+        self._vcpu = ffi.new("struct vcpu *")
+
+    def close(self) -> None:
+        self.console.close()
+        self.loop.close()
+
+    def read(self, register: int) -> int:
+        data = ffi.new("uint8_t[1]")
+        lib.serial_access(self.console._serial, self._vcpu, False, register, data, 1, 1)
+        return int(data[0])
+
+    def serve(self) -> None:
+        """Does what the loop would, until nothing is readable any more."""
+        while ready := self.loop._epoll.poll(0):
+            for fd, _ in ready:
+                self.loop._callbacks[fd](READABLE)
+
+    def read_all(self) -> bytes:
+        """All input that there is, read as a polling guest does."""
+        got = bytearray()
+        while True:
+            if self.read(LSR) & DATA_READY:
+                got.append(self.read(RBR))
+                continue
+            self.serve()
+            if not self.read(LSR) & DATA_READY:
+                return bytes(got)
+
+
+@pytest.fixture
+def rig(make_memory: Callable[[int], GuestMemory]) -> Iterator[Callable[[int], Rig]]:
+    """Makes a rig whose stdin is the given descriptor."""
+    made: list[Rig] = []
+    patch = pytest.MonkeyPatch()
+
+    def make(stdin: int) -> Rig:
+        patch.setattr(module, "_STDIN", stdin)
+        made.append(Rig(Bus(make_memory(16 * MIB))))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    patch.undo()
+
+
+@pytest.fixture
+def pipe() -> Iterator[list[int]]:
+    """A pipe's ends; set one to -1 when it is closed."""
+    ends = list(os.pipe())
+    yield ends
+    for fd in ends:
+        if fd >= 0:
+            os.close(fd)
+
+
+LONG = bytes(range(256)) * 40
+
+
+def test_input_from_a_pipe_arrives_complete_and_in_order(pipe: list[int], rig: Callable[[int], Rig]) -> None:
+    os.write(pipe[1], LONG)
+    assert rig(pipe[0]).read_all() == LONG
+
+
+def test_input_from_a_file_arrives_complete_and_in_order(rig: Callable[[int], Rig], tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(LONG)
+    with (tmp_path / "input").open("rb") as file:
+        assert rig(file.fileno()).read_all() == LONG
+
+
+def test_nothing_is_read_from_stdin_until_the_guest_looks(pipe: list[int], rig: Callable[[int], Rig]) -> None:
+    os.write(pipe[1], b"untouched")
+    guest = rig(pipe[0])
+    guest.serve()
+    assert os.read(pipe[0], 100) == b"untouched"
+
+
+def test_input_that_comes_later_arrives(pipe: list[int], rig: Callable[[int], Rig]) -> None:
+    guest = rig(pipe[0])
+    assert guest.read_all() == b""
+    os.write(pipe[1], b"later")
+    assert guest.read_all() == b"later"
+
+
+def test_end_of_input_is_read_once_and_keeps_nobody_busy(pipe: list[int], rig: Callable[[int], Rig]) -> None:
+    os.write(pipe[1], b"last")
+    os.close(pipe[1])
+    pipe[1] = -1
+    guest = rig(pipe[0])
+    assert guest.read_all() == b"last"
+    assert guest.read_all() == b""
+    assert pipe[0] not in guest.loop._callbacks
+
+
+def test_directory_as_stdin_is_the_end_of_input(rig: Callable[[int], Rig], tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    assert rig(fd).read_all() == b""
+    os.close(fd)
+
+
+# ---- terminals -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal() -> Iterator[list[int]]:
+    """A pseudo-terminal: [the user's side, the process's side]."""
+    ends = list(os.openpty())
+    yield ends
+    for fd in ends:
+        if fd >= 0:
+            os.close(fd)
+
+
+def local_modes(fd: int) -> int:
+    """ICANON, ECHO, ISIG of a terminal."""
+    modes: list[Any] = termios.tcgetattr(fd)
+    return int(modes[3]) & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+
+COOKED = termios.ICANON | termios.ECHO | termios.ISIG
+
+
+def test_terminal_gives_characters_at_once_and_without_echo(terminal: list[int], rig: Callable[[int], Rig]) -> None:
+    user, process = terminal
+    guest = rig(process)
+    assert guest.read_all() == b""
+    assert local_modes(process) == termios.ISIG  # Ctrl-C stays a signal
+    os.write(user, b"x")
+    assert select([process], [], [], 60)[0]  # the kernel passes it on in its own time
+    assert guest.read_all() == b"x"
+    os.set_blocking(user, False)
+    with pytest.raises(BlockingIOError):
+        os.read(user, 1)
+
+
+def test_terminal_keeps_its_settings_until_the_guest_looks(terminal: list[int], rig: Callable[[int], Rig]) -> None:
+    guest = rig(terminal[1])
+    guest.serve()
+    assert local_modes(terminal[1]) == COOKED
+
+
+def test_close_restores_the_terminal(make_memory: Callable[[int], GuestMemory], terminal: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_STDIN", terminal[1])
+        before = termios.tcgetattr(terminal[1])
+        guest = Rig(Bus(make_memory(16 * MIB)))
+        guest.read_all()
+        assert termios.tcgetattr(terminal[1]) != before
+        guest.close()
+        assert termios.tcgetattr(terminal[1]) == before
+
+
+def test_terminal_that_hangs_up_is_the_end_of_input(terminal: list[int], rig: Callable[[int], Rig]) -> None:
+    guest = rig(terminal[1])
+    assert guest.read_all() == b""
+    os.close(terminal[0])
+    terminal[0] = -1
+    assert guest.read_all() == b""
+
+
+# ---- descriptors ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_no_descriptor_is_a_host_error_and_leaves_none_open(
+    make_memory: Callable[[int], GuestMemory], left: int
+) -> None:
+    bus = Bus(make_memory(16 * MIB))
+    before = open_fds()
+    with descriptors_left(left), pytest.raises(HostError, match="eventfd: Too many open files"):
+        Console(bus)
+    assert open_fds() == before
+
+
+def test_close_leaves_no_descriptor(make_memory: Callable[[int], GuestMemory]) -> None:
+    bus = Bus(make_memory(16 * MIB))
+    before = open_fds()
+    Rig(bus).close()
+    assert open_fds() == before
