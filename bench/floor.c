@@ -10,7 +10,11 @@
  *
  * MARKS.json gets CLOCK_MONOTONIC in ns of each step. */
 #define _GNU_SOURCE
-#include "kvm.h"
+#include "early.h"
+#include "host.h"
+#include "memory/paging.h"
+#include "serial.h"
+#include "vcpu.h"
 
 #include <elf.h>
 #include <err.h>

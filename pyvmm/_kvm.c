@@ -1,30 +1,54 @@
-/* The vCPU run loop, the bus that exits are served on, and vCPU threads.
+/* What drives /dev/kvm: ioctls, and the loop around KVM_RUN.
  *
- * A vCPU leaves vcpu_run() only for what C does not know: a port or address
- * that Python serves, a shutdown, an error, or vcpu_stop().  With
- * vcpu_start() it runs in a thread of its own that never takes the GIL; for
- * such an exit the thread writes to an eventfd and sleeps on a semaphore
- * until vcpu_resume(). */
+ * A vCPU leaves vcpu_run() only for what C does not know: a port or address that Python
+ * serves, a shutdown, an error, or vcpu_stop(). */
 #define _GNU_SOURCE
-#include "kvm.h"
+#include "host.h"
+#include "vcpu.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
-#define THREAD_STACK (64 << 10)
+/* ---- ioctls ------------------------------------------------------------- */
 
-/* Breaks a vCPU thread out of KVM_RUN or of a blocking write.  Its handler
- * does nothing: that a system call returns EINTR is all it is for. */
-#define KICK_SIGNAL SIGRTMIN
+int ioctl_ptr(int fd, unsigned long request, void *argument)
+{
+    return ioctl(fd, request, argument);
+}
 
+int ioctl_int(int fd, unsigned long request, unsigned long argument)
+{
+    return ioctl(fd, request, argument);
+}
+
+/* Fill in an entry for KVM_SET_GSI_ROUTING. */
+void route_ioapic(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint32_t pin)
+{
+    *entry = (struct kvm_irq_routing_entry){
+        .gsi = gsi,
+        .type = KVM_IRQ_ROUTING_IRQCHIP,
+        .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin},
+    };
+}
+
+void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t address,
+               uint32_t data)
+{
+    *entry = (struct kvm_irq_routing_entry){
+        .gsi = gsi,
+        .type = KVM_IRQ_ROUTING_MSI,
+        .u.msi = {.address_lo = (uint32_t)address,
+                  .address_hi = (uint32_t)(address >> 32),
+                  .data = data},
+    };
+}
+
+/* The handler of THREAD_KICK_SIGNAL does nothing: that a system call returns EINTR is all
+ * it is for. */
 static void kicked(int signal)
 {
     (void)signal;
@@ -33,81 +57,7 @@ static void kicked(int signal)
 static void install_kick(void)
 {
     struct sigaction action = {.sa_handler = kicked};
-    sigaction(KICK_SIGNAL, &action, NULL);
-}
-
-/* ---- bus ---------------------------------------------------------------- */
-
-/* Adds a region.  Fails with ENOSPC, or EEXIST where it overlaps another. */
-int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
-            bus_handler *handler, void *device)
-{
-    struct bus_region *regions = mmio ? bus->mmio : bus->pio;
-    uint32_t *count = mmio ? &bus->mmio_count : &bus->pio_count;
-
-    if (*count == BUS_REGIONS) {
-        errno = ENOSPC;
-        return -1;
-    }
-    for (uint32_t i = 0; i < *count; i++)
-        if (base < regions[i].base + regions[i].size &&
-            regions[i].base < base + size) {
-            errno = EEXIST;
-            return -1;
-        }
-    regions[(*count)++] = (struct bus_region){base, size, handler, device};
-    return 0;
-}
-
-static const struct bus_region *find_region(const struct vcpu *vcpu, bool mmio)
-{
-    const struct bus *bus = vcpu->bus;
-    const struct bus_region *region = mmio ? bus->mmio : bus->pio;
-    const struct bus_region *end = region + (mmio ? bus->mmio_count : bus->pio_count);
-
-    for (; region < end; region++) {
-        uint64_t offset = vcpu->address - region->base;
-        if (offset < region->size && vcpu->size <= region->size - offset)
-            return region;
-    }
-    return NULL;
-}
-
-/* RAM that no slot covered: makes one, and does this one access by hand.  What
- * cannot be had ends the vCPU. */
-static bool ram_access(struct vcpu *vcpu, uint8_t *ram)
-{
-    if (slots_cover(vcpu->bus->slots, vcpu->address) < 0) {
-        vcpu->error = errno;
-        return false;
-    }
-    if (vcpu->write)
-        memcpy(ram, vcpu->data, vcpu->size);
-    else
-        memcpy(vcpu->data, ram, vcpu->size);
-    return true;
-}
-
-/* Serves the access described in `vcpu`, or returns false to leave it to
- * Python.  What no region claims reads as all ones, and writes are lost, as on
- * a bus where nothing answers. */
-static bool bus_access(struct vcpu *vcpu, bool mmio)
-{
-    const struct bus_region *region = find_region(vcpu, mmio);
-    uint8_t *ram;
-
-    if (region && !region->handler)
-        return false;
-    if (mmio && vcpu->bus->slots &&
-        (ram = ram_at(vcpu->bus->ram, vcpu->address, vcpu->size)))
-        return ram_access(vcpu, ram);
-    if (region)
-        return region->handler(region->device, vcpu, vcpu->write,
-                               vcpu->address - region->base, vcpu->data,
-                               vcpu->size, vcpu->count);
-    if (!vcpu->write)
-        memset(vcpu->data, 0xff, (size_t)vcpu->size * vcpu->count);
-    return true;
+    sigaction(THREAD_KICK_SIGNAL, &action, NULL);
 }
 
 /* Copies up to `length` bytes from guest-virtual `address`, within one page.
@@ -285,80 +235,6 @@ void vcpu_close(struct vcpu *vcpu)
     vcpu->fd = -1;
 }
 
-/* ---- threads ------------------------------------------------------------ */
-
-static void *vcpu_thread(void *arg)
-{
-    struct vcpu *vcpu = arg;
-    const uint64_t one = 1;
-    int reason;
-
-    do {
-        reason = vcpu_run(vcpu);
-        atomic_store(&vcpu->exited, true);
-        if (write(vcpu->event_fd, &one, sizeof one) < 0)
-            break;
-        if (reason >= 0)
-            while (sem_wait(&vcpu->resume) < 0 && errno == EINTR)
-                ;
-    } while (reason >= 0);
-    return NULL;
-}
-
-/* Runs the vCPU in a thread of its own, named vcpuN and pinned to host CPU
- * `cpu` (-1: not pinned).  Each exit that C does not serve sets vcpu->exited
- * and adds one to `event_fd`; the vCPU then waits for vcpu_resume().  Returns
- * 0 or an errno. */
-int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
-{
-    sigset_t all, old;
-    pthread_attr_t attr;
-    char name[16], own[16];
-    int error;
-
-    vcpu->event_fd = event_fd;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, THREAD_STACK);
-    if (cpu >= 0) {
-        /* The kernel knows CPUs beyond CPU_SETSIZE; the mask must reach them. */
-        size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
-        cpu_set_t *set = CPU_ALLOC((size_t)cpu + 1);
-        if (!set)
-            return ENOMEM;
-        CPU_ZERO_S(size, set);
-        CPU_SET_S((size_t)cpu, size, set);
-        pthread_attr_setaffinity_np(&attr, size, set);
-        CPU_FREE(set);
-    }
-    /* Signals are the main thread's, but for the kick. */
-    sigfillset(&all);
-    sigdelset(&all, KICK_SIGNAL);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    /* A thread has the name of its creator at first: to give it another later
-     * takes four system calls. */
-    snprintf(name, sizeof name, "vcpu%d", vcpu->index);
-    prctl(PR_GET_NAME, own);
-    prctl(PR_SET_NAME, name);
-    error = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
-    prctl(PR_SET_NAME, own);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    return error;
-}
-
-/* Whether the vCPU waits for vcpu_resume(), or has ended. */
-bool vcpu_has_exited(struct vcpu *vcpu)
-{
-    return atomic_load(&vcpu->exited);
-}
-
-/* Lets a vCPU go on after its exit has been served. */
-void vcpu_resume(struct vcpu *vcpu)
-{
-    atomic_store(&vcpu->exited, false);
-    sem_post(&vcpu->resume);
-}
-
 /* Makes the vCPU return VCPU_STOPPED, at once and for good: immediate_exit
  * stops a KVM_RUN about to begin, the signal one that has begun. */
 void vcpu_stop(struct vcpu *vcpu)
@@ -368,23 +244,6 @@ void vcpu_stop(struct vcpu *vcpu)
     atomic_store(&vcpu->stop, true);
     vcpu->run->immediate_exit = 1;
     if (atomic_load(&vcpu->running))
-        pthread_kill(vcpu->thread, KICK_SIGNAL);
+        pthread_kill(vcpu->thread, THREAD_KICK_SIGNAL);
     sem_post(&vcpu->resume);
-}
-
-/* Waits for the end of the thread of a stopped vCPU.  It may have been about
- * to block in a write when vcpu_stop() kicked it: kick on. */
-void vcpu_join(struct vcpu *vcpu)
-{
-    struct timespec until;
-
-    for (;;) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 10000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        if (pthread_timedjoin_np(vcpu->thread, NULL, &until) != ETIMEDOUT)
-            return;
-        pthread_kill(vcpu->thread, KICK_SIGNAL);
-    }
 }

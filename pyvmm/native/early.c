@@ -7,15 +7,14 @@
  * controller is that of direct boot; who boots otherwise cannot take this VM.  When
  * anything fails nothing is left, and whoever wants it makes it himself and hears why. */
 #define _GNU_SOURCE
-#include "kvm.h"
+#include "early.h"
+#include "host.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#define THREAD_STACK (64 << 10)
 
 static struct early early;
 static pthread_t thread;
@@ -76,17 +75,8 @@ static void *run(void *argument)
 /* Begins to make it, after a call of `first` if that is not NULL. */
 void early_start(void (*first)(void))
 {
-    pthread_attr_t attributes;
-    sigset_t all, before;
-
     begin = first;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, THREAD_STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    begun = pthread_create(&thread, &attributes, run, NULL) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    begun = thread_start(&thread, "early", -1, run, NULL) == 0;
 }
 
 /* Waits for it, and hands it over.  Returns false if there is none. */

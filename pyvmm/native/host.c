@@ -1,48 +1,21 @@
-/* Small calls to the host, its KVM and its CPU: what cffi cannot express, or
+/* Small calls to the host and its CPU: what cffi cannot express, or
  * what the Python module that offers it would cost more to import. */
 #define _GNU_SOURCE
-#include "kvm.h"
+#include "host.h"
+#include "early.h"
 
 #include <cpuid.h>
+#include <errno.h>
+#include <sched.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-int ioctl_ptr(int fd, unsigned long request, void *argument)
-{
-    return ioctl(fd, request, argument);
-}
-
-int ioctl_int(int fd, unsigned long request, unsigned long argument)
-{
-    return ioctl(fd, request, argument);
-}
-
-/* Fill in an entry for KVM_SET_GSI_ROUTING. */
-void route_ioapic(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint32_t pin)
-{
-    *entry = (struct kvm_irq_routing_entry){
-        .gsi = gsi,
-        .type = KVM_IRQ_ROUTING_IRQCHIP,
-        .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin},
-    };
-}
-
-void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t address,
-               uint32_t data)
-{
-    *entry = (struct kvm_irq_routing_entry){
-        .gsi = gsi,
-        .type = KVM_IRQ_ROUTING_MSI,
-        .u.msi = {.address_lo = (uint32_t)address,
-                  .address_hi = (uint32_t)(address >> 32),
-                  .data = data},
-    };
-}
+#define THREAD_STACK (64 << 10)
 
 uint64_t rdtsc(void)
 {
@@ -132,4 +105,48 @@ void event_raise(int fd)
     const uint64_t one = 1;
     if (fd >= 0 && write(fd, &one, sizeof one) < 0)
         return; /* the counter is full: the reader knows already */
+}
+
+static int pin(pthread_attr_t *attr, int cpu)
+{
+    /* The kernel knows CPUs beyond CPU_SETSIZE; the mask must reach them. */
+    size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
+    cpu_set_t *set = CPU_ALLOC((size_t)cpu + 1);
+
+    if (!set)
+        return ENOMEM;
+    CPU_ZERO_S(size, set);
+    CPU_SET_S((size_t)cpu, size, set);
+    pthread_attr_setaffinity_np(attr, size, set);
+    CPU_FREE(set);
+    return 0;
+}
+
+/* Starts a thread that runs C alone, on host CPU `cpu` (-1: on any).  Signals are the
+ * main thread's, but for the one that interrupts a vCPU's system calls.  Returns 0 or an
+ * errno. */
+int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *), void *argument)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    char own[16];
+    int error;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    error = cpu >= 0 ? pin(&attr, cpu) : 0;
+    if (!error) {
+        sigfillset(&all);
+        sigdelset(&all, THREAD_KICK_SIGNAL);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        /* A thread has the name of its creator at first: to give it another later
+         * takes four system calls. */
+        prctl(PR_GET_NAME, own);
+        prctl(PR_SET_NAME, name);
+        error = pthread_create(thread, &attr, run, argument);
+        prctl(PR_SET_NAME, own);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    pthread_attr_destroy(&attr);
+    return error;
 }

@@ -5,7 +5,9 @@
  * buffered without bound; a closed one discards the rest, because a guest does
  * not die of a log that nobody reads.  Input is taken from the host only once
  * the guest has looked for it, 16 bytes ahead at most. */
-#include "kvm.h"
+#include "serial.h"
+#include "host.h"
+#include "vcpu.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -38,19 +40,12 @@ void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd)
     serial->divisor = 12; /* 9600 baud */
 }
 
-static void raise_event(int fd)
-{
-    const uint64_t one = 1;
-    if (fd >= 0 && write(fd, &one, sizeof one) < 0)
-        return; /* the counter is full: the reader knows already */
-}
-
 static void update_irq(struct serial *serial)
 {
     bool line = (serial->ier & IER_RX && serial->rx_len) ||
                 (serial->ier & IER_THR_EMPTY && serial->thr_empty);
     if (line && !serial->irq_line)
-        raise_event(serial->irq_fd);
+        event_raise(serial->irq_fd);
     serial->irq_line = line;
 }
 
@@ -59,7 +54,7 @@ static void want_input(struct serial *serial)
     if (serial->wants_input)
         return;
     serial->wants_input = true;
-    raise_event(serial->input_fd);
+    event_raise(serial->input_fd);
 }
 
 /* Queues received bytes; returns how many there was room for. */
@@ -115,7 +110,7 @@ static uint8_t read_register(struct serial *serial, uint64_t reg)
         value = serial->rx[serial->rx_head];
         serial->rx_head = (serial->rx_head + 1) % SERIAL_FIFO;
         if (--serial->rx_len == 0)
-            raise_event(serial->input_fd);
+            event_raise(serial->input_fd);
         update_irq(serial);
         return value;
     case IER:
@@ -178,7 +173,7 @@ static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
     case IIR_FCR:
         if (value & FCR_CLEAR_RX && serial->rx_len) {
             serial->rx_len = 0;
-            raise_event(serial->input_fd);
+            event_raise(serial->input_fd);
             update_irq(serial);
         }
         serial->fcr = value;

@@ -1,6 +1,6 @@
 /* A child process that dies with this one, and sees less of the host. */
 #define _GNU_SOURCE
-#include "kvm.h"
+#include "spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>

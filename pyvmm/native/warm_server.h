@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/un.h>
 
+#include "python.h"
+
 /* From the client, with its stdin, stdout and stderr (SCM_RIGHTS); behind it
  * `bytes` of strings with their zeros: the words behind `pyvmm`, the environment. */
 struct warm_request {
@@ -16,7 +18,7 @@ struct warm_request {
 
 #define WARM_BYTES_MAX (128u << 10)
 
-enum warm_reply_kind {
+PYTHON enum warm_reply_kind {
     WARM_ACCEPTED, /* value: the pid to send signals to */
     WARM_ENDED,    /* value: the exit status */
 };
@@ -25,12 +27,12 @@ struct warm_reply {
     int32_t kind, value;
 };
 
-bool warm_address(struct sockaddr_un *address);
-void warm_know_myself(void);
-int warm_accept(int fd);
-const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
-bool warm_reply(int fd, int kind, int value);
-void warm_populate(void);
-void warm_die_with(int parent);
+PYTHON bool warm_address(struct sockaddr_un *address);
+PYTHON void warm_know_myself(void);
+PYTHON int warm_accept(int fd);
+PYTHON const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns);
+PYTHON bool warm_reply(int fd, int kind, int value);
+PYTHON void warm_populate(void);
+PYTHON void warm_die_with(int parent);
 
 #endif

@@ -9,6 +9,7 @@
  * Each device has RAM of its own, so whatever the sanitizer reports is state, or a queue,
  * that had two owners. */
 #define _GNU_SOURCE
+#include "host.h"
 #include "vsock/vsock.h"
 
 #include <arpa/inet.h>

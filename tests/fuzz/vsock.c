@@ -3,6 +3,7 @@
  * bytes for the packet.  Rings and sockets are real, the device takes a turn after each
  * step; after each, too, its lists and sums must agree. */
 #define _GNU_SOURCE
+#include "host.h"
 #include "vsock/vsock.h"
 #include "fuzz.h"
 

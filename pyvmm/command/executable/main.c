@@ -29,7 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kvm.h"
+#include "early.h"
+#include "host.h"
 #include "frozen.h"
 #include "warm.h"
 

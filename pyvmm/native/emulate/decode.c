@@ -126,25 +126,6 @@ static int32_t displacement(struct cursor *cursor, uint32_t size)
     return size == 1 ? (int8_t)value : (int32_t)value;
 }
 
-bool cpu_long_mode(const struct cpu *cpu)
-{
-    return cpu->sregs.cs.l;
-}
-
-/* By its number in an instruction. */
-__u64 *cpu_general(struct cpu *cpu, uint8_t number)
-{
-    struct kvm_regs *regs = &cpu->regs;
-    __u64 *const low[8] = {&regs->rax, &regs->rcx, &regs->rdx, &regs->rbx,
-                              &regs->rsp, &regs->rbp, &regs->rsi, &regs->rdi};
-    return number < 8 ? low[number] : &regs->r8 + (number - 8);
-}
-
-uint64_t cpu_general_value(const struct cpu *cpu, uint8_t number)
-{
-    return *cpu_general((struct cpu *)cpu, number);
-}
-
 /* ---- prefixes ------------------------------------------------------------------- */
 
 struct prefixes {

@@ -7,6 +7,7 @@
  * its exception made pending, and the state is put back.  docs/limits.md says which
  * instructions these are. */
 #include "emulate/emulate.h"
+#include "vcpu.h"
 
 #include <string.h>
 #include <sys/ioctl.h>

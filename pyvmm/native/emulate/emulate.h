@@ -10,7 +10,11 @@
 #ifndef PYVMM_EMULATE_H
 #define PYVMM_EMULATE_H
 
-#include "kvm.h"
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memory/ram.h"
 
 #define INSN_MAX 15     /* bytes of an instruction */
 #define OPERAND_MAX 112 /* bytes of an operand; FNSAVE's is the longest */
@@ -60,7 +64,18 @@ struct cpu {
     uint32_t error;
 };
 
-enum outcome { DONE, FAULT, UNKNOWN };
+PYTHON enum outcome { DONE, FAULT, UNKNOWN };
+
+static inline bool cpu_long_mode(const struct cpu *cpu)
+{
+    return cpu->sregs.cs.l;
+}
+
+/* The lowest `size` bytes of `value`. */
+static inline uint64_t truncated(uint64_t value, uint32_t size)
+{
+    return size < 8 ? value & ((1ull << 8 * size) - 1) : value;
+}
 
 enum vector { DB = 1, BP = 3, UD = 6, NM = 7, SS = 12, GP = 13, PF = 14, MF = 16, XM = 19 };
 
@@ -116,12 +131,9 @@ union value {
  * UNKNOWN. */
 
 /* decode.c */
-enum outcome insn_decode(struct cpu *cpu, struct insn *insn);
+PYTHON enum outcome insn_decode(struct cpu *cpu, struct insn *insn);
 enum outcome insn_decode_bytes(const struct cpu *cpu, const uint8_t *bytes, uint32_t count,
                           struct insn *insn, bool *truncated);
-__u64 *cpu_general(struct cpu *cpu, uint8_t number);
-uint64_t cpu_general_value(const struct cpu *cpu, uint8_t number);
-bool cpu_long_mode(const struct cpu *cpu);
 
 /* memory.c */
 enum access { READ, WRITE, FETCH, MODIFY }; /* MODIFY reads what is then written */
@@ -132,15 +144,19 @@ enum outcome virtual_access(struct cpu *cpu, uint64_t address, void *data, uint3
                             enum access access, bool on_stack);
 enum outcome virtual_find(struct cpu *cpu, const struct insn *insn, uint8_t **host);
 
-/* execute.c */
-enum outcome insn_execute(struct cpu *cpu, const struct insn *insn);
-bool insn_uses_fpu(const struct insn *insn);
+/* operands.c */
+__u64 *cpu_general(struct cpu *cpu, uint8_t number);
+uint64_t cpu_general_value(const struct cpu *cpu, uint8_t number);
 void cpu_set_general(struct cpu *cpu, uint8_t number, uint64_t value, uint32_t size);
 uint8_t *cpu_vector(struct cpu *cpu, uint8_t kind, uint8_t number);
 void cpu_set_vector(struct cpu *cpu, uint8_t kind, uint8_t number, const void *value);
 enum outcome read_rm(struct cpu *cpu, const struct insn *insn, union value *value);
 enum outcome access_rm(struct cpu *cpu, const struct insn *insn, void *data, uint32_t size,
                        enum access access);
+
+/* execute.c */
+PYTHON enum outcome insn_execute(struct cpu *cpu, const struct insn *insn);
+bool insn_uses_fpu(const struct insn *insn);
 
 /* fpu.c */
 enum outcome fpu_native(struct cpu *cpu, const struct insn *insn);

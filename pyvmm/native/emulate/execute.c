@@ -8,26 +8,6 @@
 #define FSW_TOP 0x3800u
 #define CRC32C 0x82f63b78u /* its polynomial, lowest bit first */
 
-/* ---- registers and memory --------------------------------------------------------- */
-
-static uint64_t truncated(uint64_t value, uint32_t size)
-{
-    return size < 8 ? value & ((1ull << 8 * size) - 1) : value;
-}
-
-/* As instructions of `size` bytes do: of 4, the upper half becomes 0. */
-void cpu_set_general(struct cpu *cpu, uint8_t number, uint64_t value, uint32_t size)
-{
-    __u64 *at = cpu_general(cpu, number);
-    *at = size < 4 ? (*at & ~truncated(~0ull, size)) | truncated(value, size)
-                   : truncated(value, size);
-}
-
-uint8_t *cpu_vector(struct cpu *cpu, uint8_t kind, uint8_t number)
-{
-    return kind == XMM ? cpu->fx.xmm[number] : cpu->fx.st[number & 7];
-}
-
 /* Makes MMn ST(n), and all of them valid, as every MMX instruction does. */
 static void enter_mmx(struct fxsave *fx)
 {
@@ -39,42 +19,6 @@ static void enter_mmx(struct fxsave *fx)
         memcpy(fx->st[n], old[(n - top) & 7], sizeof *old);
     fx->fsw &= (uint16_t)~FSW_TOP;
     fx->ftw = 0xff;
-}
-
-void cpu_set_vector(struct cpu *cpu, uint8_t kind, uint8_t number, const void *value)
-{
-    uint8_t *at = cpu_vector(cpu, kind, number);
-
-    memcpy(at, value, kind == XMM ? 16 : 8);
-    if (kind == MMX)
-        memset(at + 8, 0xff, 2); /* sign and exponent */
-}
-
-enum outcome access_rm(struct cpu *cpu, const struct insn *insn, void *data,
-                              uint32_t size, enum access access)
-{
-    if (insn->form.flags & ALIGNED && insn->address % 16)
-        return cpu_fault_with(cpu, GP, 0);
-    return virtual_access(cpu, insn->address, data, size, access, insn->on_stack);
-}
-
-/* Reads modrm.rm: of memory and general registers as many bytes as the form says, of
- * others all; 0 behind them. */
-enum outcome read_rm(struct cpu *cpu, const struct insn *insn, union value *value)
-{
-    uint32_t size = insn->form.size;
-
-    memset(value, 0, 16);
-    if (insn->in_memory)
-        return access_rm(cpu, insn, value, size, READ);
-    if (insn->form.rm != GPR) {
-        memcpy(value, cpu_vector(cpu, insn->form.rm, insn->rm), insn->form.rm == XMM ? 16 : 8);
-    } else if (size == 1 && !insn->rex && insn->rm >= 4) { /* AH, CH, DH, BH */
-        value->qword[0] = truncated(cpu_general_value(cpu, insn->rm - 4) >> 8, 1);
-    } else {
-        value->qword[0] = truncated(cpu_general_value(cpu, insn->rm), size);
-    }
-    return DONE;
 }
 
 /* ---- moves ------------------------------------------------------------------------ */

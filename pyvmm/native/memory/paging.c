@@ -4,7 +4,7 @@
  * guest RAM.  paging_map() maps a range to itself with the largest pages that
  * fit; a later call may give a part of it other flags, and splits pages as far
  * as it must.  512 GiB by 1 GiB pages are one table, by 2 MiB pages 513. */
-#include "kvm.h"
+#include "memory/paging.h"
 
 #include <errno.h>
 #include <string.h>

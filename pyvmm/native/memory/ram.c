@@ -1,5 +1,7 @@
 /* Where the guest's RAM is here. */
-#include "kvm.h"
+#include "memory/ram.h"
+
+#include <stddef.h>
 
 /* The host address of RAM at guest-physical `address`, or NULL unless all of
  * [address, address + length) is in one range of it. */

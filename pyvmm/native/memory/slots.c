@@ -7,8 +7,10 @@
  * it and serves this one access from RAM itself.  An instruction that KVM
  * cannot emulate on MMIO tells no address: then all slots are made, and it is
  * executed again.  Slots grow with their number, so there are never many. */
-#include "kvm.h"
+#include "memory/slots.h"
 
+#include <linux/kvm.h>
+#include <stdbool.h>
 #include <errno.h>
 #include <sys/ioctl.h>
 

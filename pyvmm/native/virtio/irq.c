@@ -16,15 +16,14 @@
  * thread reads that, and raises the line. */
 #define _GNU_SOURCE
 #include "virtio/mmio.h"
+#include "host.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <linux/virtio_mmio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#define THREAD_STACK (64 << 10)
 
 /* From now on the device has a line: `gsi` of a VM with an IOAPIC. */
 void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi)
@@ -55,6 +54,12 @@ void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason)
     pthread_mutex_unlock(&mmio->line_lock);
     if (!virtio_mmio_has_line(mmio))
         event_raise(mmio->irq_fd);
+}
+
+/* Tells the driver that used rings have new entries. */
+void virtio_mmio_interrupt(struct virtio_mmio *mmio)
+{
+    virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_VRING);
 }
 
 /* InterruptStatus, as the driver reads it. */
@@ -129,24 +134,11 @@ static void close_relay(struct virtio_mmio *mmio)
 
 static int start_relay(struct virtio_mmio *mmio)
 {
-    sigset_t all, old;
-    pthread_attr_t attr;
-    int error;
-
     if (mmio->relay_epoll_fd < 0 || mmio->relay_stop_fd < 0 ||
         watch(mmio, mmio->relay_stop_fd, EPOLLIN) < 0 ||
         watch(mmio, mmio->irq_fd, EPOLLIN | EPOLLET) < 0)
         return errno;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, THREAD_STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    error = pthread_create(&mmio->relay, &attr, relay_thread, mmio);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (!error)
-        pthread_setname_np(mmio->relay, "virtio-irq");
-    return error;
+    return thread_start(&mmio->relay, "virtio-irq", -1, relay_thread, mmio);
 }
 
 /* Another process serves the queues from now on, and interrupts by writing to irq_fd,

@@ -13,6 +13,7 @@
  * is that features are those offered, fixed by FEATURES_OK or DRIVER_OK, and that a
  * queue does not change while it is ready. */
 #include "virtio/mmio.h"
+#include "host.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
@@ -56,12 +57,6 @@ int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kic
     added->kick_fd = kick_fd;
     added->size = queue->size_max;
     return (int)mmio->queue_count++;
-}
-
-/* Tells the driver that used rings have new entries. */
-void virtio_mmio_interrupt(struct virtio_mmio *mmio)
-{
-    virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_VRING);
 }
 
 /* Whether the driver is to be told that the configuration or NEEDS_RESET has changed.

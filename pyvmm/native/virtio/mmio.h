@@ -2,6 +2,7 @@
 #ifndef PYVMM_VIRTIO_MMIO_H
 #define PYVMM_VIRTIO_MMIO_H
 
+#include "vcpu.h"
 #include "virtio/queue.h"
 
 #define VIRTIO_MMIO_QUEUES 16
@@ -22,7 +23,7 @@ enum virtio_mmio_state {
 };
 
 /* What the control thread has to do next. */
-enum virtio_mmio_step {
+PYTHON enum virtio_mmio_step {
     VIRTIO_MMIO_SETTLED,
     VIRTIO_MMIO_START,  /* start the device, which is RUNNING from now on */
     VIRTIO_MMIO_CHANGE, /* pause it, virtio_mmio_change_queues(), let it go on */
@@ -69,26 +70,26 @@ struct virtio_mmio {
     int relay_epoll_fd, relay_stop_fd;
 };
 
-void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
+PYTHON void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
                       int irq_fd);
-int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd);
-bus_handler virtio_mmio_access;
-void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size);
-enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *mmio);
-bool virtio_mmio_runs(struct virtio_mmio *mmio);
-int virtio_mmio_change_queues(struct virtio_mmio *mmio);
-void virtio_mmio_reset(struct virtio_mmio *mmio);
-void virtio_mmio_needs_reset(struct virtio_mmio *mmio);
-void virtio_mmio_interrupt(struct virtio_mmio *mmio);
+PYTHON int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd);
+PYTHON bus_handler virtio_mmio_access;
+PYTHON void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size);
+PYTHON enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *mmio);
+PYTHON bool virtio_mmio_runs(struct virtio_mmio *mmio);
+PYTHON int virtio_mmio_change_queues(struct virtio_mmio *mmio);
+PYTHON void virtio_mmio_reset(struct virtio_mmio *mmio);
+PYTHON void virtio_mmio_needs_reset(struct virtio_mmio *mmio);
 
 /* irq.c */
-void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi);
+PYTHON void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi);
 bool virtio_mmio_has_line(const struct virtio_mmio *mmio);
+PYTHON void virtio_mmio_interrupt(struct virtio_mmio *mmio);
 void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason);
 uint32_t virtio_mmio_interrupt_status(struct virtio_mmio *mmio);
 void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons);
 void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio);
-int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio);
-void virtio_mmio_end_relay(struct virtio_mmio *mmio);
+PYTHON int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio);
+PYTHON void virtio_mmio_end_relay(struct virtio_mmio *mmio);
 
 #endif

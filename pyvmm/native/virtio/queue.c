@@ -12,6 +12,7 @@
 #include "virtio/queue.h"
 
 #include <linux/virtio_ring.h>
+#include <stddef.h>
 #include <string.h>
 
 #define EVENT_SIZE sizeof(uint16_t) /* used_event, avail_event */

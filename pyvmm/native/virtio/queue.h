@@ -2,14 +2,15 @@
 #ifndef PYVMM_QUEUE_H
 #define PYVMM_QUEUE_H
 
-#include "kvm.h"
-
+#include <stdbool.h>
 #include <sys/uio.h>
+
+#include "memory/ram.h"
 
 #define QUEUE_SIZE_MAX 256
 
 /* What the driver did wrong; section numbers are those of virtio 1.2. */
-enum queue_error {
+PYTHON enum queue_error {
     QUEUE_OK,
     QUEUE_BAD_SIZE,          /* 2.7: not a power of 2, or over the maximum */
     QUEUE_BAD_RINGS,         /* 2.7: misaligned, or not in RAM */
@@ -50,14 +51,14 @@ struct chain {
     struct iovec iov[QUEUE_SIZE_MAX];
 };
 
-void queue_init(struct queue *queue, const struct ram *ram, uint16_t size_max);
-void queue_reset(struct queue *queue);
-int queue_enable(struct queue *queue);
-int queue_pop(struct queue *queue, struct chain *chain);
+PYTHON void queue_init(struct queue *queue, const struct ram *ram, uint16_t size_max);
+PYTHON void queue_reset(struct queue *queue);
+PYTHON int queue_enable(struct queue *queue);
+PYTHON int queue_pop(struct queue *queue, struct chain *chain);
 void queue_unpop(struct queue *queue);
-void queue_push(struct queue *queue, uint16_t head, uint32_t written);
-bool queue_must_interrupt(struct queue *queue);
-bool queue_watch(struct queue *queue);
-void queue_unwatch(struct queue *queue);
+PYTHON void queue_push(struct queue *queue, uint16_t head, uint32_t written);
+PYTHON bool queue_must_interrupt(struct queue *queue);
+PYTHON bool queue_watch(struct queue *queue);
+PYTHON void queue_unwatch(struct queue *queue);
 
 #endif

@@ -10,6 +10,7 @@
  * and the guest's connections to port P of CID 2 reach the unix socket PATH_P. */
 #define _GNU_SOURCE
 #include "vsock/vsock.h"
+#include "host.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,6 +11,28 @@
 
 #define SHARE 16 /* a new stream gets this part of what is left of VSOCK_BUFFERS */
 
+/* Has the thread watch what `source` stands for.  Returns -1 with errno set. */
+int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(vsock->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+}
+
+/* Answers a packet for ports that have no stream (any more). */
+void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port)
+{
+    uint32_t size = sizeof vsock->reset / sizeof *vsock->reset;
+    uint32_t at = (vsock->reset_at + vsock->reset_count) % size;
+
+    /* TX stops at VSOCK_RESETS, and a stream that the guest knows of adds one at
+     * most: there is always room. */
+    if (vsock->reset_count == size)
+        return;
+    vsock->reset[at][0] = guest_port;
+    vsock->reset[at][1] = host_port;
+    vsock->reset_count++;
+}
+
 /* ---- the table of streams ------------------------------------------------------- */
 
 static struct vsock_stream **bucket(struct vsock *vsock, uint32_t guest_port, uint32_t host_port)

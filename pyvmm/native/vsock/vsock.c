@@ -27,10 +27,10 @@
  * stops the thread when the driver starts and resets the device. */
 #define _GNU_SOURCE
 #include "vsock/vsock.h"
+#include "host.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -38,7 +38,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define THREAD_STACK (64 << 10)
 #define EVENTS 64
 #define BATCH 64           /* packets each way before the other way has its turn */
 #define INTERRUPT_EVERY 16 /* packets, so that a guest begins with them early */
@@ -80,12 +79,6 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     vsock_close(vsock);
     errno = error;
     return -1;
-}
-
-int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events)
-{
-    struct epoll_event event = {.events = events, .data.ptr = source};
-    return epoll_ctl(vsock->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
 }
 
 /* The driver is ready: from now on vsock_turn() uses the queues of `mmio`. */
@@ -136,20 +129,6 @@ static bool move_bytes(struct iovec **iov, uint32_t *count, uint8_t *bytes, size
         }
     }
     return !size;
-}
-
-void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port)
-{
-    uint32_t size = sizeof vsock->reset / sizeof *vsock->reset;
-    uint32_t at = (vsock->reset_at + vsock->reset_count) % size;
-
-    /* TX stops at VSOCK_RESETS, and a stream that the guest knows of adds one at
-     * most: there is always room. */
-    if (vsock->reset_count == size)
-        return;
-    vsock->reset[at][0] = guest_port;
-    vsock->reset[at][1] = host_port;
-    vsock->reset_count++;
 }
 
 /* ---- from the guest ----------------------------------------------------------- */
@@ -360,22 +339,12 @@ static void *vsock_thread(void *arg)
  * errno. */
 int vsock_start(struct vsock *vsock)
 {
-    sigset_t all, old;
-    pthread_attr_t attr;
     int error;
 
     if (!vsock->mmio || vsock->running)
         return 0;
     atomic_store(&vsock->stop, false);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, THREAD_STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    error = pthread_create(&vsock->thread, &attr, vsock_thread, vsock);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (!error)
-        pthread_setname_np(vsock->thread, "vsock");
+    error = thread_start(&vsock->thread, "vsock", -1, vsock_thread, vsock);
     vsock->running = !error;
     return error;
 }

@@ -88,13 +88,13 @@ struct vsock_stream {
     bool is_ready, is_named;
 };
 
-enum vsock_note_kind {
+PYTHON enum vsock_note_kind {
     VSOCK_NOTE_FORBIDDEN,  /* the guest may not connect to port `value` */
     VSOCK_NOTE_REFUSED,    /* a client was refused; `value` is an errno, or 0: too many streams */
     VSOCK_NOTE_BROKEN,     /* queue `value` is: its `error`, or QUEUE_OK: no room for a header */
 };
 
-struct vsock_note {
+PYTHON struct vsock_note {
     enum vsock_note_kind kind;
     uint32_t value;
     enum queue_error error;
@@ -137,17 +137,17 @@ struct vsock {
 };
 
 /* vsock.c */
-int vsock_init(struct vsock *vsock, uint64_t cid);
-void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy);
-int vsock_start(struct vsock *vsock);
-void vsock_pause(struct vsock *vsock);
-int vsock_turn(struct vsock *vsock, int timeout_ms);
-void vsock_reset(struct vsock *vsock);
-void vsock_close(struct vsock *vsock);
-void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
-int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events);
+PYTHON int vsock_init(struct vsock *vsock, uint64_t cid);
+PYTHON void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy);
+PYTHON int vsock_start(struct vsock *vsock);
+PYTHON void vsock_pause(struct vsock *vsock);
+PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
+PYTHON void vsock_reset(struct vsock *vsock);
+PYTHON void vsock_close(struct vsock *vsock);
 
 /* stream.c */
+int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events);
+void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
 struct vsock_stream *stream_new(struct vsock *vsock, int fd, enum vsock_state state);
 struct vsock_stream *stream_find(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
 void stream_name(struct vsock *vsock, struct vsock_stream *stream, uint32_t guest_port,
@@ -169,10 +169,10 @@ bool stream_stalls(const struct vsock_stream *stream);
 bool stream_probe(struct vsock *vsock, struct vsock_stream *stream);
 
 /* host.c */
-int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);
-int vsock_listen_unix(struct vsock *vsock, int fd, const char *path);
-int vsock_allow(struct vsock *vsock, uint32_t port, const uint8_t *address, uint32_t length);
-bool vsock_take_note(struct vsock *vsock, struct vsock_note *note);
+PYTHON int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);
+PYTHON int vsock_listen_unix(struct vsock *vsock, int fd, const char *path);
+PYTHON int vsock_allow(struct vsock *vsock, uint32_t port, const uint8_t *address, uint32_t length);
+PYTHON bool vsock_take_note(struct vsock *vsock, struct vsock_note *note);
 void vsock_add_note(struct vsock *vsock, struct vsock_note note);
 void vsock_drop_fault(struct vsock *vsock);
 void host_accept(struct vsock *vsock, struct vsock_listener *listener);

@@ -1,0 +1,78 @@
+/* The bus: accesses that a vCPU's exit describes, to the device that serves them. */
+#include "bus.h"
+#include "vcpu.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Adds a region.  Fails with ENOSPC, or EEXIST where it overlaps another. */
+int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
+            bus_handler *handler, void *device)
+{
+    struct bus_region *regions = mmio ? bus->mmio : bus->pio;
+    uint32_t *count = mmio ? &bus->mmio_count : &bus->pio_count;
+
+    if (*count == BUS_REGIONS) {
+        errno = ENOSPC;
+        return -1;
+    }
+    for (uint32_t i = 0; i < *count; i++)
+        if (base < regions[i].base + regions[i].size &&
+            regions[i].base < base + size) {
+            errno = EEXIST;
+            return -1;
+        }
+    regions[(*count)++] = (struct bus_region){base, size, handler, device};
+    return 0;
+}
+
+static const struct bus_region *find_region(const struct vcpu *vcpu, bool mmio)
+{
+    const struct bus *bus = vcpu->bus;
+    const struct bus_region *region = mmio ? bus->mmio : bus->pio;
+    const struct bus_region *end = region + (mmio ? bus->mmio_count : bus->pio_count);
+
+    for (; region < end; region++) {
+        uint64_t offset = vcpu->address - region->base;
+        if (offset < region->size && vcpu->size <= region->size - offset)
+            return region;
+    }
+    return NULL;
+}
+
+/* RAM that no slot covered: makes one, and does this one access by hand.  What
+ * cannot be had ends the vCPU. */
+static bool ram_access(struct vcpu *vcpu, uint8_t *ram)
+{
+    if (slots_cover(vcpu->bus->slots, vcpu->address) < 0) {
+        vcpu->error = errno;
+        return false;
+    }
+    if (vcpu->write)
+        memcpy(ram, vcpu->data, vcpu->size);
+    else
+        memcpy(vcpu->data, ram, vcpu->size);
+    return true;
+}
+
+/* Serves the access described in `vcpu`, or returns false to leave it to
+ * Python.  What no region claims reads as all ones, and writes are lost, as on
+ * a bus where nothing answers. */
+bool bus_access(struct vcpu *vcpu, bool mmio)
+{
+    const struct bus_region *region = find_region(vcpu, mmio);
+    uint8_t *ram;
+
+    if (region && !region->handler)
+        return false;
+    if (mmio && vcpu->bus->slots &&
+        (ram = ram_at(vcpu->bus->ram, vcpu->address, vcpu->size)))
+        return ram_access(vcpu, ram);
+    if (region)
+        return region->handler(region->device, vcpu, vcpu->write,
+                               vcpu->address - region->base, vcpu->data,
+                               vcpu->size, vcpu->count);
+    if (!vcpu->write)
+        memset(vcpu->data, 0xff, (size_t)vcpu->size * vcpu->count);
+    return true;
+}

@@ -1,0 +1,42 @@
+/* The bus: which device serves a port or a guest-physical address. */
+#ifndef PYVMM_BUS_H
+#define PYVMM_BUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memory/slots.h"
+
+struct vcpu;
+
+/* Serves one access to a region.  `data` holds `count` values of `size` bytes
+ * (count > 1 only for string I/O); a read fills it.  `offset` is relative to
+ * the region, and offset + size never passes its end.  Returns false to have
+ * Python serve the access as well, before the vCPU goes on. */
+PYTHON typedef bool bus_handler(void *device, struct vcpu *vcpu, bool write,
+                                uint64_t offset, uint8_t *data, uint32_t size,
+                                uint32_t count);
+
+/* A range of ports or of guest-physical addresses.  One without a handler is
+ * served in Python. */
+struct bus_region {
+    uint64_t base, size;
+    bus_handler *handler;
+    void *device;
+};
+
+#define BUS_REGIONS 64
+
+/* Filled before the first vCPU runs and constant from then on: no lock. */
+struct bus {
+    const struct ram *ram;
+    struct slots *slots; /* NULL where all slots are made beforehand */
+    struct bus_region pio[BUS_REGIONS], mmio[BUS_REGIONS];
+    uint32_t pio_count, mmio_count;
+};
+
+PYTHON int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
+                   bus_handler *handler, void *device);
+bool bus_access(struct vcpu *vcpu, bool mmio);
+
+#endif

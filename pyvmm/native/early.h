@@ -1,0 +1,27 @@
+/* A VM made before it is known for which guest. */
+#ifndef PYVMM_EARLY_H
+#define PYVMM_EARLY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "python.h"
+
+#define EARLY_SLOT (128ull << 20) /* bytes of slot 0 */
+#define EARLY_ROOM (1ull << 39)   /* bytes mapped for RAM: none is larger */
+
+#define EARLY_PINS 24             /* of the user-space IOAPIC */
+#define EARLY_TSS 0xfffbd000ul    /* for KVM_SET_TSS_ADDR */
+
+PYTHON struct early {
+    int kvm_fd, vm_fd, memory_fd, vcpu_fd; /* in the order in which they are opened */
+    uint8_t *host;                         /* where the memfd is mapped */
+    int cpus; /* vCPU 0 has its CPUID for a machine of so many vCPUs; 0: it has none */
+};
+
+PYTHON bool early_make(struct early *early);
+PYTHON void early_start(void (*first)(void));
+PYTHON bool early_take(struct early *early);
+PYTHON void early_discard(struct early *early);
+
+#endif

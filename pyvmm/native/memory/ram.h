@@ -1,0 +1,22 @@
+/* The guest's RAM: ranges of guest-physical addresses, and where they are mapped here. */
+#ifndef PYVMM_MEMORY_RAM_H
+#define PYVMM_MEMORY_RAM_H
+
+#include <stdint.h>
+
+#include "python.h"
+
+#define RAM_REGIONS 2 /* below the 32-bit hole, and from 4 GiB on */
+
+struct ram {
+    uint32_t count;
+    struct {
+        uint64_t start, size;
+        uint8_t *host;
+    } region[RAM_REGIONS];
+};
+
+PYTHON void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host);
+uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length);
+
+#endif

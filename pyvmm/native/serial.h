@@ -1,0 +1,29 @@
+/* A 16550A UART. */
+#ifndef PYVMM_SERIAL_H
+#define PYVMM_SERIAL_H
+
+#include <pthread.h>
+
+#include "bus.h"
+
+#define SERIAL_FIFO 16
+
+struct serial {
+    pthread_mutex_t lock;
+    int out_fd;       /* transmitted bytes; -1 discards them */
+    int irq_fd;       /* eventfd that raises the interrupt, or -1 */
+    int input_fd;     /* eventfd: the guest wants input, or has room again */
+    uint8_t ier, lcr, mcr, scr, fcr;
+    uint16_t divisor;
+    bool thr_empty;   /* THR-empty interrupt not yet acknowledged */
+    bool irq_line;
+    bool wants_input; /* the guest has ever looked for input */
+    uint8_t rx[SERIAL_FIFO];
+    uint32_t rx_head, rx_len;
+};
+
+PYTHON void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd);
+PYTHON bus_handler serial_access;
+PYTHON uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len);
+
+#endif

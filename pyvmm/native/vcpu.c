@@ -1,0 +1,73 @@
+/* vCPU threads.
+ *
+ * A vCPU's thread never takes the GIL.  For an exit that Python serves it writes to an
+ * eventfd and sleeps on a semaphore until vcpu_resume(). */
+#define _GNU_SOURCE
+#include "vcpu.h"
+#include "host.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *vcpu_thread(void *arg)
+{
+    struct vcpu *vcpu = arg;
+    const uint64_t one = 1;
+    int reason;
+
+    do {
+        reason = vcpu_run(vcpu);
+        atomic_store(&vcpu->exited, true);
+        if (write(vcpu->event_fd, &one, sizeof one) < 0)
+            break;
+        if (reason >= 0)
+            while (sem_wait(&vcpu->resume) < 0 && errno == EINTR)
+                ;
+    } while (reason >= 0);
+    return NULL;
+}
+
+/* Runs the vCPU in a thread of its own, named vcpuN and pinned to host CPU
+ * `cpu` (-1: not pinned).  Each exit that C does not serve sets vcpu->exited
+ * and adds one to `event_fd`; the vCPU then waits for vcpu_resume().  Returns
+ * 0 or an errno. */
+int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
+{
+    char name[16];
+
+    vcpu->event_fd = event_fd;
+    snprintf(name, sizeof name, "vcpu%d", vcpu->index);
+    return thread_start(&vcpu->thread, name, cpu, vcpu_thread, vcpu);
+}
+
+/* Whether the vCPU waits for vcpu_resume(), or has ended. */
+bool vcpu_has_exited(struct vcpu *vcpu)
+{
+    return atomic_load(&vcpu->exited);
+}
+
+/* Lets a vCPU go on after its exit has been served. */
+void vcpu_resume(struct vcpu *vcpu)
+{
+    atomic_store(&vcpu->exited, false);
+    sem_post(&vcpu->resume);
+}
+
+/* Waits for the end of the thread of a stopped vCPU.  It may have been about
+ * to block in a write when vcpu_stop() kicked it: kick on. */
+void vcpu_join(struct vcpu *vcpu)
+{
+    struct timespec until;
+
+    for (;;) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 10000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (pthread_timedjoin_np(vcpu->thread, NULL, &until) != ETIMEDOUT)
+            return;
+        pthread_kill(vcpu->thread, THREAD_KICK_SIGNAL);
+    }
+}
