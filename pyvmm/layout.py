@@ -50,17 +50,28 @@ VIRTIO_GSI = 5
 SHUTDOWN_VECTOR = 83
 
 
-def ram_regions(size: int) -> list[tuple[int, int]]:
-    """The (guest-physical start, length) of RAM below and above the MMIO hole.
+class Ram:
+    """Where the RAM of a machine is: below the MMIO hole, and what does not fit there above it.
 
     Args:
-        size: bytes of RAM.
+        size: bytes of it.
+
+    Attributes:
+        size: as given.
+        regions: (guest-physical start, length) of each range, in order.
+        low_end: where the first range ends.
+        end: where the last one ends.
     """
-    below = min(size, MMIO_HOLE_START)
-    regions = [(0, below)]
-    if size > below:
-        regions.append((MMIO_HOLE_END, size - below))
-    return regions
+
+    __slots__ = ("end", "low_end", "regions", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.low_end = min(size, MMIO_HOLE_START)
+        self.regions = [(0, self.low_end)]
+        if size > self.low_end:
+            self.regions.append((MMIO_HOLE_END, size - self.low_end))
+        self.end = sum(self.regions[-1])
 
 
 def page_up(address: int) -> int:

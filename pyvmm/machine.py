@@ -5,10 +5,8 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.boot.bootinfo import MARKS, offset_of
+from pyvmm.boot.bootinfo import MARKS
 from pyvmm.boot.choose import choose
-from pyvmm.boot.cpuid import Cpuid
-from pyvmm.boot.direct import DirectBoot
 from pyvmm.boot.file import File
 from pyvmm.bus import Bus
 from pyvmm.devices.console import Console
@@ -31,16 +29,14 @@ from pyvmm.layout import (
     VIRTIO_GSI,
     VIRTIO_MMIO_BASE,
     VIRTIO_MMIO_STRIDE,
+    Ram,
 )
 from pyvmm.memory import GuestMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
-    from pyvmm.boot.linux64 import Linux64Boot
-    from pyvmm.boot.pvh import PvhBoot
     from pyvmm.config import MachineConfig
     from pyvmm.eventloop import EventLoop
     from pyvmm.kvm import Vcpu
@@ -52,7 +48,6 @@ _EMFILE = 24
 _SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 _GRACE_NS = 1_000_000_000
 _SYSTEM_EVENT_CRASH = 3
-_RESET_IDT_LIMIT = 0xFFFF  # after INIT
 
 
 class Machine:
@@ -83,9 +78,8 @@ class Machine:
         self.marks: dict[str, int] = {}
         self._tsc_offset: int | None = None  # of direct boot, which has marks
         self.status: int | None = None
-        self._shutdown_message = 0
+        self._clock = (0, 0)  # TSC and CLOCK_MONOTONIC in ns at the same moment
         self._asked = False
-        self._reset_limits: tuple[int, ...] = ()
         self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
@@ -121,11 +115,10 @@ class Machine:
         config = self.config
         file = self._open(config.image)
         initrd = self._open(config.initrd) if config.initrd else None
-        boot = choose(file, config.boot, config.memory, config.cpus, self._command_line(), initrd)
-        direct = boot if isinstance(boot, DirectBoot) else None
-        cpuid = Cpuid(config.cpus)
+        ram = Ram(config.memory)
+        self._boot = boot = choose(file, config.boot, ram, config.cpus, self._command_line(), initrd)
 
-        early = take_early(direct is not None and config.memory >= lib.EARLY_SLOT)
+        early = take_early(not boot.is_pc and config.memory >= lib.EARLY_SLOT)
         if early:
             self._closers.append(lambda: lib.early_discard(early))
         kvm = Kvm(early=early)
@@ -135,40 +128,31 @@ class Machine:
         self._closers.append(self.vm.close)
         self._mark("vm created")
 
-        self.memory = GuestMemory(config.memory, early)
+        self.memory = GuestMemory(ram, early)
         self._closers.append(self.memory.close)
         boot.load(file, self.memory)
-        if direct:
-            direct.build_tables(self.memory, cpuid.gigabyte_pages)
         self._mark("image loaded")
         self._kept = len(self._closers)
 
         # A slot is cheap as long as there is no interrupt controller.
-        self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, direct.end if direct else None))
+        self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, boot.end))
         self._mark("memory ready")
-        if direct:
-            if not early:
-                self.vm.split_irqchip(IOAPIC_PINS)
-            interrupts = self._add_devices()
-            self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
+        if boot.is_pc:
+            self._add_pc_interrupts()
         else:
-            self.vm.create_irqchip()
-            self.vm.create_pit()
-            interrupts = self._add_devices()
-            self.vm.route_ioapic(IOAPIC_PINS)
-            for index, virtio in enumerate(self._virtio):
-                virtio.use_line(self.vm.fd, VIRTIO_GSI + index)
-                del interrupts[VIRTIO_GSI + index]
-        for gsi, irq_fd in interrupts.items():
-            self.vm.irqfd(irq_fd, gsi)
-        vcpus = self._add_vcpus(early)
-        self._boot = direct
-        self._shutdown_message = boot.shutdown_message
-        if isinstance(boot, DirectBoot):
-            self._start_at_once(vcpus, boot, cpuid, early)
-            self._tell_guest(boot)
-        else:
-            self._start_like_firmware(vcpus, boot, kvm)
+            self._add_messages(bool(early))
+        boot.write_devices(
+            self.memory,
+            [(virtio.base, VIRTIO_GSI + index, virtio.device.device_id) for index, virtio in enumerate(self._virtio)],
+        )
+        if not early:
+            self.vm.set_tss_addr(KVM_TSS_ADDR)
+        for index in range(config.cpus):
+            self._threads.append(VcpuThread(self.vm.create_vcpu(index, self.bus, None if index else early)))
+            self._closers.append(self._threads[-1].close)
+        vcpus = [thread.vcpu for thread in self._threads]
+        boot.set_cpus(vcpus, kvm, have_cpuid=bool(early and early.cpus == len(vcpus)))
+        self._tell_time()
         self._mark("vCPUs ready")
 
     def _open(self, name: str) -> File:
@@ -200,64 +184,50 @@ class Machine:
         self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
         return interrupts
 
-    def _add_vcpus(self, early: Any) -> list[Vcpu]:
-        if not early:
-            self.vm.set_tss_addr(KVM_TSS_ADDR)
-        for index in range(self.config.cpus):
-            self._threads.append(VcpuThread(self.vm.create_vcpu(index, self.bus, None if index else early)))
-            self._closers.append(self._threads[-1].close)
-        return [thread.vcpu for thread in self._threads]
+    def _add_messages(self, made: bool) -> None:
+        """Devices whose interrupts are messages to CPU 0, where only local APICs are KVM's.
 
-    def _start_at_once(self, vcpus: list[Vcpu], boot: DirectBoot, cpuid: Cpuid, early: Any) -> None:
-        for vcpu in vcpus:
-            if not (early and early.cpus == len(vcpus)):
-                vcpu.set_cpuid(cpuid.native(vcpu.index))
-            boot.set_registers(vcpu, cpuid)
-            if vcpu.index:  # no INIT and SIPI
-                vcpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
+        Args:
+            made: the interrupt controller is there already.
+        """
+        if not made:
+            self.vm.split_irqchip(IOAPIC_PINS)
+        interrupts = self._add_devices()
+        self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
+        for gsi, irq_fd in interrupts.items():
+            self.vm.irqfd(irq_fd, gsi)
 
-    def _start_like_firmware(self, vcpus: list[Vcpu], boot: PvhBoot | Linux64Boot, kvm: Kvm) -> None:
-        """The first vCPU at the entry point; the others wait for INIT and SIPI."""
-        from pyvmm.boot.firmware import lapic_registers, write_tables
-        from pyvmm.boot.host_cpuid import HostCpuid
+    def _add_pc_interrupts(self) -> None:
+        """Devices with pins of the IOAPIC, and what else of a PC a guest looks for."""
         from pyvmm.devices.acpi_sleep import AcpiSleep
 
-        gsis = [(virtio.base, VIRTIO_GSI + index) for index, virtio in enumerate(self._virtio)]
-        write_tables(self.memory, self.config.cpus, gsis)
+        self.vm.create_irqchip()
+        self.vm.create_pit()
+        self._add_devices()
+        self.vm.route_ioapic(IOAPIC_PINS)
+        for index, virtio in enumerate(self._virtio):
+            virtio.use_line(self.vm.fd, VIRTIO_GSI + index)
+        self.vm.irqfd(self._console.irq_fd, SERIAL_GSI)
         self.bus.add(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self._end(0)))
-        deadline = bool(kvm.check_extension(lib.KVM_CAP_TSC_DEADLINE_TIMER))
-        cpuid = HostCpuid(kvm.supported_cpuid(), self.config.cpus, deadline)
-        for vcpu in vcpus:
-            vcpu.set_cpuid(cpuid.native(vcpu.index))
-            vcpu.set_lapic(lapic_registers(vcpu.lapic()))
-        boot.set_registers(vcpus[0])
-        # A PC's last means of a reset is an exception without an IDT. AMD-V does not tell what the
-        # IDT was; existing Toro kernels have a handler for every exception.
-        self._reset_limits = (0, _RESET_IDT_LIMIT) if boot.existing_toro else (0,)
 
-    def _tell_guest(self, boot: DirectBoot) -> None:
-        """Writes the boot-info block, with the clocks as they are now."""
+    def _tell_time(self) -> None:
+        """Tells a guest that makes marks the clocks as they are now."""
+        if self._boot.marks is None:
+            return
         vcpu = self._threads[0].vcpu
         self._tsc_offset = vcpu.tsc_offset()
         self._clock = (lib.rdtsc(), now_ns())
-        boot.build_boot_info(
+        self._boot.write_clock(
             self.memory,
-            devices=[
-                (virtio.base, VIRTIO_MMIO_STRIDE, IRQ_BASE + VIRTIO_GSI + index, virtio.device.device_id)
-                for index, virtio in enumerate(self._virtio)
-            ],
             tsc_hz=vcpu.tsc_khz() * 1000,
             wall_clock_ns=lib.clock_ns(_CLOCK_REALTIME),
             wall_clock_tsc=(self._clock[0] + (self._tsc_offset or 0)) % (1 << 64),
-            console_vector=IRQ_BASE + SERIAL_GSI,
         )
-        self._marks_at = boot.boot_info + offset_of("marks")
 
     def awake(self) -> None:
         """To be called before `run` of a machine that has waited: tells it the time as it is now."""
         self.marks.clear()
-        if self._boot:
-            self._tell_guest(self._boot)
+        self._tell_time()
 
     def run(self) -> int:
         """Runs the guest to its end.
@@ -333,14 +303,14 @@ class Machine:
 
     def _ask_for_end(self) -> bool:
         """Asks the guest, once; False: that is not to be waited for."""
-        timer = lib.timer_fd(_GRACE_NS) if self._shutdown_message and not self._asked else -1
+        timer = lib.timer_fd(_GRACE_NS) if self._boot.shutdown_message and not self._asked else -1
         if timer < 0:
             return False
         self._asked = True
         self._closers.append(lambda: os.close(timer))
         self._loop.add(timer, lambda: self._end(STATUS_TERMINATED))
         try:
-            self.vm.signal_msi(0, self._shutdown_message)
+            self.vm.signal_msi(0, self._boot.shutdown_message)
         except KvmError:  # its local APIC is disabled
             return False
         return True
@@ -375,7 +345,7 @@ class Machine:
         """Whether a guest ends, or resets, itself by this exit."""
         if reason == lib.KVM_EXIT_SYSTEM_EVENT:
             return int(vcpu.native.detail[0]) != _SYSTEM_EVENT_CRASH
-        return reason == lib.KVM_EXIT_SHUTDOWN and vcpu.sregs().idt.limit in self._reset_limits
+        return reason == lib.KVM_EXIT_SHUTDOWN and vcpu.sregs().idt.limit in self._boot.reset_limits
 
     def exits(self) -> dict[int, int]:
         """How many exits of each kind (KVM_EXIT_*) all vCPUs have had."""
@@ -399,11 +369,11 @@ class Machine:
 
     def guest_marks(self) -> dict[str, int]:
         """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
-        if self._tsc_offset is None:
+        if self._tsc_offset is None or self._boot.marks is None:
             return {}
         tsc, ns = lib.rdtsc(), now_ns()
         ns_per_tick = (ns - self._clock[1]) / (tsc - self._clock[0])
-        raw = self.memory.read(self._marks_at, 8 * len(MARKS))
+        raw = self.memory.read(self._boot.marks, 8 * len(MARKS))
         marks = {}
         for i, name in enumerate(MARKS):
             guest = int.from_bytes(raw[8 * i : 8 * i + 8], "little")

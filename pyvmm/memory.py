@@ -10,12 +10,13 @@ import posix as os  # `import os` alone costs more than a millisecond
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
-from pyvmm.layout import ram_regions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
+
+    from pyvmm.layout import Ram
 
 
 class GuestMemoryError(Exception):
@@ -29,7 +30,7 @@ class GuestMemory:
     """The RAM of one guest.
 
     Args:
-        size: bytes, a multiple of the page size.
+        ram: where it is; its size is a multiple of the page size.
         early: a `struct early *` to take the memory of, or None (see `kvm.take_early`).
 
     Attributes:
@@ -43,11 +44,11 @@ class GuestMemory:
         HostError: the host has no memory or no address space for it.
     """
 
-    def __init__(self, size: int, early: Any = None) -> None:
-        self.size = size
+    def __init__(self, ram: Ram, early: Any = None) -> None:
+        self.size = size = ram.size
         self.regions: list[tuple[int, int, int]] = []
         offset = 0
-        for start, length in ram_regions(size):
+        for start, length in ram.regions:
             self.regions.append((start, length, offset))
             offset += length
         self.fd = early.memory_fd if early else lib.memfd_create(b"guest-ram", lib.MFD_CLOEXEC)

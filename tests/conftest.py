@@ -10,6 +10,7 @@ import pytest
 from guests import Assembler, Result, pyvmm
 from hypothesis import settings
 
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
 settings.register_profile("pyvmm", deadline=None, max_examples=100)
@@ -41,7 +42,7 @@ def make_memory() -> Iterator[Callable[[int], GuestMemory]]:
     made: list[GuestMemory] = []
 
     def make(size: int) -> GuestMemory:
-        made.append(GuestMemory(size))
+        made.append(GuestMemory(Ram(size)))
         return made[-1]
 
     yield make

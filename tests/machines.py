@@ -8,6 +8,7 @@ from guests import MIB
 
 from pyvmm.bus import Bus
 from pyvmm.kvm import Kvm, Vcpu, Vm
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
 
@@ -15,7 +16,7 @@ class Bare:
     """A VM with 16 MiB of memory and a bus, and vCPUs that start in real mode."""
 
     def __init__(self, kvm: Kvm) -> None:
-        self.memory = GuestMemory(16 * MIB)
+        self.memory = GuestMemory(Ram(16 * MIB))
         self.bus = Bus(self.memory)
         self.vm: Vm = kvm.create_vm()
         self.vm.set_memory_region(0, 0, 16 * MIB, self.memory.host)

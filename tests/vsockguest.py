@@ -16,6 +16,7 @@ from vsockpacket import HOST_CID, SIZE, Header
 from pyvmm._kvm import lib
 from pyvmm.host.tcp import BACKLOG_MAX, Publish, TcpHost
 from pyvmm.host.unix import UnixHost
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import VERSION_1
 from pyvmm.virtio.vsock import Vsock
@@ -64,7 +65,7 @@ class Guest:
         self.published = tcp.ports[0][1]
         self.log: list[str] = []
         self.device = SteppedVsock(CID, self.log.append, tcp, UnixHost(unix, 16) if unix else None)
-        self.memory = GuestMemory(32 * MIB)
+        self.memory = GuestMemory(Ram(32 * MIB))
         self.registers = Registers(self.memory, self.device)
         self._chains: dict[int, list[tuple[int, int]]] = {}
 

@@ -57,7 +57,8 @@ def _align(address: int) -> int:
     return (address + 15) & -16
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """The byte that makes all of them add up to 0, modulo 256."""
     return -sum(data) & 0xFF
 
 
@@ -65,16 +66,16 @@ def _table(signature: bytes, revision: int, body: bytes) -> bytes:
     """A table behind its header (section 5.2.6)."""
     header = [signature, 36 + len(body), revision, 0, _OEM, _OEM_TABLE, 1, _CREATOR, 1]
     layout = "<4sIBB6s8sI4sI"
-    header[3] = _checksum(pack(layout, *header) + body)
+    header[3] = checksum(pack(layout, *header) + body)
     return pack(layout, *header) + body
 
 
 def _rsdp(xsdt: int) -> bytes:
     """Section 5.2.5.3; its first 20 bytes have a checksum of their own."""
     first = pack("<8sB6sBI", b"RSD PTR ", 0, _OEM, 2, 0)
-    first = first[:8] + bytes([_checksum(first)]) + first[9:]
+    first = first[:8] + bytes([checksum(first)]) + first[9:]
     whole = first + pack("<IQB3x", 36, xsdt, 0)
-    return whole[:32] + bytes([_checksum(whole)]) + whole[33:]
+    return whole[:32] + bytes([checksum(whole)]) + whole[33:]
 
 
 def _address(port: int) -> bytes:

@@ -9,22 +9,22 @@ from pyvmm.errors import ImageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.boot.file import File
-    from pyvmm.boot.linux64 import Linux64Boot
-    from pyvmm.boot.pvh import PvhBoot
-
-    Boot = DirectBoot | PvhBoot | Linux64Boot
+    from pyvmm.boot.protocol import BootProtocol
+    from pyvmm.layout import Ram
 
 
 _KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # Documentation/arch/x86/x86_64/mm.rst
 
 
-def choose(file: File, wanted: str | None, memory: int, cpus: int, command_line: bytes, initrd: File | None) -> Boot:
+def choose(
+    file: File, wanted: str | None, ram: Ram, cpus: int, command_line: bytes, initrd: File | None
+) -> BootProtocol:
     """The first of direct, toro-fast, pvh and linux that the image offers, or the one that is wanted.
 
     Args:
         file: the image: an ELF executable or a bzImage.
         wanted: one of these, or None.
-        memory: bytes of RAM.
+        ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: an initial RAM disk, or None.
@@ -61,17 +61,17 @@ def choose(file: File, wanted: str | None, memory: int, cpus: int, command_line:
         assert image
         if initrd:
             raise ImageError(f"{file.name}: direct boot takes no --initrd; try --boot pvh")
-        return DirectBoot(image, memory, cpus, command_line)
+        return DirectBoot(image, ram, cpus, command_line)
     if protocol == "toro-fast":
         from pyvmm.boot.toro_fast import ToroFastBoot
 
         assert image
-        return ToroFastBoot(image, symbols, memory, cpus, command_line, initrd)
+        return ToroFastBoot(image, symbols, ram, cpus, command_line, initrd)
     if protocol == "pvh":
         from pyvmm.boot.pvh import PvhBoot
 
         assert image
-        return PvhBoot(image, memory, cpus, command_line, initrd, existing_toro=bool(symbols))
+        return PvhBoot(image, ram, cpus, command_line, initrd, existing_toro=bool(symbols))
     from pyvmm.boot.linux64 import Linux64Boot
 
-    return Linux64Boot(file, image, memory, cpus, command_line, initrd)
+    return Linux64Boot(file, image, ram, cpus, command_line, initrd)

@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    #: leaf, subleaf, EAX, EBX, ECX, EDX
+    Leaf = tuple[int, int, int, int, int, int]
+
 
 def _bits(*numbers: int) -> int:
     return sum(1 << number for number in numbers)
@@ -85,23 +88,28 @@ class Cpuid:
             0x8000_0008: (host[0x8000_0008][0], 0, 0, 0),
         }
 
-    def entries(self, apic_id: int) -> list[tuple[int, int, int, int, int, int]]:
+    def entries(self, apic_id: int) -> list[Leaf]:
         """(leaf, subleaf, eax, ebx, ecx, edx) for the vCPU with `apic_id`."""
-        table = [(leaf, 0, *registers) for leaf, registers in self._leaves.items()]
-        leaf, subleaf, eax, ebx, ecx, edx = table[1]
-        table[1] = (leaf, subleaf, eax, ebx | min(self._cpus, 255) << 16 | (apic_id & 0xFF) << 24, ecx, edx)
-        # Extended topology: one thread a core, all cores in one package.
-        shift = (self._cpus - 1).bit_length()
-        table.append((0xB, 0, 0, 1, 1 << 8, apic_id))
-        table.append((0xB, 1, shift, self._cpus, 2 << 8 | 1, apic_id))
-        return table
+        return with_topology([(leaf, 0, *registers) for leaf, registers in self._leaves.items()], self._cpus, apic_id)
 
     def native(self, apic_id: int) -> Any:
         """The same as a `struct kvm_cpuid2 *`."""
         return native_cpuid(self.entries(apic_id))
 
 
-def native_cpuid(table: list[tuple[int, int, int, int, int, int]]) -> Any:
+def with_topology(table: list[Leaf], cpus: int, apic_id: int) -> list[Leaf]:
+    """The leaves with those that say which of `cpus` CPUs this is: one thread a core, all cores in one package."""
+    here = min(cpus, 255) << 16 | (apic_id & 0xFF) << 24
+    changed = [
+        (leaf, subleaf, eax, ebx & 0xFF00 | here if leaf == 1 else ebx, ecx, edx)
+        for leaf, subleaf, eax, ebx, ecx, edx in table
+    ]
+    changed.append((0xB, 0, 0, 1, 1 << 8, apic_id))
+    changed.append((0xB, 1, (cpus - 1).bit_length(), cpus, 2 << 8 | 1, apic_id))
+    return changed
+
+
+def native_cpuid(table: list[Leaf]) -> Any:
     """A `struct kvm_cpuid2 *` of (leaf, subleaf, eax, ebx, ecx, edx)."""
     native = ffi.new("struct kvm_cpuid2 *", {"nent": len(table), "entries": len(table)})
     for i, (leaf, subleaf, eax, ebx, ecx, edx) in enumerate(table):

@@ -13,17 +13,30 @@ from __future__ import annotations
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot import bootinfo
+from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.elf import PF_W, PF_X
+from pyvmm.boot.protocol import BootProtocol, set_segments
 from pyvmm.errors import ImageError
-from pyvmm.layout import MMIO_HOLE_END, MMIO_HOLE_START, PAGE_SIZE, SHUTDOWN_VECTOR, page_up, ram_regions
+from pyvmm.layout import (
+    IRQ_BASE,
+    MMIO_HOLE_END,
+    MMIO_HOLE_START,
+    PAGE_SIZE,
+    SERIAL_GSI,
+    SHUTDOWN_VECTOR,
+    VIRTIO_MMIO_STRIDE,
+    page_up,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
-    from pyvmm.boot.cpuid import Cpuid
     from pyvmm.boot.elf import Image, Segment
     from pyvmm.boot.file import File
+    from pyvmm.boot.protocol import Cpu, Host
+    from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
 NOTE = (b"Toro", 1)
@@ -50,41 +63,40 @@ _APIC_BASE, _APIC_BSP = 0xFEE0_0800, 0x100
 _GDT = b"".join(entry.to_bytes(8, "little") for entry in (0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF))
 
 
-class DirectBoot:
+class DirectBoot(BootProtocol):
     """Where everything goes, for one image on one machine.
 
     Args:
         image: must carry the note (see `wanted_by`).
-        memory_size: bytes of RAM.
+        ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
-
-    Attributes:
-        shutdown_message: data of the message (MSI) by which CPU 0 is asked for an end.
+        cpuid: what the vCPUs can do; None: what this host's can.
 
     Raises:
         ImageError: the image or its note is wrong, or does not fit.
     """
 
+    is_pc = False
     shutdown_message = SHUTDOWN_VECTOR
 
-    def __init__(self, image: Image, memory_size: int, cpus: int, command_line: bytes) -> None:
+    def __init__(self, image: Image, ram: Ram, cpus: int, command_line: bytes, cpuid: Cpuid | None = None) -> None:
         self.image = image
         self._cpus = cpus
         self._command_line = command_line
-        self._regions = ram_regions(memory_size)
+        self._ram = ram
+        self._cpuid = cpuid or Cpuid(cpus)
+        self._devices: list[tuple[int, int, int]] = []
         self._read_note()
-        low_end = self._regions[0][1]
         for segment in image.segments:
-            self._check_segment(segment, low_end)
+            self._check_segment(segment, ram.low_end)
         self.cpu_areas = page_up(image.segments[-1].end)
         self.cpu_area_size = self.supervisor_size + PAGE_SIZE + self.stack_size
         self.boot_info = self.cpu_areas + cpus * self.cpu_area_size
         map_room = 4 * bootinfo.SIZE
         self.tables = page_up(self.boot_info + bootinfo.SIZE + map_room + len(command_line) + 1)
-        if self.tables >= low_end:
+        if self.tables >= ram.low_end:
             self._no_room(self.tables)
-        self._low_end = low_end
 
     @staticmethod
     def wanted_by(image: Image) -> bool:
@@ -125,11 +137,12 @@ class DirectBoot:
             raise self._fail(f"{where}: p_memsz {segment.memsz:#x} ends past the RAM at {low_end:#x}; give more --mem")
 
     def load(self, file: File, memory: GuestMemory) -> None:
-        """Copies the image to memory."""
+        """Copies the image, and makes its tables."""
         for segment in self.image.segments:
             file.copy(segment.offset, segment.filesz, memory, segment.paddr)
+        self.build_tables(memory)
 
-    def build_tables(self, memory: GuestMemory, gigabyte_pages: bool) -> None:
+    def build_tables(self, memory: GuestMemory) -> None:
         """Makes the GDT and the page tables. After it, `end` is known.
 
         RAM and MMIO are readable and writable in ring 3 but not executable;
@@ -140,11 +153,11 @@ class DirectBoot:
 
         def call(function: Any, *args: int) -> None:
             if function(paging, *args) < 0:
-                self._no_room(self._low_end)
+                self._no_room(self._ram.low_end)
 
-        call(lib.paging_init, memory.host, self.tables + PAGE_SIZE, self._low_end, gigabyte_pages)
+        call(lib.paging_init, memory.host, self.tables + PAGE_SIZE, self._ram.low_end, self._cpuid.gigabyte_pages)
         data = _PRESENT | _WRITE | _USER | _NX
-        for start, length in self._regions:
+        for start, length in self._ram.regions:
             call(lib.paging_map, start, start + length, data)
         call(lib.paging_map, MMIO_HOLE_START, MMIO_HOLE_END, data | _PCD | _PWT)
         call(lib.paging_map, 0, PAGE_SIZE, 0)
@@ -157,29 +170,39 @@ class DirectBoot:
             call(lib.paging_map, guard, guard + PAGE_SIZE, 0)
         # Hiding the tables may itself take a table of 2 MiB and one of 4 KiB
         # pages at either end.
-        self.end = min(paging.next + 4 * PAGE_SIZE, self._low_end)
-        call(lib.paging_map, self.tables, self.end, data & ~_USER)
+        self._end: int = min(paging.next + 4 * PAGE_SIZE, self._ram.low_end)
+        call(lib.paging_map, self.tables, self._end, data & ~_USER)
         self._root: int = paging.root
 
-    def build_boot_info(self, memory: GuestMemory, devices: list[tuple[int, int, int, int]], **values: int) -> None:
-        """Writes the boot-info block.
+    @property
+    def end(self) -> int:
+        """Behind the tables."""
+        return self._end
 
-        Args:
-            devices: see `bootinfo.build`.
-            values: tsc_hz, wall_clock_ns, wall_clock_tsc, console_vector.
-        """
+    @property
+    def marks(self) -> int:
+        """Where the kernel writes its marks."""
+        return self.boot_info + bootinfo.offset_of("marks")
+
+    def write_devices(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
+        """They are told of in the boot-info block."""
+        self._devices = devices
+
+    def write_clock(self, memory: GuestMemory, **clock: int) -> None:
+        """Writes the boot-info block."""
         block = bootinfo.build(
             self.boot_info,
             self._command_line,
             self._memory_map(),
-            devices,
+            [(base, VIRTIO_MMIO_STRIDE, IRQ_BASE + gsi, device) for base, gsi, device in self._devices],
+            console_vector=IRQ_BASE + SERIAL_GSI,
             cpu_count=self._cpus,
             shutdown_vector=self.shutdown_message,
             cpu_areas=self.cpu_areas,
             cpu_area_size=self.cpu_area_size,
             supervisor_size=self.supervisor_size,
             stack_size=self.stack_size,
-            **values,
+            **clock,
         )
         memory.write(self.boot_info, block)
 
@@ -190,34 +213,37 @@ class DirectBoot:
         bounds = [
             (0, PAGE_SIZE, used),
             (PAGE_SIZE, image, free),
-            (image, self.end, used),
-            (self.end, self._low_end, free),
+            (image, self._end, used),
+            (self._end, self._ram.low_end, free),
         ]
-        bounds += [(start, start + length, free) for start, length in self._regions[1:]]
+        bounds += [(start, start + length, free) for start, length in self._ram.regions[1:]]
         return [(start, end - start, kind) for start, end, kind in bounds if end > start]
 
-    def set_registers(self, vcpu: Any, cpuid: Cpuid) -> None:
-        """Puts a `kvm.Vcpu` at the entry point."""
+    def set_cpus(self, cpus: Sequence[Cpu], host: Host, have_cpuid: bool = False) -> None:
+        """All of them at the entry point."""
+        for cpu in cpus:
+            if not have_cpuid:
+                cpu.set_cpuid(self._cpuid.native(cpu.index))
+            self._set_registers(cpu)
+            if cpu.index:  # no INIT and SIPI
+                cpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
+
+    def _set_registers(self, cpu: Cpu) -> None:
         sregs = ffi.new("struct kvm_sregs *")
-        for name in ("ds", "es", "fs", "gs", "ss"):
-            _segment(getattr(sregs, name), selector=16, type=3)
-        _segment(sregs.cs, selector=8, type=11, l=1, db=0)
-        # Entering 64-bit mode needs a busy TSS, be it an empty one (Intel SDM
-        # volume 3, section 26.3.1.2).
-        _segment(sregs.tr, selector=0, type=11, s=0, db=0, g=0, limit=0x67)
+        set_segments(sregs, code=8, data=16, tss=0, long_mode=True)
         sregs.ldt.unusable = 1
         sregs.gdt.base, sregs.gdt.limit = self.tables, len(_GDT) - 1
         sregs.cr0, sregs.cr3 = _CR0, self._root
-        sregs.cr4 = _CR4 | (_CR4_FSGSBASE if cpuid.fsgsbase else 0)
+        sregs.cr4 = _CR4 | (_CR4_FSGSBASE if self._cpuid.fsgsbase else 0)
         sregs.efer = _EFER
-        sregs.apic_base = _APIC_BASE | (_APIC_BSP if vcpu.index == 0 else 0)
-        vcpu.set_sregs(sregs)
-        area = self.cpu_areas + vcpu.index * self.cpu_area_size
-        vcpu.set_regs(
+        sregs.apic_base = _APIC_BASE | (_APIC_BSP if cpu.index == 0 else 0)
+        cpu.set_sregs(sregs)
+        area = self.cpu_areas + cpu.index * self.cpu_area_size
+        cpu.set_regs(
             rip=self.entry,
             rflags=_RFLAGS,
             rdi=self.boot_info,
-            rsi=vcpu.index,
+            rsi=cpu.index,
             rsp=area + self.supervisor_size,
             rdx=area + self.cpu_area_size,
         )
@@ -233,9 +259,3 @@ def _rights(flags: int) -> int:
         | (0 if flags & PF_SUPERVISOR else _USER)
         | (0 if flags & PF_X else _NX)
     )
-
-
-def _segment(segment: Any, selector: int, **fields: int) -> None:
-    defaults = {"base": 0, "limit": 0xFFFF_FFFF, "present": 1, "s": 1, "db": 1, "g": 1, "selector": selector}
-    for name, value in (defaults | fields).items():
-        setattr(segment, name, value)

@@ -22,10 +22,11 @@ from struct import pack
 
 from pyvmm.boot import acpi
 from pyvmm.errors import ImageError
-from pyvmm.layout import IOAPIC_BASE, IOAPIC_PINS, LAPIC_BASE, PAGE_SIZE, page_up, ram_regions
+from pyvmm.layout import IOAPIC_BASE, IOAPIC_PINS, LAPIC_BASE, PAGE_SIZE, page_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
 GDT = 0x5000
@@ -48,14 +49,13 @@ _LVT_LINT0, _LVT_LINT1 = 0x350, 0x360
 _NMI, _EXTINT = 0x400, 0x700
 
 
-def memory_map(size: int) -> list[tuple[int, int, int]]:
-    """(start, bytes, type) of each range of a machine with `size` bytes of RAM."""
-    low, *high = ram_regions(size)
+def memory_map(ram: Ram) -> list[tuple[int, int, int]]:
+    """(start, bytes, type) of each range of a machine's memory."""
     return [
         (0, LOW_MEMORY_END, RAM),
         (LOW_MEMORY_END, HIGH_MEMORY - LOW_MEMORY_END, RESERVED),
-        (HIGH_MEMORY, low[1] - HIGH_MEMORY, RAM),
-        *((start, length, RAM) for start, length in high),
+        (HIGH_MEMORY, ram.low_end - HIGH_MEMORY, RAM),
+        *((start, length, RAM) for start, length in ram.regions[1:]),
     ]
 
 
@@ -81,7 +81,7 @@ def mp_table(cpus: int) -> bytes:
 
 def _with_checksum(data: bytes, at: int) -> bytes:
     """The bytes with the one at `at` such that all of them add up to 0."""
-    return data[:at] + bytes([-sum(data) & 0xFF]) + data[at + 1 :]
+    return data[:at] + bytes([acpi.checksum(data)]) + data[at + 1 :]
 
 
 def write_tables(memory: GuestMemory, cpus: int, virtio: list[tuple[int, int]]) -> None:
@@ -102,12 +102,12 @@ def write_command_line(memory: GuestMemory, text: bytes) -> None:
     memory.write(COMMAND_LINE, text + b"\0")
 
 
-def initrd_address(size: int, memory_size: int, kernel_end: int, highest: int, name: str) -> int:
+def initrd_address(size: int, ram: Ram, kernel_end: int, highest: int, name: str) -> int:
     """Where an initrd goes: as high as it may, behind the kernel.
 
     Args:
         size: its bytes.
-        memory_size: bytes of RAM.
+        ram: where RAM is.
         kernel_end: guest-physical.
         highest: the last address that it may have.
         name: the file's, for the message.
@@ -115,7 +115,7 @@ def initrd_address(size: int, memory_size: int, kernel_end: int, highest: int, n
     Raises:
         ImageError: it does not fit.
     """
-    end = min(ram_regions(memory_size)[0][1], highest + 1)
+    end = min(ram.low_end, highest + 1)
     address = (end - size) & -PAGE_SIZE
     if address < page_up(kernel_end):
         raise ImageError(

@@ -10,16 +10,17 @@ from __future__ import annotations
 from struct import pack, pack_into, unpack_from
 
 from pyvmm.boot import firmware
-from pyvmm.boot.pvh import set_segment
+from pyvmm.boot.pc import PcBoot
+from pyvmm.boot.protocol import set_segments
 from pyvmm.errors import ImageError
-from pyvmm.layout import page_up, ram_regions
+from pyvmm.layout import page_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyvmm.boot.elf import Image
     from pyvmm.boot.file import File
+    from pyvmm.boot.protocol import Cpu
+    from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
 _ACPI_RSDP = 0x70  # in the zero page
@@ -43,13 +44,13 @@ _CODE, _DATA, _TSS = 0x10, 0x18, 0x20  # __BOOT_CS, __BOOT_DS
 _GDT = (0, 0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067, 0)
 
 
-class Linux64Boot:
+class Linux64Boot(PcBoot):
     """Where everything goes, for one kernel on one machine.
 
     Args:
         file: the kernel's.
         image: its ELF headers; None: it is a bzImage.
-        memory_size: bytes of RAM.
+        ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: its initial RAM disk, or None.
@@ -58,14 +59,11 @@ class Linux64Boot:
         ImageError: it cannot be booted so, or does not fit.
     """
 
-    existing_toro = False
-    shutdown_message = 0
-
     def __init__(
-        self, file: File, image: Image | None, memory_size: int, cpus: int, command_line: bytes, initrd: File | None
+        self, file: File, image: Image | None, ram: Ram, cpus: int, command_line: bytes, initrd: File | None
     ) -> None:
-        self._name, self._image, self._cpus, self._initrd = file.name, image, cpus, initrd
-        self._command_line, self._memory_size = command_line, memory_size
+        super().__init__(ram, cpus)
+        self._image, self._initrd, self._command_line = image, initrd, command_line
         self._header = bytearray(0x290 - _HEADER)
         highest = 0x7FFF_FFFF
         if image:
@@ -73,15 +71,14 @@ class Linux64Boot:
             self._end = image.segments[-1].end
         else:
             highest = self._read_header(file)
-        low_end = ram_regions(memory_size)[0][1]
         if self._load_at < firmware.HIGH_MEMORY:
             raise ImageError(f"{file.name}: loads at {self._load_at:#x}: below 1 MiB are the machine's tables")
-        if self._end > low_end:
-            text = f"the kernel needs memory up to {self._end:#x}, past the RAM at {low_end:#x}; give more --mem"
+        if self._end > ram.low_end:
+            text = f"the kernel needs memory up to {self._end:#x}, past the RAM at {ram.low_end:#x}; give more --mem"
             raise ImageError(f"{file.name}: {text}")
         self._initrd_at = 0
         if initrd:
-            self._initrd_at = firmware.initrd_address(initrd.size, memory_size, self._end, highest, initrd.name)
+            self._initrd_at = firmware.initrd_address(initrd.size, ram, self._end, highest, initrd.name)
 
     def _read_header(self, file: File) -> int:
         """Takes the setup header of a bzImage; returns the highest address of an initrd."""
@@ -132,7 +129,7 @@ class Linux64Boot:
         pack_into("<I", page, _CMD_LINE_PTR, firmware.COMMAND_LINE)
         if self._initrd:
             pack_into("<II", page, _RAMDISK_IMAGE, self._initrd_at, self._initrd.size)
-        ranges = firmware.memory_map(self._memory_size)
+        ranges = firmware.memory_map(self._ram)
         page[_E820_ENTRIES] = len(ranges)
         for index, entry in enumerate(ranges):
             pack_into("<QQI", page, _E820_TABLE + 20 * index, *entry)
@@ -143,17 +140,14 @@ class Linux64Boot:
         """The guest-physical address behind all that was put into memory."""
         return page_up(self._initrd_at + self._initrd.size if self._initrd else self._end)
 
-    def set_registers(self, vcpu: Any) -> None:
-        """Puts the first `kvm.Vcpu` at the entry point."""
-        sregs = vcpu.sregs()
-        for name in ("ds", "es", "fs", "gs", "ss"):
-            set_segment(getattr(sregs, name), selector=_DATA, type=3)
-        set_segment(sregs.cs, selector=_CODE, type=11, l=1, db=0)
-        set_segment(sregs.tr, selector=_TSS, type=11, s=0, db=0, g=0, limit=0x67)
+    def set_registers(self, cpu: Cpu) -> None:
+        """64-bit mode on an identity map; RSI points to the zero page."""
+        sregs = cpu.sregs()
+        set_segments(sregs, _CODE, _DATA, _TSS, long_mode=True)
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
         sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, firmware.PAGE_TABLES, _CR4, _EFER
-        vcpu.set_sregs(sregs)
-        vcpu.set_regs(rip=self._entry, rflags=2, rsi=firmware.ZERO_PAGE)
+        cpu.set_sregs(sregs)
+        cpu.set_regs(rip=self._entry, rflags=2, rsi=firmware.ZERO_PAGE)
 
 
 def _page_tables(at: int) -> bytes:

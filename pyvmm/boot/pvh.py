@@ -9,15 +9,17 @@ from __future__ import annotations
 from struct import pack
 
 from pyvmm.boot import firmware
+from pyvmm.boot.pc import PcBoot
+from pyvmm.boot.protocol import set_segments
 from pyvmm.errors import ImageError
-from pyvmm.layout import page_up, ram_regions
+from pyvmm.layout import page_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyvmm.boot.elf import Image
     from pyvmm.boot.file import File
+    from pyvmm.boot.protocol import Cpu
+    from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
 NOTE = (b"Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY
@@ -31,33 +33,29 @@ _CODE, _DATA, _TSS = 8, 16, 24
 _GDT = (0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067)
 
 
-class PvhBoot:
+class PvhBoot(PcBoot):
     """Where everything goes, for one image on one machine.
 
     Args:
         image: must carry the note.
-        memory_size: bytes of RAM.
+        ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: a module for the kernel, or None.
         existing_toro: the image is a Toro kernel of the kind that runs in ring 0.
-
-    Attributes:
-        shutdown_message: data of the message (MSI) by which CPU 0 is asked for an end, 0 where it would not be
-            understood.
 
     Raises:
         ImageError: it does not fit.
     """
 
     def __init__(
-        self, image: Image, memory_size: int, cpus: int, command_line: bytes, initrd: File | None,
+        self, image: Image, ram: Ram, cpus: int, command_line: bytes, initrd: File | None,
         existing_toro: bool = False,
     ) -> None:  # fmt: skip
-        self.existing_toro = existing_toro
+        super().__init__(ram, cpus, existing_toro)
+        self._existing_toro = existing_toro
         self.shutdown_message = _NMI if existing_toro else 0
-        self._image, self._cpus, self._command_line, self._initrd = image, cpus, command_line, initrd
-        self._memory_size = memory_size
+        self._image, self._command_line, self._initrd = image, command_line, initrd
         note = image.notes[NOTE]
         if len(note) not in (4, 8):
             raise ImageError(f"{image.name}: PVH note: n_descsz is {len(note)}, not 4 or 8")
@@ -67,17 +65,16 @@ class PvhBoot:
         devices = command_line.count(b"virtio_mmio.device=")
         if existing_toro and devices > _TORO_DEVICES:
             raise ImageError(f"{image.name}: {devices} virtio devices; this kernel has room for {_TORO_DEVICES}")
-        low_end = ram_regions(memory_size)[0][1]
         first, last = image.segments[0].paddr, image.segments[-1].end
         if first < firmware.HIGH_MEMORY:
             raise ImageError(f"{image.name}: segment at p_paddr {first:#x}: below 1 MiB are the machine's tables")
-        if last > low_end:
+        if last > ram.low_end:
             raise ImageError(
-                f"{image.name}: the image ends at {last:#x}, past the RAM at {low_end:#x}; give more --mem"
+                f"{image.name}: the image ends at {last:#x}, past the RAM at {ram.low_end:#x}; give more --mem"
             )
         self._initrd_at = 0
         if initrd:
-            self._initrd_at = firmware.initrd_address(initrd.size, memory_size, last, 0xFFFF_FFFF, initrd.name)
+            self._initrd_at = firmware.initrd_address(initrd.size, ram, last, 0xFFFF_FFFF, initrd.name)
 
     def load(self, file: File, memory: GuestMemory) -> None:
         """Copies the image, its module and the tables to memory."""
@@ -93,8 +90,8 @@ class PvhBoot:
         modules = []
         if self._initrd:
             modules.append(pack("<QQQQ", self._initrd_at, self._initrd.size, 0, 0))
-        ranges = firmware.memory_map(self._memory_size)
-        if self.existing_toro:
+        ranges = firmware.memory_map(self._ram)
+        if self._existing_toro:
             ranges = _trimmed(ranges, self._cpus)
         modules_at = firmware.START_INFO + _INFO_SIZE
         map_at = modules_at + _MODULE_SIZE * len(modules)
@@ -111,17 +108,14 @@ class PvhBoot:
             return page_up(self._initrd_at + self._initrd.size)
         return page_up(self._image.segments[-1].end)
 
-    def set_registers(self, vcpu: Any) -> None:
-        """Puts the first `kvm.Vcpu` at the entry point."""
-        sregs = vcpu.sregs()
-        for name in ("ds", "es", "fs", "gs", "ss"):
-            set_segment(getattr(sregs, name), selector=_DATA, type=3)
-        set_segment(sregs.cs, selector=_CODE, type=11)
-        set_segment(sregs.tr, selector=_TSS, type=11, s=0, db=0, g=0, limit=0x67)
+    def set_registers(self, cpu: Cpu) -> None:
+        """Protected mode without paging; EBX points to the start info."""
+        sregs = cpu.sregs()
+        set_segments(sregs, _CODE, _DATA, _TSS)
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
         sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, 0, 0, 0
-        vcpu.set_sregs(sregs)
-        vcpu.set_regs(rip=self._entry, rflags=2, rbx=firmware.START_INFO)
+        cpu.set_sregs(sregs)
+        cpu.set_regs(rip=self._entry, rflags=2, rbx=firmware.START_INFO)
 
 
 def _trimmed(ranges: list[tuple[int, int, int]], cpus: int) -> list[tuple[int, int, int]]:
@@ -134,10 +128,3 @@ def _trimmed(ranges: list[tuple[int, int, int]], cpus: int) -> list[tuple[int, i
         (start, size - (start + size - _TORO_HEAP) % share if start == firmware.HIGH_MEMORY else size, kind)
         for start, size, kind in ranges
     ]
-
-
-def set_segment(segment: Any, **fields: int) -> None:
-    """A flat segment, of 32 bits if `fields` do not say otherwise."""
-    defaults = {"base": 0, "limit": 0xFFFF_FFFF, "present": 1, "s": 1, "db": 1, "g": 1, "l": 0, "dpl": 0, "unusable": 0}
-    for name, value in (defaults | fields).items():
-        setattr(segment, name, value)

@@ -16,16 +16,17 @@ from array import array
 from struct import pack, unpack
 
 from pyvmm.boot import firmware
-from pyvmm.boot.pvh import PvhBoot, set_segment
+from pyvmm.boot.protocol import set_segments
+from pyvmm.boot.pvh import PvhBoot
 from pyvmm.errors import ImageError
-from pyvmm.layout import MIB, ram_regions
+from pyvmm.layout import MIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyvmm.boot.elf import Image
     from pyvmm.boot.file import File
+    from pyvmm.boot.protocol import Cpu
+    from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
 #: The entry point, what is copied, and the operands of LGDT and LIDT.
@@ -55,10 +56,10 @@ class ToroFastBoot(PvhBoot):
     """
 
     def __init__(
-        self, image: Image, symbols: dict[bytes, int], memory_size: int, cpus: int, command_line: bytes,
+        self, image: Image, symbols: dict[bytes, int], ram: Ram, cpus: int, command_line: bytes,
         initrd: File | None,
     ) -> None:  # fmt: skip
-        super().__init__(image, memory_size, cpus, command_line, initrd, existing_toro=True)
+        super().__init__(image, ram, cpus, command_line, initrd, existing_toro=True)
         self._symbols = symbols
         if image.segments[0].paddr < _PAGE_TABLES_END:
             raise ImageError(f"{image.name}: --boot toro-fast: page tables end at {_PAGE_TABLES_END:#x}; try pvh")
@@ -72,7 +73,7 @@ class ToroFastBoot(PvhBoot):
         memory.write(_TRAMPOLINE, self._read(memory, b"trampoline_init", end - start))
         self._gdt, self._idt = self._table(memory, b"gdtr64"), self._table(memory, b"idtr64")
         memory.write(self._gdt[1], self._read(memory, b"gdt", _DESCRIPTORS))
-        memory.write(_PAGE_TABLES, _page_tables(self._memory_size))
+        memory.write(_PAGE_TABLES, _page_tables(self._ram.end))
 
     def _read(self, memory: GuestMemory, symbol: bytes, size: int) -> bytes:
         """What the image has there."""
@@ -88,26 +89,21 @@ class ToroFastBoot(PvhBoot):
             raise ImageError(f"{self._image.name}: symbol {symbol.decode()}: a table at {base:#x} is not expected")
         return limit, base
 
-    def set_registers(self, vcpu: Any) -> None:
-        """Puts the first `kvm.Vcpu` at the entry point."""
-        sregs = vcpu.sregs()
-        for name in ("ds", "es", "fs", "gs", "ss"):
-            set_segment(getattr(sregs, name), selector=_DATA, type=3)
-        set_segment(sregs.cs, selector=_CODE, type=11, l=1, db=0)
+    def set_registers(self, cpu: Cpu) -> None:
+        """64-bit mode, as the image's own start-up code would leave it."""
+        sregs = cpu.sregs()
+        set_segments(sregs, _CODE, _DATA, long_mode=True)
         sregs.gdt.limit, sregs.gdt.base = self._gdt
         sregs.idt.limit, sregs.idt.base = self._idt
         sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, _PAGE_TABLES, _CR4, _EFER
-        vcpu.set_sregs(sregs)
-        vcpu.set_regs(
-            rip=self._symbols[ENTRY], rflags=2, rsp=_STACK, rbx=firmware.START_INFO, rcx=_SIG_PVH
-        )  # fmt: skip
+        cpu.set_sregs(sregs)
+        cpu.set_regs(rip=self._symbols[ENTRY], rflags=2, rsp=_STACK, rbx=firmware.START_INFO, rcx=_SIG_PVH)
 
 
-def _page_tables(memory_size: int) -> bytes:
-    """An identity map of RAM and of the first 4 GiB, in tables for 512 GiB."""
+def _page_tables(ram_end: int) -> bytes:
+    """An identity map of RAM, which ends at `ram_end`, and of the first 4 GiB, in tables for 512 GiB."""
     directories = _PAGE_TABLES + 0x2000
-    start, length = ram_regions(memory_size)[-1]
-    end = min(max(start + length, 4 << 30), 512 << 30)
+    end = min(max(ram_end, 4 << 30), 512 << 30)
     root = pack("<Q", _PAGE_TABLES + 0x1000 | _TABLE).ljust(0x1000, b"\0")
     pointers = array("Q", range(directories | _TABLE, directories + 512 * 0x1000, 0x1000))
     return root + pointers.tobytes() + array("Q", range(_LARGE, end, 2 * MIB)).tobytes()

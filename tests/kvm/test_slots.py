@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pyvmm._kvm import lib
 from pyvmm.kvm import Kvm, Vm
-from pyvmm.layout import MMIO_HOLE_END, MMIO_HOLE_START
+from pyvmm.layout import MMIO_HOLE_END, MMIO_HOLE_START, Ram
 from pyvmm.memory import GuestMemory
 
 SIZE = 20 * GIB
@@ -21,7 +21,7 @@ TOP = MMIO_HOLE_END + SIZE - MMIO_HOLE_START
 @pytest.fixture(scope="module")
 def memory() -> Iterator[GuestMemory]:
     """RAM on both sides of the hole."""
-    with GuestMemory(SIZE) as made:
+    with GuestMemory(Ram(SIZE)) as made:
         yield made
 
 

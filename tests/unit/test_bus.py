@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.bus import Bus
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
 
@@ -89,7 +90,7 @@ def test_ports_and_addresses_are_different_spaces(bus: Bus) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=12))
 def test_a_region_is_refused_exactly_when_another_has_one_of_its_ports(regions: list[tuple[int, int]]) -> None:
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         bus = Bus(memory)
         taken: set[int] = set()
         for base, size in regions:

@@ -12,7 +12,7 @@ from pyvmm import layout
 
 @given(st.integers(1, 512 * GIB // PAGE).map(lambda pages: pages * PAGE))
 def test_ram_has_its_size_and_never_covers_the_mmio_hole(size: int) -> None:
-    regions = layout.ram_regions(size)
+    regions = layout.Ram(size).regions
     assert sum(length for _, length in regions) == size
     assert all(length > 0 for _, length in regions)
     for start, length in regions:
@@ -29,7 +29,7 @@ def test_ram_has_its_size_and_never_covers_the_mmio_hole(size: int) -> None:
     ],
 )
 def test_ram_beyond_3_gib_continues_at_4_gib(size: int, regions: list[tuple[int, int]]) -> None:
-    assert layout.ram_regions(size) == regions
+    assert layout.Ram(size).regions == regions
 
 
 def test_devices_lie_in_the_mmio_hole_and_apart() -> None:

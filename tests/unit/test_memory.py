@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyvmm.errors import HostError
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory, GuestMemoryError
 
 SMALL, FULL, CROSSING, BIG = 16 * MIB, 3 * GIB, 3 * GIB + 2 * MIB, 5 * GIB
@@ -23,7 +24,7 @@ HOLE, HOLE_END = 3 * GIB, 4 * GIB
 @pytest.fixture(scope="module")
 def memories() -> Iterator[dict[int, GuestMemory]]:
     """One memory of each size; hypothesis uses them over and over."""
-    made = {size: GuestMemory(size) for size in SIZES}
+    made = {size: GuestMemory(Ram(size)) for size in SIZES}
     yield made
     for memory in made.values():
         memory.close()
@@ -137,7 +138,7 @@ def mappings() -> int:
 
 def test_close_leaves_no_descriptor_and_no_mapping() -> None:
     before, mapped = open_fds(), mappings()
-    with GuestMemory(SMALL) as memory:
+    with GuestMemory(Ram(SMALL)) as memory:
         assert "guest-ram" in open_fds()[memory.fd]
         assert mappings() == mapped + 1
     assert open_fds() == before
@@ -152,7 +153,7 @@ def test_no_address_space_is_a_host_error_that_says_what_to_do() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + GIB, limits[1]))
     try:
         with pytest.raises(HostError, match=r"mapping 65536 MiB of guest memory: .*; try a smaller --mem"):
-            GuestMemory(64 * GIB)
+            GuestMemory(Ram(64 * GIB))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     assert open_fds() == before
@@ -160,4 +161,4 @@ def test_no_address_space_is_a_host_error_that_says_what_to_do() -> None:
 
 def test_no_descriptor_is_a_host_error() -> None:
     with descriptors_left(0), pytest.raises(HostError, match="memfd_create: Too many open files"):
-        GuestMemory(SMALL)
+        GuestMemory(Ram(SMALL))

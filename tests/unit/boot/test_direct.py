@@ -11,20 +11,24 @@ import pytest
 from guests import GIB, KIB, MIB, PAGE, Load, elf_image, good_image, note, patch, toro_note
 from pagetables import NX, PCD, PRESENT, PWT, USER, WRITE, Mapping, all_tables, walk
 
+from pyvmm._kvm import lib
 from pyvmm.boot import bootinfo, elf
 from pyvmm.boot.direct import PF_SUPERVISOR, DirectBoot
 from pyvmm.errors import ImageError
-from pyvmm.layout import LAPIC_BASE, VIRTIO_MMIO_BASE
+from pyvmm.layout import LAPIC_BASE, VIRTIO_MMIO_BASE, Ram
 from pyvmm.memory import GuestMemory
 
 DATA = PRESENT | WRITE | USER | NX
 SUPERVISOR_DATA = PRESENT | WRITE | NX
 
 
-def plan(data: bytes, memory: int = 16 * MIB, cpus: int = 1, command_line: bytes = b"") -> DirectBoot:
+def plan(
+    data: bytes, memory: int = 16 * MIB, cpus: int = 1, command_line: bytes = b"", gigabyte_pages: bool = True
+) -> DirectBoot:
     """The plan for an image held in memory."""
     image = elf.parse(lambda offset, size: data[offset : offset + size], len(data), "guest.elf")
-    return DirectBoot(image, memory, cpus, command_line)
+    cpuid: Any = SimpleNamespace(gigabyte_pages=gigabyte_pages, fsgsbase=True, native=lambda index: index)
+    return DirectBoot(image, Ram(memory), cpus, command_line, cpuid)
 
 
 def failure(data: bytes, **how: Any) -> str:
@@ -37,17 +41,27 @@ def failure(data: bytes, **how: Any) -> str:
 class Booted:
     """Tables and boot-info of a plan, with the registers of each vCPU."""
 
-    def __init__(self, boot: DirectBoot, memory: GuestMemory, cpus: int, gigabyte_pages: bool = True) -> None:
+    def __init__(self, boot: DirectBoot, memory: GuestMemory, cpus: int) -> None:
         self.boot = boot
         self.memory = memory
-        boot.build_tables(memory, gigabyte_pages)
+        boot.build_tables(memory)
         self.regs: list[dict[str, int]] = []
         self.sregs: list[Any] = []
-        for index in range(cpus):
-            vcpu = SimpleNamespace(
-                index=index, set_regs=lambda **regs: self.regs.append(regs), set_sregs=self.sregs.append
+        self.cpuid: list[int] = []
+        self.runnable: list[int] = []
+        vcpus: Any = [
+            SimpleNamespace(
+                index=index,
+                set_cpuid=self.cpuid.append,
+                set_regs=lambda **regs: self.regs.append(regs),
+                set_sregs=self.sregs.append,
+                set_mp_state=self.runnable.append,
             )
-            boot.set_registers(vcpu, SimpleNamespace(fsgsbase=True))  # type: ignore[arg-type]
+            for index in range(cpus)
+        ]
+        boot.set_cpus(vcpus, SimpleNamespace())  # type: ignore[arg-type]
+        assert self.cpuid == [*range(cpus)]
+        assert self.runnable == [lib.KVM_MP_STATE_RUNNABLE] * (cpus - 1)
 
     def __getitem__(self, address: int) -> int | None:
         """The rights at `address`, where it maps to itself."""
@@ -59,7 +73,7 @@ class Booted:
 
     def memory_map(self) -> list[tuple[int, int, int]]:
         """(start, end, type) of each range in boot-info's memory map."""
-        self.boot.build_boot_info(self.memory, [])
+        self.boot.write_clock(self.memory)
         block = self.boot.boot_info
         at = self.memory.read(block + bootinfo.offset_of("memory_map"), 8)
         count = self.memory.read(block + bootinfo.offset_of("memory_map_count"), 4)
@@ -147,10 +161,10 @@ def test_no_room_for_the_page_tables_is_refused(make_memory: Callable[[int], Gue
     """2 MiB pages for 2 GiB take four tables and more: one page for them is too little."""
     room = 16 * MIB - 0x10_0000 - (PAGE + PAGE + 64 * KIB) - 2 * PAGE
     data = elf_image([Load(0x10_0000, b"x", memsz=room)], toro_note(0x10_0000))
-    boot = plan(data)
+    boot = plan(data, gigabyte_pages=False)
     assert boot.tables < 16 * MIB
     with pytest.raises(ImageError, match=r"guest.elf: the image, 1 CPU areas and tables end .*; give more --mem"):
-        boot.build_tables(make_memory(16 * MIB), gigabyte_pages=False)
+        boot.build_tables(make_memory(16 * MIB))
 
 
 def test_parts_follow_one_another_page_by_page() -> None:
@@ -182,7 +196,7 @@ IMAGE = elf_image(
 @pytest.fixture(params=[True, False], ids=["1-GiB-pages", "2-MiB-pages"])
 def booted(request: pytest.FixtureRequest, make_memory: Callable[[int], GuestMemory]) -> Booted:
     """IMAGE on a machine of 5 GiB with two vCPUs."""
-    return Booted(plan(IMAGE, 5 * GIB, 2, b"words"), make_memory(5 * GIB), 2, request.param)
+    return Booted(plan(IMAGE, 5 * GIB, 2, b"words", request.param), make_memory(5 * GIB), 2)
 
 
 def test_pages_have_the_rights_of_their_segment(booted: Booted) -> None:
@@ -232,9 +246,9 @@ def test_tables_that_hiding_the_tables_takes_are_hidden_too(
     """Where the tables cross a large page's boundary, it must be split for them."""
     behind_image = plan(elf_image([Load(0x10_0000, b"x", PAGE)], toro_note(0x10_0000))).tables - 0x10_1000
     size = boundary - pages * PAGE - behind_image - 0x10_0000
-    boot = plan(elf_image([Load(0x10_0000, b"x", size)], toro_note(0x10_0000)), 5 * GIB)
+    boot = plan(elf_image([Load(0x10_0000, b"x", size)], toro_note(0x10_0000)), 5 * GIB, gigabyte_pages=gigabyte_pages)
     assert boot.tables == boundary - pages * PAGE
-    booted = Booted(boot, make_memory(5 * GIB), 1, gigabyte_pages)
+    booted = Booted(boot, make_memory(5 * GIB), 1)
     for page in {boot.tables} | all_tables(booted.memory, booted.sregs[0].cr3):
         assert boot.tables <= page < boot.end
         assert booted[page] == SUPERVISOR_DATA

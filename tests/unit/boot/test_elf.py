@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyvmm.boot import elf
 from pyvmm.boot.direct import DirectBoot
 from pyvmm.errors import ImageError
+from pyvmm.layout import Ram
 
 GOOD = good_image()
 NOTE_HEADER = 3  # the index of good_image()'s PT_NOTE
@@ -243,7 +244,7 @@ def test_any_damage_gives_a_plan_inside_the_ram_or_an_image_error(
         assert_sane(image, len(data))
         if not DirectBoot.wanted_by(image):
             return
-        plan = DirectBoot(image, memory, cpus, b"words")
+        plan = DirectBoot(image, Ram(memory), cpus, b"words")
     except ImageError as error:
         assert str(error).startswith("guest.elf: ")  # noqa: PT017 - a plan is as good as an error
         return

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pyvmm.boot import firmware
 from pyvmm.errors import ImageError
-from pyvmm.layout import GIB, IOAPIC_BASE, LAPIC_BASE, MIB, PAGE_SIZE
+from pyvmm.layout import GIB, IOAPIC_BASE, LAPIC_BASE, MIB, PAGE_SIZE, Ram
 from pyvmm.memory import GuestMemory
 
 
@@ -42,7 +42,7 @@ def test_the_mp_table(cpus: int) -> None:
 
 
 def test_the_table_is_found_where_it_is_looked_for() -> None:
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         firmware.write_tables(memory, 2, [])
         for at in (0x500, 0x9FC00):
             pointer = memory.read(at, 16)
@@ -52,7 +52,7 @@ def test_the_table_is_found_where_it_is_looked_for() -> None:
 
 @pytest.mark.parametrize("size", [16 * MIB, 3 * GIB, 3 * GIB + 4096, 512 * GIB])
 def test_the_memory_map_is_all_ram_but_the_bios(size: int) -> None:
-    ranges = firmware.memory_map(size)
+    ranges = firmware.memory_map(Ram(size))
     assert sum(length for _, length, kind in ranges if kind == firmware.RAM) == size - (0x100000 - 0x9FC00)
     assert all(length > 0 for _, length, _ in ranges)
     assert all(low[0] + low[1] <= high[0] for low, high in zip(ranges, ranges[1:], strict=False))
@@ -61,7 +61,7 @@ def test_the_memory_map_is_all_ram_but_the_bios(size: int) -> None:
 @given(size=st.integers(1, 64 * MIB), kernel_end=st.integers(MIB, 64 * MIB), highest=st.integers(MIB, 1 << 32))
 def test_an_initrd_never_touches_the_kernel(size: int, kernel_end: int, highest: int) -> None:
     try:
-        at = firmware.initrd_address(size, 64 * MIB, kernel_end, highest, "initrd")
+        at = firmware.initrd_address(size, Ram(64 * MIB), kernel_end, highest, "initrd")
     except ImageError:
         assert size > min(64 * MIB, highest + 1) - kernel_end - 2 * PAGE_SIZE
     else:

@@ -15,7 +15,7 @@ from pyvmm.boot.choose import choose
 from pyvmm.boot.file import File
 from pyvmm.boot.linux64 import Linux64Boot
 from pyvmm.errors import ImageError
-from pyvmm.layout import MIB
+from pyvmm.layout import MIB, Ram
 from pyvmm.memory import GuestMemory
 
 LOAD_AT = 0x100_0000
@@ -45,7 +45,7 @@ def boot_of(
     if initrd:
         (folder / "initrd").write_bytes(initrd)
         disk = File(str(folder / "initrd"))
-    chosen = choose(File(str(folder / "bzImage")), None, 32 * MIB, 1, line, disk)
+    chosen = choose(File(str(folder / "bzImage")), None, Ram(32 * MIB), 1, line, disk)
     assert isinstance(chosen, Linux64Boot)
     return chosen
 
@@ -53,7 +53,7 @@ def boot_of(
 @pytest.mark.parametrize("sectors", [1, 4, 30])
 def test_the_zero_page(tmp_path: Path, sectors: int) -> None:
     boot = boot_of(tmp_path, bzimage(sectors=sectors), initrd=b"disk" * 2000)
-    with GuestMemory(32 * MIB) as memory:
+    with GuestMemory(Ram(32 * MIB)) as memory:
         boot.load(File(str(tmp_path / "bzImage")), memory)
         assert memory.read(LOAD_AT, len(KERNEL)) == KERNEL
         page = memory.read(firmware.ZERO_PAGE, 4096)
@@ -63,12 +63,12 @@ def test_the_zero_page(tmp_path: Path, sectors: int) -> None:
         at, size = unpack_from("<II", page, 0x218)
         assert memory.read(at, size) == b"disk" * 2000
         found = [unpack_from("<QQI", page, 0x2D0 + 20 * i) for i in range(page[0x1E8])]
-        assert found == firmware.memory_map(32 * MIB)
+        assert found == firmware.memory_map(Ram(32 * MIB))
 
 
 def test_the_first_page_tables_map_four_gigabytes(tmp_path: Path) -> None:
     boot = boot_of(tmp_path, bzimage())
-    with GuestMemory(32 * MIB) as memory:
+    with GuestMemory(Ram(32 * MIB)) as memory:
         boot.load(File(str(tmp_path / "bzImage")), memory)
         root = unpack_from("<Q", memory.read(firmware.PAGE_TABLES, 8))[0]
         for index in range(4):
@@ -106,7 +106,7 @@ def test_a_damaged_header_is_an_error_or_boots(tmp_path: Path, at: int, value: i
         boot = boot_of(tmp_path, bytes(data))
     except ImageError:
         return
-    with GuestMemory(32 * MIB) as memory:
+    with GuestMemory(Ram(32 * MIB)) as memory:
         boot.load(File(str(tmp_path / "bzImage")), memory)
 
 
@@ -114,9 +114,9 @@ def test_a_vmlinux_starts_at_its_entry(tmp_path: Path) -> None:
     path = tmp_path / "vmlinux"
     path.write_bytes(elf_image([Load(LOAD_AT, b"code")], b"", entry=LOAD_AT))
     file = File(str(path))
-    boot = choose(file, "linux", 32 * MIB, 1, b"", None)
+    boot = choose(file, "linux", Ram(32 * MIB), 1, b"", None)
     assert isinstance(boot, Linux64Boot)
-    with GuestMemory(32 * MIB) as memory:
+    with GuestMemory(Ram(32 * MIB)) as memory:
         boot.load(file, memory)
         assert memory.read(LOAD_AT, 4) == b"code"
     assert elf.parse(file.read, file.size, "vmlinux").entry == LOAD_AT
@@ -125,4 +125,4 @@ def test_a_vmlinux_starts_at_its_entry(tmp_path: Path) -> None:
 def test_what_an_image_does_not_offer(tmp_path: Path) -> None:
     (tmp_path / "bzImage").write_bytes(bzimage())
     with pytest.raises(ImageError, match="--boot pvh: the image offers linux"):
-        choose(File(str(tmp_path / "bzImage")), "pvh", 32 * MIB, 1, b"", None)
+        choose(File(str(tmp_path / "bzImage")), "pvh", Ram(32 * MIB), 1, b"", None)

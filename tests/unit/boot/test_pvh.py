@@ -12,7 +12,7 @@ from pyvmm.boot import elf, firmware
 from pyvmm.boot.file import File
 from pyvmm.boot.pvh import PvhBoot
 from pyvmm.errors import ImageError
-from pyvmm.layout import MIB
+from pyvmm.layout import MIB, Ram
 from pyvmm.memory import GuestMemory
 
 ENTRY = 0x10_0000
@@ -32,13 +32,13 @@ def prepare(
         (folder / "initrd").write_bytes(initrd)
         disk = File(str(folder / "initrd"))
     image = elf.parse(file.read, file.size, "guest.elf")
-    return file, PvhBoot(image, memory, 2, b"first second", disk)
+    return file, PvhBoot(image, Ram(memory), 2, b"first second", disk)
 
 
 @pytest.mark.parametrize("size", [4, 8])
 def test_the_start_info(tmp_path: Path, size: int) -> None:
     file, boot = prepare(tmp_path, [Load(ENTRY, b"code")], xen_note(ENTRY, size), initrd=b"disk" * 3000)
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         boot.load(file, memory)
         info = memory.read(firmware.START_INFO, 56)
         magic, version, _, modules = unpack_from("<IIII", info)
@@ -50,7 +50,7 @@ def test_the_start_info(tmp_path: Path, size: int) -> None:
         assert memory.read(at, length) == b"disk" * 3000
         table = memory.read(map_at, 24 * count)
         found = [unpack_from("<QQI", table, 24 * i) for i in range(count)]
-        assert found == firmware.memory_map(16 * MIB)
+        assert found == firmware.memory_map(Ram(16 * MIB))
         assert memory.read(ENTRY, 4) == b"code"
     file.close()
 

@@ -18,6 +18,7 @@ from pyvmm.boot.file import File
 from pyvmm.boot.pvh import PvhBoot
 from pyvmm.boot.toro_fast import SYMBOLS, ToroFastBoot
 from pyvmm.errors import ImageError
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
 BASE = 0x40_0000
@@ -58,7 +59,7 @@ def boot(folder: Path, data: bytes, memory: int = 64 * MIB, cpus: int = 1, devic
     (folder / "guest.elf").write_bytes(data)
     file = File(str(folder / "guest.elf"))
     command_line = b" ".join([b"words", *(b"virtio_mmio.device=512@0xfeb00000:%d" % i for i in range(devices))])
-    chosen = choose(file, None, memory, cpus, command_line, None)
+    chosen = choose(file, None, Ram(memory), cpus, command_line, None)
     assert isinstance(chosen, PvhBoot)
     return file, chosen
 
@@ -94,7 +95,7 @@ def test_damaged_tables_have_no_symbols_or_others(offset: int, change: bytes) ->
 def test_tables_are_those_of_the_image(tmp_path: Path, memory: int) -> None:
     file, chosen = boot(tmp_path, image(GOOD), memory)
     assert isinstance(chosen, ToroFastBoot)
-    with GuestMemory(memory) as ram:
+    with GuestMemory(Ram(memory)) as ram:
         chosen.load(file, ram)
         assert ram.read(0x2000, 10) == b"trampoline"
         assert ram.read(0x3000, 32) == GDT
@@ -123,7 +124,7 @@ def test_images_whose_symbols_lead_nowhere(tmp_path: Path, data: bytes, message:
         file, chosen = boot(tmp_path, data)
         chosen.load(file, memory)
 
-    with GuestMemory(64 * MIB) as memory, pytest.raises(ImageError, match=message):
+    with GuestMemory(Ram(64 * MIB)) as memory, pytest.raises(ImageError, match=message):
         load()
 
 
@@ -137,12 +138,12 @@ def test_more_devices_than_the_kernel_has_room_for(tmp_path: Path) -> None:
 def test_each_cpu_has_a_share_of_whole_words(folder: Path, pages: int, cpus: int, fast: bool) -> None:
     """Of what is behind 8 MiB, in the first RAM above 1 MiB; and there are two such at most."""
     file, chosen = boot(folder, image(GOOD if fast else {b"_mainCRTStartup": BASE}), pages * 4096, cpus)
-    with GuestMemory(pages * 4096) as memory:
+    with GuestMemory(Ram(pages * 4096)) as memory:
         chosen.load(file, memory)
         map_at, count = struct.unpack("<QI", memory.read(firmware.START_INFO + 40, 12))
         ranges = list(struct.iter_unpack("<QQII", memory.read(map_at, 24 * count)))
     file.close()
-    untrimmed = firmware.memory_map(pages * 4096)
+    untrimmed = firmware.memory_map(Ram(pages * 4096))
     assert [(start, kind) for start, _, kind, _ in ranges] == [(start, kind) for start, _, kind in untrimmed]
     usable = [(start, size) for start, size, kind, _ in ranges if kind == 1 and start >= MIB]
     assert len(usable) <= 2

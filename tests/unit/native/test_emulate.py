@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
 HERE = Path(__file__).parent
@@ -119,7 +120,7 @@ class Emulated:
     """A guest's CPU in 64-bit mode."""
 
     def __init__(self) -> None:
-        self.memory = GuestMemory(16 * MIB)
+        self.memory = GuestMemory(Ram(16 * MIB))
         rights = PRESENT | WRITABLE | USER
         self.entries: dict[int, int] = {}
         for level in range(2):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pagetables import NX, PRESENT, USER, WRITE, Mapping, walk
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
 ARENA, ARENA_END = 1 * MIB, 60 * MIB
@@ -23,7 +24,7 @@ CANARY = b"\xa5" * PAGE
 @pytest.fixture(scope="module")
 def memory() -> Iterator[GuestMemory]:
     """Room for tables."""
-    with GuestMemory(64 * MIB) as made:
+    with GuestMemory(Ram(64 * MIB)) as made:
         yield made
 
 

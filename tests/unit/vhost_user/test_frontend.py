@@ -14,6 +14,7 @@ from guests import MIB, open_fds
 from vhostpeer import SIZE, BackendThread, Guest, Upper
 from virtqueue import AVAIL, DESC, USED
 
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from vhost_user import messages as m
 from vhost_user.backend import Server
@@ -32,7 +33,7 @@ def _no_descriptor_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def guest(_no_descriptor_is_left: None) -> Iterator[Guest]:
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         made = Guest(memory)
         yield made
         made.close()

@@ -11,6 +11,7 @@ from guests import MIB
 from vhostpeer import REPLY, REQUEST, Guest
 
 from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from vhost_user import messages as m
 from vhost_user.frontend import Frontend
@@ -23,7 +24,7 @@ def test_it_answers_fuse_requests(tmp_path: Path, able: int) -> None:
     server = Virtiofsd(Share(f"{tmp_path}:FS"), print)
     frontend = Frontend(server.connect(), able=able)
     assert frontend.features & 1 << 32
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         guest = Guest(memory)
         guest.start(frontend)
         # INIT of FUSE 7.31

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from virtqueue import DESC, INDIRECT, NEXT, TABLES, WRITE, Buffer, Driver, buffers_of
 
 from pyvmm._kvm import lib
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.queue import Chain, QueueError, SplitQueue
 
@@ -22,7 +23,7 @@ SIZES = [1, 2, 4, 8, 64, 256]
 
 @pytest.fixture
 def memory() -> Iterator[GuestMemory]:
-    with GuestMemory(SIZE) as made:
+    with GuestMemory(Ram(SIZE)) as made:
         yield made
 
 
@@ -42,7 +43,7 @@ class QueueModel(RuleBasedStateMachine):
         size=st.sampled_from(SIZES), event_idx=st.booleans(), start=st.sampled_from([0, 1, 0x7FFF, 0xFFFE, 0xFFFF])
     )
     def set_up(self, size: int, event_idx: bool, start: int) -> None:
-        self.memory = GuestMemory(SIZE)
+        self.memory = GuestMemory(Ram(SIZE))
         self.driver = Driver(self.memory, size, event_idx, start)
         self.queue = self.driver.queue()
         self.available: list[tuple[int, list[Buffer]]] = []

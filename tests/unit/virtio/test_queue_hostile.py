@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from virtqueue import AVAIL, DESC, INDIRECT, NEXT, TABLES, USED, WRITE, Driver, buffers_of
 
 from pyvmm._kvm import lib
-from pyvmm.layout import GIB, MMIO_HOLE_END, MMIO_HOLE_START
+from pyvmm.layout import GIB, MMIO_HOLE_END, MMIO_HOLE_START, Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.queue import ERRORS, QueueError, SplitQueue
 
@@ -25,7 +25,7 @@ SIZES = [1, 2, 4, 8, 64, 256]
 
 @pytest.fixture
 def memory() -> Iterator[GuestMemory]:
-    with GuestMemory(SIZE) as made:
+    with GuestMemory(Ram(SIZE)) as made:
         yield made
 
 
@@ -116,7 +116,7 @@ def test_indirect_table_that_was_not_offered(memory: GuestMemory) -> None:
 
 
 def test_buffer_across_the_mmio_hole() -> None:
-    with GuestMemory(MMIO_HOLE_START + GIB) as memory:
+    with GuestMemory(Ram(MMIO_HOLE_START + GIB)) as memory:
         for address, length in [(MMIO_HOLE_START - 4, 8), (MMIO_HOLE_END - 4, 8), (MMIO_HOLE_START - 4, 0x4000_0008)]:
             driver = Driver(memory, 4)
             queue = driver.queue()
@@ -202,7 +202,7 @@ def test_any_rings_are_survived(
 ) -> None:
     """Good rings with bytes changed: never outside RAM, never without end."""
     rng = random.Random(seed)
-    with GuestMemory(SIZE) as memory:
+    with GuestMemory(Ram(SIZE)) as memory:
         driver = Driver(memory, size, event_idx)
         queue = driver.queue(indirect=indirect)
         for _ in range(rng.randrange(4)):
@@ -217,7 +217,7 @@ def test_any_rings_are_survived(
 @settings(max_examples=100)
 @given(data=st.binary(min_size=64, max_size=1024), size=st.sampled_from(SIZES), indirect=st.booleans())
 def test_random_rings_are_survived(data: bytes, size: int, indirect: bool) -> None:
-    with GuestMemory(SIZE) as memory:
+    with GuestMemory(Ram(SIZE)) as memory:
         driver = Driver(memory, size)
         queue = driver.queue(indirect=indirect)
         for area in (DESC, AVAIL, TABLES):

@@ -12,6 +12,7 @@ from virtiodev import Registers
 from virtqueue import NEXT, Driver
 
 from pyvmm.eventloop import EventLoop
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.console import VirtioConsole
 
@@ -51,7 +52,7 @@ class Guest:
     """A driver of the console."""
 
     def __init__(self) -> None:
-        self.memory = GuestMemory(16 * MIB)
+        self.memory = GuestMemory(Ram(16 * MIB))
         self.stream = FakeStream()
         self.console = VirtioConsole(self.stream)
         self.registers = Registers(self.memory, self.console)

@@ -17,6 +17,7 @@ from virtqueue import AVAIL, DESC, USED, Driver
 from pyvmm.errors import HostError, PyvmmError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import RING_FEATURES, VERSION_1
 from pyvmm.virtio.fs import VirtioFs
@@ -112,7 +113,7 @@ class Guest:
 @pytest.fixture
 def guest() -> Iterator[Callable[..., Guest]]:
     before = open_fds()
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         made: list[Guest] = []
 
         def make(**options: object) -> Guest:
@@ -141,7 +142,7 @@ def test_as_many_request_queues_as_both_have(cpus: int, queues: int, requests: i
         made.queues = queues
         return made
 
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         guest = Guest(memory, Server(device), cpus)
         assert len(guest.device.queue_sizes) == 1 + requests
         assert guest.device.config[36:] == requests.to_bytes(4, "little")
@@ -278,7 +279,7 @@ def test_a_driver_that_breaks_its_rings_breaks_the_backend_and_no_more(tmp_path:
     if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
         pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
     server = Virtiofsd(Share(f"{tmp_path}:FS"), print)
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         guest = Guest(memory, server)
         for _ in range(2):
             guest.start()

@@ -26,6 +26,7 @@ from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.tcp import Publish, TcpHost
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.console import VirtioConsole
 from pyvmm.virtio.device import VERSION_1, Device
@@ -107,7 +108,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.memory = GuestMemory(16 * MIB)
+        self.memory = GuestMemory(Ram(16 * MIB))
         self.device = Owner()
         self.registers = Registers(self.memory, self.device)
         self.waiting: dict[int, tuple[int, int]] = {}
@@ -235,7 +236,7 @@ class Faulty(Echo):
 
 @pytest.fixture
 def memory() -> Iterator[GuestMemory]:
-    with GuestMemory(16 * MIB) as made:
+    with GuestMemory(Ram(16 * MIB)) as made:
         yield made
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from virtiodev import BASE, ECHO_ID, Echo, Registers
 from virtqueue import AVAIL, DESC, USED, Driver
 
+from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import EVENT_IDX, INDIRECT_DESC, VERSION_1
 
@@ -29,7 +30,7 @@ BUFFERS = 8 * MIB
 
 @pytest.fixture
 def memory() -> Iterator[GuestMemory]:
-    with GuestMemory(16 * MIB) as made:
+    with GuestMemory(Ram(16 * MIB)) as made:
         yield made
 
 
@@ -273,7 +274,7 @@ def test_odd_accesses_are_harmless_and_logged_once(registers: Registers) -> None
     )
 )
 def test_any_accesses_are_survived(accesses: list[tuple[bool, int, int, int]]) -> None:
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         registers = Registers(memory, Echo())
         for write, offset, size, value in accesses:
             before = registers.read(STATUS)
