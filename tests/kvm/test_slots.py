@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from guests import GIB, MIB
+from guests import GIB, MIB, Result, in_emulator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from touches import many_touches
 
 from pyvmm._kvm import lib
 from pyvmm.kvm import Kvm, Vm
@@ -68,3 +69,20 @@ def test_touching_everything_in_order_takes_few_slots(vm: Vm, memory: GuestMemor
     for address in [*range(0, MMIO_HOLE_START, MIB), *range(MMIO_HOLE_END, TOP, MIB)]:
         assert lib.slots_cover(slots, address) == 0
     assert slots.count < 64
+
+
+@pytest.mark.skipif(in_emulator(), reason="needs more memory for KVM's tables than a lab has")
+def test_a_guest_that_makes_as_many_slots_as_it_can(boot: Callable[..., Result]) -> None:
+    touches = many_touches(512 * GIB)
+    source = f"""
+        lea rsi, list[rip]
+        mov ecx, {len(touches)}
+    1:  lodsq
+        mov byte ptr [rax], 1
+        loop 1b
+        exit 6
+    .data
+    list: .quad {", ".join(map(hex, touches))}
+    """
+    result = boot(source, "--mem", "512G")
+    assert (result.status, result.stderr) == (6, "")

@@ -6,16 +6,33 @@
  * that no slot covers exits like one to MMIO; the vCPU then makes a slot around
  * it and serves this one access from RAM itself.  An instruction that KVM
  * cannot emulate on MMIO tells no address: then all slots are made, and it is
- * executed again.  Slots grow with their number, so there are never many. */
+ * executed again.
+ *
+ * Slots grow with their number, so there are never many.  SLOTS_MAX is enough
+ * whatever a guest touches, in whatever order: a new slot leaves at most one gap
+ * more than there was.  So as long as there are fewer than SLOTS_FULL, slots and
+ * gaps together become at most two more for each; from then on a slot fills the gap
+ * that it is in, and their sum stays what it is. */
 #include "memory/slots.h"
 
+#include <assert.h>
 #include <linux/kvm.h>
-#include <stdbool.h>
-#include <errno.h>
+#include <stddef.h>
 #include <sys/ioctl.h>
 
 #define WINDOW (128ull << 20) /* bytes of the first SLOTS_A_STEP slots */
-#define SLOTS_A_STEP 8        /* then twice as many for as many, and so on */
+
+_Static_assert(WINDOW << SLOTS_FULL / SLOTS_A_STEP >= 2 * EARLY_ROOM,
+               "the largest window has all RAM in it, and the hole");
+
+/* Notes that there is a slot for [start, end). */
+void slots_add(struct slots *slots, uint64_t start, uint64_t end)
+{
+    assert(slots->count < SLOTS_MAX);
+    slots->slot[slots->count].start = start;
+    slots->slot[slots->count].end = end;
+    slots->count++;
+}
 
 /* `made` bytes from 0 on are in slot 0 already, if it is not 0. */
 void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made)
@@ -23,9 +40,9 @@ void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t 
     pthread_mutex_init(&slots->lock, NULL);
     slots->vm_fd = vm_fd;
     slots->ram = ram;
-    slots->count = made != 0;
-    slots->slot[0].start = 0;
-    slots->slot[0].end = made;
+    slots->count = 0;
+    if (made)
+        slots_add(slots, 0, made);
 }
 
 static int make_slot(struct slots *slots, uint64_t start, uint64_t end)
@@ -36,15 +53,9 @@ static int make_slot(struct slots *slots, uint64_t start, uint64_t end)
         .memory_size = end - start,
         .userspace_addr = (uintptr_t)ram_at(slots->ram, start, end - start),
     };
-    if (slots->count == SLOTS_MAX) {
-        errno = ENOSPC;
-        return -1;
-    }
     if (ioctl(slots->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
         return -1;
-    slots->slot[slots->count].start = start;
-    slots->slot[slots->count].end = end;
-    slots->count++;
+    slots_add(slots, start, end);
     return 0;
 }
 
@@ -81,22 +92,31 @@ static bool find_gap(const struct slots *slots, uint64_t address, uint64_t *star
     return true;
 }
 
+/* The slot to be made for guest-physical `address`: of the gap that it is in, what is
+ * in one window.  Returns false when it is in a slot, or in no RAM. */
+bool slots_choose(const struct slots *slots, uint64_t address, uint64_t *start, uint64_t *end)
+{
+    uint64_t window = WINDOW << slots->count / SLOTS_A_STEP;
+
+    if (!find_gap(slots, address, start, end))
+        return false;
+    if (*start < (address & -window))
+        *start = address & -window;
+    if (*end - *start > window - (*start & (window - 1)))
+        *end = *start + window - (*start & (window - 1));
+    return true;
+}
+
 /* Makes sure that a slot covers guest-physical `address`, if that is RAM.
  * Returns -1 with errno set when KVM has no memory for it. */
 int slots_cover(struct slots *slots, uint64_t address)
 {
-    uint64_t start, end, window;
+    uint64_t start, end;
     int result = 0;
 
     pthread_mutex_lock(&slots->lock);
-    if (find_gap(slots, address, &start, &end)) {
-        window = WINDOW << slots->count / SLOTS_A_STEP;
-        if (start < (address & -window))
-            start = address & -window;
-        if (end - start > window - (start & (window - 1)))
-            end = start + window - (start & (window - 1));
+    if (slots_choose(slots, address, &start, &end))
         result = make_slot(slots, start, end);
-    }
     pthread_mutex_unlock(&slots->lock);
     return result;
 }

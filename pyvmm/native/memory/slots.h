@@ -3,10 +3,13 @@
 #define PYVMM_MEMORY_SLOTS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "memory/ram.h"
 
-#define SLOTS_MAX 128
+#define SLOTS_A_STEP 8                 /* slots of one size, before it doubles */
+#define SLOTS_FULL (13 * SLOTS_A_STEP) /* from then on they are as large as can be */
+#define SLOTS_MAX (2 * SLOTS_FULL + RAM_REGIONS)
 
 struct slots {
     pthread_mutex_t lock;
@@ -19,6 +22,9 @@ struct slots {
 };
 
 PYTHON void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made);
+PYTHON void slots_add(struct slots *slots, uint64_t start, uint64_t end);
+PYTHON bool slots_choose(const struct slots *slots, uint64_t address, uint64_t *start,
+                         uint64_t *end);
 PYTHON uint64_t slots_end(const struct slots *slots, uint64_t address);
 PYTHON int slots_cover(struct slots *slots, uint64_t address);
 PYTHON int slots_cover_all(struct slots *slots);
