@@ -34,7 +34,7 @@ class GuestMemory:
         early: a `struct early *` to take the memory of, or None (see `kvm.take_early`).
 
     Attributes:
-        fd: the memfd; offset 0 is guest-physical 0.
+        fd: the memfd, sealed at its size; offset 0 is guest-physical 0.
         regions: (guest-physical start, length, offset in the memfd) of each
             range of RAM, in order.
         host: where the host has mapped offset 0, a `uint8_t *`.
@@ -51,7 +51,8 @@ class GuestMemory:
         for start, length in ram.regions:
             self.regions.append((start, length, offset))
             offset += length
-        self.fd = early.memory_fd if early else lib.memfd_create(b"guest-ram", lib.MFD_CLOEXEC)
+        flags = lib.MFD_CLOEXEC | lib.MFD_ALLOW_SEALING
+        self.fd = early.memory_fd if early else lib.memfd_create(b"guest-ram", flags)
         if self.fd < 0:
             raise HostError("memfd_create", ffi.errno)
         self.host = lib.map_memory(self.fd, size, early.host if early else ffi.NULL)

@@ -41,7 +41,7 @@ bool early_make(struct early *e)
     if (e->kvm_fd >= 0)
         e->vm_fd = ioctl(e->kvm_fd, KVM_CREATE_VM, 0);
     if (e->vm_fd >= 0)
-        e->memory_fd = memfd_create("guest-ram", MFD_CLOEXEC);
+        e->memory_fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (e->memory_fd >= 0 && ftruncate(e->memory_fd, EARLY_SLOT) == 0)
         e->host = mmap(NULL, EARLY_ROOM, PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_NORESERVE, e->memory_fd, 0);

@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "python.h"
+#include "memory/ram.h"
 
 #define EARLY_SLOT (128ull << 20) /* bytes of slot 0 */
-#define EARLY_ROOM (1ull << 39)   /* bytes mapped for RAM: none is larger */
+#define EARLY_ROOM RAM_MAX        /* bytes mapped for RAM */
 
 #define EARLY_PINS 24             /* of the user-space IOAPIC */
 #define EARLY_TSS 0xfffbd000ul    /* for KVM_SET_TSS_ADDR */

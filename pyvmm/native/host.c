@@ -6,6 +6,8 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -84,13 +86,16 @@ void signal_fd_close(int fd, const int *signals, int count)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Gives a memfd `size` bytes and maps them, without touching a page.  Returns
- * NULL with errno set on failure. */
+/* Gives a memfd `size` bytes and maps them, without touching a page.  The size is
+ * sealed: a device in another process gets the descriptor too, and must not be able
+ * to take memory away from under this one (SIGBUS).  Returns NULL with errno set on
+ * failure. */
 uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved)
 {
     void *host = MAP_FAILED;
 
-    if (ftruncate(fd, (off_t)size) == 0)
+    if (ftruncate(fd, (off_t)size) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         host = reserved ? reserved
                         : mmap(NULL, size, PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_NORESERVE, fd, 0);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -128,6 +129,15 @@ def test_a_memory_takes_nothing_until_it_is_touched(make_memory: Callable[[int],
     memory = make_memory(64 * GIB)
     memory.write(60 * GIB, b"x")
     assert os.fstat(memory.fd).st_blocks * 512 <= 2 * MIB
+
+
+@pytest.mark.parametrize("size", [0, PAGE, 2 * SMALL])
+def test_who_else_gets_it_cannot_change_its_size(make_memory: Callable[[int], GuestMemory], size: int) -> None:
+    memory = make_memory(SMALL)
+    with pytest.raises(PermissionError):
+        os.ftruncate(memory.fd, size)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(memory.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
 
 
 def mappings() -> int:

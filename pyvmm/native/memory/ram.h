@@ -6,6 +6,7 @@
 
 #include "python.h"
 
+#define RAM_MAX (1ull << 39) /* bytes */
 #define RAM_REGIONS 2 /* below the 32-bit hole, and from 4 GiB on */
 
 struct ram {

@@ -22,7 +22,7 @@
 
 #define WINDOW (128ull << 20) /* bytes of the first SLOTS_A_STEP slots */
 
-_Static_assert(WINDOW << SLOTS_FULL / SLOTS_A_STEP >= 2 * EARLY_ROOM,
+_Static_assert(WINDOW << SLOTS_FULL / SLOTS_A_STEP >= 2 * RAM_MAX,
                "the largest window has all RAM in it, and the hole");
 
 /* Notes that there is a slot for [start, end). */
