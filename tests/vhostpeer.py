@@ -50,7 +50,7 @@ class BackendThread:
 
     def __init__(self, device: Device) -> None:
         self.sock, sock = socket.socketpair()
-        self.backend = Backend(device, sock)
+        self.backend = Backend(device, sock, timeout=1000)  # some tests make time pass quickly
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -72,6 +72,17 @@ class BackendThread:
         self.join()
         assert isinstance(self.error, VhostUserError), repr(self.error)
         return str(self.error)
+
+
+class Clock:
+    """Seconds, of which some pass whenever somebody looks."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
 
 
 class Guest:

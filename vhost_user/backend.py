@@ -13,11 +13,13 @@ with Server("/run/upper.sock") as server:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
 from typing import TYPE_CHECKING
 
+from vhost_user import eventfd
 from vhost_user import messages as m
 from vhost_user.channel import Channel
 from vhost_user.device import Queue
@@ -87,6 +89,7 @@ class Backend:
             m.GET_STATUS: lambda _: m.U64(self._status),
         }
         self._inflight_fd = -1
+        self._unfinished: set[int] = set()  # queues that had more requests than were served
 
     def close(self) -> None:
         """Ends the connection and lets go of the guest's memory. A second call does nothing."""
@@ -110,52 +113,58 @@ class Backend:
         """Serves the frontend until it closes the connection.
 
         Raises:
-            VhostUserError: it broke the protocol.
+            VhostUserError: it broke the protocol, or asked for more than this process can have.
         """
-        while True:
-            poll = select.poll()
-            poll.register(self._channel.fileno(), select.POLLIN)
-            kicks = {}
-            for index, queue in enumerate(self._queues):
-                kick = queue.fds["kick"]
-                if queue.ring and queue.enabled and kick is not None:
-                    kicks[kick] = index
-                    poll.register(kick, select.POLLIN)
-            for fd, _ in poll.poll():
-                if fd in kicks:
-                    self._kicked(kicks[fd], fd)
-                elif not self._serve_message():
-                    return
-
-    def _kicked(self, index: int, fd: int) -> None:
-        queue = self._queues[index]
         try:
-            kicked = len(os.read(fd, 8)) == 8
-        except BlockingIOError:
+            while self._turn():
+                pass
             return
-        except OSError:
-            kicked = False
-        if not kicked:  # it is no eventfd, and would be readable for ever
-            queue.set_fd("kick", None)
-            return
-        self._serve_queue(index)
+        except MemoryError:
+            pass  # and what its frames hold of memory is free again
+        raise VhostUserError("there is not enough memory for what the frontend asks for")
+
+    def _turn(self) -> bool:
+        """Waits, and serves what has come; False: the frontend has closed the connection."""
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        kicks = {}
+        for index, queue in enumerate(self._queues):
+            kick = queue.fds["kick"]
+            if queue.ring and queue.enabled and kick is not None:
+                kicks[kick] = index
+                poll.register(kick, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(0 if self._unfinished else None)]
+        unfinished, self._unfinished = self._unfinished, set()
+        # Messages come last: they close descriptors and stop queues.
+        for index in unfinished | {kicks[fd] for fd in ready if fd in kicks and eventfd.drain(fd)}:
+            self._serve_queue(index)
+        return self._channel.fileno() not in ready or self._serve_message()
 
     def _serve_queue(self, index: int) -> None:
-        """Serves all requests; a queue that the driver broke stops, and its error is signalled."""
+        """Serves as many requests as the queue can hold; a queue that the driver broke stops, and its error is
+        signalled."""
         queue = self._queues[index]
         if not queue.ring or not queue.enabled:
             return
-        served = False
+        served = 0
         try:
-            while chain := queue.ring.pop():
+            while served < queue.size and (chain := queue.ring.pop()):
                 queue.ring.push(chain, self._device.serve(index, chain))
-                served = True
+                served += 1
         except VhostUserError:
             queue.stop()
-            queue.signal("err")
+            self._signal(queue, "err")
             return
+        if served == queue.size:  # a driver may never stop: others have their turn
+            self._unfinished.add(index)
         if served and queue.ring.must_interrupt():
-            queue.signal("call")
+            self._signal(queue, "call")
+
+    def _signal(self, queue: Queue, name: str) -> None:
+        try:
+            queue.signal(name)
+        except OSError as error:
+            raise VhostUserError(f"signalling an eventfd: {error.strerror}") from None
 
     def _serve_message(self) -> bool:
         message = self._channel.receive()
@@ -262,6 +271,8 @@ class Backend:
         queue = self._queue(message.kind, which.index)
         if which.without_fd == bool(message.fds):
             raise VhostUserError(f"{message.kind}: {len(message.fds)} descriptors, its flag says otherwise")
+        if message.fds and not eventfd.is_eventfd(message.fds[0]):
+            raise VhostUserError(f"{message.kind}: the descriptor is no eventfd")
         queue.set_fd(name, message.take_fd())
         if name == "kick":
             if which.without_fd:
@@ -281,7 +292,14 @@ class Backend:
             log = InflightLog(self._inflight.bytes[index * step : (index + 1) * step], queue.size)
         address = queue.address
         queue.ring = Vring(
-            self._memory, queue.size, address.descriptors, address.available, address.used, queue.base, log
+            self._memory,
+            queue.size,
+            address.descriptors,
+            address.available,
+            address.used,
+            queue.base,
+            self._device.request_max,
+            log,
         )
         self._serve_queue(index)
 
@@ -356,8 +374,14 @@ class Backend:
             raise VhostUserError(f"GET_INFLIGHT_FD: {asked}")
         self._drop_inflight()
         size = asked.queues * InflightLog.size_of(asked.queue_size)
-        self._inflight_fd = os.memfd_create("inflight", os.MFD_CLOEXEC)
-        os.ftruncate(self._inflight_fd, size)
+        try:
+            self._inflight_fd = os.memfd_create("inflight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            os.ftruncate(self._inflight_fd, size)
+            # The frontend gets the descriptor as well.
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self._inflight_fd, fcntl.F_ADD_SEALS, seals)
+        except OSError as error:
+            raise VhostUserError(f"GET_INFLIGHT_FD: {error.strerror}") from None
         made = m.Inflight(size, 0, asked.queues, asked.queue_size)
         self._map_inflight(self._inflight_fd, made)
         return made

@@ -21,7 +21,7 @@ from vhost_user.messages import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from vhost_user.messages import Payload
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     P = TypeVar("P", bound=Payload)
 
 _FD_SIZE = 4
+#: The peer may have the same open file description, and clear its O_NONBLOCK.
+_NO_WAIT = _socket.MSG_DONTWAIT
 _FLAGS = VERSION_MASK | REPLY | NEED_REPLY
 
 
@@ -72,14 +74,44 @@ class Message:
             os.close(self.fds.pop())
 
 
+class Deadline:
+    """When a peer must be done with all that is asked of it, however many messages that takes.
+
+    Args:
+        seconds: from now on.
+        wait: called before each system call that may block, with a descriptor, whether to wait until it
+            is writable (if not: readable), and the seconds that are left. It may serve other events
+            meanwhile, returns once the descriptor is ready or the time is up, and whatever it raises
+            ends the operation.
+
+    Attributes:
+        seconds: as given.
+    """
+
+    def __init__(self, seconds: float, wait: Callable[[int, bool, float], object] | None = None) -> None:
+        self.seconds = seconds
+        self._end = monotonic() + seconds
+        self._wait = wait
+
+    def left(self) -> float:
+        """Seconds until then, at least 0."""
+        return max(0.0, self._end - monotonic())
+
+    def wait(self, fd: int, writable: bool = False) -> float:
+        """Has `wait` wait for a descriptor, if there is one; returns what is `left`."""
+        if self._wait:
+            self._wait(fd, writable, self.left())
+        return self.left()
+
+
 class Channel:
     """One connection.
 
     Args:
         sock: is connected; closed with the channel.
         known: what the peer may ask, by number.
-        timeout: seconds that a message may take from its first byte, or to be sent; and a reply
-            from its request.
+        timeout: seconds that a message may take, to be sent or from its first byte on, where
+            no `Deadline` is given.
     """
 
     def __init__(self, sock: _socket.socket, known: dict[int, Kind], timeout: float) -> None:
@@ -95,7 +127,9 @@ class Channel:
         """Closes the socket. A second call does nothing."""
         self._sock.close()
 
-    def send(self, kind: Kind, payload: Payload, flags: int = 0, fds: Sequence[int] = ()) -> None:
+    def send(
+        self, kind: Kind, payload: Payload, flags: int = 0, fds: Sequence[int] = (), deadline: Deadline | None = None
+    ) -> None:
         """Sends a message, with copies of `fds`.
 
         Raises:
@@ -107,21 +141,21 @@ class Channel:
         if fds:
             numbers = b"".join(fd.to_bytes(_FD_SIZE, "little") for fd in fds)
             ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)]
-        deadline = monotonic() + self._timeout
+        deadline = deadline or Deadline(self._timeout)
         while data:
-            self._limit(deadline, kind)
+            self._limit(deadline, kind, writable=True)
             try:
-                sent = self._sock.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+                sent = self._sock.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL | _NO_WAIT)
             except TimeoutError:
                 continue
             except OSError as error:
                 raise VhostUserError(f"{kind}: {error.strerror}") from None
             data, ancillary = data[sent:], []
 
-    def _limit(self, deadline: float, what: object) -> None:
-        left = deadline - monotonic()
-        if left <= 0:
-            raise VhostUserError(f"{what}: nothing for {self._timeout:g} s")
+    def _limit(self, deadline: Deadline, what: object, writable: bool = False) -> None:
+        left = deadline.wait(self._sock.fileno(), writable)
+        if not left:
+            raise VhostUserError(f"{what}: not within {deadline.seconds:g} s")
         self._sock.settimeout(left)
 
     def receive(self) -> Message | None:
@@ -130,21 +164,20 @@ class Channel:
         Raises:
             VhostUserError: it is none, or does not come as a whole in time.
         """
-        return self._receive("a request")
+        return self._receive("a request", Deadline(self._timeout))
 
-    def receive_reply(self, kind: Kind) -> Message:
+    def receive_reply(self, kind: Kind, deadline: Deadline | None = None) -> Message:
         """The reply to a request of this kind.
 
         Raises:
             VhostUserError: something else comes, or nothing in time.
         """
-        message = self._receive(f"the reply to {kind}", kind)
+        message = self._receive(f"the reply to {kind}", deadline or Deadline(self._timeout), kind)
         if not message:
             raise VhostUserError(f"{kind}: the peer is gone")
         return message
 
-    def _receive(self, what: str, reply_to: Kind | None = None) -> Message | None:
-        deadline = monotonic() + self._timeout
+    def _receive(self, what: str, deadline: Deadline, reply_to: Kind | None = None) -> Message | None:
         fds: list[int] = []
         try:
             head = self._exactly(HEADER.size, deadline, what, fds)
@@ -179,13 +212,16 @@ class Channel:
             raise VhostUserError(f"{self._known[number]}: a reply that nobody waits for")
         return self._known[number]
 
-    def _exactly(self, size: int, deadline: float, what: str, fds: list[int] | None) -> bytes:
+    def _exactly(self, size: int, deadline: Deadline, what: str, fds: list[int] | None) -> bytes:
         """That many bytes; none when the peer has closed the connection before the first."""
         data = b""
         while len(data) < size:
             self._limit(deadline, what)
             try:
-                part = self._sock.recv(size - len(data)) if fds is None or data else self._first_part(size, fds)
+                if fds is None or data:
+                    part = self._sock.recv(size - len(data), _NO_WAIT)
+                else:
+                    part = self._first_part(size, fds)
             except TimeoutError:
                 continue
             except ConnectionResetError:
@@ -202,7 +238,7 @@ class Channel:
     def _first_part(self, size: int, fds: list[int]) -> bytes:
         # Room for one descriptor more than there may be: a kernel that leaves some out says so.
         space = _socket.CMSG_SPACE(_FD_SIZE * (FDS_MAX + 1))
-        part, ancillary, flags, _ = self._sock.recvmsg(size, space, _socket.MSG_CMSG_CLOEXEC)
+        part, ancillary, flags, _ = self._sock.recvmsg(size, space, _socket.MSG_CMSG_CLOEXEC | _NO_WAIT)
         for level, kind, numbers in ancillary:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
                 whole = len(numbers) - len(numbers) % _FD_SIZE

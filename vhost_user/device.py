@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from vhost_user import eventfd
 from vhost_user.messages import VhostUserError
 
 if TYPE_CHECKING:
@@ -23,11 +24,14 @@ class Device(ABC):
         features: virtio feature bits that it offers.
         queues: how many it has.
         config: its configuration space; empty: the frontend keeps it.
+        request_max: the most bytes that a request may have, to read and to write together. A driver that
+            makes a longer one breaks its queue.
     """
 
     features = VERSION_1 | INDIRECT_DESC
     queues = 1
     config = b""
+    request_max = 16 << 20
 
     @abstractmethod
     def serve(self, index: int, chain: Chain) -> int:
@@ -63,10 +67,7 @@ class Queue:
     def signal(self, name: str) -> None:
         fd = self.fds[name]
         if fd is not None:
-            try:
-                os.write(fd, (1).to_bytes(8, "little"))
-            except OSError:  # it is full, or no eventfd
-                pass
+            eventfd.signal(fd)
 
     def stop(self) -> None:
         if self.ring:

@@ -6,7 +6,7 @@ import _socket  # `socket` takes 20 ms to import
 import posix as os
 
 from vhost_user import messages as m
-from vhost_user.channel import Channel
+from vhost_user.channel import Channel, Deadline
 from vhost_user.messages import VhostUserError
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    from vhost_user.channel import Message
     from vhost_user.messages import Kind, Payload, Region
 
     P = TypeVar("P", bound=Payload)
@@ -122,10 +123,11 @@ class Frontend:
 
     Args:
         sock: is connected; it is the frontend's, also when this fails.
-        timeout: seconds that the backend has for an answer.
+        timeout: seconds that the backend has for all that one call of a method asks of it.
         able: protocol features to use as far as the backend has them.
         serve: answers what the backend asks by itself: gets its kind, payload and descriptors
             (which are closed after it), and returns 0 or an errno. F_BACKEND_REQ is agreed on only with it.
+        deadline: as `within`, for the negotiation that is done here.
 
     Attributes:
         features: what the backend offers a guest.
@@ -142,15 +144,26 @@ class Frontend:
         timeout: float = TIMEOUT,
         able: int = ABLE,
         serve: Callable[[Kind, Payload, list[int]], int] | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self._timeout, self._serve = timeout, serve
+        self._deadline: Deadline | None = None
         self._able = able | (m.F_BACKEND_REQ if serve else 0)
         self._accepted: int | None = None
         self._memory: list[Memory] = []
         self._rings: dict[int, Ring] = {}
         self._inflight: tuple[m.Inflight, int] | None = None
         self._requests: Channel | None = None
-        self._open(sock)
+        with self.within(deadline):
+            self._open(sock)
+
+    def within(self, deadline: Deadline | None = None) -> _Within:
+        """Bounds the methods that are called in a `with` block by one deadline.
+
+        Args:
+            deadline: `timeout` seconds from now if None. Within another such block, that one's holds.
+        """
+        return _Within(self, deadline or Deadline(self._timeout))
 
     def _open(self, sock: _socket.socket) -> None:
         self._channel = Channel(sock, {}, self._timeout)
@@ -210,20 +223,25 @@ class Frontend:
 
     # ---- asking -------------------------------------------------------------------
 
+    def _exchange(self, kind: Kind, payload: Payload, flags: int = 0, fds: Sequence[int] = ()) -> Message:
+        """The reply to a request."""
+        deadline = self._deadline or Deadline(self._timeout)
+        self._channel.send(kind, payload, flags, fds, deadline)
+        return self._channel.receive_reply(kind, deadline)
+
     def _ask(self, kind: Kind, payload: Payload, expected: type[P]) -> P:
-        self._channel.send(kind, payload)
-        with self._channel.receive_reply(kind) as reply:
+        with self._exchange(kind, payload) as reply:
             return reply.payload(expected)
 
     def _tell(self, kind: Kind, payload: Payload, fds: Sequence[int] = ()) -> None:
         """Sends a request that has no reply of its own, and waits until it is done where both can."""
-        acknowledged = self.protocol_features & m.F_REPLY_ACK
-        self._channel.send(kind, payload, m.NEED_REPLY if acknowledged else 0, fds)
-        if acknowledged:
-            with self._channel.receive_reply(kind) as reply:
-                error = reply.payload(m.U64).value
-            if error:
-                raise VhostUserError(f"{kind}: the backend refuses ({error})")
+        if not self.protocol_features & m.F_REPLY_ACK:
+            self._channel.send(kind, payload, 0, fds, self._deadline)
+            return
+        with self._exchange(kind, payload, m.NEED_REPLY, fds) as reply:
+            error = reply.payload(m.U64).value
+        if error:
+            raise VhostUserError(f"{kind}: the backend refuses ({error})")
 
     def _need(self, feature: int, what: Kind) -> None:
         if not self.protocol_features & feature:
@@ -304,26 +322,27 @@ class Frontend:
         which the next backend will find. Does nothing elsewhere."""
         if not self.protocol_features & m.F_INFLIGHT_SHMFD or self._inflight:
             return
-        self._channel.send(m.GET_INFLIGHT_FD, m.Inflight(0, 0, queues, queue_size))
-        with self._channel.receive_reply(m.GET_INFLIGHT_FD) as reply:
-            inflight = reply.payload(m.Inflight)
-            fd = reply.take_fd()
-        if fd is None:
-            raise VhostUserError("GET_INFLIGHT_FD: the reply has no descriptor")
-        self._inflight = inflight, fd
-        self._tell(m.SET_INFLIGHT_FD, inflight, [fd])
+        with self.within():
+            with self._exchange(m.GET_INFLIGHT_FD, m.Inflight(0, 0, queues, queue_size)) as reply:
+                inflight = reply.payload(m.Inflight)
+                fd = reply.take_fd()
+            if fd is None:
+                raise VhostUserError("GET_INFLIGHT_FD: the reply has no descriptor")
+            self._inflight = inflight, fd
+            self._tell(m.SET_INFLIGHT_FD, inflight, [fd])
 
     def start_ring(self, index: int, ring: Ring, base: int = 0) -> None:
         """Has the backend serve a queue, from entry `base` of the available ring on."""
-        self._tell(m.SET_VRING_NUM, m.VringState(index, ring.size))
-        self._tell(m.SET_VRING_BASE, m.VringState(index, base))
-        self._tell(m.SET_VRING_ADDR, m.VringAddress(index, 0, ring.descriptors, ring.used, ring.available, 0))
-        self._tell_fd(m.SET_VRING_CALL, index, ring.call)
-        if ring.err is not None:
-            self._tell_fd(m.SET_VRING_ERR, index, ring.err)
-        self._tell_fd(m.SET_VRING_KICK, index, ring.kick)
-        if self._has_protocol_features:  # without them a ring is enabled when it starts
-            self._tell(m.SET_VRING_ENABLE, m.VringState(index, 1))
+        with self.within():
+            self._tell(m.SET_VRING_NUM, m.VringState(index, ring.size))
+            self._tell(m.SET_VRING_BASE, m.VringState(index, base))
+            self._tell(m.SET_VRING_ADDR, m.VringAddress(index, 0, ring.descriptors, ring.used, ring.available, 0))
+            self._tell_fd(m.SET_VRING_CALL, index, ring.call)
+            if ring.err is not None:
+                self._tell_fd(m.SET_VRING_ERR, index, ring.err)
+            self._tell_fd(m.SET_VRING_KICK, index, ring.kick)
+            if self._has_protocol_features:  # without them a ring is enabled when it starts
+                self._tell(m.SET_VRING_ENABLE, m.VringState(index, 1))
         self._rings[index] = ring
 
     def _tell_fd(self, kind: Kind, index: int, fd: int | None) -> None:
@@ -359,23 +378,41 @@ class Frontend:
         """
         self._disconnect()
         rings, self._rings = self._rings, {}
-        self._open(sock)
-        try:
-            if (self._accepted or 0) & ~self.features:
-                raise VhostUserError(f"the backend has lost features: {(self._accepted or 0) & ~self.features:#x}")
-            if self._inflight and not self.protocol_features & m.F_INFLIGHT_SHMFD:
-                raise VhostUserError("the backend has lost the feature F_INFLIGHT_SHMFD")
-            if self._accepted is not None:
-                self.set_features(self._accepted)
-            if self._inflight:
-                self._tell(m.SET_INFLIGHT_FD, self._inflight[0], [self._inflight[1]])
-            if self._memory:
-                self.share_memory(self._memory)
-            for index, ring in rings.items():
-                self.start_ring(index, ring, bases[index])
-        except BaseException:
-            self.close()
-            raise
+        with self.within():
+            self._open(sock)
+            try:
+                self._restore(rings, bases)
+            except BaseException:
+                self.close()
+                raise
+
+    def _restore(self, rings: dict[int, Ring], bases: dict[int, int]) -> None:
+        if (self._accepted or 0) & ~self.features:
+            raise VhostUserError(f"the backend has lost features: {(self._accepted or 0) & ~self.features:#x}")
+        if self._inflight and not self.protocol_features & m.F_INFLIGHT_SHMFD:
+            raise VhostUserError("the backend has lost the feature F_INFLIGHT_SHMFD")
+        if self._accepted is not None:
+            self.set_features(self._accepted)
+        if self._inflight:
+            self._tell(m.SET_INFLIGHT_FD, self._inflight[0], [self._inflight[1]])
+        if self._memory:
+            self.share_memory(self._memory)
+        for index, ring in rings.items():
+            self.start_ring(index, ring, bases[index])
+
+
+class _Within:
+    """Sets a frontend's deadline while it is entered, unless there is one."""
+
+    def __init__(self, frontend: Frontend, deadline: Deadline) -> None:
+        self._frontend, self._deadline = frontend, deadline
+
+    def __enter__(self) -> None:
+        self._outer = self._frontend._deadline
+        self._frontend._deadline = self._outer or self._deadline
+
+    def __exit__(self, *_: object) -> None:
+        self._frontend._deadline = self._outer
 
 
 def _socketpair() -> tuple[_socket.socket, _socket.socket]:

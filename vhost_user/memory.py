@@ -1,7 +1,13 @@
-"""Guest memory as a backend sees it: regions of descriptors, mapped."""
+"""Guest memory as a backend sees it: regions of descriptors, mapped.
+
+An access to a mapping behind the end of its file ends the process (SIGBUS). So only a file that cannot
+become shorter is mapped: a memfd that is sealed against that (F_SEAL_SHRINK of fcntl(2)), as QEMU,
+Firecracker and pyvmm make theirs.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from typing import TYPE_CHECKING
@@ -14,6 +20,13 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 64
 
 
+def _seals(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError:  # no file that can be sealed
+        return 0
+
+
 class Mapping:
     """`size` bytes of a descriptor from `offset` on, as `bytes`.
 
@@ -21,13 +34,15 @@ class Mapping:
         fd: may be closed afterwards.
 
     Raises:
-        VhostUserError: there is not that much.
+        VhostUserError: there is not that much, or it may become less.
     """
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
         skipped = offset % mmap.ALLOCATIONGRANULARITY
+        # Before anything else: a file of another kind may be one that a process of the peer serves.
+        if not _seals(fd) & fcntl.F_SEAL_SHRINK:
+            raise VhostUserError("memory that may shrink: it must be a memfd with F_SEAL_SHRINK")
         try:
-            # A file that is too short would end the process when it is read.
             if not size or os.fstat(fd).st_size < offset + size:
                 raise VhostUserError(f"a descriptor of {os.fstat(fd).st_size} bytes: no {size} bytes at {offset}")
             self._map = mmap.mmap(fd, size + skipped, mmap.MAP_SHARED, offset=offset - skipped)

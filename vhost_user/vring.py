@@ -86,7 +86,7 @@ class InflightLog:
 
     def take(self, head: int) -> None:
         """Notes it."""
-        self._counter += 1
+        self._counter = (self._counter + 1) % (1 << 64)  # the frontend can have set it to anything
         self._ENTRY.pack_into(self._memory, self._entry(head), 0, 0, self._counter)
         self._set_taken(head, True)
 
@@ -123,6 +123,7 @@ class Vring:
         size: entries.
         descriptors, available, used: user addresses.
         base: the entry of the available ring to begin with; with a log, what it says.
+        request_max: bytes that a chain may have, readable and writable together.
         log: notes what is taken.
 
     Raises:
@@ -137,11 +138,12 @@ class Vring:
         available: int,
         used: int,
         base: int,
+        request_max: int,
         log: InflightLog | None = None,
     ) -> None:
         if not 0 < size <= SIZE_MAX or size & (size - 1):
             raise VhostUserError(f"a queue of {size} entries (2.7)")
-        self._memory, self._size, self._log = memory, size, log
+        self._memory, self._size, self._request_max, self._log = memory, size, request_max, log
         self._table = memory.user_view(descriptors, _DESCRIPTOR.size * size)
         self._available = memory.user_view(available, 4 + 2 * size)
         self._used = memory.user_view(used, 4 + _USED.size * size)
@@ -177,7 +179,7 @@ class Vring:
 
     def _chain(self, head: int) -> Chain:
         chain = Chain(head)
-        table, index, left = self._table, head, self._size
+        table, index, left, room = self._table, head, self._size, self._request_max
         while True:
             if index * _DESCRIPTOR.size >= len(table):
                 raise VhostUserError("a chain goes on outside the descriptor table (2.7.5)")
@@ -190,6 +192,9 @@ class Vring:
             left -= 1
             if left < 0:
                 raise VhostUserError("a chain is longer than the queue, or a loop (2.7.5.2)")
+            room -= length
+            if room < 0:
+                raise VhostUserError(f"a chain has more than {self._request_max} bytes")
             if flags & _WRITE:
                 chain.writable.append(self._memory.view(address, length))
             elif chain.writable:

@@ -59,9 +59,9 @@ def test_the_end_is_no_message() -> None:
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"", "a request: nothing for 0.05 s"),
-        (header(1)[:5], "a request: nothing for 0.05 s"),
-        (header(2, 8) + bytes(7), "SET_FEATURES's payload: nothing for 0.05 s"),
+        (b"", "a request: not within 0.05 s"),
+        (header(1)[:5], "a request: not within 0.05 s"),
+        (header(2, 8) + bytes(7), "SET_FEATURES's payload: not within 0.05 s"),
         (header(1, flags=2), "message 1: flags 0x2"),
         (header(1, flags=0x81), "message 1: flags 0x81"),
         (header(99), "message 99: there is no such request"),
@@ -93,7 +93,7 @@ def test_an_end_within_a_message_is_an_error(sent: bytes) -> None:
         (header(12, 8) + bytes(8), 2, "SET_VRING_KICK: 2 descriptors, at most 1"),
         (header(5, 8) + bytes(8), 100, "more than 8 descriptors"),
         (header(99), 3, "there is no such request"),
-        (header(12, 8) + bytes(3), 1, "nothing for"),
+        (header(12, 8) + bytes(3), 1, "not within"),
     ],
 )
 def test_descriptors_of_a_bad_message_are_closed(data: bytes, count: int, complaint: str) -> None:
@@ -114,7 +114,7 @@ def test_descriptors_behind_the_header_are_closed() -> None:
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"", "the reply to GET_FEATURES: nothing for"),
+        (b"", "the reply to GET_FEATURES: not within"),
         (header(1, 8) + bytes(8), "in place of the reply to GET_FEATURES"),
         (header(3, 8, m.VERSION | m.REPLY) + bytes(8), "in place of the reply to GET_FEATURES"),
         (header(1, 4, m.VERSION | m.REPLY) + bytes(4), "GET_FEATURES: 4 bytes of payload, not 8"),
@@ -139,7 +139,7 @@ def test_a_peer_that_takes_nothing_is_an_error() -> None:
         channel._sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             channel._sock.sendall(bytes(1 << 24))
-        with pytest.raises(m.VhostUserError, match="GET_FEATURES: nothing for"):
+        with pytest.raises(m.VhostUserError, match="GET_FEATURES: not within"):
             channel.send(m.GET_FEATURES, m.Empty())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
@@ -10,14 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from guests import MIB, open_fds
-from vhostpeer import SIZE, BackendThread, Guest, Upper
+from guests import MIB, descriptors_left, open_fds
+from vhostpeer import SIZE, BackendThread, Clock, Guest, Upper
 from virtqueue import AVAIL, DESC, USED
 
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from vhost_user import messages as m
 from vhost_user.backend import Server
+from vhost_user.channel import Deadline
 from vhost_user.device import INDIRECT_DESC, VERSION_1
 from vhost_user.frontend import Frontend, Listener, connect
 from vhost_user.messages import VhostUserError
@@ -254,6 +256,13 @@ def test_a_backend_that_can_less_cannot_go_on(guest: Guest) -> None:
 # ---- a frontend that is none ------------------------------------------------------------
 
 
+def sealed_memory(size: int) -> int:
+    fd = os.memfd_create("ram", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return fd
+
+
 def tell(sock: socket.socket, kind: m.Kind, payload: m.Payload | bytes, fds: list[int] | None = None) -> None:
     body = payload if isinstance(payload, bytes) else payload.encode()
     socket.send_fds(sock, [m.HEADER.pack(kind.number, m.VERSION, len(body)) + body], fds or [])
@@ -276,6 +285,7 @@ ADDRESS = (m.SET_VRING_ADDR, m.VringAddress(0, 0, 0x1000, 0x4000, 0x3000, 0))
         ([(m.SET_VRING_KICK, m.VringFd(0, True))], "polling of queues is not agreed on"),
         ([(m.SET_VRING_CALL, m.VringFd(0, True), 1)], "SET_VRING_CALL: 1 descriptors, its flag says otherwise"),
         ([(m.SET_VRING_KICK, m.VringFd(0, False), 1)], "queue 0 is not set up"),
+        ([(m.SET_VRING_CALL, m.VringFd(0, False), 1)], "SET_VRING_CALL: the descriptor is no eventfd"),
         (
             [FEATURES, (m.SET_VRING_NUM, m.VringState(0, 16)), ADDRESS, (m.SET_VRING_KICK, m.VringFd(0, False), 1)],
             "no memory at user address",
@@ -284,6 +294,7 @@ ADDRESS = (m.SET_VRING_ADDR, m.VringAddress(0, 0, 0x1000, 0x4000, 0x3000, 0))
         ([(m.SET_MEM_TABLE, m.MemoryTable((m.Region(0, 4096, 0, 0),)), 1)], "no 4096 bytes at 0"),
         ([(m.ADD_MEM_REG, m.OneRegion(m.Region(0, 4096, 0, 0)))], "ADD_MEM_REG: no descriptor"),
         ([(m.REM_MEM_REG, m.OneRegion(m.Region(0, 4096, 0, 0)))], "is not there"),
+        ([(m.ADD_MEM_REG, m.OneRegion(m.Region(0, 4096, 0, 0)), 1)], "memory that may shrink"),
         ([(m.ADD_MEM_REG, m.OneRegion(m.Region(1 << 63, (1 << 63) + 1, 1, 0)), 1)], "ends behind the last address"),
         ([(m.SET_INFLIGHT_FD, m.Inflight(4096, 0, 2, 16))], "SET_INFLIGHT_FD: no descriptor"),
         ([(m.SET_INFLIGHT_FD, m.Inflight(64, 0, 2, 16), 1)], "is too small"),
@@ -297,33 +308,177 @@ ADDRESS = (m.SET_VRING_ADDR, m.VringAddress(0, 0, 0x1000, 0x4000, 0x3000, 0))
 def test_a_frontend_that_breaks_the_protocol_is_told_of(
     backend: BackendThread, told: list[tuple[m.Kind, m.Payload, int]], complaint: str
 ) -> None:
-    null = os.open("/dev/null", os.O_RDWR)
+    null, event, memory = os.open("/dev/null", os.O_RDWR), os.eventfd(0), sealed_memory(0)
+    suitable = {m.SET_VRING_KICK: event, m.SET_MEM_TABLE: memory, m.SET_INFLIGHT_FD: memory}
     for kind, payload, *fds in told:
-        tell(backend.sock, kind, payload, [null] * len(fds))
-    os.close(null)
+        tell(backend.sock, kind, payload, [suitable.get(kind, null)] * len(fds))
+    for fd in (null, event, memory):
+        os.close(fd)
     assert complaint in backend.complaint()
 
 
 def test_regions_that_overlap_are_refused(backend: BackendThread) -> None:
-    fd = os.memfd_create("ram")
-    os.ftruncate(fd, 1 << 16)
+    fd = sealed_memory(1 << 16)
     table = m.MemoryTable((m.Region(0, 8192, 0, 0), m.Region(4096, 8192, 0x10000, 0)))
     tell(backend.sock, m.SET_MEM_TABLE, table, [fd, fd])
     os.close(fd)
     assert "overlaps" in backend.complaint()
 
 
-def test_a_kick_that_is_no_eventfd_is_dropped(guest: Guest, backend: BackendThread) -> None:
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (m.SET_MEM_TABLE, m.MemoryTable((m.Region(0, 4096, 0, 0),))),
+        (m.ADD_MEM_REG, m.OneRegion(m.Region(0, 4096, 0, 0))),
+        (m.SET_INFLIGHT_FD, m.Inflight(4096, 0, 2, 16)),
+    ],
+)
+@pytest.mark.parametrize("kind_of_file", ["memfd", "file"])
+def test_memory_that_may_shrink_is_refused(
+    backend: BackendThread, tmp_path: Path, kind: m.Kind, payload: m.Payload, kind_of_file: str
+) -> None:
+    """Else the frontend could shorten the file at any time, and the next access end the process."""
+    fd = os.memfd_create("ram") if kind_of_file == "memfd" else os.open(tmp_path / "ram", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, 1 << 16)
+    tell(backend.sock, kind, payload, [fd])
+    os.close(fd)
+    assert "memory that may shrink" in backend.complaint()
+
+
+def test_memory_that_the_backend_shares_cannot_shrink_either(guest: Guest, backend: BackendThread) -> None:
     frontend = Frontend(backend.sock)
     guest.start(frontend)
+    assert frontend._inflight
+    for size in (0, 1 << 20):
+        with pytest.raises(PermissionError):
+            os.ftruncate(frontend._inflight[1], size)
+    frontend.close()
+
+
+class Gate(Upper):
+    """Serves a request of queue 1 only when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def serve(self, index: int, chain: Chain) -> int:
+        if index:
+            self.reached.set()
+            assert self.opened.wait(60)
+        return super().serve(index, chain)
+
+
+def test_a_kick_descriptor_that_is_replaced_while_it_is_readable(guest: Guest) -> None:
+    """The queue goes on with the new one."""
+    device = Gate()
+    backend = BackendThread(device)
+    frontend = Frontend(backend.sock)
+    guest.start(frontend)
+    guest.put(b"wait", 1)
+    guest.kick(1)
+    assert device.reached.wait(60)
+    new = os.eventfd(0)
+    guest.kick()
+    tell(backend.sock, m.SET_VRING_KICK, m.VringFd(0, False), [new])
+    device.opened.set()
+    guest.wait(1)
+    guest.put(b"hello")
+    os.eventfd_write(new, 1)
+    guest.wait()
+    assert guest.reply(5) == b"HELLO"
+    frontend.close()
+    os.close(new)
+    backend.join()
+
+
+def test_a_call_descriptor_that_is_full_and_blocks_hangs_nobody(guest: Guest, backend: BackendThread) -> None:
+    frontend = Frontend(backend.sock)
+    guest.start(frontend)
+    os.eventfd_write(guest.calls[0], (1 << 64) - 2)
+    os.set_blocking(guest.calls[0], True)
+    guest.put(b"hello")
+    guest.kick()
+    while not guest.drivers[0].take():
+        pass
+    assert frontend.stop_ring(0) == 1
+    frontend.close()
+
+
+@pytest.mark.parametrize("name", ["call", "kick", "err"])
+def test_a_pipe_is_no_eventfd(guest: Guest, backend: BackendThread, name: str) -> None:
+    frontend = Frontend(backend.sock)
     ring = guest.ring(0)
-    ring.kick = os.open("/dev/zero", os.O_RDWR)
-    frontend.stop_ring(0)
-    os.close(ring.kick)
-    ring.kick = os.open("/dev/null", os.O_RDONLY)
-    frontend.start_ring(0, ring)
-    os.close(ring.kick)
-    assert frontend.stop_ring(0) == 0
+    ends = os.pipe()
+    setattr(ring, name, ends[1])
+    with pytest.raises(VhostUserError):
+        frontend.start_ring(0, ring)
+    frontend.close()
+    for end in ends:
+        os.close(end)
+    assert backend.complaint() == f"SET_VRING_{name.upper()}: the descriptor is no eventfd"
+
+
+class Endless(Upper):
+    """Its driver makes a new request whenever one is served."""
+
+    def __init__(self, guest: Guest) -> None:
+        super().__init__()
+        self.guest = guest
+
+    def serve(self, index: int, chain: Chain) -> int:
+        self.guest.drivers[0].take()
+        self.guest.put(b"again")
+        return super().serve(index, chain)
+
+
+def test_a_driver_that_never_stops_keeps_nobody_from_being_served(guest: Guest) -> None:
+    backend = BackendThread(Endless(guest))
+    frontend = Frontend(backend.sock)
+    guest.start(frontend)
+    guest.put(b"first")
+    guest.kick()
+    guest.wait()
+    assert frontend.stop_ring(0)
+    frontend.close()
+    backend.join()
+
+
+def test_a_request_that_is_too_long_breaks_its_queue(guest: Guest, backend: BackendThread) -> None:
+    frontend = Frontend(backend.sock)
+    guest.start(frontend)
+    guest.drivers[0].add([(0, 8 * MIB, False), (0, 8 * MIB, False), (0, 1, True)])
+    guest.kick()
+    guest.wait(0, guest.errs)
+    assert backend.backend._device.served == []  # type: ignore[attr-defined]
+    guest.drivers[1].add([(0, 8 * MIB, False), (8 * MIB, 8 * MIB, True)])
+    guest.kick(1)
+    guest.wait(1)
+    frontend.close()
+
+
+class Hungry(Upper):
+    """Needs more memory than there is."""
+
+    def serve(self, index: int, chain: Chain) -> int:
+        return len(bytes(1 << 62))
+
+
+def test_memory_that_is_not_there_ends_the_connection_alone(guest: Guest) -> None:
+    backend = BackendThread(Hungry())
+    frontend = Frontend(backend.sock)
+    guest.start(frontend)
+    guest.put(b"hello")
+    guest.kick()
+    assert "not enough memory" in backend.complaint()
+    frontend.close()
+
+
+def test_without_descriptors_there_is_no_inflight_memory(backend: BackendThread) -> None:
+    frontend = Frontend(backend.sock)
+    with descriptors_left(0), pytest.raises(VhostUserError):
+        frontend.share_inflight(2, SIZE)
+    assert backend.complaint() == "GET_INFLIGHT_FD: Too many open files"
     frontend.close()
 
 
@@ -348,10 +503,10 @@ GOOD = [(m.GET_FEATURES, u64(VERSION_1 | m.F_PROTOCOL_FEATURES)), (m.GET_PROTOCO
 @pytest.mark.parametrize(
     ("replies", "complaint"),
     [
-        ([], "the reply to GET_FEATURES: nothing for"),
+        ([], "the reply to GET_FEATURES: not within"),
         ([(m.GET_FEATURES, b"1234")], "GET_FEATURES: 4 bytes of payload"),
         ([(m.GET_PROTOCOL_FEATURES, u64(0))], "in place of the reply to GET_FEATURES"),
-        (GOOD[:1], "the reply to GET_PROTOCOL_FEATURES: nothing for"),
+        (GOOD[:1], "the reply to GET_PROTOCOL_FEATURES: not within"),
     ],
 )
 def test_a_peer_that_is_no_backend_is_an_error(replies: list[tuple[m.Kind, bytes]], complaint: str) -> None:
@@ -409,3 +564,56 @@ def test_an_old_backend_knows_no_protocol_features(guest: Guest) -> None:
     assert struct.pack("<3IQ", m.SET_FEATURES.number, 1, 8, VERSION_1) in told
     rings = [guest.host + at for at in (DESC, USED, AVAIL)]
     assert struct.pack("<3I2I4Q", m.SET_VRING_ADDR.number, 1, 40, 0, 0, *rings, 0) in told
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What a channel takes for the time."""
+    made = Clock(0)
+    monkeypatch.setattr("vhost_user.channel.monotonic", made)
+    return made
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda frontend, guest, sock: frontend.start_ring(0, guest.ring(0)),
+        lambda frontend, guest, sock: frontend.share_inflight(2, SIZE),
+        lambda frontend, guest, sock: frontend.reconnect(sock, {}),
+    ],
+    ids=["start_ring", "share_inflight", "reconnect"],
+)
+def test_all_answers_to_one_call_share_its_time(
+    guest: Guest, clock: Clock, call: Callable[[Frontend, Guest, socket.socket], object]
+) -> None:
+    """A backend that takes a bit less than that for each is one that does not answer."""
+    backends = [BackendThread(Upper()) for _ in range(2)]
+    frontend = Frontend(backends[0].sock)
+    frontend.set_features(frontend.features)
+    frontend.share_memory(guest.regions())
+    clock.step = 0.8
+    with pytest.raises(VhostUserError, match="not within 5 s"):
+        call(frontend, guest, backends[1].sock)
+    frontend.close()
+    for backend in backends:
+        backend.sock.close()
+        backend.join()
+
+
+def test_calls_can_share_their_time(guest: Guest, backend: BackendThread, clock: Clock) -> None:
+    frontend = Frontend(backend.sock)
+    waits: list[tuple[int, bool]] = []
+
+    def wait(fd: int, writable: bool, seconds: float) -> None:
+        waits.append((fd, writable))
+        clock.now += 0.5
+
+    with frontend.within(Deadline(5, wait)):
+        frontend.set_features(frontend.features)
+        frontend.share_memory(guest.regions())
+        with pytest.raises(VhostUserError, match="SET_VRING_BASE: not within 5 s"):
+            frontend.start_ring(0, guest.ring(0))
+    fd = frontend.fileno()
+    exchange = [(fd, True), (fd, False), (fd, False)]  # the request, the reply's header and payload
+    assert waits == [*exchange, *exchange, *exchange, (fd, True)]
+    frontend.close()

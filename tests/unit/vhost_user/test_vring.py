@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from vhost_user.messages import Region, VhostUserError
 from vhost_user.vring import InflightLog, Vring
 
 SIZE, RAM, USER = 8, 1 << 16, 1 << 40
+REQUEST_MAX = 100
 TABLE, AVAILABLE, USED, BUFFER = 0x1000, 0x2000, 0x3000, 0x4000
 NEXT, WRITE, INDIRECT = 1, 2, 4
 
@@ -23,8 +25,9 @@ NEXT, WRITE, INDIRECT = 1, 2, 4
 @pytest.fixture
 def memory() -> Iterator[GuestMemory]:
     before = open_fds()
-    fd = os.memfd_create("ram")
+    fd = os.memfd_create("ram", os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, RAM)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     made = GuestMemory()
     made.add(Region(0, RAM, USER, 0), fd)
     os.close(fd)
@@ -38,7 +41,7 @@ def ring(memory: GuestMemory) -> Iterator[Callable[..., Vring]]:
     made: list[Vring] = []
 
     def make(base: int = 0, log: InflightLog | None = None) -> Vring:
-        made.append(Vring(memory, SIZE, USER + TABLE, USER + AVAILABLE, USER + USED, base, log))
+        made.append(Vring(memory, SIZE, USER + TABLE, USER + AVAILABLE, USER + USED, base, REQUEST_MAX, log))
         return made[-1]
 
     yield make
@@ -64,6 +67,8 @@ def describe(memory: GuestMemory, index: int, *values: int, table: int = TABLE) 
         ([(RAM - 1, 2, 0, 0)], 1, 0, "no memory at"),
         ([((1 << 64) - 1, 1, 0, 0)], 1, 0, "no memory at"),
         ([(BUFFER, 1, WRITE | NEXT, 1), (BUFFER, 1, 0, 0)], 1, 0, "2.7.4.2"),
+        ([(BUFFER, REQUEST_MAX, NEXT, 1), (BUFFER, 1, WRITE, 0)], 1, 0, "a chain has more than 100 bytes"),
+        ([(0, RAM, NEXT, 0)], 1, 0, "a chain has more than 100 bytes"),
         ([(BUFFER, 17, INDIRECT, 0)], 1, 0, "2.7.5.3.1"),
         ([(BUFFER, 0, INDIRECT, 0)], 1, 0, "2.7.5.3.1"),
         ([(BUFFER, 16, INDIRECT | NEXT, 0)], 1, 0, "2.7.5.3.1"),
@@ -89,7 +94,7 @@ def test_what_a_driver_does_wrong_is_an_error(
 @pytest.mark.parametrize("size", [0, 3, 1 << 16])
 def test_a_size_that_cannot_be(memory: GuestMemory, size: int) -> None:
     with pytest.raises(VhostUserError, match=r"2\.7"):
-        Vring(memory, size, USER, USER, USER, 0)
+        Vring(memory, size, USER, USER, USER, 0, REQUEST_MAX)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -107,13 +112,14 @@ def test_any_rings_give_chains_or_an_error(
     heads = data.draw(st.lists(st.integers(0, SIZE), min_size=SIZE, max_size=SIZE))
     base = data.draw(st.integers(0, 0xFFFF))
     put(memory, AVAILABLE, f"<2H{SIZE}H", 0, (base + data.draw(st.integers(0, SIZE + 1))) & 0xFFFF, *heads)
-    ring = Vring(memory, SIZE, USER + TABLE, USER + AVAILABLE, USER + USED, base)
+    ring = Vring(memory, SIZE, USER + TABLE, USER + AVAILABLE, USER + USED, base, REQUEST_MAX)
     try:
         for _ in range(SIZE + 2):
             chain = ring.pop()
             if not chain:
                 break
             assert len(chain.readable) + len(chain.writable) <= SIZE
+            assert sum(map(len, chain.readable + chain.writable)) <= REQUEST_MAX
             ring.push(chain, chain.write(bytes(10)))
         else:
             raise AssertionError("more chains than there can be")
@@ -146,4 +152,17 @@ def test_a_death_at_any_step_of_giving_back(memory: GuestMemory, ring: Callable[
     again = [each.head for each in iter(second.pop, None)]
     assert again == ([0, 1] if steps < 2 else [1])
     assert second.next == 2
+    notes.release()
+
+
+def test_a_count_of_the_log_that_cannot_go_on(memory: GuestMemory, ring: Callable[..., Vring]) -> None:
+    """The frontend can write there as well."""
+    notes = memory.view(0x8000, InflightLog.size_of(SIZE))
+    log = InflightLog(notes, SIZE)
+    log._ENTRY.pack_into(notes, log._entry(0), 1, 0, (1 << 64) - 1)
+    for head in range(2):
+        describe(memory, head, BUFFER, 1, WRITE, 0)
+    put(memory, AVAILABLE, "<4H", 0, 2, 0, 1)
+    made = ring(log=log)
+    assert [chain.head for chain in iter(made.pop, None)] == [0, 1]
     notes.release()

@@ -1,0 +1,73 @@
+"""Eventfds whose other owner does what it can to make this process wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from vhost_user import eventfd
+
+LIMIT = (1 << 64) - 2  # the most that a write leaves in the counter
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    """One that blocks."""
+    made = os.eventfd(0)
+    yield made
+    os.close(made)
+
+
+def test_each_signal_counts(fd: int) -> None:
+    for _ in range(1000):  # more than there is room for completions
+        eventfd.signal(fd)
+    assert os.eventfd_read(fd) == 1000
+
+
+def test_no_signal_is_lost_between_threads(fd: int) -> None:
+    threads = [threading.Thread(target=lambda: [eventfd.signal(fd) for _ in range(2000)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.eventfd_read(fd) == 16000
+
+
+def test_a_full_counter_makes_nobody_wait(fd: int) -> None:
+    os.eventfd_write(fd, LIMIT)
+    for _ in range(3):
+        eventfd.signal(fd)
+    assert os.eventfd_read(fd) > LIMIT
+
+
+def test_an_empty_counter_makes_nobody_wait(fd: int) -> None:
+    assert not eventfd.drain(fd)
+    os.eventfd_write(fd, 5)
+    assert eventfd.drain(fd)
+    assert not eventfd.drain(fd)
+
+
+def test_a_child_signals_as_well(fd: int) -> None:
+    eventfd.signal(fd)
+    child = os.fork()
+    if not child:
+        try:
+            eventfd.signal(fd)
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert os.eventfd_read(fd) == 2
+
+
+def test_what_is_no_eventfd(fd: int) -> None:
+    ends = os.pipe()
+    assert eventfd.is_eventfd(fd)
+    assert not any(map(eventfd.is_eventfd, ends))
+    with pytest.raises(OSError, match="Invalid argument"):
+        eventfd.signal(ends[1])
+    for end in ends:
+        os.close(end)
+    assert not eventfd.is_eventfd(ends[0])
