@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, POLLIN, POLLOUT, epoll, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None: ...
         def change(self, fd: int, events: int) -> None: ...
         def remove(self, fd: int) -> None: ...
+        def wait(self, fd: int, writable: bool, seconds: float) -> None: ...
 
 
 READABLE, WRITABLE = EPOLLIN, EPOLLOUT
@@ -25,22 +26,32 @@ CHANGES = EPOLLET
 FAILED = EPOLLERR | EPOLLHUP
 
 
+class LoopStopped(BaseException):
+    """Unwinds a callback that was in `EventLoop.wait` when the loop was stopped; `EventLoop.run` catches it."""
+
+
 class EventLoop:
-    """An epoll set. Callbacks run one after another and must not block."""
+    """An epoll set. Callbacks run one after another and must not block, except by `wait`."""
 
     def __init__(self) -> None:
         self._epoll = epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._registered: set[int] = set()
-        self._running = False
+        self._urgent: set[int] = set()
+        self._stopped = False
 
-    def add(self, fd: int, callback: Callable[[], None]) -> None:
+    def add(self, fd: int, callback: Callable[[], None], urgent: bool = False) -> None:
         """Calls `callback` whenever `fd` is readable.
+
+        Args:
+            urgent: also while another callback is in `wait`. It may then find that somebody has read `fd` before it.
 
         Raises:
             PermissionError: it is a regular file, which always is.
         """
         self.watch(fd, READABLE, lambda _: callback())
+        if urgent:
+            self._urgent.add(fd)
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Calls `callback` with what has come true of `events` (READABLE, WRITABLE) or FAILED.
@@ -68,21 +79,51 @@ class EventLoop:
 
     def remove(self, fd: int) -> None:
         """Forgets `fd`; nothing happens if it was not known."""
+        self._urgent.discard(fd)
         if self._callbacks.pop(fd, None):
             self.change(fd, 0)
 
+    def wait(self, fd: int, writable: bool, seconds: float) -> None:
+        """Waits, within a callback, until `fd` is writable (if not: readable) or the time is up.
+
+        Only urgent callbacks run meanwhile.
+
+        Raises:
+            LoopStopped: one of them has stopped the loop.
+        """
+        from time import monotonic  # who waits here has loaded it
+
+        end = monotonic() + seconds
+        ready = False
+        while not ready and (left := end - monotonic()) > 0:
+            poller = poll()
+            poller.register(fd, POLLOUT if writable else POLLIN)
+            for each in self._urgent:
+                poller.register(each, POLLIN)
+            for each, events in poller.poll(left * 1000):
+                if each == fd:
+                    ready = True
+                else:
+                    self._callbacks[each](events)
+                if self._stopped:
+                    raise LoopStopped
+
     def run(self) -> None:
         """Serves events until `stop`."""
-        self._running = True
-        while self._running:
-            for fd, events in self._epoll.poll():
-                callback = self._callbacks.get(fd)
-                if callback and self._running:
-                    callback(events)
+        self._stopped = False
+        try:
+            while not self._stopped:
+                ready = [(fd, events, self._callbacks.get(fd)) for fd, events in self._epoll.poll()]
+                for fd, events, callback in ready:
+                    # A callback before it may have removed it, and another file may have its number now.
+                    if callback and self._callbacks.get(fd) is callback and not self._stopped:
+                        callback(events)
+        except LoopStopped:
+            pass
 
     def stop(self) -> None:
-        """Makes `run` return after the callback that is running."""
-        self._running = False
+        """Makes `run` return after the callback that is running, or at once if that one waits."""
+        self._stopped = True
 
     def close(self) -> None:
         """Closes the epoll set, not what was added to it."""
@@ -100,7 +141,7 @@ class GuardedLoop:
     def __init__(self, loop: Loop, failed: Callable[[Exception], None]) -> None:
         self._loop = loop
         self._failed = failed
-        self.change, self.remove = loop.change, loop.remove
+        self.change, self.remove, self.wait = loop.change, loop.remove, loop.wait
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
         """As `EventLoop.add`."""

@@ -278,7 +278,7 @@ class Machine:
             virtio.attach(self._loop)
             self._closers.append(virtio.device.close)
         self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
-        self._loop.add(signals, lambda: self._signalled(signals))
+        self._loop.add(signals, lambda: self._signalled(signals), urgent=True)
         try:
             self._loop.run()
         finally:
@@ -295,7 +295,10 @@ class Machine:
         self._loop.stop()
 
     def _signalled(self, fd: int) -> None:
-        number = int.from_bytes(os.read(fd, 128)[:4], "little")
+        try:
+            number = int.from_bytes(os.read(fd, 128)[:4], "little")
+        except BlockingIOError:  # served while a callback was waiting
+            return
         if number == _SIGINT:
             self._end(STATUS_INTERRUPTED)
         elif number != _SIGTERM or not self._ask_for_end():
@@ -308,7 +311,7 @@ class Machine:
             return False
         self._asked = True
         self._closers.append(lambda: os.close(timer))
-        self._loop.add(timer, lambda: self._end(STATUS_TERMINATED))
+        self._loop.add(timer, lambda: self._end(STATUS_TERMINATED), urgent=True)
         try:
             self.vm.signal_msi(0, self._boot.shutdown_message)
         except KvmError:  # its local APIC is disabled

@@ -15,8 +15,18 @@ from pyvmm.errors import HostError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from pyvmm.eventloop import Loop
+
+    class Deadline(Protocol):
+        """When something must be done."""
+
+        def left(self) -> float:
+            """Seconds until then, at least 0."""
+
+        def wait(self, fd: int) -> float:
+            """Serves what must not wait until a descriptor is readable; returns what is left."""
 
     #: Its options, of (descriptor, directory, cache mode).
     Options = Callable[[int, str, str], list[str]]
@@ -41,7 +51,8 @@ PROGRAMS: list[tuple[str, Options]] = [
 CACHES = ("auto", "always", "none")
 TAG_MAX = 36  # bytes (virtio 1.2, section 5.11.4)
 
-_TIMEOUT = 5.0  # seconds until it has ended after its connection, or a socket has taken one
+_SIGKILL = 9
+_KILL_MS = 1000  # until one that was killed has ended
 _SAID_MAX = 4096  # bytes of what it says at a time
 
 
@@ -107,7 +118,7 @@ class Virtiofsd:
         self._share, self._log = share, log
         self.restarts = share.restart
         self._pid = 0
-        self._output = -1
+        self._pidfd = self._output = -1
         self._loop: Loop | None = None
         try:
             if os.stat(share.path).st_mode & 0o170000 != 0o040000:
@@ -121,7 +132,7 @@ class Virtiofsd:
                 return
         raise HostError(f"{self._where}: virtiofsd", 2, "install virtiofsd, or Debian's qemu-system-common")
 
-    def connect(self) -> _socket.socket:
+    def connect(self, deadline: Deadline) -> _socket.socket:
         """Starts it; returns a connection to it, where it may turn out that it has failed (`why`).
 
         Raises:
@@ -166,6 +177,7 @@ class Virtiofsd:
         if pid < 0:
             raise OSError(ffi.errno, "fork")
         self._pid = pid
+        self._pidfd = os.pidfd_open(pid)
 
     def attach(self, loop: Loop) -> None:
         """Logs from `loop` what it says."""
@@ -186,30 +198,47 @@ class Virtiofsd:
         except BlockingIOError:
             return ""
 
-    def why(self) -> str:
+    def why(self, deadline: Deadline) -> str:
         """Why the connection ended: the first line that it said, or how it ended. It is stopped then."""
-        ended = _wait_for_end(self._pid) if self._pid else True
-        status = self._wait() if ended else None
+        ended = not self._pid or self._has_ended(deadline)
+        status = self._kill()
         said = self._read() if self._output >= 0 else ""
         self.stop()
         if said:
             return f"virtiofsd: {said.splitlines()[0]}"
-        if status is None:
+        if not ended or status is None:
             return "virtiofsd does not answer"
         if os.WIFSIGNALED(status):
             return f"virtiofsd was killed by signal {os.WTERMSIG(status)}"
         return f"virtiofsd ended with status {os.WEXITSTATUS(status)}"
 
-    def _wait(self) -> int:
-        status = os.waitpid(self._pid, 0)[1] if self._pid else 0
-        self._pid = 0
+    def _has_ended(self, deadline: Deadline) -> bool:
+        return bool(lib.wait_readable(self._pidfd, int(deadline.wait(self._pidfd) * 1000)))
+
+    def _kill(self) -> int | None:
+        """Ends it with all the processes that it has made, stopped ones included; returns its wait status.
+
+        None: a process that waits for a file system that hangs cannot be killed yet. Init will collect it.
+        """
+        if not self._pid:
+            return 0
+        pid, self._pid = self._pid, 0
+        os.kill(pid, _SIGKILL)
+        try:
+            os.killpg(pid, _SIGKILL)
+        except ProcessLookupError:  # it has not come to making its process group
+            pass
+        status = None
+        if self._pidfd < 0 or lib.wait_readable(self._pidfd, _KILL_MS):
+            status = os.waitpid(pid, 0)[1]
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
         return status
 
     def stop(self) -> None:
         """Ends it, if it runs. A second call does nothing."""
-        if self._pid:
-            os.kill(self._pid, 9)
-            self._wait()
+        self._kill()
         if self._output >= 0:
             if self._loop:
                 self._loop.remove(self._output)
@@ -233,7 +262,7 @@ class SocketBackend:
         self._where = f"--share {share.text}"
         self._path = share.path
 
-    def connect(self) -> _socket.socket:
+    def connect(self, deadline: Deadline) -> _socket.socket:
         """A connection.
 
         Raises:
@@ -241,7 +270,7 @@ class SocketBackend:
         """
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
-            sock.settimeout(_TIMEOUT)
+            sock.settimeout(deadline.left())
             sock.connect(self._path)
         except OSError as error:
             sock.close()
@@ -251,7 +280,7 @@ class SocketBackend:
     def attach(self, loop: Loop) -> None:
         """It says nothing."""
 
-    def why(self) -> str:
+    def why(self, deadline: Deadline) -> str:
         """Why the connection ended."""
         return "its backend has gone"
 
@@ -259,19 +288,6 @@ class SocketBackend:
         """The connection was all."""
 
     close = stop
-
-
-def _wait_for_end(pid: int) -> bool:
-    """False: it goes on running."""
-    from select import POLLIN, poll
-
-    fd = os.pidfd_open(pid)
-    try:
-        poller = poll()
-        poller.register(fd, POLLIN)
-        return bool(poller.poll(_TIMEOUT * 1000))
-    finally:
-        os.close(fd)
 
 
 def _absolute(path: str) -> str:

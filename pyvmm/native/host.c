@@ -104,6 +104,14 @@ uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved)
     return host == MAP_FAILED ? NULL : host;
 }
 
+/* Whether a descriptor becomes readable within so many milliseconds. */
+bool wait_readable(int fd, int timeout_ms)
+{
+    struct pollfd poller = {.fd = fd, .events = POLLIN};
+
+    return poll(&poller, 1, timeout_ms) > 0;
+}
+
 /* Adds one to eventfd `fd`, unless it is -1. */
 void event_raise(int fd)
 {

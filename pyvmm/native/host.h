@@ -19,6 +19,7 @@ PYTHON int timer_fd(uint64_t ns);
 PYTHON int signal_fd(const int *signals, int count);
 PYTHON void signal_fd_close(int fd, const int *signals, int count);
 PYTHON uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);
+PYTHON bool wait_readable(int fd, int timeout_ms);
 void event_raise(int fd);
 int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *),
                  void *argument);

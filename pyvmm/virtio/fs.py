@@ -7,6 +7,9 @@ go there: no code of ours runs for a request.
 What the guest knows of the directory (node ids, open files) is the backend's, and
 gone with it. So when a backend dies, the device needs a reset: a driver that can
 do so starts it anew, and finds a new backend.
+
+The backend is not trusted: all that starting, pausing, stopping or giving up the
+device has to wait for it is bounded by one deadline, and signals are served meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 from pyvmm._kvm import ffi
 from pyvmm.errors import HostError, PyvmmError
 from pyvmm.virtio.device import RING_FEATURES, VERSION_1, Device
+from vhost_user.channel import Deadline
 from vhost_user.frontend import ABLE, Frontend, Memory, Ring
 from vhost_user.messages import F_INFLIGHT_SHMFD, Region, VhostUserError
 
@@ -38,13 +42,13 @@ if TYPE_CHECKING:
         ends_with_connection: bool
         restarts: bool
 
-        def connect(self) -> socket:
+        def connect(self, deadline: Deadline) -> socket:
             """A connection to it."""
 
         def attach(self, loop: Loop) -> None:
             """The loop for what it says."""
 
-        def why(self) -> str:
+        def why(self, deadline: Deadline) -> str:
             """Why a connection ended."""
 
         def stop(self) -> None:
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
 _QUEUE_SIZE = 256
 _REQUEST_QUEUES_MAX = 8
 _TAG_BYTES = 36
+_PATIENCE = 5.0  # seconds that a backend has for all that one call of a method asks of it
 _ENOTCONN = 107
 
 
@@ -91,7 +96,7 @@ class VirtioFs(Device):
         self._bases: dict[int, int] = {}
         self._frontend: Frontend | None = None
         self._cpus = cpus
-        self._sock: socket | None = backend.connect()
+        self._sock: socket | None = backend.connect(self._deadline())
 
     def prepare(self) -> None:
         """Waits for the backend, which has been starting meanwhile.
@@ -99,18 +104,21 @@ class VirtioFs(Device):
         Raises:
             PyvmmError: it has failed, or is none.
         """
-        frontend = self._connect()
+        frontend = self._connect(self._deadline())
         self.features = frontend.features & RING_FEATURES
         requests = max(1, min(self._cpus, _REQUEST_QUEUES_MAX, (frontend.queues or 2) - 1))
         self.queue_sizes = (_QUEUE_SIZE,) * (1 + requests)
         self.config = self.tag.ljust(_TAG_BYTES, b"\0") + requests.to_bytes(4, "little")
 
-    def _connect(self) -> Frontend:
-        sock, self._sock = self._sock or self._backend.connect(), None
+    def _deadline(self) -> Deadline:
+        return Deadline(_PATIENCE, self._loop.wait if self._loop else None)
+
+    def _connect(self, deadline: Deadline) -> Frontend:
+        sock, self._sock = self._sock or self._backend.connect(deadline), None
         try:
-            frontend = Frontend(sock, able=ABLE & ~F_INFLIGHT_SHMFD)
+            frontend = Frontend(sock, able=ABLE & ~F_INFLIGHT_SHMFD, deadline=deadline)
         except VhostUserError as error:
-            raise self._failure(error) from None
+            raise self._failure(error, deadline) from None
         if not frontend.features & VERSION_1:
             frontend.close()
             raise HostError(f"{self._where}: the backend does not know virtio 1", 95)
@@ -119,8 +127,14 @@ class VirtioFs(Device):
             self._loop.add(frontend.fileno(), self._ended)
         return frontend
 
-    def _failure(self, error: VhostUserError) -> PyvmmError:
-        return PyvmmError(f"{self._where}: {self._backend.why()} ({error})")
+    def _failure(self, error: VhostUserError, deadline: Deadline) -> PyvmmError:
+        return PyvmmError(f"{self._where}: {self._backend.why(deadline)} ({error})")
+
+    def _fail(self, error: VhostUserError, deadline: Deadline) -> None:
+        """The backend has not done what it was asked for, and is not asked for anything else."""
+        self._disconnect()
+        if self._transport:
+            self._transport.needs_reset(str(self._failure(error, deadline)))
 
     def attach(self, loop: Loop) -> None:
         """Learns from `loop` when the backend dies."""
@@ -132,7 +146,7 @@ class VirtioFs(Device):
     def _ended(self) -> None:
         """The backend has closed the connection, or says something that nobody asked for."""
         self._disconnect()
-        reason = self._backend.why()
+        reason = self._backend.why(self._deadline())
         if self._transport:
             self._transport.needs_reset(reason)
         else:
@@ -149,20 +163,22 @@ class VirtioFs(Device):
         """The driver is ready: the backend gets its queues."""
         self._transport, self._queues = transport, queues
         transport.use_elsewhere()
+        deadline = self._deadline()
         try:
             frontend = self._frontend
             if not frontend:
                 if not self._backend.restarts:
                     raise HostError(f"{self._where}: the backend", _ENOTCONN)
-                frontend = self._connect()
+                frontend = self._connect(deadline)
             if features & ~frontend.features:
                 raise PyvmmError(f"{self._where}: the new backend can less than the old one")
-            frontend.set_features(features)
-            frontend.share_memory(_regions(transport))
-            self._bases = dict.fromkeys(range(len(queues)), 0)
-            self._start_rings(frontend)
+            with frontend.within(deadline):
+                frontend.set_features(features)
+                frontend.share_memory(_regions(transport))
+                self._bases = dict.fromkeys(range(len(queues)), 0)
+                self._start_rings(frontend)
         except VhostUserError as error:
-            transport.needs_reset(str(self._failure(error)))
+            self._fail(error, deadline)
         except PyvmmError as error:
             transport.needs_reset(str(error))
 
@@ -176,15 +192,14 @@ class VirtioFs(Device):
                 ring = Ring(native.size, descriptors, available, used, kick, call)
                 frontend.start_ring(index, ring, self._bases[index])
 
+    def _stop_rings(self, frontend: Frontend) -> None:
+        for index, queue in enumerate(self._queues):
+            if queue.native.enabled:
+                self._bases[index] = frontend.stop_ring(index)
+
     def pause(self) -> None:
         """Takes the queues back."""
-        if self._frontend and self._transport:
-            try:
-                for index, queue in enumerate(self._queues):
-                    if queue.native.enabled:
-                        self._bases[index] = self._frontend.stop_ring(index)
-            except VhostUserError as error:
-                self._transport.needs_reset(str(self._failure(error)))
+        self._change(self._stop_rings)
 
     def resume(self) -> None:
         """Gives them again; one that was reset begins at its start."""
@@ -192,18 +207,23 @@ class VirtioFs(Device):
             for index, queue in enumerate(self._queues):
                 if not queue.native.enabled:
                     self._bases[index] = 0
+        self._change(self._start_rings)
+
+    def _change(self, change: Callable[[Frontend], None]) -> None:
+        if self._frontend and self._transport:
+            deadline = self._deadline()
             try:
-                self._start_rings(self._frontend)
+                with self._frontend.within(deadline):
+                    change(self._frontend)
             except VhostUserError as error:
-                self._transport.needs_reset(str(self._failure(error)))
+                self._fail(error, deadline)
 
     def reset(self) -> None:
         """The driver is gone, and with it all that the backend knows of it."""
         if self._frontend and not self._backend.ends_with_connection:
             try:
-                for index, queue in enumerate(self._queues):
-                    if queue.native.enabled:
-                        self._frontend.stop_ring(index)
+                with self._frontend.within(self._deadline()):
+                    self._stop_rings(self._frontend)
             except VhostUserError:
                 self._disconnect()
         else:

@@ -16,6 +16,7 @@ from pyvmm.errors import HostError, PyvmmError, UsageError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host import virtiofsd
 from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
+from vhost_user.channel import Deadline
 from vhost_user.frontend import Listener
 
 #: Makes the stand-in out of a script's lines.
@@ -42,11 +43,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return make
 
 
-def connect(text: str) -> tuple[Virtiofsd, str]:
+def connect(text: str, seconds: float = 60) -> tuple[Virtiofsd, str]:
     """Starts it, and what it says at its end."""
     server = Virtiofsd(Share(text), lambda _: None)
-    server.connect().close()
-    return server, server.why()
+    server.connect(Deadline(seconds)).close()
+    return server, server.why(Deadline(seconds))
 
 
 @pytest.mark.parametrize(
@@ -118,10 +119,9 @@ def test_how_it_ended(install: Install, script: str, reason: str) -> None:
     assert connect(".:FS")[1] == reason
 
 
-def test_one_that_goes_on_running_is_ended(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtiofsd, "_TIMEOUT", 0.01)
+def test_one_that_goes_on_running_is_ended(install: Install) -> None:
     install("exec sleep 1000")
-    assert connect(".:FS")[1] == "virtiofsd does not answer"
+    assert connect(".:FS", 0.01)[1] == "virtiofsd does not answer"
 
 
 def test_options_of_the_one_in_c(install: Install, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_what_it_says_later_is_logged(install: Install) -> None:
     install("echo later; exec sleep 1000")
     logged: list[str] = []
     server = Virtiofsd(Share(".:FS"), logged.append)
-    sock = server.connect()
+    sock = server.connect(Deadline(60))
     loop = EventLoop()
     server.attach(loop)
     while not logged:
@@ -187,7 +187,7 @@ def test_it_dies_with_its_parent(install: Install, tmp_path: Path) -> None:
     parent = os.fork()
     if not parent:
         try:
-            Virtiofsd(Share(".:FS"), print).connect()
+            Virtiofsd(Share(".:FS"), print).connect(Deadline(60))
             while True:
                 signal.pause()
         finally:
@@ -197,6 +197,37 @@ def test_it_dies_with_its_parent(install: Install, tmp_path: Path) -> None:
     os.waitpid(parent, 0)
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not running(pid), "its end")
+
+
+@pytest.mark.parametrize("end", ["wait", "kill -9 $$"], ids=["runs", "has died"])
+def test_what_it_has_started_ends_with_it(install: Install, tmp_path: Path, end: str) -> None:
+    """Stopped or not, and whatever it makes of SIGTERM and SIGHUP."""
+    install(f"trap '' TERM HUP; sleep 1000 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; {end}")
+    server = Virtiofsd(Share(".:FS"), print)
+    server.connect(Deadline(60)).close()
+    wait_until((tmp_path / "pid").exists, "the start")
+    child = int((tmp_path / "pid").read_text())
+    os.kill(child, signal.SIGSTOP)
+    if end == "wait":
+        server.close()
+    else:
+        assert server.why(Deadline(60)) == "virtiofsd was killed by signal 9"
+    wait_until(lambda: not running(child), "its end")
+
+
+def test_one_that_cannot_be_killed_keeps_nobody(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for a file system that hangs."""
+    install("exec sleep 1000")
+    server = Virtiofsd(Share(".:FS"), print)
+    server.connect(Deadline(60)).close()
+    pid = server._pid
+    with monkeypatch.context() as patched:
+        patched.setattr(virtiofsd, "_KILL_MS", 0)
+        for name in ("kill", "killpg"):
+            patched.setattr(virtiofsd.os, name, lambda *_: None)
+        assert server.why(Deadline(0)) == "virtiofsd does not answer"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def running(pid: int) -> bool:
@@ -240,8 +271,8 @@ def test_a_socket_that_is_there(tmp_path: Path) -> None:
     path = tmp_path / "backend.sock"
     backend = SocketBackend(Share(f"socket={path}:FS"))
     with pytest.raises(PyvmmError, match=f"^--share socket={path}:FS: No such file or directory$"):
-        backend.connect()
+        backend.connect(Deadline(60))
     listener = Listener(str(path))
-    backend.connect().close()
+    backend.connect(Deadline(60)).close()
     listener.close()
     backend.close()

@@ -14,6 +14,7 @@ from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from vhost_user import messages as m
+from vhost_user.channel import Deadline
 from vhost_user.frontend import Frontend
 
 
@@ -22,7 +23,7 @@ def test_it_answers_fuse_requests(tmp_path: Path, able: int) -> None:
     if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
         pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
     server = Virtiofsd(Share(f"{tmp_path}:FS"), print)
-    frontend = Frontend(server.connect(), able=able)
+    frontend = Frontend(server.connect(Deadline(60)), able=able)
     assert frontend.features & 1 << 32
     with GuestMemory(Ram(16 * MIB)) as memory:
         guest = Guest(memory)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from guests import MIB, open_fds
-from vhostpeer import BackendThread, Upper
+from vhostpeer import BackendThread, Clock, Upper
 from virtiodev import Registers
 from virtqueue import AVAIL, DESC, USED, Driver
 
@@ -21,6 +21,8 @@ from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import RING_FEATURES, VERSION_1
 from pyvmm.virtio.fs import VirtioFs
+from vhost_user import messages as m
+from vhost_user.channel import Deadline
 from vhost_user.device import Device
 
 QUEUE_SEL, QUEUE_NUM, QUEUE_READY, QUEUE_NOTIFY = 0x30, 0x38, 0x44, 0x50
@@ -38,14 +40,14 @@ class Server:
         self.threads: list[BackendThread] = []
         self.stops = 0
 
-    def connect(self) -> socket.socket:
+    def connect(self, deadline: Deadline) -> socket.socket:
         self.threads.append(BackendThread(self._device()))
         return self.threads[-1].sock
 
     def attach(self, loop: EventLoop) -> None:
         pass
 
-    def why(self) -> str:
+    def why(self, deadline: Deadline) -> str:
         return "it has died"
 
     def stop(self) -> None:
@@ -222,7 +224,7 @@ def test_without_restart_it_stays_broken(guest: Callable[..., Guest]) -> None:
 class NoBackend(Server):
     """Answers nothing that makes sense."""
 
-    def connect(self) -> socket.socket:
+    def connect(self, deadline: Deadline) -> socket.socket:
         ours, theirs = socket.socketpair()
         theirs.sendall(bytes(100))
         theirs.close()
@@ -272,6 +274,73 @@ def test_a_restart_that_fails_is_told(guest: Callable[..., Guest]) -> None:
     made.start()
     assert made.registers.read(STATUS) & NEEDS_RESET
     assert "--share x:FS: it has died" in made.registers.logged[-1]
+
+
+class Mute(Server):
+    """A backend that takes part in the negotiation and answers nothing after it."""
+
+    def connect(self, deadline: Deadline) -> socket.socket:
+        ours, self.theirs = socket.socketpair()
+        for kind, value in (
+            (m.GET_FEATURES, VERSION_1 | m.F_PROTOCOL_FEATURES),
+            (m.GET_PROTOCOL_FEATURES, m.F_REPLY_ACK),
+        ):
+            self.theirs.sendall(m.HEADER.pack(kind.number, m.VERSION | m.REPLY, 8) + m.U64(value).encode())
+        return ours
+
+
+@pytest.fixture
+def mute() -> Iterator[Guest]:
+    before = open_fds()
+    with GuestMemory(16 * MIB) as memory:
+        server = Mute()
+        made = Guest(memory, server)
+        yield made
+        made.close()
+        server.theirs.close()
+    assert open_fds() == before
+
+
+def test_what_is_urgent_is_served_while_the_backend_does_not_answer(mute: Guest) -> None:
+    """And when that ends the loop, nobody waits for the backend any more."""
+    events = [os.eventfd(1), os.eventfd(0)]
+    calls: list[str] = []
+
+    def asked() -> None:
+        os.eventfd_read(events[1])
+        calls.append("asked")
+        mute.loop.add(events[2], lambda: (calls.append("ended"), mute.loop.stop())[1], urgent=True)
+
+    def starts() -> None:
+        os.eventfd_read(events[0])
+        os.eventfd_write(events[1], 1)
+        mute.start()
+        calls.append("started")
+
+    events.append(os.eventfd(1))
+    mute.loop.add(events[0], starts)
+    mute.loop.add(events[1], asked, urgent=True)
+    mute.loop.run()
+    assert calls == ["asked", "ended"]
+    assert mute.registers.logged == []
+    for fd in events:
+        os.close(fd)
+
+
+def test_all_that_starting_waits_for_is_bounded_together(
+    guest: Callable[..., Guest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However quick each answer is."""
+    made = guest()
+    clock = Clock(0.3)
+    monkeypatch.setattr("vhost_user.channel.monotonic", clock)
+    made.start()
+    assert made.registers.read(STATUS) & NEEDS_RESET
+    assert "it has died" in made.registers.logged[0]
+    assert "not within 5 s" in made.registers.logged[0]
+    clock.step = 0.01
+    made.start()
+    assert made.ask(b"again") == b"AGAIN"
 
 
 def test_a_driver_that_breaks_its_rings_breaks_the_backend_and_no_more(tmp_path: Path) -> None:
