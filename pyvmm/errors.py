@@ -36,19 +36,28 @@ class BuildError(PyvmmError):
     """A Toro application could not be built."""
 
 
+#: What can be done about an errno, whatever it is about: EMFILE and EFBIG.
+_HINTS = {
+    24: "raise the limit of open files (`ulimit -n`)",
+    27: "raise the limit of a file's size (`ulimit -f`)",
+}
+
+
 class HostError(PyvmmError):
     """The host refused something that the machine needs.
 
     Args:
         what: the call that failed, as a user would look it up.
         errno: its error number.
-        hint: what the user can do about it, if anything.
+        hint: what the user can do about it, if anything. Where a limit of the process is the
+            reason, the message says so instead.
     """
 
     def __init__(self, what: str, errno: int, hint: str = "") -> None:
         from posix import strerror
 
         self.errno = errno
+        hint = _HINTS.get(errno, hint)
         message = f"{what}: {strerror(errno)}"
         super().__init__(f"{message}; {hint}" if hint else message)
 

@@ -170,7 +170,7 @@ class Machine:
 
     def _add_devices(self) -> dict[int, int]:
         """Puts the devices on the bus; returns the eventfd of each one's GSI."""
-        self._console = Console(self.bus)
+        self._console = Console(self.bus, self._log)
         self._closers.append(self._console.close)
         interrupts = {SERIAL_GSI: self._console.irq_fd}
         if self._devices:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pyvmm.memory import GuestMemory
 
 
+_EMFILE = 24
+
+
 class File:
     """An open regular file.
 
@@ -24,6 +27,7 @@ class File:
 
     Raises:
         ImageError: it cannot be opened, or is no regular file.
+        HostError: this process may open no more files.
     """
 
     __slots__ = ("fd", "name", "size")
@@ -35,6 +39,8 @@ class File:
             # A pipe without a writer must not keep pyvmm waiting.
             self.fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
+            if error.errno == _EMFILE:
+                raise HostError(name, _EMFILE) from None
             raise ImageError(f"{name}: {error.strerror}") from None
         status = os.fstat(self.fd)
         self.size: int = status.st_size

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 import sys
 
-from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, PyvmmError, UsageError
+from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, HostError, PyvmmError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -316,6 +316,7 @@ def _bench(words: list[str], *_: object) -> int:
 
 
 _STDOUT, _STDERR = 1, 2
+_SHORTAGES = _ENOMEM, _ENFILE, _EMFILE = 12, 23, 24
 _READY_MAX = 64
 _GUEST_LINES_MAX = 100
 _SHARES_MAX = 8
@@ -372,13 +373,23 @@ def main(
     except ImportError as error:  # no descriptor or memory left, or an installation that is damaged
         say(str(error))
         return STATUS_PYVMM_FAILED
+    except OSError as error:  # in the import system, as a rule
+        if error.errno not in _SHORTAGES:
+            raise
+        say(str(HostError(str(error.filename or words[0]), error.errno)))
+        return STATUS_PYVMM_FAILED
     except KeyboardInterrupt:
         return STATUS_INTERRUPTED
 
 
 def _tell(text: str) -> int:
-    """Writes what was asked for to stdout; returns the exit status."""
-    _write(_STDOUT, text)
+    """Writes what was asked for to stdout; returns the exit status. Nobody reading it is no error."""
+    try:
+        _write(_STDOUT, text)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise HostError("stdout", error.errno or 0) from None
     return 0
 
 
@@ -390,17 +401,17 @@ def say(text: str) -> None:
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    _write(_STDERR, f"pyvmm: {text}\n")
+    try:
+        _write(_STDERR, f"pyvmm: {text}\n")
+    except OSError:
+        pass
 
 
 def _write(fd: int, text: str) -> None:
     """All of it, whatever Python has of sys.stdout (see `_launch.py`)."""
     rest = text.encode(errors="backslashreplace")
-    try:
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-    except OSError:
-        pass
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def limited(log: Callable[[str], None], lines: int) -> Callable[[str], None]:

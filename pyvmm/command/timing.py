@@ -46,6 +46,13 @@ _SVG_WIDTH, _SVG_ROW, _SVG_LEFT = 880, 26, 160
 _COLOURS = {"host": "#4878a8", "guest": "#d08040"}
 
 
+def _write(fd: int, text: str) -> None:
+    """All of it: a file system that is nearly full takes a part at first."""
+    rest = text.encode()
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
 def process_start_ns() -> int:
     """When the kernel created this process, CLOCK_MONOTONIC in ns.
 
@@ -106,13 +113,16 @@ class Timeline:
             HostError: the file cannot be written.
         """
         if not path:
-            os.write(_STDERR, self.table().encode())
+            try:
+                _write(_STDERR, self.table())
+            except OSError:  # nobody listens
+                pass
             return
         text = self.json() if path.endswith(".json") else self.svg()
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
-                os.write(fd, text.encode())
+                _write(fd, text)
             finally:
                 os.close(fd)
         except OSError as error:

@@ -14,12 +14,14 @@ from pyvmm.layout import SERIAL_PORT, SERIAL_PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyvmm.bus import Bus
     from pyvmm.eventloop import Loop
 
 _STDIN, _STDOUT = 0, 1
+_EPIPE = 32
 
 
 class Console:
@@ -27,12 +29,14 @@ class Console:
 
     Args:
         bus: gets the device.
+        log: called with a line when stdout cannot be written to.
 
     Attributes:
         irq_fd: eventfd that the device raises its interrupt with.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, log: Callable[[str], None] = lambda _: None) -> None:
+        self._log = log
         self.irq_fd = _eventfd()
         try:
             self._input_fd = _eventfd()
@@ -54,7 +58,14 @@ class Console:
 
     def _guest_wants_input(self) -> None:
         os.read(self._input_fd, 8)
+        self._report()
         self._push()
+
+    def _report(self) -> None:
+        """Tells, once, that output is lost, unless it is a pipe that nobody reads any more."""
+        errno, self._serial.out_error = self._serial.out_error, 0
+        if errno not in (0, _EPIPE):
+            self._log(f"{HostError('stdout', errno)}; the guest's output is discarded")
 
     def _push(self) -> None:
         """Moves input to the UART until it is full or there is none."""
@@ -104,7 +115,8 @@ class Console:
         termios.tcsetattr(_STDIN, termios.TCSANOW, mode)
 
     def close(self) -> None:
-        """Restores the terminal and closes the eventfds."""
+        """Restores the terminal and closes the eventfds. No vCPU runs any more."""
+        self._report()
         if self._terminal is not None:
             import termios
 

@@ -113,9 +113,9 @@ class TcpHost:
     def _listen(self, publish: Publish, backlog: int) -> None:
         where = f"-p: port {publish.port} of {publish.address}"
         family = _socket.AF_INET6 if ":" in publish.address else _socket.AF_INET
-        sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
-        self._sockets.append(sock)
         try:
+            sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
+            self._sockets.append(sock)
             # For ports whose last connections are still in TIME_WAIT; a second
             # listener stays impossible.
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)

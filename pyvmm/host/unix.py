@@ -40,8 +40,9 @@ class UnixHost:
         self._where = f"{option}{path}"
         if not self.path or len(self.path) > PATH_MAX or b"\0" in self.path:
             raise UsageError(f"{self._where}: not a path of 1 to {PATH_MAX} bytes")
-        self._socket: _socket.socket | None = _new_socket()
+        self._socket: _socket.socket | None = None
         try:
+            self._socket = _new_socket()
             self._remove_stale()
             self._socket.bind(self.path)
             self._inode = _inode(self.path)

@@ -268,12 +268,11 @@ class SocketBackend:
         Raises:
             HostError: nobody listens.
         """
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             sock.settimeout(deadline.left())
             sock.connect(self._path)
         except OSError as error:
-            sock.close()
             raise HostError(self._where, error.errno or 110) from None
         return sock
 

@@ -112,7 +112,7 @@ struct vcpu {
 struct ram { uint32_t count; ...; };
 struct slots { uint32_t count; ...; };
 struct bus { const struct ram *ram; struct slots *slots; ...; };
-struct serial { ...; };
+struct serial { int out_error; ...; };
 struct paging { uint64_t next, end, root; ...; };
 struct fxsave { ...; };
 struct cpu {

@@ -2,8 +2,8 @@
  *
  * Output is written as the guest sends it: a `rep outsb` of a line is one exit
  * and one write(2).  A full pipe blocks the vCPU, so nothing is lost or
- * buffered without bound; a closed one discards the rest, because a guest does
- * not die of a log that nobody reads.  Input is taken from the host only once
+ * buffered without bound.  When nothing can be written any more the rest is
+ * discarded: a guest does not die of a log that nobody reads.  Input is taken from the host only once
  * the guest has looked for it, 16 bytes ahead at most. */
 #include "serial.h"
 #include "host.h"
@@ -90,7 +90,9 @@ static void transmit(struct serial *serial, struct vcpu *vcpu,
             struct pollfd poller = {.fd = serial->out_fd, .events = POLLOUT};
             poll(&poller, 1, 100);
         } else if (errno != EINTR) {
+            serial->out_error = errno;
             serial->out_fd = -1;
+            event_raise(serial->input_fd);
         }
         if (atomic_load(&vcpu->stop))
             return;

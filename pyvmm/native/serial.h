@@ -12,7 +12,8 @@ struct serial {
     pthread_mutex_t lock;
     int out_fd;       /* transmitted bytes; -1 discards them */
     int irq_fd;       /* eventfd that raises the interrupt, or -1 */
-    int input_fd;     /* eventfd: the guest wants input, or has room again */
+    int input_fd;     /* eventfd: the guest wants input, has room again, or out_error is set */
+    int out_error;    /* errno with which output ended, or 0 */
     uint8_t ier, lcr, mcr, scr, fcr;
     uint16_t divisor;
     bool thr_empty;   /* THR-empty interrupt not yet acknowledged */

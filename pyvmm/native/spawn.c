@@ -110,7 +110,7 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
     if (getppid() != parent)
         _exit(127);
     setpgid(0, 0); /* Ctrl-C is for the parent */
-    signal(SIGPIPE, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL); /* but SIGXFSZ stays ignored: a guest that makes a large file gets EFBIG */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     dup2(open("/dev/null", O_RDWR | O_CLOEXEC), STDIN_FILENO);

@@ -99,7 +99,7 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
                 pascal, objects = toolchain.compile_c(program, kernel_key, work)
             _install(toolchain.build_application(program, pascal, objects, system, kernel, work), image)
     except OSError as error:
-        raise BuildError(f"{error.filename}: {error.strerror}") from None
+        raise BuildError(f"{error.filename or source}: {error.strerror}") from None
     return image
 
 

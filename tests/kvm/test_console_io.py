@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from guests import ECHO, PYVMM, Assembler, Result, of_threads, wait_until
+from guests import ECHO, MIB, PYVMM, Assembler, Result, of_threads, wait_until
 
 Boot = Callable[..., Result]
 
@@ -96,7 +98,7 @@ def test_stdin_is_untouched_when_the_guest_does_not_ask(boot: Boot, tmp_path: Pa
 LOOK = "mov ecx, 100\n mov edx, 0x3fd\n1: in al, dx\n test al, 1\n jnz 2f\n loop 1b\n exit 3\n2: exit 4"
 
 
-@pytest.mark.parametrize("stdin", ["<&-", "</dev/null", "0<>/dev/null"])
+@pytest.mark.parametrize("stdin", ["<&-", "</dev/null", "0<>/dev/null", "</", "0>/dev/null"])
 def test_stdin_without_input_gives_none(assemble: Assembler, stdin: str) -> None:
     command = ["sh", "-c", f'"$0" boot "$1" {stdin}', PYVMM, assemble(LOOK)]
     done = subprocess.run(command, capture_output=True, timeout=60)
@@ -117,11 +119,39 @@ def test_output_that_nobody_reads_does_not_end_the_guest(assemble: Assembler) ->
     assert (done.returncode, done.stderr) == (5, b"")
 
 
-@pytest.mark.parametrize("stdout", [">&-", ">/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("stdout", [">&-", ">&- 2>&-", "<&- >&- 2>&-", "1</", ">/dev/full 2>/dev/full"])
 def test_output_that_goes_nowhere_does_not_end_the_guest(assemble: Assembler, stdout: str) -> None:
     command = ["sh", "-c", f'"$0" boot "$1" {stdout}', PYVMM, assemble(PRINT)]
     done = subprocess.run(command, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (5, b"", b"")
+
+
+def test_output_that_is_lost_is_told_once(assemble: Assembler) -> None:
+    command = ["sh", "-c", '"$0" boot "$1" >/dev/full', PYVMM, assemble(PRINT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr == "pyvmm: stdout: No space left on device; the guest's output is discarded\n"
+
+
+def test_output_up_to_the_limit_of_a_file_is_written_and_the_rest_told_of(assemble: Assembler, tmp_path: Path) -> None:
+    size = 32 * MIB
+    with (tmp_path / "log").open("wb") as log:
+        log.truncate(size - 10)
+        log.seek(0, os.SEEK_END)
+        done = subprocess.run(
+            [PYVMM, "boot", assemble(PRINT), "--mem", "16M"],
+            stdout=log,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)),
+        )
+    assert done.returncode == 5
+    assert (tmp_path / "log").read_bytes()[size - 10 :] == b"a line\na l"
+    assert done.stderr == (
+        "pyvmm: stdout: File too large; raise the limit of a file's size (`ulimit -f`); "
+        "the guest's output is discarded\n"
+    )
 
 
 def test_output_to_a_file_is_appended_where_it_stands(assemble: Assembler, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import posix
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from errno import EIO
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns, time_ns
 from types import SimpleNamespace
@@ -190,17 +192,42 @@ def test_any_shortage_of_descriptors_is_an_error_and_leaves_nothing(
     assert set(capfd.readouterr().out.splitlines()) == {"text"}
 
 
-# The shell that starts pyvmm needs descriptor 10 for itself.
-@pytest.mark.parametrize("limit", range(12, 24))
-def test_command_without_descriptors_fails_in_one_line(assemble: Assembler, limit: int) -> None:
-    line = f'ulimit -n {limit} && exec "$0" boot "$1"'
-    command = ["sh", "-c", line, PYVMM, assemble(GUEST)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    if done.returncode == 3:
-        assert done.stdout == "text\n"
-    else:
-        assert (done.returncode, done.stderr.count("\n")) == (125, 1)
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--vsock 5",
+        "--console virtio=file:{folder}/console",
+        "--share {folder}:FS:ro",
+        "--cpus 2 --mem 8G",
+        "--timing={folder}/t.json",
+    ],
+)
+def test_command_without_descriptors_fails_in_one_line(assemble: Assembler, tmp_path: Path, options: str) -> None:
+    words = options.format(folder=tmp_path).split()
+    for limit in range(4, 60):
+        done = pyvmm(
+            "boot",
+            assemble(GUEST),
+            *words,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (limit, limit)),
+        )
+        if done.status == 3:
+            assert done.stdout == b"text\n"
+            break
+        assert (done.status, done.stderr.count("\n")) == (125, 1)
         assert done.stderr.startswith("pyvmm: ")
+    else:
+        pytest.fail("60 descriptors are not enough")
+
+
+def test_guest_memory_beyond_the_limit_of_a_file_is_one_line(boot: Callable[..., Result]) -> None:
+    size = 32 * MIB
+    done = boot(GUEST, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)))
+    assert (done.status, done.stdout) == (125, b"")
+    assert done.stderr == (
+        "pyvmm: mapping 128 MiB of guest memory: File too large; raise the limit of a file's size (`ulimit -f`)\n"
+    )
 
 
 def test_no_room_in_the_address_space_is_one_line(assemble: Assembler) -> None:

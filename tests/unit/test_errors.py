@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, ENOENT
+from errno import EACCES, EFBIG, EMFILE, ENOENT
 
 import pytest
 
@@ -34,3 +34,8 @@ def test_host_error_names_the_call_and_the_reason() -> None:
 
 def test_host_error_ends_with_its_hint() -> None:
     assert str(HostError("open", EACCES, "join a group")) == "open: Permission denied; join a group"
+
+
+@pytest.mark.parametrize(("errno", "limit"), [(EMFILE, "ulimit -n"), (EFBIG, "ulimit -f")])
+def test_host_error_names_the_limit_that_is_its_reason(errno: int, limit: str) -> None:
+    assert str(HostError("a file", errno, "try another one")).endswith(f"(`{limit}`)")

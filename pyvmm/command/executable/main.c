@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,13 +97,18 @@ static void populate(void)
 }
 
 /* Closed standard descriptors become /dev/null: the next files opened would get
- * their numbers, and guest memory would be the guest's console. */
+ * their numbers, and guest memory would be the guest's console.  So do directories,
+ * with which Python does not start. */
 static void open_closed_streams(void)
 {
+    struct stat status;
     int fd;
 
     while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= 2)
         ;
+    for (int stream = 0; fd >= 0 && stream <= 2; stream++)
+        if (fstat(stream, &status) == 0 && S_ISDIR(status.st_mode))
+            dup2(fd, stream);
     close(fd);
 }
 
@@ -188,6 +194,8 @@ int main(int argc, char **argv)
     PyObject *launch, *words, *known, *result;
 
     open_closed_streams();
+    signal(SIGPIPE, SIG_IGN); /* as Python does, but in its main phase */
+    signal(SIGXFSZ, SIG_IGN); /* guest memory is a file, too */
     find_libraries();
     core_only = argc > 1 && !strcmp(argv[1], "boot");
     if (core_only) {
@@ -197,7 +205,6 @@ int main(int argc, char **argv)
             _exit(status);
         early_start(populate);
     }
-    signal(SIGPIPE, SIG_IGN); /* Python does so in its main phase */
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);
     PyGC_Disable(); /* until the guest runs */

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import posix
 import re
+import resource
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -272,12 +274,61 @@ def test_command_ends_with_the_status_and_without_a_traceback() -> None:
     assert done.stderr.startswith("pyvmm: ")
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
-def test_closed_standard_streams_change_no_status(redirection: str) -> None:
-    for words, status in (("--version", 0), ("--help", 0), ("boot /absent.elf", 125)):
+@pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "</", "</ 1</ 2</", "2>/dev/full"])
+def test_standard_streams_that_go_nowhere_change_no_status(redirection: str) -> None:
+    for words, status in (("--version", 0), ("--help", 0), ("build /absent.pas", 125), ("boot /absent.elf", 125)):
         line = f'"$0" {words} {redirection}'
         done = subprocess.run(["sh", "-c", line, PYVMM], capture_output=True, timeout=60)
-        assert (done.returncode, done.stderr) == (status, b"")
+        assert done.returncode == status
+        assert done.stderr.count(b"\n") == (status == 125 and "2" not in redirection)
+
+
+def test_an_answer_that_nobody_reads_is_no_mistake() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run([PYVMM, "--help"], stdout=write_end, stderr=subprocess.PIPE, timeout=60)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_answer_that_cannot_be_written_is_one_line() -> None:
+    line = '"$0" --version >/dev/full'
+    done = subprocess.run(["sh", "-c", line, PYVMM], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (125, "pyvmm: stdout: No space left on device\n")
+
+
+#: Each kind of device, and what else needs descriptors or modules.
+NEEDS_DESCRIPTORS = [
+    "",
+    "--vsock 5 -p 0:80 --allow 80=localhost:80",
+    "--vsock 5 --vsock-uds {folder}/vsock.sock",
+    "--console virtio=file:{folder}/console",
+    "--console virtio=unix:{folder}/console.sock",
+    "--console virtio=pty",
+    "--share {folder}:FS",
+    "--share socket={folder}/none:FS",
+    "--boot pvh --initrd {folder}",
+    "--nonsense",
+]
+
+
+@pytest.mark.parametrize("options", NEEDS_DESCRIPTORS)
+def test_a_shortage_of_descriptors_is_one_line(tmp_path: Path, options: str) -> None:
+    """Whatever it is that is not to be had: a file, a socket or a module of Python."""
+    words = options.format(folder=tmp_path).split()
+    shortages = 0
+    for limit in range(4, 30):
+        done = pyvmm(
+            "boot",
+            "/absent.elf",
+            *words,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (limit, limit)),
+        )
+        lines = [line for line in done.stderr.splitlines() if not re.search(r" is (port|/dev/pts/)", line)]
+        assert (done.status, len(lines)) == (125, 1)
+        assert lines[0].startswith("pyvmm: ")
+        shortages += "Too many open files" in lines[0]
+    assert shortages
 
 
 def test_command_works_through_a_symbolic_link(tmp_path: Path) -> None:
