@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.layout import ram_regions
+from pyvmm.layout import Ram
 
 _STEP = 128 << 20  # what the ends of slots are multiples of
 
@@ -13,7 +13,7 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self._ram = ffi.new("struct ram *")
-        self._regions = ram_regions(size)
+        self._regions = Ram(size).regions
         for start, length in self._regions:
             lib.ram_add(self._ram, start, length, ffi.NULL)
         self._native = ffi.new("struct slots *")

@@ -25,7 +25,7 @@ INTERPRETED_MAX = 60
 #: does; 18 are ioctls of KVM. Threads make it vary (149 to 153).
 SYSTEM_CALLS_MAX = 160
 #: `boot/` for direct boot alone, the devices that every guest has, and no virtio.
-MODULES_MAX = 24
+MODULES_MAX = 26
 #: cffi's own, and two that the interpreter has built in for when the guest runs.
 OTHER_MODULES = {"__future__", "_cffi_backend", "gc", "select"}
 #: The kernel with threads, console, heap and exceptions, and the names of functions for backtraces.

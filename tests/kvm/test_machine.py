@@ -20,7 +20,7 @@ from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, py
 
 from pyvmm import machine as module
 from pyvmm._kvm import lib
-from pyvmm.boot import bootinfo, elf
+from pyvmm.boot import bootinfo, direct, elf
 from pyvmm.boot.direct import DirectBoot
 from pyvmm.boot.file import File
 from pyvmm.bus import Bus
@@ -101,7 +101,7 @@ _STEPS = [
     (module, "GuestMemory"),
     (Vm, "slots_on_demand"),
     (File, "copy"),
-    (module, "Cpuid"),
+    (direct, "Cpuid"),
     (DirectBoot, "build_tables"),
     (module, "Bus"),
     (module, "Console"),
@@ -110,12 +110,13 @@ _STEPS = [
     (Vm, "set_tss_addr"),
     (Vm, "create_vcpu"),
     (Vcpu, "set_cpuid"),
-    (DirectBoot, "set_registers"),
+    (DirectBoot, "write_devices"),
+    (DirectBoot, "set_cpus"),
     (Vcpu, "set_mp_state"),
     (Vm, "route_msi"),
     (Vm, "irqfd"),
     (Vcpu, "tsc_khz"),
-    (DirectBoot, "build_boot_info"),
+    (DirectBoot, "write_clock"),
 ]
 
 

@@ -292,7 +292,7 @@ class Mute(Server):
 @pytest.fixture
 def mute() -> Iterator[Guest]:
     before = open_fds()
-    with GuestMemory(16 * MIB) as memory:
+    with GuestMemory(Ram(16 * MIB)) as memory:
         server = Mute()
         made = Guest(memory, server)
         yield made

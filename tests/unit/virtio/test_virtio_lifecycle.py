@@ -303,13 +303,13 @@ class Server:
     def __init__(self) -> None:
         self.threads: list[BackendThread] = []
 
-    def connect(self) -> socket.socket:
+    def connect(self, deadline: object) -> socket.socket:
         self.threads.append(BackendThread(Upper()))
         return self.threads[-1].sock
 
     def attach(self, loop: object) -> None: ...
 
-    def why(self) -> str:
+    def why(self, deadline: object) -> str:
         return "it has died"
 
     def stop(self) -> None: ...

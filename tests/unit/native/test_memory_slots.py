@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from touches import Slots, many_touches
 
 from pyvmm._kvm import lib
-from pyvmm.layout import MEMORY_MAX, ram_regions
+from pyvmm.layout import MEMORY_MAX, Ram
 
-TOP = sum(ram_regions(MEMORY_MAX)[-1])
+TOP = Ram(MEMORY_MAX).end
 
 
 def count_all(touches: Iterable[int]) -> int:
