@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
 
-from pyvmm.errors import UsageError
+from pyvmm.errors import ConfigError
 from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE
 
 CPUS_MAX = 255  # APIC ids of xAPIC mode
@@ -29,7 +29,7 @@ class MachineConfig:
         initrd: path of an initial RAM disk, or empty.
 
     Raises:
-        UsageError: a value is out of range, or does not go with another.
+        ConfigError: a value is out of range, or does not go with another.
     """
 
     def __init__(
@@ -51,15 +51,16 @@ class MachineConfig:
         self.initrd = initrd
         self.command_line = command_line.encode(errors="surrogateescape")
         if not MEMORY_MIN <= memory <= MEMORY_MAX or memory % PAGE_SIZE:
-            raise UsageError(f"--mem {memory}: not a multiple of 4K from {MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G")
+            limits = f"{MEMORY_MIN >> 20}M to {MEMORY_MAX >> 30}G"
+            raise ConfigError("memory", memory, f"not a multiple of 4K from {limits}")
         if not 1 <= cpus <= CPUS_MAX:
-            raise UsageError(f"--cpus {cpus}: not 1 to {CPUS_MAX}")
+            raise ConfigError("cpus", cpus, f"not 1 to {CPUS_MAX}")
         if boot not in (None, *BOOT_PROTOCOLS):
-            raise UsageError(f"--boot {boot}: not {', '.join(BOOT_PROTOCOLS)}")
+            raise ConfigError("boot", boot, f"not {', '.join(BOOT_PROTOCOLS)}")
         if vsock is not None and not CID_MIN <= vsock <= CID_MAX:
-            raise UsageError(f"--vsock {vsock}: a guest's context id is {CID_MIN} to {CID_MAX}")
+            raise ConfigError("vsock", vsock, f"a guest's context id is {CID_MIN} to {CID_MAX}")
         if len(self.command_line) > COMMAND_LINE_MAX or b"\0" in self.command_line:
-            raise UsageError(f"--append: over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
+            raise ConfigError("command_line", "", f"over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
         self.pin: list[int | None] = _parse_pin(pin, cpus)
 
 
@@ -100,10 +101,11 @@ def _parse_pin(text: str, cpus: int) -> list[int | None]:
     try:
         chosen = parse_cpu_list(text)
     except ValueError:
-        raise UsageError(f"--pin {text}: neither `auto` nor a list such as 0,2-3") from None
+        raise ConfigError("pin", text, "neither `auto` nor a list such as 0,2-3") from None
     for cpu in chosen:
         if cpu not in allowed:
-            raise UsageError(f"--pin {text}: host CPU {cpu} is not one that this process may use")
+            raise ConfigError("pin", text, f"host CPU {cpu} is not one that this process may use")
     if len(chosen) < cpus:
-        raise UsageError(f"--pin {text}: {cpus} vCPUs, but host CPUs for {len(chosen)}; name one for each, or `auto`")
+        enough = f"{cpus} vCPUs, but host CPUs for {len(chosen)}; name one for each, or `auto`"
+        raise ConfigError("pin", text, enough)
     return [*chosen[:cpus]]

@@ -1,6 +1,7 @@
 """What pyvmm raises, and the exit status that each error ends the command with.
 
 PyvmmError            125   the message is one line: what, where, what to do
+├── ConfigError             a value that a machine cannot have
 ├── UsageError              the command line
 ├── ImageError              the guest's image
 ├── BuildError              `pyvmm build`
@@ -22,6 +23,20 @@ class PyvmmError(Exception):
     """Base of all errors that a user is meant to read."""
 
     status = STATUS_PYVMM_FAILED
+
+
+class ConfigError(PyvmmError):
+    """A value that a machine or a device cannot have.
+
+    Args:
+        parameter: what the value was given for, as `MachineConfig` or the device calls it.
+        value: as it was given; empty if that would not help.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, parameter: str, value: object, reason: str) -> None:
+        self.parameter, self.value, self.reason = parameter, value, reason
+        super().__init__(f"{parameter} {value}".rstrip() + f": {reason}")
 
 
 class UsageError(PyvmmError):

@@ -17,7 +17,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 PAGE_SIZE = 4096
 
-#: The sizes of `--mem` in bytes.
+#: Bytes of RAM.
 MEMORY_MIN = 16 * MIB
 MEMORY_MAX = 512 * GIB
 

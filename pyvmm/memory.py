@@ -61,7 +61,7 @@ class GuestMemory:
         if self.host == ffi.NULL:
             errno = ffi.errno
             os.close(self.fd)
-            raise HostError(f"mapping {size >> 20} MiB of guest memory", errno, "try a smaller --mem")
+            raise HostError(f"mapping {size >> 20} MiB of guest memory", errno, "try less memory")
         self._bytes = memoryview(ffi.buffer(self.host, size))
         self.native = ffi.new("struct ram *")
         for start, length, offset in self.regions:

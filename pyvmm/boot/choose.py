@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyvmm.boot import elf
 from pyvmm.boot.direct import DirectBoot
-from pyvmm.errors import ImageError
+from pyvmm.errors import ConfigError, ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def choose(
         initrd: an initial RAM disk, or None.
 
     Raises:
-        ImageError: the image does not offer it, is damaged, or does not fit.
+        ConfigError: the image does not offer it.
+        ImageError: it is damaged, or does not fit.
     """
     image, offered, symbols = None, [], {}
     if file.read(0, 4) == b"\x7fELF":
@@ -56,11 +57,11 @@ def choose(
         raise ImageError(f"{file.name}: neither an ELF executable (`pyvmm build` makes them) nor a Linux bzImage")
     protocol = wanted or offered[0]
     if protocol not in offered:
-        raise ImageError(f"{file.name}: --boot {protocol}: the image offers {' and '.join(offered)}")
+        raise ConfigError("boot", protocol, f"{file.name} offers {' and '.join(offered)}")
     if protocol == "direct":
         assert image
         if initrd:
-            raise ImageError(f"{file.name}: direct boot takes no --initrd; try --boot pvh")
+            raise ConfigError("initrd", initrd.name, "direct boot takes none; try pvh")
         return DirectBoot(image, ram, cpus, command_line)
     if protocol == "toro-fast":
         from pyvmm.boot.toro_fast import ToroFastBoot

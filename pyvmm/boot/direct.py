@@ -107,7 +107,9 @@ class DirectBoot(BootProtocol):
         return ImageError(f"{self.image.name}: {text}")
 
     def _no_room(self, end: int) -> None:
-        raise self._fail(f"the image, {self._cpus} CPU areas and tables end at {end:#x}, past the RAM; give more --mem")
+        raise self._fail(
+            f"the image, {self._cpus} CPU areas and tables end at {end:#x}, past the RAM; it needs more memory"
+        )
 
     def _read_note(self) -> None:
         note = self.image.notes[NOTE]
@@ -134,7 +136,9 @@ class DirectBoot(BootProtocol):
         if segment.paddr < PAGE_SIZE:
             raise self._fail(f"{where}: page 0 stays unmapped")
         if segment.end > low_end:
-            raise self._fail(f"{where}: p_memsz {segment.memsz:#x} ends past the RAM at {low_end:#x}; give more --mem")
+            raise self._fail(
+                f"{where}: p_memsz {segment.memsz:#x} ends past the RAM at {low_end:#x}; it needs more memory"
+            )
 
     def load(self, file: File, memory: GuestMemory) -> None:
         """Copies the image, and makes its tables."""

@@ -120,7 +120,7 @@ def initrd_address(size: int, ram: Ram, kernel_end: int, highest: int, name: str
     if address < page_up(kernel_end):
         raise ImageError(
             f"{name}: an initrd of {size >> 10} KiB does not fit between the kernel's end at {kernel_end:#x} "
-            f"and {end:#x}; give more --mem"
+            f"and {end:#x}; it needs more memory"
         )
     return address
 

@@ -74,7 +74,9 @@ class Linux64Boot(PcBoot):
         if self._load_at < firmware.HIGH_MEMORY:
             raise ImageError(f"{file.name}: loads at {self._load_at:#x}: below 1 MiB are the machine's tables")
         if self._end > ram.low_end:
-            text = f"the kernel needs memory up to {self._end:#x}, past the RAM at {ram.low_end:#x}; give more --mem"
+            text = (
+                f"the kernel needs memory up to {self._end:#x}, past the RAM at {ram.low_end:#x}; it needs more memory"
+            )
             raise ImageError(f"{file.name}: {text}")
         self._initrd_at = 0
         if initrd:

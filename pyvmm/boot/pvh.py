@@ -70,7 +70,7 @@ class PvhBoot(PcBoot):
             raise ImageError(f"{image.name}: segment at p_paddr {first:#x}: below 1 MiB are the machine's tables")
         if last > ram.low_end:
             raise ImageError(
-                f"{image.name}: the image ends at {last:#x}, past the RAM at {ram.low_end:#x}; give more --mem"
+                f"{image.name}: the image ends at {last:#x}, past the RAM at {ram.low_end:#x}; it needs more memory"
             )
         self._initrd_at = 0
         if initrd:

@@ -62,7 +62,7 @@ class ToroFastBoot(PvhBoot):
         super().__init__(image, ram, cpus, command_line, initrd, existing_toro=True)
         self._symbols = symbols
         if image.segments[0].paddr < _PAGE_TABLES_END:
-            raise ImageError(f"{image.name}: --boot toro-fast: page tables end at {_PAGE_TABLES_END:#x}; try pvh")
+            raise ImageError(f"{image.name}: toro-fast: page tables end at {_PAGE_TABLES_END:#x}; try pvh")
 
     def load(self, file: File, memory: GuestMemory) -> None:
         """Copies the image and makes its tables."""

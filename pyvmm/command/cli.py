@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 import sys
 
-from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, HostError, PyvmmError, UsageError
+from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, ConfigError, HostError, PyvmmError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _share(text: str, others: list[Device], cpus: int, log: Callable[[str], None
     if sum(isinstance(other, VirtioFs) for other in others) == _SHARES_MAX:
         raise UsageError(f"--share {text}: {_SHARES_MAX} are the most there can be")
     backend = SocketBackend(share) if share.is_socket else Virtiofsd(share, log)
-    return VirtioFs(f"--share {text}", tag, backend, cpus, log)
+    return VirtioFs(f"share {text}", tag, backend, cpus, log)
 
 
 def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -> list[Device]:
@@ -327,6 +327,22 @@ _BOOT_VALUED = {
     *("--vsock", "--vsock-uds", "--vsock-backlog", "--console"),
 }
 _BOOT_REPEATABLE = frozenset({"-p", "--allow", "--share"})
+#: The option that each parameter of a `ConfigError` is given by.
+_OPTIONS = {
+    "memory": "--mem ",
+    "cpus": "--cpus ",
+    "pin": "--pin ",
+    "command_line": "--append ",
+    "boot": "--boot ",
+    "initrd": "--initrd ",
+    "vsock": "--vsock ",
+    "publish": "-p ",
+    "allow": "--allow ",
+    "unix": "--vsock-uds ",
+    "console": "--console virtio=",
+    "share": "--share ",
+    "warm:": "warm: ",
+}
 COMMANDS: dict[str, Callable[..., int]] = {
     "boot": _boot,
     "build": _build,
@@ -367,6 +383,9 @@ def main(
         if "--help" in asked or "-h" in asked:
             return _tell(USAGE)
         return COMMANDS[words[0]](words[1:], marks, ended, ready)
+    except ConfigError as error:
+        say(f"{(_OPTIONS[error.parameter] + str(error.value)).rstrip()}: {error.reason}")
+        return error.status
     except PyvmmError as error:
         say(str(error))
         return error.status

@@ -63,7 +63,7 @@ def serve(ready: int, command: Command, say: Callable[[str], None], config: Mach
     gc.collect()
     gc.freeze()
     path = _path()
-    host = UnixHost(path, 128, "warm: ")
+    host = UnixHost(path, 128, "warm:")
     try:
         return _Nursery(host, ready, (command, say, config)).run(lambda: say(f"warm: {ready} guests ready at {path}"))
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
 
-from pyvmm.errors import HostError, UsageError
+from pyvmm.errors import ConfigError, HostError
 from pyvmm.eventloop import CHANGES, READABLE, WRITABLE
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ class Stream:
 
     def __init__(self, path: str, log: Callable[[str], None]) -> None:
         self._log = log
-        self._where = f"--console virtio=file:{path}"
+        self._where = f"console file:{path}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o666)
@@ -89,7 +89,7 @@ class Terminal(Stream):
         try:
             self._fd, slave = os.openpty()
         except OSError as error:
-            raise HostError("--console virtio=pty", error.errno or 0) from None
+            raise HostError("console pty", error.errno or 0) from None
         self.name = os.ttyname(slave)
         mode = termios.tcgetattr(slave)
         mode[0] &= ~(termios.ICRNL | termios.INLCR | termios.IGNCR | termios.IXON | termios.ISTRIP | termios.BRKINT)
@@ -181,7 +181,7 @@ def open_stream(target: str, say: Callable[[str], None], log: Callable[[str], No
         log: called with a line about what goes wrong later.
 
     Raises:
-        UsageError: it is something else, or not a path for it.
+        ConfigError: it is something else, or not a path for it.
         HostError: the host has none.
     """
     kind, _, path = target.partition(":")
@@ -194,5 +194,5 @@ def open_stream(target: str, say: Callable[[str], None], log: Callable[[str], No
     if kind == "unix" and path:
         from pyvmm.host.unix import UnixHost
 
-        return Client(UnixHost(path, 1, "--console virtio=unix:"))
-    raise UsageError(f"--console virtio={target}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
+        return Client(UnixHost(path, 1, "console"))
+    raise ConfigError("console", target, "not file:PATH, unix:PATH or pty")

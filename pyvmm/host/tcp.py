@@ -6,7 +6,7 @@ from __future__ import annotations
 import _socket
 from errno import EADDRINUSE
 
-from pyvmm.errors import HostError, UsageError
+from pyvmm.errors import ConfigError, HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Publish:
         guest_port: the guest's, on vsock.
 
     Raises:
-        UsageError: the text is something else.
+        ConfigError: the text is something else.
     """
 
     def __init__(self, text: str) -> None:
@@ -34,11 +34,11 @@ class Publish:
         address, colon, port = front.rpartition(":")
         self.address = address.removeprefix("[").removesuffix("]") if colon else LOOPBACK
         if (address[:1] == "[") != (address[-1:] == "]") or (":" in self.address) != (address[:1] == "["):
-            raise UsageError(f"-p {text}: an IPv6 address is written in brackets: [::1]:4000:80")
+            raise ConfigError("publish", text, "an IPv6 address is written in brackets: [::1]:4000:80")
         try:
             self.port, self.guest_port = parse_port(port, 0, 0xFFFF), parse_port(guest, 0, 0xFFFF_FFFE)
         except ValueError:
-            raise UsageError(f"-p {text}: not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80") from None
+            raise ConfigError("publish", text, "not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80") from None
 
 
 def parse_port(text: str, low: int, high: int) -> int:
@@ -60,7 +60,7 @@ def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
         same one.
 
     Raises:
-        UsageError: the text is something else.
+        ConfigError: the text is something else.
     """
     if text == "all":
         return None, (LOOPBACK, 0)
@@ -74,7 +74,7 @@ def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
             raise ValueError(target)
         return number, (host.removeprefix("[").removesuffix("]"), parse_port(target_port, 1, 0xFFFF))
     except ValueError:
-        raise UsageError(f"--allow {text}: not PORT, PORT=HOST:PORT or `all`") from None
+        raise ConfigError("allow", text, "not PORT, PORT=HOST:PORT or `all`") from None
 
 
 class TcpHost:
@@ -93,7 +93,7 @@ class TcpHost:
 
     Raises:
         HostError: a port cannot be listened on.
-        UsageError: a host is unknown.
+        ConfigError: a host is unknown.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class TcpHost:
             raise
 
     def _listen(self, publish: Publish, backlog: int) -> None:
-        where = f"-p: port {publish.port} of {publish.address}"
+        where = f"publishing port {publish.port} of {publish.address}"
         family = _socket.AF_INET6 if ":" in publish.address else _socket.AF_INET
         try:
             sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
@@ -140,7 +140,7 @@ def _resolve(host: str, port: int) -> bytes:
     try:
         family, _, _, _, address = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise UsageError(f"--allow: {host}: {error.strerror}") from None
+        raise ConfigError("allow", host, str(error.strerror)) from None
     return _sockaddr(family, address)
 
 

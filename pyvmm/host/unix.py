@@ -11,7 +11,7 @@ import _socket  # `socket` takes 20 ms to import
 import posix as os  # `import os` alone costs more than a millisecond
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 
-from pyvmm.errors import HostError, UsageError
+from pyvmm.errors import ConfigError, HostError
 
 #: Bytes of a path (`sun_path` of unix(7), with its zero), less those of `_PORT`.
 PATH_MAX = 107 - len("_4294967294")
@@ -24,22 +24,22 @@ class UnixHost:
     Args:
         path: where it is made. One that nobody listens on is replaced.
         backlog: clients that may wait before they are taken.
-        option: what the path follows on the command line.
+        purpose: what messages call it.
 
     Attributes:
         fd: the socket.
         path: as bytes.
 
     Raises:
-        UsageError: there is another file, or the path is too long.
+        ConfigError: there is another file, or the path is too long.
         HostError: somebody listens there already, or it cannot be made.
     """
 
-    def __init__(self, path: str, backlog: int, option: str = "--vsock-uds ") -> None:
+    def __init__(self, path: str, backlog: int, purpose: str = "unix") -> None:
         self.path = path.encode(errors="surrogateescape")
-        self._where = f"{option}{path}"
+        self._purpose, self._name = purpose, path
         if not self.path or len(self.path) > PATH_MAX or b"\0" in self.path:
-            raise UsageError(f"{self._where}: not a path of 1 to {PATH_MAX} bytes")
+            raise ConfigError(purpose, path, f"not a path of 1 to {PATH_MAX} bytes")
         self._socket: _socket.socket | None = None
         try:
             self._socket = _new_socket()
@@ -49,7 +49,7 @@ class UnixHost:
             self._socket.listen(backlog)
         except OSError as error:
             self.close()
-            raise HostError(self._where, error.errno or 0) from None
+            raise HostError(f"{self._purpose} {self._name}", error.errno or 0) from None
         except BaseException:
             self.close()
             raise
@@ -63,7 +63,8 @@ class UnixHost:
         except FileNotFoundError:
             return
         if mode & _FILE_TYPE != _SOCKET:
-            raise UsageError(f"{self._where}: there is a file that is no socket; remove it, or choose another path")
+            reason = "there is a file that is no socket; remove it, or choose another path"
+            raise ConfigError(self._purpose, self._name, reason)
         probe = _new_socket()
         try:
             error = probe.connect_ex(self.path)
@@ -72,7 +73,9 @@ class UnixHost:
         if error == ECONNREFUSED:
             os.unlink(self.path)
         elif error != ENOENT:
-            raise HostError(self._where, EADDRINUSE, "another program listens there; choose another path")
+            raise HostError(
+                f"{self._purpose} {self._name}", EADDRINUSE, "another program listens there; choose another path"
+            )
 
     def accept(self) -> int:
         """The descriptor of the next client, not blocking; -1 when nobody waits."""

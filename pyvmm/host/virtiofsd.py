@@ -10,7 +10,7 @@ import _socket  # `socket` takes 20 ms to import
 import posix as os  # `import os` alone costs more than a millisecond
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.errors import HostError, UsageError
+from pyvmm.errors import ConfigError, HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _SAID_MAX = 4096  # bytes of what it says at a time
 
 
 class Share:
-    """One `--share`.
+    """What is shared.
 
     Args:
         text: `DIR:TAG[:ro][:cache=MODE][:restart=no]` or `socket=PATH:TAG`.
@@ -70,7 +70,7 @@ class Share:
         read_only, cache, restart: of a directory.
 
     Raises:
-        UsageError: it is something else.
+        ConfigError: it is something else.
     """
 
     def __init__(self, text: str) -> None:
@@ -88,14 +88,14 @@ class Share:
             elif word[0] == "restart" and word[2] in ("yes", "no"):
                 self.restart = word[2] == "yes"
             else:
-                raise UsageError(f"--share {text}: no such option; ro, cache={'|'.join(CACHES)} and restart=no are")
+                raise ConfigError("share", text, f"no such option; ro, cache={'|'.join(CACHES)} and restart=no are")
         if len(seen) != len(set(seen)):
-            raise UsageError(f"--share {text}: an option is given twice")
+            raise ConfigError("share", text, "an option is given twice")
         self.path, self.tag = ":".join(words[:-1]), words[-1]
         if not self.path or not self.tag or "\0" in text:
-            raise UsageError(f"--share {text}: not DIR:TAG or socket=PATH:TAG")
+            raise ConfigError("share", text, "not DIR:TAG or socket=PATH:TAG")
         if len(self.tag.encode(errors="surrogateescape")) > TAG_MAX:
-            raise UsageError(f"--share {text}: a tag has at most {TAG_MAX} bytes")
+            raise ConfigError("share", text, f"a tag has at most {TAG_MAX} bytes")
 
 
 class Virtiofsd:
@@ -106,7 +106,7 @@ class Virtiofsd:
         log: called with each line that it says.
 
     Raises:
-        UsageError: there is no such directory.
+        ConfigError: there is no such directory.
         HostError: there is no virtiofsd.
     """
 
@@ -114,7 +114,7 @@ class Virtiofsd:
     ends_with_connection = True
 
     def __init__(self, share: Share, log: Callable[[str], None]) -> None:
-        self._where = f"--share {share.text}"
+        self._where = f"share {share.text}"
         self._share, self._log = share, log
         self.restarts = share.restart
         self._pid = 0
@@ -122,10 +122,10 @@ class Virtiofsd:
         self._loop: Loop | None = None
         try:
             if os.stat(share.path).st_mode & 0o170000 != 0o040000:
-                raise UsageError(f"{self._where}: {share.path} is not a directory")
+                raise ConfigError("share", share.text, f"{share.path} is not a directory")
             self._directory = _absolute(share.path)
         except OSError as error:
-            raise UsageError(f"{self._where}: {error.strerror}") from None
+            raise ConfigError("share", share.text, str(error.strerror)) from None
         for program, options in PROGRAMS:
             if os.access(program, os.X_OK):
                 self._program, self._options = program, options
@@ -259,7 +259,7 @@ class SocketBackend:
     restarts = True
 
     def __init__(self, share: Share) -> None:
-        self._where = f"--share {share.text}"
+        self._where = f"share {share.text}"
         self._path = share.path
 
     def connect(self, deadline: Deadline) -> _socket.socket:

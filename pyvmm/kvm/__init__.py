@@ -198,7 +198,7 @@ class Vm(_Descriptor):
         except KvmError:
             made = lib.slots_cover_all(slots)
         if made < 0:
-            raise KvmError("KVM_SET_USER_MEMORY_REGION", ffi.errno, "try a smaller --mem")
+            raise KvmError("KVM_SET_USER_MEMORY_REGION", ffi.errno, "try less memory")
         return slots
 
     def _enable(self, capability: int, argument: int) -> None:

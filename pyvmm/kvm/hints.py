@@ -12,7 +12,7 @@ _IOCTLS = {
     ("KVM_CREATE_VM", ENOMEM): "the host is out of memory",
     ("KVM_CREATE_VCPU", EINVAL): "more vCPUs than this host's KVM allows",
     ("KVM_CREATE_VCPU", EEXIST): "that vCPU exists already",
-    ("KVM_SET_USER_MEMORY_REGION", ENOMEM): "try a smaller --mem",
+    ("KVM_SET_USER_MEMORY_REGION", ENOMEM): "try less memory",
 }
 
 

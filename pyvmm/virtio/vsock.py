@@ -120,7 +120,7 @@ class Vsock(Device):
         note = ffi.new("struct vsock_note *")
         while lib.vsock_take_note(self.native, note):
             if note.kind == lib.VSOCK_NOTE_FORBIDDEN:
-                self._log(f"the guest may not connect to port {note.value}; `--allow {note.value}` lets it")
+                self._log(f"the guest may not connect to port {note.value}; allow the port to let it")
             elif note.kind == lib.VSOCK_NOTE_BROKEN:
                 assert self._transport
                 reason = ERRORS.get(note.error, "a receive buffer has no room for a header (5.10.6.1)")

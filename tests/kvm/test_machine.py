@@ -235,7 +235,7 @@ def test_no_room_in_the_address_space_is_one_line(assemble: Assembler) -> None:
     line = 'ulimit -v 1000000 && exec "$0" boot "$1" --mem 64G'
     done = subprocess.run(["sh", "-c", line, PYVMM, assemble(GUEST)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 125
-    assert done.stderr == "pyvmm: mapping 65536 MiB of guest memory: Cannot allocate memory; try a smaller --mem\n"
+    assert done.stderr == "pyvmm: mapping 65536 MiB of guest memory: Cannot allocate memory; try less memory\n"
 
 
 def test_file_that_is_truncated_while_it_is_loaded_is_an_image_error(

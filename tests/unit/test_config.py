@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyvmm.config import MachineConfig, parse_cpu_list, parse_size
-from pyvmm.errors import UsageError
+from pyvmm.errors import ConfigError
 
 ALLOWED = sorted(os.sched_getaffinity(0))
 ABSENT = max(ALLOWED) + 1
@@ -65,7 +65,7 @@ def test_memory_within_its_limits_is_accepted(memory: int) -> None:
 
 @pytest.mark.parametrize("memory", [0, 16 * MIB - 4096, 16 * MIB + 1, 512 * GIB + 4096])
 def test_memory_outside_its_limits_names_them(memory: int) -> None:
-    with pytest.raises(UsageError, match=f"--mem {memory}: not a multiple of 4K from 16M to 512G"):
+    with pytest.raises(ConfigError, match=f"memory {memory}: not a multiple of 4K from 16M to 512G"):
         MachineConfig("x", memory)
 
 
@@ -76,7 +76,7 @@ def test_number_of_cpus_within_its_limits_is_accepted(cpus: int) -> None:
 
 @pytest.mark.parametrize("cpus", [0, 256])
 def test_number_of_cpus_outside_its_limits_names_them(cpus: int) -> None:
-    with pytest.raises(UsageError, match=f"--cpus {cpus}: not 1 to 255"):
+    with pytest.raises(ConfigError, match=f"cpus {cpus}: not 1 to 255"):
         MachineConfig("x", cpus=cpus)
 
 
@@ -103,9 +103,9 @@ def test_pin_takes_the_first_cpus_of_the_list() -> None:
     ],
 )
 def test_pin_that_cannot_be_says_why(pin: str, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         MachineConfig("x", cpus=2, pin=pin)
-    assert str(caught.value).startswith(f"--pin {pin}: {message}")
+    assert str(caught.value).startswith(f"pin {pin}: {message}")
 
 
 def test_command_line_keeps_bytes_that_are_not_utf_8() -> None:

@@ -162,7 +162,7 @@ def test_no_address_space_is_a_host_error_that_says_what_to_do() -> None:
         used = int(statm.read().split()[0]) * PAGE
     resource.setrlimit(resource.RLIMIT_AS, (used + GIB, limits[1]))
     try:
-        with pytest.raises(HostError, match=r"mapping 65536 MiB of guest memory: .*; try a smaller --mem"):
+        with pytest.raises(HostError, match=r"mapping 65536 MiB of guest memory: .*; try less memory"):
             GuestMemory(Ram(64 * GIB))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)

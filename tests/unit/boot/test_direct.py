@@ -147,14 +147,14 @@ def test_segment_past_the_ram_is_refused_with_advice(memory: int) -> None:
     end = min(memory, 3 * GIB)
     loads = [Load(0x10_0000, b"x", memsz=end - 0x10_0000 + 1)]
     assert failure(elf_image(loads, toro_note(0x10_0000)), memory=memory).endswith(
-        f"ends past the RAM at {end:#x}; give more --mem"
+        f"ends past the RAM at {end:#x}; it needs more memory"
     )
 
 
 def test_no_room_for_the_cpus_is_refused_with_advice() -> None:
     message = failure(good_image(), cpus=255)
     assert message.startswith("guest.elf: the image, 255 CPU areas and tables end at 0x")
-    assert message.endswith("past the RAM; give more --mem")
+    assert message.endswith("past the RAM; it needs more memory")
 
 
 def test_no_room_for_the_page_tables_is_refused(make_memory: Callable[[int], GuestMemory]) -> None:
@@ -163,7 +163,7 @@ def test_no_room_for_the_page_tables_is_refused(make_memory: Callable[[int], Gue
     data = elf_image([Load(0x10_0000, b"x", memsz=room)], toro_note(0x10_0000))
     boot = plan(data, gigabyte_pages=False)
     assert boot.tables < 16 * MIB
-    with pytest.raises(ImageError, match=r"guest.elf: the image, 1 CPU areas and tables end .*; give more --mem"):
+    with pytest.raises(ImageError, match=r"guest.elf: the image, 1 CPU areas and tables end .*; it needs more memory"):
         boot.build_tables(make_memory(16 * MIB))
 
 

@@ -112,7 +112,7 @@ def test_tables_are_those_of_the_image(tmp_path: Path, memory: int) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (image(GOOD, base=0x30_1000), "--boot toro-fast: page tables end at 0x302000; try pvh"),
+        (image(GOOD, base=0x30_1000), "toro-fast: page tables end at 0x302000; try pvh"),
         (image(GOOD | {b"gdt": BASE + 200}), "symbol gdt: 0x4000c8 is in no segment"),
         (image(GOOD | {b"trampoline_end": BASE}), "symbol trampoline_end is 0x400000, and trampoline_init 0x400074"),
         (image(GOOD, CODE.replace(GDTR, struct.pack("<HQ", 31, 0x2FFF))), "symbol gdtr64: a table at 0x2fff"),

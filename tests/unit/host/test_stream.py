@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from guests import open_fds
 
-from pyvmm.errors import HostError, PyvmmError, UsageError
+from pyvmm.errors import ConfigError, HostError, PyvmmError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.stream import Stream, Terminal, open_stream
 
@@ -81,7 +81,7 @@ def test_a_file_is_emptied_and_written(opened: Opener, tmp_path: Path) -> None:
 def test_a_full_disk_is_told_once(opened: Opener, watched: Watched) -> None:
     stream = opened("file:/dev/full")
     assert [write(stream, b"abc"), write(stream, b"de")] == [3, 2]
-    assert watched.said == ["--console virtio=file:/dev/full: No space left on device; its output is discarded"]
+    assert watched.said == ["console file:/dev/full: No space left on device; its output is discarded"]
 
 
 def test_a_pipe_that_is_full_waits_for_its_reader(opened: Opener, watched: Watched, tmp_path: Path) -> None:
@@ -193,13 +193,13 @@ def test_the_socket_goes_with_the_stream(opened: Opener, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("target", ["", "file:", "unix:", "file", "pty:x", "serial", "tcp:80"])
 def test_other_targets_are_mistakes(opened: Opener, target: str) -> None:
-    with pytest.raises(UsageError, match=r"not virtio=file:PATH, virtio=unix:PATH or virtio=pty$"):
+    with pytest.raises(ConfigError, match=r"not file:PATH, unix:PATH or pty$"):
         opened(target)
 
 
 @pytest.mark.parametrize("target", ["file:/nonexistent/x", "unix:/nonexistent/x", "file:.", "unix:."])
 def test_what_cannot_be_opened_is_told(opened: Opener, target: str) -> None:
-    with pytest.raises(PyvmmError, match=r"^--console virtio="):
+    with pytest.raises(PyvmmError, match=r"^console "):
         opened(target)
 
 

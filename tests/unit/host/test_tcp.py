@@ -11,7 +11,7 @@ from guests import open_fds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyvmm.errors import HostError, UsageError
+from pyvmm.errors import ConfigError, HostError
 from pyvmm.host.tcp import Publish, TcpHost, parse_allow
 
 
@@ -33,7 +33,7 @@ def test_publish(text: str, address: str, port: int, guest_port: int) -> None:
     "text", ["", "80", ":", "a:80", "80:a", "65536:80", "80:4294967295", "-1:80", "::1:80:80", "[::1:8:8"]
 )
 def test_publish_that_is_none(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^-p "):
+    with pytest.raises(ConfigError, match=r"^publish"):
         Publish(text)
 
 
@@ -42,7 +42,7 @@ def test_any_words_are_understood_or_a_usage_error(text: str) -> None:
     for parse in (Publish, parse_allow):
         try:
             parse(text)
-        except UsageError:
+        except ConfigError:
             pass
 
 
@@ -61,7 +61,7 @@ def test_allow(text: str, meaning: tuple[int | None, tuple[str, int]]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "80=", "80=:1", "80=host", "80=host:0", "80=host:65536", "any"])
 def test_allow_that_is_none(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--allow "):
+    with pytest.raises(ConfigError, match=r"^allow"):
         parse_allow(text)
 
 
@@ -108,14 +108,14 @@ def test_allowed_ports_lead_to_addresses(text: str, address: str) -> None:
 def test_a_port_in_use_says_so_and_leaves_nothing_open(server: socket.socket) -> None:
     before = open_fds()
     port = server.getsockname()[1]
-    with pytest.raises(HostError, match=f"-p: port {port} of 127.0.0.1: Address already in use; another program"):
+    with pytest.raises(HostError, match=f"publishing port {port} of 127.0.0.1: Address already in use; another"):
         TcpHost([Publish("0:80"), Publish(f"{port}:80")], [], 16)
     assert open_fds() == before
 
 
 def test_an_unknown_host_says_so() -> None:
     before = open_fds()
-    with pytest.raises(UsageError, match=r"^--allow: no\.such\.host\.invalid: "):
+    with pytest.raises(ConfigError, match=r"^allow no\.such\.host\.invalid: "):
         TcpHost([Publish("0:80")], [parse_allow("80=no.such.host.invalid:80")], 16)
     assert open_fds() == before
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from guests import open_fds
 
-from pyvmm.errors import HostError, UsageError
+from pyvmm.errors import ConfigError, HostError
 from pyvmm.host.unix import PATH_MAX, UnixHost
 
 
@@ -55,7 +55,7 @@ def test_other_files_are_left_alone(tmp_path: Path, kind: str) -> None:
     else:
         path.symlink_to("elsewhere")
     before = open_fds()
-    with pytest.raises(UsageError, match=r"there is a file that is no socket; remove it, or choose another path$"):
+    with pytest.raises(ConfigError, match=r"there is a file that is no socket; remove it, or choose another path$"):
         UnixHost(str(path), 4)
     assert open_fds() == before
     assert path.lstat()
@@ -79,14 +79,14 @@ def test_a_file_that_is_gone_already_is_no_error(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     before = open_fds()
-    with pytest.raises(HostError, match=r"--vsock-uds .*/no/v\.sock: No such file or directory$"):
+    with pytest.raises(HostError, match=r"unix .*/no/v\.sock: No such file or directory$"):
         UnixHost(str(tmp_path / "no" / "v.sock"), 4)
     assert open_fds() == before
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * (PATH_MAX + 1)])
 def test_paths_that_cannot_be(path: str) -> None:
-    with pytest.raises(UsageError, match="not a path of 1 to"):
+    with pytest.raises(ConfigError, match="not a path of 1 to"):
         UnixHost(path, 4)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from guests import open_fds, wait_until
 
-from pyvmm.errors import HostError, PyvmmError, UsageError
+from pyvmm.errors import ConfigError, HostError, PyvmmError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host import virtiofsd
 from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
@@ -87,15 +87,15 @@ def test_a_share_by_a_socket() -> None:
     ],
 )
 def test_what_is_no_share(text: str, complaint: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Share(text)
-    assert str(caught.value) == f"--share {text}: {complaint}"
+    assert str(caught.value) == f"share {text}: {complaint}"
 
 
 def test_what_is_no_directory() -> None:
-    with pytest.raises(UsageError, match=r"^--share /nowhere:FS: No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"^share /nowhere:FS: No such file or directory$"):
         Virtiofsd(Share("/nowhere:FS"), print)
-    with pytest.raises(UsageError, match="/dev/null is not a directory"):
+    with pytest.raises(ConfigError, match="/dev/null is not a directory"):
         Virtiofsd(Share("/dev/null:FS"), print)
 
 
@@ -174,7 +174,7 @@ def test_what_it_says_later_is_logged(install: Install) -> None:
     while not logged:
         for fd, events in loop._epoll.poll():
             loop._callbacks[fd](events)
-    assert logged == ["--share .:FS: virtiofsd: later"]
+    assert logged == ["share .:FS: virtiofsd: later"]
     sock.close()
     server.close()
     server.close()
@@ -270,7 +270,7 @@ def test_it_is_root_in_a_namespace_of_its_own(install: Install, tmp_path: Path) 
 def test_a_socket_that_is_there(tmp_path: Path) -> None:
     path = tmp_path / "backend.sock"
     backend = SocketBackend(Share(f"socket={path}:FS"))
-    with pytest.raises(PyvmmError, match=f"^--share socket={path}:FS: No such file or directory$"):
+    with pytest.raises(PyvmmError, match=f"^share socket={path}:FS: No such file or directory$"):
         backend.connect(Deadline(60))
     listener = Listener(str(path))
     backend.connect(Deadline(60)).close()

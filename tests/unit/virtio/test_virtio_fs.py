@@ -63,7 +63,7 @@ class Guest:
         self.memory, self.server = memory, server
         self.loop = EventLoop()
         self.logged: list[str] = []
-        self.device = VirtioFs("--share x:FS", b"FS", server, cpus, self.logged.append)
+        self.device = VirtioFs("share x:FS", b"FS", server, cpus, self.logged.append)
         self.registers = Registers(memory, self.device)
         self.device.attach(self.loop)
 
@@ -207,7 +207,7 @@ def test_when_it_dies_the_device_needs_a_reset_and_works_again(guest: Callable[.
 def test_when_it_dies_before_the_driver_starts(guest: Callable[..., Guest]) -> None:
     made = guest()
     kill(made)
-    assert made.logged == ["--share x:FS: it has died"]
+    assert made.logged == ["share x:FS: it has died"]
     made.start()
     assert made.ask(b"one") == b"ONE"
 
@@ -234,8 +234,8 @@ class NoBackend(Server):
 def test_what_is_no_backend_is_an_error() -> None:
     before = open_fds()
     server = NoBackend()
-    device = VirtioFs("--share x:FS", b"FS", server, 1, print)
-    with pytest.raises(PyvmmError, match=r"^--share x:FS: it has died"):
+    device = VirtioFs("share x:FS", b"FS", server, 1, print)
+    with pytest.raises(PyvmmError, match=r"^share x:FS: it has died"):
         device.prepare()
     device.close()
     assert server.stops
@@ -245,7 +245,7 @@ def test_what_is_no_backend_is_an_error() -> None:
 def test_one_that_was_not_needed_is_closed() -> None:
     before = open_fds()
     server = Server()
-    device = VirtioFs("--share x:FS", b"FS", server, 1, print)
+    device = VirtioFs("share x:FS", b"FS", server, 1, print)
     device.close()
     device.close()
     server.threads[0].join()
@@ -259,7 +259,7 @@ def test_a_backend_from_before_version_1_is_an_error() -> None:
         return made
 
     server = Server(device)
-    device = VirtioFs("--share x:FS", b"FS", server, 1, print)
+    device = VirtioFs("share x:FS", b"FS", server, 1, print)
     with pytest.raises(HostError, match="does not know virtio 1"):
         device.prepare()
     device.close()
@@ -273,7 +273,7 @@ def test_a_restart_that_fails_is_told(guest: Callable[..., Guest]) -> None:
     made.server.connect = NoBackend().connect  # type: ignore[method-assign]
     made.start()
     assert made.registers.read(STATUS) & NEEDS_RESET
-    assert "--share x:FS: it has died" in made.registers.logged[-1]
+    assert "share x:FS: it has died" in made.registers.logged[-1]
 
 
 class Mute(Server):

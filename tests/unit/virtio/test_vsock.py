@@ -115,7 +115,7 @@ def test_a_port_that_is_not_allowed_is_refused(guest: Guest) -> None:
     guest.send(OP_REQUEST, (1000, 9))
     guest.expect(OP_RST)
     guest.device.noted()
-    assert guest.log == ["the guest may not connect to port 9; `--allow 9` lets it"]
+    assert guest.log == ["the guest may not connect to port 9; allow the port to let it"]
 
 
 def test_a_host_that_does_not_listen_refuses_the_guest(guest: Guest) -> None:
@@ -728,7 +728,7 @@ def test_the_guest_reaches_the_unix_socket_of_a_port(unix_guest: Guest, path: st
     unix_guest.send(OP_REQUEST, (1000, 10))
     unix_guest.packets()
     unix_guest.device.noted()
-    assert unix_guest.log == ["the guest may not connect to port 10; `--allow 10` lets it"]
+    assert unix_guest.log == ["the guest may not connect to port 10; allow the port to let it"]
 
 
 def test_all_is_closed(path: str) -> None:
