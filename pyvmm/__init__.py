@@ -1,3 +1,83 @@
-"""pyvmm: a KVM virtual machine monitor in Python for Toro unikernels."""
+"""pyvmm: a KVM virtual machine monitor in Python for Toro unikernels.
+
+The public API, each part of which is loaded when it is first used::
+
+    from pyvmm import Machine, MachineConfig, vsock
+
+    with Machine(MachineConfig("server.elf"), [vsock(5, publish=["0:80"])]) as machine:
+        machine.start()
+        address, port = machine.ports[80]
+        ...
+        machine.stop()
+        machine.wait()
+
+`Machine` runs a guest, `MachineConfig` says what it is to be; `vsock`, `share` and `console`
+make its devices, `Device` is the base of your own. What goes wrong is a `PyvmmError`
+(`pyvmm.errors` draws the tree).
+"""
+
+from __future__ import annotations
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyvmm.api import console, share, vsock
+    from pyvmm.config import MachineConfig
+    from pyvmm.consolepipe import ConsolePipe
+    from pyvmm.errors import (
+        BuildError,
+        ConfigError,
+        GuestError,
+        HostError,
+        ImageError,
+        KvmError,
+        PyvmmError,
+    )
+    from pyvmm.machine import Machine
+    from pyvmm.toolchain.build import build
+    from pyvmm.virtio.device import Device
+    from pyvmm.virtio.queue import Chain, SplitQueue
+
+_PLACES = {
+    "api": ("console", "share", "vsock"),
+    "config": ("MachineConfig",),
+    "consolepipe": ("ConsolePipe",),
+    "errors": ("BuildError", "ConfigError", "GuestError", "HostError", "ImageError", "KvmError", "PyvmmError"),
+    "machine": ("Machine",),
+    "toolchain.build": ("build",),
+    "virtio.device": ("Device",),
+    "virtio.queue": ("Chain", "SplitQueue"),
+}
+
+__all__ = [
+    "BuildError",
+    "Chain",
+    "ConfigError",
+    "ConsolePipe",
+    "Device",
+    "GuestError",
+    "HostError",
+    "ImageError",
+    "KvmError",
+    "Machine",
+    "MachineConfig",
+    "PyvmmError",
+    "SplitQueue",
+    "build",
+    "console",
+    "share",
+    "vsock",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for place, names in _PLACES.items():
+        if name in names:
+            from importlib import import_module
+
+            value = globals()[name] = getattr(import_module(f"pyvmm.{place}"), name)
+            return value
+    raise AttributeError(f"module 'pyvmm' has no attribute {name!r}")

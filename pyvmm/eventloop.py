@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     class Loop(Protocol):
         """What `EventLoop` offers to those that it runs."""
 
-        def add(self, fd: int, callback: Callable[[], None]) -> None: ...
+        def add(self, fd: int, callback: Callable[[], None], urgent: bool = False) -> None: ...
         def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None: ...
         def change(self, fd: int, events: int) -> None: ...
         def remove(self, fd: int) -> None: ...
@@ -143,17 +143,16 @@ class GuardedLoop:
         self._failed = failed
         self.change, self.remove, self.wait = loop.change, loop.remove, loop.wait
 
-    def add(self, fd: int, callback: Callable[[], None]) -> None:
+    def add(self, fd: int, callback: Callable[[], None], urgent: bool = False) -> None:
         """As `EventLoop.add`."""
-        self.watch(fd, READABLE, lambda _: callback())
+        self._loop.add(fd, lambda: self._guarded(lambda _: callback(), READABLE), urgent)
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """As `EventLoop.watch`."""
+        self._loop.watch(fd, events, lambda events: self._guarded(callback, events))
 
-        def guarded(events: int) -> None:
-            try:
-                callback(events)
-            except Exception as error:
-                self._failed(error)
-
-        self._loop.watch(fd, events, guarded)
+    def _guarded(self, callback: Callable[[int], None], events: int) -> None:
+        try:
+            callback(events)
+        except Exception as error:
+            self._failed(error)

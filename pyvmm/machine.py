@@ -13,7 +13,6 @@ from pyvmm.devices.console import Console
 from pyvmm.devices.debug_exit import DebugExit
 from pyvmm.devices.i8042 import I8042
 from pyvmm.errors import (
-    STATUS_INTERRUPTED,
     STATUS_TERMINATED,
     HostError,
     KvmError,
@@ -36,8 +35,10 @@ from pyvmm.memory import GuestMemory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from threading import Thread
 
     from pyvmm.config import MachineConfig
+    from pyvmm.consolepipe import ConsolePipe
     from pyvmm.eventloop import EventLoop
     from pyvmm.kvm import Vcpu
     from pyvmm.virtio.device import Device
@@ -45,46 +46,66 @@ if TYPE_CHECKING:
 
 _CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 1
 _EMFILE = 24
-_SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
-_GRACE_NS = 1_000_000_000
 _SYSTEM_EVENT_CRASH = 3
 
 
 class Machine:
-    """A guest, ready to run.
+    """A guest and the machine that it runs on.
 
     Args:
         config: what it is to be.
         devices: virtio devices, in the order in which the guest finds them;
-            they are closed with the machine.
+            they are closed with the machine (see `pyvmm.api`).
         log: called with a line about a guest that misbehaves.
+        console: descriptors of the guest's console (a UART), to read its input from and to write
+            its output to; they stay the caller's. By default `console` is the other end of both.
 
     Attributes:
+        console: what the guest prints, and what it is to read; None where `console` was given.
+        ports: where each published port of the guest is reached: (address, port) by its number.
         marks: CLOCK_MONOTONIC in ns of each step of the start, by name.
         memory: the guest's RAM.
-        status: the guest's exit status, once `run` has returned.
+        status: the guest's exit status, once it has ended.
 
     Raises:
         PyvmmError: it cannot be; nothing is left open.
+
+    A machine belongs to its process alone: no signal handler is installed, nothing is printed,
+    and any number of them may run, each in a thread::
+
+        with Machine(MachineConfig("hello.elf", memory=64 << 20)) as machine:
+            machine.start()
+            machine.console.read_until(b"TORO!")
+            assert machine.wait(timeout=10) == 0
     """
 
     def __init__(
-        self, config: MachineConfig, devices: Sequence[Device] = (), log: Callable[[str], None] = lambda _: None
+        self,
+        config: MachineConfig,
+        devices: Sequence[Device] = (),
+        log: Callable[[str], None] = lambda _: None,
+        console: tuple[int, int] | None = None,
     ) -> None:
         self.config = config
+        self.status: int | None = None
+        self.marks: dict[str, int] = {}
+        self.console: ConsolePipe | None = None
         self._devices = devices
         self._log = log
         self._virtio: list[VirtioMmio] = []
-        self.marks: dict[str, int] = {}
-        self._tsc_offset: int | None = None  # of direct boot, which has marks
-        self.status: int | None = None
-        self._clock = (0, 0)  # TSC and CLOCK_MONOTONIC in ns at the same moment
-        self._asked = False
-        self._error: PyvmmError | None = None
         self._threads: list[VcpuThread] = []
+        self._loop: EventLoop | None = None
+        self._kept = 0  # closers that the end of the process does as well
+        self._clock = (0, 0)  # TSC and CLOCK_MONOTONIC in ns at the same moment
+        self._tsc_offset: int | None = None
+        self._asked = False  # the guest was asked to end
+        self._requests: list[tuple[int, float]] = []  # of `stop`
+        self._error: BaseException | None = None
+        self._thread: Thread | None = None  # of `start`
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
         try:
-            self._build()
+            self._stop_fd = self._eventfd()
+            self._build(console or self._console_pipe())
         except BaseException:
             self.close()
             raise
@@ -97,13 +118,17 @@ class Machine:
 
     def close(self) -> None:
         """Ends the guest and frees all that it had. A second call does nothing."""
+        if self._thread:
+            self.stop(grace=0)
+            self._thread.join()
+            self._thread = None
         while self._closers:
             self._closers.pop()()
 
     def release(self) -> None:
-        """Ends the guest, and what others may notice of it.
+        """Ends the guest, and releases everything visible outside this process.
 
-        What `close` then still has to free, the VM and its memory, goes with the process as well.
+        What `close` still has to free then, the VM and its memory, goes with the process as well.
         """
         while len(self._closers) > self._kept:
             self._closers.pop()()
@@ -111,7 +136,30 @@ class Machine:
     def _mark(self, name: str) -> None:
         self.marks[name] = now_ns()
 
-    def _build(self) -> None:
+    def _eventfd(self) -> int:
+        fd: int = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
+        if fd < 0:
+            raise HostError("eventfd", ffi.errno)
+        self._closers.append(lambda: os.close(fd))
+        return fd
+
+    def _console_pipe(self) -> tuple[int, int]:
+        from pyvmm.consolepipe import ConsolePipe
+
+        try:
+            self.console = pipe = ConsolePipe()
+        except OSError as error:
+            raise HostError("pipes for the console", error.errno or 0) from None
+        self._closers.append(pipe.close)
+        return pipe.guest_input, pipe.guest_output
+
+    @property
+    def ports(self) -> dict[int, tuple[str, int]]:
+        """Where each published port of the guest is reached."""
+        published = (port for device in self._devices for port in device.ports)
+        return {guest_port: (address, port) for address, port, guest_port in published}
+
+    def _build(self, streams: tuple[int, int]) -> None:
         config = self.config
         file = self._open(config.image)
         initrd = self._open(config.initrd) if config.initrd else None
@@ -138,9 +186,9 @@ class Machine:
         self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, boot.end))
         self._mark("memory ready")
         if boot.is_pc:
-            self._add_pc_interrupts()
+            self._add_pc_interrupts(streams)
         else:
-            self._add_messages(bool(early))
+            self._add_messages(streams, bool(early))
         boot.write_devices(
             self.memory,
             [(virtio.base, VIRTIO_GSI + index, virtio.device.device_id) for index, virtio in enumerate(self._virtio)],
@@ -168,15 +216,15 @@ class Machine:
             words.append(b"virtio_mmio.device=%d@%#x:%d" % (VIRTIO_MMIO_STRIDE, base, gsi))
         return b" ".join(words)
 
-    def _add_devices(self) -> dict[int, int]:
+    def _add_devices(self, streams: tuple[int, int]) -> dict[int, int]:
         """Puts the devices on the bus; returns the eventfd of each one's GSI."""
-        self._console = Console(self.bus, self._log)
+        self._console = Console(self.bus, *streams, self._log)
         self._closers.append(self._console.close)
         interrupts = {SERIAL_GSI: self._console.irq_fd}
         if self._devices:
             from pyvmm.virtio.mmio import VirtioMmio
         for index, device in enumerate(self._devices):
-            virtio = VirtioMmio(device, _virtio_base(index), self.bus, self.memory, self._log)
+            virtio = VirtioMmio(device, _virtio_base(index), self.bus, self.memory, self._log, self.config.cpus)
             self._closers.append(virtio.close)
             self._virtio.append(virtio)
             interrupts[VIRTIO_GSI + index] = virtio.irq_fd
@@ -184,7 +232,7 @@ class Machine:
         self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
         return interrupts
 
-    def _add_messages(self, made: bool) -> None:
+    def _add_messages(self, streams: tuple[int, int], made: bool) -> None:
         """Devices whose interrupts are messages to CPU 0, where only local APICs are KVM's.
 
         Args:
@@ -192,18 +240,18 @@ class Machine:
         """
         if not made:
             self.vm.split_irqchip(IOAPIC_PINS)
-        interrupts = self._add_devices()
+        interrupts = self._add_devices(streams)
         self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
         for gsi, irq_fd in interrupts.items():
             self.vm.irqfd(irq_fd, gsi)
 
-    def _add_pc_interrupts(self) -> None:
+    def _add_pc_interrupts(self, streams: tuple[int, int]) -> None:
         """Devices with pins of the IOAPIC, and what else of a PC a guest looks for."""
         from pyvmm.devices.acpi_sleep import AcpiSleep
 
         self.vm.create_irqchip()
         self.vm.create_pit()
-        self._add_devices()
+        self._add_devices(streams)
         self.vm.route_ioapic(IOAPIC_PINS)
         for index, virtio in enumerate(self._virtio):
             virtio.use_line(self.vm.fd, VIRTIO_GSI + index)
@@ -229,28 +277,62 @@ class Machine:
         self.marks.clear()
         self._tell_time()
 
-    def run(self) -> int:
-        """Runs the guest to its end.
+    def start(self) -> None:
+        """Runs the guest in a thread of its own; `wait` tells how it ended."""
+        from threading import Thread
 
-        SIGTERM asks a guest that knows how for its end, and is the end of one that is still there
-        after a second; so is a second SIGTERM.
+        self._thread = Thread(target=self._run_in_thread, name="pyvmm")
+        self._thread.start()
+
+    def _run_in_thread(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self._error = error
+        finally:
+            if self.console:
+                self.console.guest_has_ended()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the end of a guest that `start` has started.
+
+        What it still prints is kept for `console`.
+
+        Args:
+            timeout: seconds, or None for ever.
 
         Returns:
-            Its exit status, or 130 or 143 when SIGINT or SIGTERM ended it.
+            Its exit status.
+
+        Raises:
+            TimeoutError: it still runs.
+            PyvmmError: as for `run`.
+        """
+        assert self._thread, "the machine was not started"
+        if self.console:
+            self.console.drain(timeout)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the guest still runs after {timeout} s")
+        if self._error:
+            raise self._error
+        assert self.status is not None
+        return self.status
+
+    def run(self, running: Callable[[EventLoop], None] = lambda _: None) -> int:
+        """Runs the guest to its end, with its devices served in this thread.
+
+        Args:
+            running: called once its vCPUs run, with the loop that will serve it.
+
+        Returns:
+            Its exit status, or that of the `stop` which ended it.
 
         Raises:
             GuestError: a vCPU cannot go on.
+            HostError: the host has no thread or descriptor left.
         """
-        event_fd = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
-        if event_fd < 0:
-            raise HostError("eventfd", ffi.errno)
-        self._closers.append(lambda: os.close(event_fd))
-        signals = lib.signal_fd(_SIGNALS, len(_SIGNALS))
-        if signals < 0:
-            raise HostError("signalfd", ffi.errno)
-        # Last of all: a second Ctrl-C must not keep the terminal from being restored.
-        self._closers.insert(0, lambda: lib.signal_fd_close(signals, _SIGNALS, len(_SIGNALS)))
-        self._kept += 1
+        event_fd = self._eventfd()
         # Threads end before what they use is closed.
         self._closers += [thread.close for thread in self._threads]
         pins = self.config.pin or [None] * self.config.cpus
@@ -258,29 +340,26 @@ class Machine:
             thread.start(event_fd, cpu)
 
         # The guest runs, also where it shares the only free core with this thread;
-        # what only the main thread needs is loaded meanwhile.
+        # what only this thread needs is loaded meanwhile.
         os.sched_yield()
-        import gc
-
-        gc.freeze()  # what has been made so far stays
-        gc.enable()  # the executable starts without
         try:
             from pyvmm.eventloop import EventLoop
 
-            self._loop: EventLoop = EventLoop()
+            self._loop = loop = EventLoop()
         except OSError as error:
             raise HostError("event loop", error.errno or 0) from None
         except ImportError:  # `select` may be in a file of its own
             raise HostError("event loop", _EMFILE) from None
-        self._closers.append(self._loop.close)
-        self._console.attach(self._loop)
+        self._closers.append(loop.close)
+        self._console.attach(loop)
         for virtio in self._virtio:
-            virtio.attach(self._loop)
+            virtio.attach(loop)
             self._closers.append(virtio.device.close)
-        self._loop.add(event_fd, lambda: self._serve_exits(event_fd))
-        self._loop.add(signals, lambda: self._signalled(signals), urgent=True)
+        loop.add(event_fd, lambda: self._serve_exits(event_fd))
+        loop.add(self._stop_fd, self._serve_requests, urgent=True)
+        running(loop)
         try:
-            self._loop.run()
+            loop.run()
         finally:
             for thread in self._threads:
                 thread.stop()
@@ -289,29 +368,42 @@ class Machine:
         assert self.status is not None
         return self.status
 
+    def stop(self, status: int = STATUS_TERMINATED, grace: float = 1.0) -> None:
+        """Ends the guest. May be called from any thread, and before `run`.
+
+        Args:
+            status: what `run` returns unless the guest ends by itself.
+            grace: seconds that a guest gets which can be asked to end; 0 ends it at once, and so
+                does a second call.
+        """
+        self._requests.append((status, grace))
+        os.write(self._stop_fd, (1).to_bytes(8, "little"))
+
     def _end(self, status: int) -> None:
         self._mark("exit")
         self.status = status
-        self._loop.stop()
+        if self._loop:
+            self._loop.stop()
 
-    def _signalled(self, fd: int) -> None:
+    def _serve_requests(self) -> None:
         try:
-            number = int.from_bytes(os.read(fd, 128)[:4], "little")
+            os.read(self._stop_fd, 8)
         except BlockingIOError:  # served while a callback was waiting
             return
-        if number == _SIGINT:
-            self._end(STATUS_INTERRUPTED)
-        elif number != _SIGTERM or not self._ask_for_end():
-            self._end(STATUS_TERMINATED)
+        while self._requests and self.status is None:
+            status, grace = self._requests.pop(0)
+            if not (grace and self._ask_for_end(status, grace)):
+                self._end(status)
 
-    def _ask_for_end(self) -> bool:
+    def _ask_for_end(self, status: int, grace: float) -> bool:
         """Asks the guest, once; False: that is not to be waited for."""
-        timer = lib.timer_fd(_GRACE_NS) if self._boot.shutdown_message and not self._asked else -1
+        assert self._loop
+        timer = lib.timer_fd(int(grace * 1e9)) if self._boot.shutdown_message and not self._asked else -1
         if timer < 0:
             return False
         self._asked = True
         self._closers.append(lambda: os.close(timer))
-        self._loop.add(timer, lambda: self._end(STATUS_TERMINATED), urgent=True)
+        self._loop.add(timer, lambda: self._end(status), urgent=True)
         try:
             self.vm.signal_msi(0, self._boot.shutdown_message)
         except KvmError:  # its local APIC is disabled
@@ -327,6 +419,7 @@ class Machine:
                     self._serve_exit(thread, reason)
             except PyvmmError as error:
                 self._error = error
+                assert self._loop
                 self._loop.stop()
                 return
             if self.status is not None:

@@ -58,9 +58,9 @@ class Echo(Device):
 class Registers:
     """A driver's view of a device: 32-bit registers, and what the bus does with the rest."""
 
-    def __init__(self, memory: GuestMemory, device: Device) -> None:
+    def __init__(self, memory: GuestMemory, device: Device, cpus: int = 1) -> None:
         self.logged: list[str] = []
-        self.transport = VirtioMmio(device, BASE, Bus(memory), memory, self.logged.append)
+        self.transport = VirtioMmio(device, BASE, Bus(memory), memory, self.logged.append, cpus)
 
     def access(self, write: bool, offset: int, data: bytes) -> bytes:
         """One access, as a vCPU's exit would make it."""

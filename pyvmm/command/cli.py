@@ -13,12 +13,14 @@ from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, ConfigError, H
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from pyvmm.command.signals import Signals
     from pyvmm.config import MachineConfig
-    from pyvmm.host.unix import UnixHost
+    from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
     from pyvmm.virtio.device import Device
+    from pyvmm.virtio.vsock import Vsock
 
 USAGE = """\
 pyvmm: boots Toro unikernels on KVM
@@ -149,30 +151,61 @@ def _boot(
             raise UsageError(f"--timing={timing}: the file's name must end in .json or .svg")
     config = _config(image, options)
     log = limited(say, _GUEST_LINES_MAX)
-    devices = _console(options.get("--console"), log)
+    devices = _devices(config, arguments, log)
+
+    from pyvmm.command.signals import Signals
+    from pyvmm.machine import Machine, now_ns
+
+    marks["imports done"] = now_ns()
+    with (not devices and ready(config)) or Machine(config, devices, log, (_STDIN, _STDOUT)) as machine:
+        with Signals(machine) as signals:
+            try:
+                status = machine.run(lambda loop: _running(signals, loop))
+            finally:
+                if timing is not None:
+                    from pyvmm.command.timing import Timeline
+
+                    Timeline(machine, marks).report(timing)
+            machine.release()
+        ended(status)
+    return status
+
+
+def _running(signals: Signals, loop: Loop) -> None:
+    """What is due once the guest runs."""
+    import gc
+
+    gc.freeze()  # what has been made so far stays
+    gc.enable()  # the executable starts without
+    signals.attach(loop)
+
+
+def _devices(config: MachineConfig, arguments: _Arguments, log: Callable[[str], None]) -> list[Device]:
+    """The devices that the options ask for."""
+    options, repeated = arguments.options, arguments.repeated
+    target = options.get("--console")
+    if config.vsock is None:
+        for name in _BOOT_VSOCK:
+            if repeated.get(name) or name in options:
+                raise UsageError(f"{name} needs a vsock device: --vsock CID")
+    if target is not None and not target.startswith("virtio="):
+        raise UsageError(f"--console {target}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
+    devices: list[Device] = []
+    if target is None and config.vsock is None and not repeated["--share"]:
+        return devices
+    from pyvmm import api
+
     try:
-        devices += _vsock(config.vsock, arguments, log)
-        for text in arguments.repeated["--share"]:
-            devices.append(_share(text, devices, config.cpus, log))
+        if target is not None:
+            devices.append(api.console(target.removeprefix("virtio="), say, log))
+        if config.vsock is not None:
+            devices.append(_vsock(config.vsock, arguments, log))
+        devices += api.shares(repeated["--share"], log)
     except BaseException:
         for device in devices:
             device.close()
         raise
-
-    from pyvmm.machine import Machine, now_ns
-
-    marks["imports done"] = now_ns()
-    with (not devices and ready(config)) or Machine(config, devices, log) as machine:
-        try:
-            status = machine.run()
-        finally:
-            if timing is not None:
-                from pyvmm.command.timing import Timeline
-
-                Timeline(machine, marks).report(timing)
-        machine.release()
-        ended(status)
-    return status
+    return devices
 
 
 def _config(image: str, options: dict[str, str]) -> MachineConfig:
@@ -206,77 +239,21 @@ def _parse_cid(text: str | None) -> int | None:
     return int(text)
 
 
-def _console(text: str | None, log: Callable[[str], None]) -> list[Device]:
-    """The virtio-console, if there is to be one."""
-    if text is None:
-        return []
-    if not text.startswith("virtio="):
-        raise UsageError(f"--console {text}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
-    from pyvmm.host.stream import open_stream
-    from pyvmm.virtio.console import VirtioConsole
+def _vsock(cid: int, arguments: _Arguments, log: Callable[[str], None]) -> Vsock:
+    """The vsock device, which may have a descriptor for each connection."""
+    from pyvmm import api
+    from pyvmm._kvm import lib
 
-    return [VirtioConsole(open_stream(text.removeprefix("virtio="), say, log))]
-
-
-def _share(text: str, others: list[Device], cpus: int, log: Callable[[str], None]) -> Device:
-    """The virtio-fs device of one --share."""
-    from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
-    from pyvmm.virtio.fs import VirtioFs
-
-    share = Share(text)
-    tag = share.tag.encode(errors="surrogateescape")
-    if any(isinstance(other, VirtioFs) and other.tag == tag for other in others):
-        raise UsageError(f"--share {text}: another one has this tag")
-    if sum(isinstance(other, VirtioFs) for other in others) == _SHARES_MAX:
-        raise UsageError(f"--share {text}: {_SHARES_MAX} are the most there can be")
-    backend = SocketBackend(share) if share.is_socket else Virtiofsd(share, log)
-    return VirtioFs(f"share {text}", tag, backend, cpus, log)
-
-
-def _vsock(cid: int | None, arguments: _Arguments, log: Callable[[str], None]) -> list[Device]:
-    """The vsock device, if there is to be one, listening on its published ports."""
-    options, repeated = arguments.options, arguments.repeated
-    if cid is None:
-        for name in _BOOT_VSOCK:
-            if repeated.get(name) or name in options:
-                raise UsageError(f"{name} needs a vsock device: --vsock CID")
-        return []
-    from pyvmm.host.tcp import BACKLOG_MAX, Publish, TcpHost, parse_allow, parse_port
-    from pyvmm.virtio.vsock import Vsock
-
-    try:
-        backlog = parse_port(options.get("--vsock-backlog", "1024"), 1, BACKLOG_MAX)
-    except ValueError:
-        raise UsageError(f"--vsock-backlog {options['--vsock-backlog']}: not 1 to {BACKLOG_MAX}") from None
-    publish = [Publish(text) for text in repeated["-p"]]
-    allow = [parse_allow(text) for text in repeated["--allow"]]
-    _refuse_repeated("-p", repeated["-p"], [(p.address, p.port) if p.port else None for p in publish])
-    _refuse_repeated("--allow", repeated["--allow"], [(port,) for port, _ in allow])
-    tcp = TcpHost(publish, allow, backlog)
-    try:
-        unix = _unix_host(options.get("--vsock-uds"), backlog)
-    except BaseException:
-        tcp.close()
-        raise
-    for wanted, (address, port, guest_port) in zip(publish, tcp.ports, strict=True):
-        if wanted.port == 0:
+    backlog = arguments.options.get("--vsock-backlog", "1024")
+    if not (backlog.isascii() and backlog.isdigit() and len(backlog) < 10):
+        raise UsageError(f"--vsock-backlog {backlog}: not a number")
+    lib.raise_descriptor_limit(lib.VSOCK_STREAMS + _OTHER_DESCRIPTORS)
+    publish, allow = arguments.repeated["-p"], arguments.repeated["--allow"]
+    device = api.vsock(cid, publish, allow, arguments.options.get("--vsock-uds"), int(backlog), log)
+    for text, (address, port, guest_port) in zip(publish, device.ports, strict=True):
+        if f":{text}".rsplit(":", 2)[1] == "0":
             say(f"port {port} of {address} is port {guest_port} of the guest")
-    return [Vsock(cid, log, tcp, unix)]
-
-
-def _refuse_repeated(name: str, texts: list[str], keys: Sequence[object]) -> None:
-    """Complains of the first text whose key, if not None, another has."""
-    for i, key in enumerate(keys):
-        if key is not None and key in keys[:i]:
-            raise UsageError(f"{name} {texts[i]}: given twice")
-
-
-def _unix_host(path: str | None, backlog: int) -> UnixHost | None:
-    if path is None:
-        return None
-    from pyvmm.host.unix import UnixHost
-
-    return UnixHost(path, backlog)
+    return device
 
 
 def _build(words: list[str], *_: object) -> int:
@@ -315,11 +292,11 @@ def _bench(words: list[str], *_: object) -> int:
     return STATUS_PYVMM_FAILED
 
 
-_STDOUT, _STDERR = 1, 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _SHORTAGES = _ENOMEM, _ENFILE, _EMFILE = 12, 23, 24
 _READY_MAX = 64
 _GUEST_LINES_MAX = 100
-_SHARES_MAX = 8
+_OTHER_DESCRIPTORS = 1024  # than those of connections
 _BOOT_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
 _BOOT_DEVICES = ("--vsock", *_BOOT_VSOCK, "--console", "--share")
 _BOOT_VALUED = {
@@ -339,6 +316,7 @@ _OPTIONS = {
     "publish": "-p ",
     "allow": "--allow ",
     "unix": "--vsock-uds ",
+    "backlog": "--vsock-backlog ",
     "console": "--console virtio=",
     "share": "--share ",
     "warm:": "warm: ",

@@ -1,4 +1,4 @@
-"""The guest's serial console on pyvmm's stdin and stdout.
+"""The guest's serial console, on two descriptors of the host.
 
 Output is written in C as it comes. Input is asked for by the guest: until it
 looks at its UART nothing is read, and the terminal keeps its settings.
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pyvmm.bus import Bus
     from pyvmm.eventloop import Loop
 
-_STDIN, _STDOUT = 0, 1
 _EPIPE = 32
 
 
@@ -29,13 +28,15 @@ class Console:
 
     Args:
         bus: gets the device.
-        log: called with a line when stdout cannot be written to.
+        source, target: where its input comes from and its output goes; they stay the caller's.
+        log: called with a line when the output cannot be written.
 
     Attributes:
         irq_fd: eventfd that the device raises its interrupt with.
     """
 
-    def __init__(self, bus: Bus, log: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, bus: Bus, source: int, target: int, log: Callable[[str], None] = lambda _: None) -> None:
+        self._source = source
         self._log = log
         self.irq_fd = _eventfd()
         try:
@@ -44,7 +45,7 @@ class Console:
             os.close(self.irq_fd)
             raise
         self._serial: Any = ffi.new("struct serial *")
-        lib.serial_init(self._serial, _STDOUT, self.irq_fd, self._input_fd)
+        lib.serial_init(self._serial, target, self.irq_fd, self._input_fd)
         bus.add_native(SERIAL_PORT, SERIAL_PORTS, ffi.addressof(lib, "serial_access"), self._serial)
         self._pending = b""
         self._ended = False
@@ -65,7 +66,7 @@ class Console:
         """Tells, once, that output is lost, unless it is a pipe that nobody reads any more."""
         errno, self._serial.out_error = self._serial.out_error, 0
         if errno not in (0, _EPIPE):
-            self._log(f"{HostError('stdout', errno)}; the guest's output is discarded")
+            self._log(f"{HostError('console', errno)}; the guest's output is discarded")
 
     def _push(self) -> None:
         """Moves input to the UART until it is full or there is none."""
@@ -74,45 +75,45 @@ class Console:
                 taken = lib.serial_input(self._serial, self._pending, len(self._pending))
                 self._pending = self._pending[taken:]
                 if self._pending:
-                    self._loop.remove(_STDIN)
+                    self._loop.remove(self._source)
                     return
             if not self._is_file:
                 try:
-                    self._watch_stdin()
+                    self._watch_source()
                     return
                 except PermissionError:  # a regular file: always readable
                     self._is_file = True
             self._read()
 
-    def _watch_stdin(self) -> None:
+    def _watch_source(self) -> None:
         try:
-            self._loop.add(_STDIN, self._stdin_readable)
+            self._loop.add(self._source, self._source_readable)
         except FileExistsError:
             return
-        if os.isatty(_STDIN) and self._terminal is None:
+        if os.isatty(self._source) and self._terminal is None:
             self._raw_terminal()
 
-    def _stdin_readable(self) -> None:
+    def _source_readable(self) -> None:
         self._read()
         self._push()
 
     def _read(self) -> None:
         try:
-            self._pending = os.read(_STDIN, 4096)
+            self._pending = os.read(self._source, 4096)
         except OSError:  # a terminal that is gone
             self._pending = b""
         if not self._pending:
             self._ended = True
-            self._loop.remove(_STDIN)
+            self._loop.remove(self._source)
 
     def _raw_terminal(self) -> None:
         """Characters as they are typed and no echo; Ctrl-C stays a signal."""
         import termios
 
-        self._terminal = termios.tcgetattr(_STDIN)
-        mode = termios.tcgetattr(_STDIN)
+        self._terminal = termios.tcgetattr(self._source)
+        mode = termios.tcgetattr(self._source)
         mode[3] &= ~(termios.ICANON | termios.ECHO)
-        termios.tcsetattr(_STDIN, termios.TCSANOW, mode)
+        termios.tcsetattr(self._source, termios.TCSANOW, mode)
 
     def close(self) -> None:
         """Restores the terminal and closes the eventfds. No vCPU runs any more."""
@@ -121,7 +122,7 @@ class Console:
             import termios
 
             try:
-                termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._terminal)
+                termios.tcsetattr(self._source, termios.TCSADRAIN, self._terminal)
             except termios.error:  # it has hung up
                 pass
             self._terminal = None

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -84,6 +85,17 @@ void signal_fd_close(int fd, const int *signals, int count)
     for (int i = 0; i < count; i++)
         sigaddset(&set, signals[i]);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* Lets the process have `wanted` descriptors, or as many as it may. */
+void raise_descriptor_limit(uint64_t wanted)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 /* Gives a memfd `size` bytes and maps them, without touching a page.  The size is

@@ -18,6 +18,7 @@ PYTHON void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 PYTHON int timer_fd(uint64_t ns);
 PYTHON int signal_fd(const int *signals, int count);
 PYTHON void signal_fd_close(int fd, const int *signals, int count);
+PYTHON void raise_descriptor_limit(uint64_t wanted);
 PYTHON uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);
 PYTHON bool wait_readable(int fd, int timeout_ms);
 void event_raise(int fd);

@@ -1,6 +1,7 @@
 /* A child process that dies with this one, and sees less of the host. */
 #define _GNU_SOURCE
 #include "spawn.h"
+#include "host.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,17 +81,6 @@ static void make_read_only(const char *path)
         give_up("a read-only mount");
 }
 
-/* virtiofsd has a descriptor for each file that its guest knows. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 /* Starts a program that is killed when the calling thread ends.  It has `keep` and
  * the standard streams: nothing to read, and `output` for what it says.
  *
@@ -118,7 +108,7 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
     dup2(output, STDERR_FILENO);
     syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     fcntl(keep, F_SETFD, 0);
-    raise_descriptor_limit();
+    raise_descriptor_limit(RLIM_INFINITY); /* virtiofsd has one for each file that its guest knows */
     if (as_root)
         enter_user_namespace();
     if (read_only)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
     from pyvmm.eventloop import Loop
@@ -69,6 +70,7 @@ class Device(ABC):
         queue_sizes: the most entries of each of its queues.
         config: its configuration space.
         own_thread: its queues are not served by the main thread.
+        ports: (address, port, guest's port) of each port of the guest that it publishes.
     """
 
     name = "virtio"
@@ -77,9 +79,14 @@ class Device(ABC):
     queue_sizes: tuple[int, ...] = ()
     config = b""
     own_thread = False
+    ports: Sequence[tuple[str, int, int]] = ()
 
-    def prepare(self) -> None:  # noqa: B027 - optional
-        """Called once before the attributes are looked at: what the host was asked for must be there by then."""
+    def prepare(self, cpus: int) -> None:  # noqa: B027 - optional
+        """Called once before the attributes are looked at: what the host was asked for must be there by then.
+
+        Args:
+            cpus: how many vCPUs the machine has.
+        """
 
     def attach(self, loop: Loop) -> None:  # noqa: B027 - optional
         """The loop that runs the device; a device that has no descriptors needs none."""

@@ -72,8 +72,6 @@ class VirtioFs(Device):
         where: how messages call it.
         tag: its name for the guest, at most 36 bytes.
         backend: serves it; closed with the device.
-        cpus: the guest's, each of which gets a request queue where the backend can
-            serve so many.
         log: called with a line when the backend fails.
 
     Attributes:
@@ -87,7 +85,7 @@ class VirtioFs(Device):
     device_id = 26
     own_thread = True
 
-    def __init__(self, where: str, tag: bytes, backend: Backend, cpus: int, log: Callable[[str], None]) -> None:
+    def __init__(self, where: str, tag: bytes, backend: Backend, log: Callable[[str], None]) -> None:
         self._where, self.tag = where, tag
         self._backend = backend
         self._log = log
@@ -95,10 +93,9 @@ class VirtioFs(Device):
         self._transport: Transport | None = None
         self._bases: dict[int, int] = {}
         self._frontend: Frontend | None = None
-        self._cpus = cpus
         self._sock: socket | None = backend.connect(self._deadline())
 
-    def prepare(self) -> None:
+    def prepare(self, cpus: int) -> None:
         """Waits for the backend, which has been starting meanwhile.
 
         Raises:
@@ -106,7 +103,7 @@ class VirtioFs(Device):
         """
         frontend = self._connect(self._deadline())
         self.features = frontend.features & RING_FEATURES
-        requests = max(1, min(self._cpus, _REQUEST_QUEUES_MAX, (frontend.queues or 2) - 1))
+        requests = max(1, min(cpus, _REQUEST_QUEUES_MAX, (frontend.queues or 2) - 1))
         self.queue_sizes = (_QUEUE_SIZE,) * (1 + requests)
         self.config = self.tag.ljust(_TAG_BYTES, b"\0") + requests.to_bytes(4, "little")
 

@@ -36,6 +36,7 @@ class VirtioMmio:
         bus: gets the registers.
         memory: the guest's RAM.
         log: called with a line about a driver that misbehaves.
+        cpus: how many vCPUs the machine has.
 
     Attributes:
         irq_fd: eventfd that raises its interrupt, unless it has a line.
@@ -45,8 +46,10 @@ class VirtioMmio:
         native: the C side (`struct virtio_mmio *`).
     """
 
-    def __init__(self, device: Device, base: int, bus: Bus, memory: GuestMemory, log: Callable[[str], None]) -> None:
-        device.prepare()
+    def __init__(
+        self, device: Device, base: int, bus: Bus, memory: GuestMemory, log: Callable[[str], None], cpus: int = 1
+    ) -> None:
+        device.prepare(cpus)
         self.device = device
         self.base = base
         self.memory = memory

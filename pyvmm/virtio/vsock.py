@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
         Attributes:
             listeners: sockets that listen, and the guest's ports that they lead to.
+            ports: (address, port, guest's port) of each.
             allowed: ports of CID 2, None for all others, and the `struct sockaddr`
                 that each leads to; port 0 there is the same port.
         """
 
         listeners: list[tuple[int, int]]
+        ports: list[tuple[str, int, int]]
         allowed: dict[int | None, bytes]
 
         def close(self) -> None:
@@ -72,6 +74,7 @@ class Vsock(Device):
 
     def __init__(self, cid: int, log: Callable[[str], None], tcp: Tcp, unix: Unix | None = None) -> None:
         self.config = cid.to_bytes(8, "little")
+        self.ports = tcp.ports
         self._log = log
         self._hosts = [host for host in (tcp, unix) if host]
         self._transport: Transport | None = None

@@ -43,7 +43,7 @@ def machine(assemble: Assembler) -> Iterator[Callable[..., Machine]]:
     made: list[Machine] = []
 
     def make(source: str, **config: object) -> Machine:
-        made.append(Machine(MachineConfig(assemble(source), **config)))  # type: ignore[arg-type]
+        made.append(Machine(MachineConfig(assemble(source), **config), console=(0, 1)))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

@@ -85,7 +85,7 @@ def run(assemble: Assembler, body: str, mode: int, features: str = "") -> int:
     """The exit status of such a driver."""
     idt = IDT.replace("], 8", "], 0x10").replace(".space 320", ".space 4096").replace(".word 319", ".word 4095")
     image = assemble(DRIVER.format(idt=idt, mode=mode, body=body, features=features))
-    with Machine(MachineConfig(image, 64 * MIB, boot="linux"), [Ringer()]) as machine:
+    with Machine(MachineConfig(image, 64 * MIB, boot="linux"), [Ringer()], console=(0, 1)) as machine:
         return machine.run()
 
 

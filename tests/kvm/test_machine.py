@@ -65,12 +65,13 @@ def test_machines_that_come_and_go_leave_nothing(config: MachineConfig) -> None:
             assert machine.memory.size == 128 * MIB
 
 
-def test_machine_that_ran_leaves_nothing(config: MachineConfig, capfd: pytest.CaptureFixture[str]) -> None:
+def test_machine_that_ran_leaves_nothing(config: MachineConfig) -> None:
     for _ in range(5):
         with Machine(config) as machine:
             assert machine.run() == 3
             assert machine.status == 3
-    assert capfd.readouterr().out == "text\n" * 5
+            assert machine.console
+            assert machine.console.read() == b"text\n"
 
 
 def test_a_machine_that_has_waited_tells_the_time_as_it_is_when_it_awakes(config: MachineConfig) -> None:
@@ -132,14 +133,13 @@ def test_step_of_the_build_that_fails_leaves_nothing(
         Machine(config)
 
 
-@pytest.mark.parametrize("call", ["eventfd", "signal_fd"])
 def test_descriptor_that_run_cannot_have_is_a_host_error(
-    config: MachineConfig, monkeypatch: pytest.MonkeyPatch, call: str
+    config: MachineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {name: getattr(lib, name) for name in dir(lib)}
     with Machine(config) as machine:
-        monkeypatch.setattr(module, "lib", SimpleNamespace(**(names | {call: lambda *_: -1})))
-        with pytest.raises(HostError, match=call.replace("_", "")):
+        monkeypatch.setattr(module, "lib", SimpleNamespace(**(names | {"eventfd": lambda *_: -1})))
+        with pytest.raises(HostError, match="eventfd"):
             machine.run()
 
 
@@ -173,15 +173,15 @@ def test_threads_end_before_anything_that_they_use_is_closed(
     assert len(closed) > 5
 
 
-def test_any_shortage_of_descriptors_is_an_error_and_leaves_nothing(
-    config: MachineConfig, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_any_shortage_of_descriptors_is_an_error_and_leaves_nothing(config: MachineConfig) -> None:
     """Each descriptor of a machine is once the one that is not to be had."""
     failures = 0
     for count in range(40):
         try:
             with descriptors_left(count), Machine(config) as machine:
                 assert machine.run() == 3
+                assert machine.console
+                assert machine.console.read() == b"text\n"
                 break
         except PyvmmError as error:
             assert "Too many open files" in str(error)  # noqa: PT017 - the limit that is enough is not known
@@ -189,8 +189,6 @@ def test_any_shortage_of_descriptors_is_an_error_and_leaves_nothing(
     else:
         pytest.fail("40 descriptors are not enough")
     assert failures > 8
-    # It also ran where only what the main thread opens later was not to be had.
-    assert set(capfd.readouterr().out.splitlines()) == {"text"}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_queue_that_is_notified_often_costs_no_more_exits(
 ) -> None:
     last = memory - 1 if memory < GIB else GIB + memory - 1  # 5 GiB: behind the MMIO hole
     config = MachineConfig(assemble(GUEST.format(count=count, last=last)), memory)
-    with Machine(config, [Echo()]) as machine:
+    with Machine(config, [Echo()], console=(0, 1)) as machine:
         assert machine.run() == 0
         # Status, the other queue, and maybe memory that no slot covered yet.
         assert exits + 2 <= machine.exits()[lib.KVM_EXIT_MMIO] <= exits + 3

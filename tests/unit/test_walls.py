@@ -31,10 +31,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "virtio.": {"_kvm", "bus", "errors", "eventloop", "layout", "memory", "virtio."},
     "host.": {"_kvm", "errors", "eventloop", "host."},
     "config": {"errors", "layout"},
-    "machine": ANYTHING_BELOW_MACHINE | {"config"},
+    "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe"},
+    "consolepipe": set(),
+    "api": {"errors", "host.", "virtio."},
     "toolchain.": {"errors", "toolchain."},
     "command.": {
         "_kvm",
+        "api",
         "boot.",
         "command.",
         "config",
@@ -49,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "__init__",
     },
     "__main__": {"command."},
-    "__init__": set(),
+    "__init__": {"api", "config", "consolepipe", "errors", "machine", "toolchain.", "virtio."},
 }
 
 

@@ -35,28 +35,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define EVENTS 64
 #define BATCH 64           /* packets each way before the other way has its turn */
 #define INTERRUPT_EVERY 16 /* packets, so that a guest begins with them early */
-#define DESCRIPTORS 1024   /* that a process has besides those of its streams */
 #define PROBE_MS 5
 
 enum { RX, TX }; /* section 5.10.2 */
-
-/* Lets a process have a descriptor for each stream, if it may. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    const rlim_t wanted = VSOCK_STREAMS + DESCRIPTORS;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
-        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
 
 /* A device for a guest with context id `cid`.  Returns -1 with errno set. */
 int vsock_init(struct vsock *vsock, uint64_t cid)
@@ -67,7 +53,6 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     vsock->wake.kind = VSOCK_WAKE;
     vsock->rx_kick.kind = vsock->tx_kick.kind = VSOCK_KICK;
     pthread_mutex_init(&vsock->note_lock, NULL);
-    raise_descriptor_limit();
     vsock->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     vsock->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     vsock->note_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -23,7 +23,7 @@ def given(tmp_path: Path) -> Path:
 
 
 def run(programs: Programs, program: str, device: FuseDirectory, cpus: int = 1) -> int:
-    with Machine(MachineConfig(programs.image(program), cpus=cpus), [device]) as machine:
+    with Machine(MachineConfig(programs.image(program), cpus=cpus), [device], console=(0, 1)) as machine:
         return machine.run()
 
 

@@ -73,7 +73,7 @@ def test_a_toro_image_boots(programs: Programs, capfd: pytest.CaptureFixture[str
     file = File(programs.image(HELLO))
     entry = elf.parse(file.read, file.size, file.name).entry
     file.close()
-    with Machine(MachineConfig(file.name, boot="linux", cpus=cpus, memory=GIB)) as machine:
+    with Machine(MachineConfig(file.name, boot="linux", cpus=cpus, memory=GIB), console=(0, 1)) as machine:
         enter_like_firecracker(machine, entry, 0xE0000 if tables == "acpi" else 0)
         if tables == "mp":
             machine.memory.write(0xE0000, bytes(0x1000))

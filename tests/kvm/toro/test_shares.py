@@ -195,7 +195,8 @@ def test_requests_pass_by_the_vmm(programs: Programs, shared: Path) -> None:
     """Once notifications are no exits any more, and interrupts never were our work."""
     (shared / "dir").mkdir()
     (shared / "dir/big").write_bytes(bytes(20 << 20))
-    with Machine(MachineConfig(programs.image("Trees"), command_line="loop"), [device_of(shared)]) as machine:
+    config = MachineConfig(programs.image("Trees"), command_line="loop")
+    with Machine(config, [device_of(shared)], console=(0, 1)) as machine:
         assert machine.run() == 0
         exits = machine.exits()
     # 200 reads of 1 MiB, of 8 requests each
@@ -204,7 +205,7 @@ def test_requests_pass_by_the_vmm(programs: Programs, shared: Path) -> None:
 
 def device_of(shared: Path) -> VirtioFs:
     share = Share(f"{shared}:FS")
-    return VirtioFs("share", b"FS", Virtiofsd(share, print), 1, print)
+    return VirtioFs("share", b"FS", Virtiofsd(share, print), print)
 
 
 def test_without_restart_the_guest_is_told_of_an_error(programs: Programs, shared: Path) -> None:

@@ -14,7 +14,7 @@ from pyvmm.machine import Machine
 def test_a_guest_talks_to_a_device(programs: Programs, capfd: pytest.CaptureFixture[str], cpus: int) -> None:
     echo = Echo()
     config = MachineConfig(programs.image("VirtioEcho"), cpus=cpus, command_line="first,second")
-    with Machine(config, [echo]) as machine:
+    with Machine(config, [echo], console=(0, 1)) as machine:
         assert machine.run() == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[:-1] == [line for line in lines if line.startswith("ok ")]

@@ -14,7 +14,6 @@ from guests import MIB, descriptors_left, open_fds
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.bus import Bus
-from pyvmm.devices import console as module
 from pyvmm.devices.console import Console
 from pyvmm.errors import HostError
 from pyvmm.eventloop import READABLE, EventLoop
@@ -27,8 +26,8 @@ DATA_READY = 1
 class Rig:
     """A console on an event loop, and a guest's hands on its UART."""
 
-    def __init__(self, bus: Bus) -> None:
-        self.console = Console(bus)
+    def __init__(self, bus: Bus, source: int) -> None:
+        self.console = Console(bus, source, 1)
         self.loop = EventLoop()
         self.console.attach(self.loop)
         self._vcpu = ffi.new("struct vcpu *")
@@ -62,19 +61,16 @@ class Rig:
 
 @pytest.fixture
 def rig(make_memory: Callable[[int], GuestMemory]) -> Iterator[Callable[[int], Rig]]:
-    """Makes a rig whose stdin is the given descriptor."""
+    """Makes a rig that reads the given descriptor."""
     made: list[Rig] = []
-    patch = pytest.MonkeyPatch()
 
-    def make(stdin: int) -> Rig:
-        patch.setattr(module, "_STDIN", stdin)
-        made.append(Rig(Bus(make_memory(16 * MIB))))
+    def make(source: int) -> Rig:
+        made.append(Rig(Bus(make_memory(16 * MIB)), source))
         return made[-1]
 
     yield make
     for each in made:
         each.close()
-    patch.undo()
 
 
 @pytest.fixture
@@ -173,14 +169,12 @@ def test_terminal_keeps_its_settings_until_the_guest_looks(terminal: list[int], 
 
 
 def test_close_restores_the_terminal(make_memory: Callable[[int], GuestMemory], terminal: list[int]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_STDIN", terminal[1])
-        before = termios.tcgetattr(terminal[1])
-        guest = Rig(Bus(make_memory(16 * MIB)))
-        guest.read_all()
-        assert termios.tcgetattr(terminal[1]) != before
-        guest.close()
-        assert termios.tcgetattr(terminal[1]) == before
+    before = termios.tcgetattr(terminal[1])
+    guest = Rig(Bus(make_memory(16 * MIB)), terminal[1])
+    guest.read_all()
+    assert termios.tcgetattr(terminal[1]) != before
+    guest.close()
+    assert termios.tcgetattr(terminal[1]) == before
 
 
 def test_terminal_that_hangs_up_is_the_end_of_input(terminal: list[int], rig: Callable[[int], Rig]) -> None:
@@ -201,12 +195,12 @@ def test_no_descriptor_is_a_host_error_and_leaves_none_open(
     bus = Bus(make_memory(16 * MIB))
     before = open_fds()
     with descriptors_left(left), pytest.raises(HostError, match="eventfd: Too many open files"):
-        Console(bus)
+        Console(bus, 0, 1)
     assert open_fds() == before
 
 
 def test_close_leaves_no_descriptor(make_memory: Callable[[int], GuestMemory]) -> None:
     bus = Bus(make_memory(16 * MIB))
     before = open_fds()
-    Rig(bus).close()
+    Rig(bus, 0).close()
     assert open_fds() == before

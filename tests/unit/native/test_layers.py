@@ -16,7 +16,7 @@ SOURCES = [ROOT / "_kvm.c", *sorted(NATIVE.rglob("*.c"))]
 #: Each part (a folder, or a file), and the parts whose functions it may call.
 MAY_CALL: dict[str, set[str]] = {
     "host": set(),
-    "spawn": set(),
+    "spawn": {"host"},
     "early": {"host"},
     "memory": set(),
     "bus": {"memory"},

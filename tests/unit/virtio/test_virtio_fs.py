@@ -63,8 +63,8 @@ class Guest:
         self.memory, self.server = memory, server
         self.loop = EventLoop()
         self.logged: list[str] = []
-        self.device = VirtioFs("share x:FS", b"FS", server, cpus, self.logged.append)
-        self.registers = Registers(memory, self.device)
+        self.device = VirtioFs("share x:FS", b"FS", server, self.logged.append)
+        self.registers = Registers(memory, self.device, cpus)
         self.device.attach(self.loop)
 
     def start(self, queues: int = 2) -> None:
@@ -234,7 +234,7 @@ class NoBackend(Server):
 def test_what_is_no_backend_is_an_error() -> None:
     before = open_fds()
     server = NoBackend()
-    device = VirtioFs("share x:FS", b"FS", server, 1, print)
+    device = VirtioFs("share x:FS", b"FS", server, print)
     with pytest.raises(PyvmmError, match=r"^share x:FS: it has died"):
         device.prepare()
     device.close()
@@ -245,7 +245,7 @@ def test_what_is_no_backend_is_an_error() -> None:
 def test_one_that_was_not_needed_is_closed() -> None:
     before = open_fds()
     server = Server()
-    device = VirtioFs("share x:FS", b"FS", server, 1, print)
+    device = VirtioFs("share x:FS", b"FS", server, print)
     device.close()
     device.close()
     server.threads[0].join()
@@ -259,7 +259,7 @@ def test_a_backend_from_before_version_1_is_an_error() -> None:
         return made
 
     server = Server(device)
-    device = VirtioFs("share x:FS", b"FS", server, 1, print)
+    device = VirtioFs("share x:FS", b"FS", server, print)
     with pytest.raises(HostError, match="does not know virtio 1"):
         device.prepare()
     device.close()

@@ -322,7 +322,7 @@ def _vsock(log: Callable[[str], None]) -> Device:
 
 
 def _fs(log: Callable[[str], None]) -> Device:
-    return VirtioFs("share x:FS", b"FS", Server(), 1, log)
+    return VirtioFs("share x:FS", b"FS", Server(), log)
 
 
 def _console(log: Callable[[str], None]) -> Device:

@@ -1,0 +1,136 @@
+"""Virtio devices with what serves them on the host, from values that a user writes."""
+
+from __future__ import annotations
+
+from pyvmm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyvmm.virtio.console import VirtioConsole
+    from pyvmm.virtio.fs import VirtioFs
+    from pyvmm.virtio.vsock import Vsock
+
+    Log = Callable[[str], None]
+
+SHARES_MAX = 8
+
+
+def _silent(_: str) -> None: ...
+
+
+def vsock(
+    cid: int,
+    publish: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    unix: str | None = None,
+    backlog: int = 1024,
+    log: Log = _silent,
+) -> Vsock:
+    """A virtio-vsock device, listening on its published ports from now on.
+
+    Args:
+        cid: the guest's context id, 3 to 2^32 - 2.
+        publish: `[ADDR:]HOSTPORT:GUESTPORT` each, a TCP port of the host (of 127.0.0.1; 0 is any)
+            that leads to the guest's; `Machine.ports` tells which it is.
+        allow: `PORT[=HOST:PORT]` each, a port of CID 2 that the guest may connect to and where it
+            leads (127.0.0.1:PORT); `all` for any.
+        unix: path of a unix socket whose clients write `CONNECT PORT`, as Firecracker's.
+        backlog: clients that may wait at each port until the guest takes them.
+        log: called with a line about each connection that cannot be.
+
+    Raises:
+        ConfigError: a value is wrong, or given twice.
+        HostError: a port or path cannot be listened on.
+
+    Example::
+
+        with Machine(MachineConfig("server.elf"), [vsock(5, publish=["0:80"])]) as machine:
+            machine.start()
+            address, port = machine.ports[80]
+    """
+    from pyvmm.host.tcp import BACKLOG_MAX, Publish, TcpHost, parse_allow
+    from pyvmm.host.unix import UnixHost
+    from pyvmm.virtio.vsock import Vsock
+
+    if not 1 <= backlog <= BACKLOG_MAX:
+        raise ConfigError("backlog", backlog, f"not 1 to {BACKLOG_MAX}")
+    published = [Publish(text) for text in publish]
+    allowed = [parse_allow(text) for text in allow]
+    _refuse_repeated("publish", publish, [(p.address, p.port) if p.port else None for p in published])
+    _refuse_repeated("allow", allow, [(port,) for port, _ in allowed])
+    tcp = TcpHost(published, allowed, backlog)
+    try:
+        host = None if unix is None else UnixHost(unix, backlog)
+    except BaseException:
+        tcp.close()
+        raise
+    return Vsock(cid, log, tcp, host)
+
+
+def _refuse_repeated(name: str, texts: Sequence[str], keys: Sequence[object]) -> None:
+    """Complains of the first text whose key, if not None, another has."""
+    for i, key in enumerate(keys):
+        if key is not None and key in keys[:i]:
+            raise ConfigError(name, texts[i], "given twice")
+
+
+def share(text: str, log: Log = _silent) -> VirtioFs:
+    """A directory of the host as a virtio-fs device.
+
+    Args:
+        text: `DIR:TAG[:ro][:cache=auto|always|none][:restart=no]`, served by virtiofsd; or
+            `socket=PATH:TAG`, served by a vhost-user backend that listens there.
+        log: called with each line that virtiofsd says.
+
+    Raises:
+        ConfigError: it is something else, or there is no such directory.
+        HostError: virtiofsd cannot be started.
+    """
+    return shares([text], log)[0]
+
+
+def shares(texts: Sequence[str], log: Log = _silent) -> list[VirtioFs]:
+    """A device for each text (see `share`), with tags of their own.
+
+    Raises:
+        ConfigError: there are too many, or a tag comes twice.
+    """
+    from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
+    from pyvmm.virtio.fs import VirtioFs
+
+    shared = [Share(text) for text in texts]
+    if len(shared) > SHARES_MAX:
+        raise ConfigError("share", texts[SHARES_MAX], f"{SHARES_MAX} are the most there can be")
+    for i, one in enumerate(shared):
+        if one.tag in (other.tag for other in shared[:i]):
+            raise ConfigError("share", one.text, "another one has this tag")
+    made: list[VirtioFs] = []
+    try:
+        for one in shared:
+            backend = SocketBackend(one) if one.is_socket else Virtiofsd(one, log)
+            made.append(VirtioFs(f"share {one.text}", one.tag.encode(errors="surrogateescape"), backend, log))
+    except BaseException:
+        for device in made:
+            device.close()
+        raise
+    return made
+
+
+def console(target: str, say: Log = _silent, log: Log = _silent) -> VirtioConsole:
+    """A virtio-console, beside the UART that every guest has.
+
+    Args:
+        target: `file:PATH`, `unix:PATH` (a socket, one client at a time) or `pty`.
+        say: called with a line that names the pseudo-terminal.
+        log: called with a line when it cannot be written to.
+
+    Raises:
+        ConfigError: it is something else.
+        HostError: it cannot be opened.
+    """
+    from pyvmm.host.stream import open_stream
+    from pyvmm.virtio.console import VirtioConsole
+
+    return VirtioConsole(open_stream(target, say, log))

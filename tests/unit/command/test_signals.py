@@ -1,0 +1,62 @@
+"""pyvmm.command.signals: what a signal asks of the machine, and that all is as it was afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from guests import descriptors_left, open_fds
+
+from pyvmm.command.signals import Signals
+from pyvmm.errors import HostError
+from pyvmm.eventloop import READABLE, EventLoop
+
+
+class Machine:
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.stops: list[tuple[int, float]] = []
+
+    def stop(self, status: int, grace: float) -> None:
+        self.stops.append((status, grace))
+
+
+@pytest.fixture
+def loop() -> Iterator[EventLoop]:
+    made = EventLoop()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "stop"),
+    [(signal.SIGINT, (130, 0)), (signal.SIGTERM, (143, 1.0)), (signal.SIGHUP, (143, 0))],
+)
+def test_each_signal_ends_the_guest_in_its_way(loop: EventLoop, number: int, stop: tuple[int, float]) -> None:
+    machine: Any = Machine()
+    with Signals(machine) as signals:
+        signals.attach(loop)
+        os.kill(os.getpid(), number)
+        ((fd, _),) = loop._epoll.poll(10)
+        loop._callbacks[fd](READABLE)
+        loop._callbacks[fd](READABLE)  # as when it was served while a callback was waiting
+    assert machine.stops == [stop]
+
+
+def test_signals_take_their_usual_course_again_afterwards() -> None:
+    machine: Any = Machine()
+    before, mask = open_fds(), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with Signals(machine):
+        assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} <= signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        os.kill(os.getpid(), signal.SIGINT)  # nobody has read it
+    assert (open_fds(), signal.pthread_sigmask(signal.SIG_BLOCK, [])) == (before, mask)
+
+
+def test_no_descriptor_is_a_host_error() -> None:
+    machine: Any = Machine()
+    with descriptors_left(0), pytest.raises(HostError, match="signalfd: Too many open files"):
+        Signals(machine)
