@@ -30,7 +30,7 @@ from pyvmm.errors import BuildError, UsageError
 from pyvmm.toolchain.symbols import symbol_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 PACKAGES = "fp-compiler fpc-source binutils"
 C_PACKAGES = "gcc binutils"
@@ -55,8 +55,12 @@ _C_CODE = ["-O2"]
 _C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
-#: Where the kernel's units are; Toro's own come first, in the place of FPC's of the same name.
-_UNITS = ("boot", "rtl", "kernel", "drivers", "mpi")
+#: The directories of the kernel's units, within toro/. They precede FPC's, so that a unit in
+#: rtl/ replaces FPC's of the same name.
+_UNITS = (
+    *("boot", "rtl", "kernel", "kernel/heap", "kernel/threads", "kernel/sockets", "kernel/gdb"),
+    *("drivers", "drivers/fuse", "mpi"),
+)
 #: What is assembly in the first of them.
 _BOOT = ("nucleus", "startup")
 #: What applications use of FPC's library, compiled together with the kernel.
@@ -90,7 +94,7 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
     try:
         toolchain = _Toolchain(sorted(set(symbols)), debug)
         system = _once("system", toolchain.key, toolchain.build_system)
-        kernel_key = _digest(toolchain.key, *_contents(toolchain.toro))
+        kernel_key = _digest(toolchain.key, *_contents(toolchain.toro.rglob("*")))
         kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
         with _application_directory(program, kernel_key) as work:
             pascal = program
@@ -159,7 +163,7 @@ class _Toolchain:
         paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
         said = _run(["ppcx64", *_TARGET, *_HINTS, *self._code, *paths, str(everything)], "the Toro kernel", quiet=True)
         # FPC's own library is full of hints; the kernel's units have none.
-        ours = {path.name for path in [*self.toro.glob("*/*.pas"), *self.toro.glob("*/*.inc")]}
+        ours = {path.name for path in [*self.toro.rglob("*.pas"), *self.toro.rglob("*.inc")]}
         sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
 
     def compile_c(self, program: Path, kernel_key: str, work: Path) -> tuple[Path, list[str]]:
@@ -208,7 +212,7 @@ class _Toolchain:
         linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", "--wrap=fpc_initializeunits"]
         first = work / "without-names.elf"
         _run([*linker, "-o", str(first), *objects], program)
-        spelling = [*self.toro.glob("**/*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
+        spelling = [*self.toro.rglob("*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
         table = symbol_table(_output(["nm", "-n", "--defined-only", str(first)]), spelling)
         _run(["as", "-o", str(names), "-"], program, table)
         complete = work / "complete.elf"
@@ -258,9 +262,9 @@ def _digest(*parts: bytes | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _contents(directory: Path) -> Iterator[bytes]:
-    """Names and contents of the sources in a directory and those right below it."""
-    for path in sorted([*directory.glob("*"), *directory.glob("*/*")]):
+def _contents(paths: Iterable[Path]) -> Iterator[bytes]:
+    """Names and contents of the sources among `paths`."""
+    for path in sorted(paths):
         if path.suffix in (".pas", ".pp", ".inc", ".s", ".ld", ".c", ".h"):
             yield path.name.encode()
             yield path.read_bytes()
@@ -304,7 +308,8 @@ def _application_directory(program: Path, key: str) -> Iterator[Path]:
     with open(work / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made_of = work / "made-of"
-        state = _digest(key, *_contents(program.resolve().parent))
+        beside = program.resolve().parent
+        state = _digest(key, *_contents([*beside.glob("*"), *beside.glob("*/*")]))
         if not made_of.is_file() or made_of.read_text() != state:
             for path in work.iterdir():
                 if path.name != "lock":

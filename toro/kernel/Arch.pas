@@ -323,10 +323,10 @@ begin
     Result := PCore(CpuAreas + (QWord(Index) + 1) * CpuAreaSize - CORE_SIZE);
 end;
 
-{$I clock.inc}
-{$I interrupts.inc}
-{$I ports.inc}
-{$I bits.inc}
+{$I arch/clock.inc}
+{$I arch/interrupts.inc}
+{$I arch/ports.inc}
+{$I arch/bits.inc}
 
 procedure ReadBarrier; assembler; nostackframe;
 asm
