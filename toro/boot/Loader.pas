@@ -11,18 +11,14 @@ interface
 
 implementation
 
-uses BootInfo, LoaderClock, LoaderPaging, LoaderTables;
+uses BootInfo, Arch, LoaderClock, LoaderPaging, LoaderTables;
 
 const
   KIND_PVH = 0;
 
-  PAGE = 4096;
-  MMIO_START = $C0000000;
-  MMIO_END = $100000000;
   DEVICES_MAX = 32;
 
-  { Rights of pages (Intel SDM volume 3, section 4.5) }
-  PRESENT = 1;
+  { Rights of pages besides PRESENT (Intel SDM volume 3, section 4.5) }
   WRITABLE = 2;
   USER = 4;
   WRITE_THROUGH = 8;
@@ -32,9 +28,7 @@ const
 
   IOAPIC = $FEC00000;
   IOAPIC_REDIRECTION = $10;
-  IRQ_BASE = 32;
   SERIAL_IRQ = 4;
-  LAPIC_ICR = $FEE00300;
   INIT_ALL_OTHERS = $C4500;
   STARTUP_ALL_OTHERS = $C4600;
   TRAMPOLINE_PAGE = $8000;
@@ -134,7 +128,7 @@ begin
   Result := (Base >= MMIO_START) and (Base < MMIO_END - PAGE) and (Irq < 24);
   Entry.Base := Base;
   Entry.Size := Size;
-  Entry.Vector := IRQ_BASE + Irq;
+  Entry.Vector := BASE_IRQ + Irq;
   Entry.Reserved := 0;
   if Result then
     Entry.DeviceID := PLongWord(Base + 8)^; { 0: nothing is plugged in there }
@@ -146,7 +140,7 @@ begin
   PLongWord(IOAPIC)^ := IOAPIC_REDIRECTION + 2 * Irq + 1;
   PLongWord(IOAPIC + $10)^ := 0;
   PLongWord(IOAPIC)^ := IOAPIC_REDIRECTION + 2 * Irq;
-  PLongWord(IOAPIC + $10)^ := IRQ_BASE + Irq;
+  PLongWord(IOAPIC + $10)^ := BASE_IRQ + Irq;
 end;
 
 procedure FindDevices(CommandLine: PChar);
@@ -157,7 +151,7 @@ begin
   while (P^ <> #0) and (Block^.DeviceCount < DEVICES_MAX) do
     if TakeDevice(P, Block^.Devices[Block^.DeviceCount]) then
     begin
-      RouteIrq(Block^.Devices[Block^.DeviceCount].Vector - IRQ_BASE);
+      RouteIrq(Block^.Devices[Block^.DeviceCount].Vector - BASE_IRQ);
       Inc(Block^.DeviceCount);
     end
     else if P^ <> #0 then
@@ -245,9 +239,9 @@ begin
   for I := 0 to PtrUInt(@TrampolineEnd) - PtrUInt(@Trampoline) - 1 do
     PByte(TRAMPOLINE_PAGE)[I] := Trampoline[I];
   PLongWord(LAPIC_ICR)^ := INIT_ALL_OTHERS;
-  WaitMicroseconds(10000);
+  DelayMicro(10000);
   PLongWord(LAPIC_ICR)^ := STARTUP_ALL_OTHERS or TRAMPOLINE_PAGE div PAGE;
-  WaitMicroseconds(200);
+  DelayMicro(200);
   PLongWord(LAPIC_ICR)^ := STARTUP_ALL_OTHERS or TRAMPOLINE_PAGE div PAGE;
 end;
 
@@ -280,6 +274,7 @@ begin
   AreaSize := SupervisorSize + PAGE + Note.StackSize;
   Areas := PageUp(PtrUInt(@ImageEnd));
   Block := PBootInfo(Areas + LongWord(Cpus) * AreaSize);
+  TheBootInfo := Block;
   for I := 0 to SizeOf(TBootInfo) div 8 - 1 do
     PQWord(Block)[I] := 0;
   Block^.MemoryMap := PMemoryMapEntry(Block + 1);
@@ -299,7 +294,7 @@ begin
   Block^.Version := BOOT_INFO_VERSION;
   Block^.Size := SizeOf(TBootInfo);
   Block^.CpuCount := Cpus;
-  Block^.ConsoleVector := IRQ_BASE + SERIAL_IRQ;
+  Block^.ConsoleVector := BASE_IRQ + SERIAL_IRQ;
   Block^.Flags := BOOT_INFO_LINES;
   Block^.CpuAreas := Areas;
   Block^.CpuAreaSize := AreaSize;

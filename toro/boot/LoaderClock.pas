@@ -12,10 +12,9 @@ uses BootInfo;
 { Fills in TscHz, WallClockNs and WallClockTsc. Marks are used, and cleared. }
 procedure ReadClock(var Block: TBootInfo);
 
-{ Waits, after ReadClock. }
-procedure WaitMicroseconds(Count: QWord);
-
 implementation
+
+uses Arch;
 
 const
   KVM_SIGNATURE = $4B4D564B; { EBX of leaf 4000_0000h: "KVMK" }
@@ -57,9 +56,6 @@ type
   end;
   PWallClock = ^TWallClock;
 
-var
-  TscHz: QWord;
-
 procedure Cpuid(Leaf: LongWord; out Registers: TRegisters); assembler; nostackframe;
 asm
   push rbx
@@ -81,35 +77,6 @@ asm
   mov rdx, rsi
   shr rdx, 32
   wrmsr
-end;
-
-function Tsc: QWord; assembler; nostackframe;
-asm
-  rdtsc
-  shl rdx, 32
-  or rax, rdx
-end;
-
-function ReadPort(Port: Word): Byte; assembler; nostackframe;
-asm
-  mov edx, edi
-  in al, dx
-end;
-
-procedure WritePort(Port: Word; Value: Byte); assembler; nostackframe;
-asm
-  mov edx, edi
-  mov eax, esi
-  out dx, al
-end;
-
-procedure WaitMicroseconds(Count: QWord);
-var
-  Start: QWord;
-begin
-  Start := Tsc;
-  while Tsc - Start < Count * (TscHz div 1000000) do
-    ;
 end;
 
 { ---- KVM's clock ---- }
@@ -137,11 +104,11 @@ begin
   WriteMsr(MSR_WALL_CLOCK, PtrUInt(Wall));
   WriteMsr(MSR_SYSTEM_TIME, 0);
   { time = (TSC - TscTimestamp) * 2^Shift * TscToNs / 2^32 }
-  TscHz := QWord(NS) shl 32 div System_^.TscToNs;
+  Block.TscHz := QWord(NS) shl 32 div System_^.TscToNs;
   if System_^.Shift < 0 then
-    TscHz := TscHz shl -System_^.Shift
+    Block.TscHz := Block.TscHz shl -System_^.Shift
   else
-    TscHz := TscHz shr System_^.Shift;
+    Block.TscHz := Block.TscHz shr System_^.Shift;
   Block.WallClockTsc := System_^.TscTimestamp;
   Block.WallClockNs := QWord(Wall^.Seconds) * NS + Wall^.Nanoseconds + System_^.Time;
 end;
@@ -170,14 +137,14 @@ const
 var
   Start: QWord;
 begin
-  WritePort(SPEAKER, SPEAKER_GATE);
-  WritePort(PIT_COMMAND, PIT_ONE_SHOT);
-  WritePort(PIT_CHANNEL_2, COUNT and $FF);
-  WritePort(PIT_CHANNEL_2, COUNT shr 8);
-  Start := Tsc;
-  while ReadPort(SPEAKER) and SPEAKER_OUT = 0 do
+  write_portb(SPEAKER_GATE, SPEAKER);
+  write_portb(PIT_ONE_SHOT, PIT_COMMAND);
+  write_portb(COUNT and $FF, PIT_CHANNEL_2);
+  write_portb(COUNT shr 8, PIT_CHANNEL_2);
+  Start := read_rdtsc;
+  while read_portb(SPEAKER) and SPEAKER_OUT = 0 do
     ;
-  Result := (Tsc - Start) * 100;
+  Result := (read_rdtsc - Start) * 100;
   if Result < GUESS_HZ div 10 then
     Result := GUESS_HZ;
 end;
@@ -186,8 +153,8 @@ end;
 
 function ReadRtc(Index: Byte): LongInt;
 begin
-  WritePort($70, Index);
-  Result := ReadPort($71);
+  write_portb(Index, $70);
+  Result := read_portb($71);
   Result := Result shr 4 * 10 + Result and 15; { BCD }
 end;
 
@@ -200,14 +167,7 @@ begin
   Month := ReadRtc(8);
   if (Month < 1) or (Month > 12) or (Year > 2099) then
     Exit(0);
-  if Month < 3 then
-  begin
-    Dec(Year);
-    Inc(Month, 12);
-  end;
-  { See DaysOf in clock.inc; this century's years that 4 divides are all leap years. }
-  Result := 365 * Year + Year div 4 - 15 + (153 * (Month - 3) + 2) div 5 + ReadRtc(7) - 719469;
-  Result := ((Result * 24 + ReadRtc(4)) * 60 + ReadRtc(2)) * 60 + ReadRtc(0);
+  Result := ((QWord(DaysOf(Year, Month, ReadRtc(7))) * 24 + ReadRtc(4)) * 60 + ReadRtc(2)) * 60 + ReadRtc(0);
 end;
 
 procedure ReadClock(var Block: TBootInfo);
@@ -218,13 +178,12 @@ begin
     ReadKvmClock(Block)
   else
   begin
-    TscHz := CpuidHz;
-    if TscHz = 0 then
-      TscHz := PitHz;
+    Block.TscHz := CpuidHz;
+    if Block.TscHz = 0 then
+      Block.TscHz := PitHz;
     Block.WallClockNs := RtcTime * NS;
-    Block.WallClockTsc := Tsc;
+    Block.WallClockTsc := read_rdtsc;
   end;
-  Block.TscHz := TscHz;
   for I := 0 to High(Block.Marks) do
     Block.Marks[I] := 0;
 end;

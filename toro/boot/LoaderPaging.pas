@@ -7,6 +7,10 @@ unit LoaderPaging;
 
 interface
 
+const
+  PAGE = 4096;
+  PRESENT = 1;        { the bit of an entry }
+
 var
   { Where the next table goes. }
   NextTable: QWord;
@@ -21,12 +25,10 @@ procedure MapPages(Start, Stop, Rights: QWord);
 implementation
 
 const
-  PRESENT = 1;
   TABLE = 7;          { present, writable, for ring 3: the page itself decides }
   LARGE = $80;
   ADDRESS = $000FFFFFFFFFF000;
   ENTRIES = 512;
-  PAGE = 4096;
   TOP_SPAN = QWord(1) shl 39;
   GIGABYTE = QWord(1) shl 30;
 

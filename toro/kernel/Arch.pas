@@ -35,6 +35,8 @@ const
 
   { Vectors of exceptions (Intel SDM volume 3, table 6-1) }
   EXC_DIVBYZERO = 0;
+  EXC_DEBUG = 1;
+  EXC_BREAKPOINT = 3;
   EXC_OVERFLOW = 4;
   EXC_BOUND = 5;
   EXC_ILLEGALINS = 6;
@@ -44,6 +46,7 @@ const
   EXC_GENERALP = 13;
   EXC_PAGEFAUL = 14;
   EXC_FPUE = 16;
+  EXC_SIMD = 19;
 
   { Kinds of memory regions }
   MEM_AVAILABLE = 1;
@@ -139,9 +142,16 @@ function StackTop(Core: PCore): PtrUInt;
 function read_rdtsc: QWord; assembler;
 function LocalCpuSpeed: Int64;
 
+{ Milliseconds, and microseconds, in ticks of the TSC. }
+function TicksOf(Milliseconds: QWord): QWord;
+function TicksOfMicro(Microseconds: LongWord): QWord;
+
 { Unix time in ns: the TSC since the wall clock that the VMM told at the start, so it is
   the same on all cores and never goes back. }
 function UnixTimeNs: QWord;
+
+{ Days from 1970-01-01 to a date of the Gregorian calendar. }
+function DaysOf(Year, Month, Day: LongInt): LongInt;
 
 { Date and time, in UTC; and how many seconds from AThen to ANow. }
 procedure Now(Data: PNow);

@@ -11,6 +11,10 @@ const
 
   BOOT_INFO_LINES = 1; { of Flags: devices hold interrupt lines until they are acknowledged }
 
+  { The part of the address space that belongs to devices }
+  MMIO_START = QWord(3) shl 30;
+  MMIO_END = QWord(4) shl 30;
+
   MEMORY_FREE = 1;
   MEMORY_IN_USE = 2;
 

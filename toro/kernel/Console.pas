@@ -52,7 +52,6 @@ const
   LSR = 5;                { line status register }
   LSR_DATA_READY = 1;
   LINE_SIZE = 252;
-  MAX_CORES = 256;        { APIC ids of xAPIC mode }
 
 type
   TLine = record
@@ -61,7 +60,7 @@ type
   end;
 
 var
-  Lines: array[0..MAX_CORES - 1] of TLine;
+  Lines: array[0..MAX_CPU - 1] of TLine;
 
 procedure FlushConsole;
 begin

@@ -261,12 +261,10 @@ end;
 { The library's number for a floating-point error, by the bits of MXCSR or of the x87
   status word, which are the same (Intel SDM volume 1, sections 8.1.3 and 10.2.3). }
 function FloatError(Vector: QWord): LongInt;
-const
-  FPU_ERROR = 16;
 var
   Flags: LongWord;
 begin
-  if Vector = FPU_ERROR then
+  if Vector = EXC_FPUE then
     asm
       fnstsw ax
       movzx eax, ax
@@ -291,7 +289,7 @@ begin
     EXC_OVERFLOW: Result := 215;
     EXC_BOUND: Result := 201;
     EXC_ILLEGALINS: Result := 218;
-    EXC_FPUE, 19: Result := FloatError(Frame.Vector);
+    EXC_FPUE, EXC_SIMD: Result := FloatError(Frame.Vector);
   else
     Result := 216;
   end;

@@ -38,7 +38,7 @@ function SignalOf(Vector: QWord): Byte;
 begin
   case Vector of
     EXC_DEBUG, EXC_BREAKPOINT: Result := SIGNAL_TRAP;
-    EXC_DIVBYZERO, EXC_OVERFLOW, EXC_FPUE, 19: Result := SIGNAL_FLOAT;
+    EXC_DIVBYZERO, EXC_OVERFLOW, EXC_FPUE, EXC_SIMD: Result := SIGNAL_FLOAT;
     EXC_ILLEGALINS: Result := SIGNAL_ILLEGAL;
   else
     Result := SIGNAL_SEGMENT;

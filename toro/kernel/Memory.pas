@@ -79,8 +79,6 @@ const
   { Run-time errors }
   OUT_OF_MEMORY = 203;
   INVALID_POINTER = 204;
-  HOLE_START = QWord(3) shl 30; { of the devices, see docs/boot-protocol.md }
-  HOLE_END = QWord(4) shl 30;
 
 procedure HandleError(ErrorCode: LongInt); external name 'FPC_HANDLEERROR';
 
@@ -299,12 +297,12 @@ end;
 
 function SysCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
 begin
-  Result := (PtrUInt(Add) + Size <= HOLE_START) or (PtrUInt(Add) >= HOLE_END);
+  Result := (PtrUInt(Add) + Size <= MMIO_START) or (PtrUInt(Add) >= MMIO_END);
 end;
 
 function SysUnCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
 begin
-  Result := (PtrUInt(Add) >= HOLE_START) and (PtrUInt(Add) + Size <= HOLE_END);
+  Result := (PtrUInt(Add) >= MMIO_START) and (PtrUInt(Add) + Size <= MMIO_END);
 end;
 
 end.

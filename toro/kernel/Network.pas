@@ -79,7 +79,7 @@ procedure RegisterNetworkDriver(NewDriver: PNetworkDriver);
 
 implementation
 
-uses Arch, ByteQueues, CoreThreads, CoreTimer, Scheduling, WaitQueues;
+uses Arch, ByteQueues, CoreThreads, Scheduling, WaitQueues;
 
 const
   FIRST_PORT = 10000; { those of connections that we make }

@@ -62,7 +62,7 @@ var
 
 implementation
 
-uses Arch, heapmgr, Console, CoreTimer, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
+uses Arch, heapmgr, Console, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
 
 type
   TSleepHandler = procedure(ms: Cardinal);

@@ -55,7 +55,7 @@ procedure ForgetNames(Volume: PFuseVolume);
 
 implementation
 
-uses Arch, CoreTimer, Filesystem;
+uses Arch, Filesystem;
 
 const
   DIRECTORIES = 64;

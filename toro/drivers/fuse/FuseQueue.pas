@@ -16,7 +16,6 @@ uses CoreThreads, Fuse, VirtIO;
 const
   TAG_SIZE = 36;
   FORGET_BATCH = 64;
-  EIO = 5;
 
   { Results of a request besides those of the host: the device had to be reset before it was
     sent; or before its reply came, so that nobody knows whether it was done. }
@@ -114,7 +113,7 @@ procedure WaitForChange(Volume: PFuseVolume);
 
 implementation
 
-uses Arch, CoreTimer, Memory, Scheduling, ThreadRequests, VirtQueues, WaitQueues;
+uses Arch, Filesystem, Memory, Scheduling, ThreadRequests, VirtQueues, WaitQueues;
 
 const
   HIGH_PRIORITY = 0;

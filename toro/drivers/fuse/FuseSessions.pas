@@ -27,7 +27,7 @@ function TryAgain(Volume: PFuseVolume; var Tries: LongInt; var Result_: LongInt)
 
 implementation
 
-uses Arch, Fuse, FuseNames, Process, VirtIO, WaitQueues;
+uses Arch, Filesystem, Fuse, FuseNames, Process, VirtIO, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;

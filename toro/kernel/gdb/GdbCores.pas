@@ -16,8 +16,6 @@ uses Arch;
 
 const
   TRAP_FLAG = 1 shl 8; { of RFLAGS: an exception after each instruction }
-  EXC_DEBUG = 1;
-  EXC_BREAKPOINT = 3;
 
 { Makes DEBUG_IRQ stop a core. }
 procedure PrepareCores;
@@ -54,8 +52,6 @@ function CopyMemory(Target, Source: Pointer; Count: PtrUInt): PtrUInt;
 function PatchText(Address: PtrUInt; Value: Byte): Boolean; assembler;
 
 implementation
-
-uses CoreTimer;
 
 const
   BREAKPOINTS = 256;

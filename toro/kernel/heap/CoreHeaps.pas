@@ -72,7 +72,7 @@ procedure HelpOut(Heap: PCoreHeap);
 
 implementation
 
-uses BootInfo, Arch, HeapPool;
+uses Arch, HeapPool;
 
 const
   { The classes that blocks of a region can be in. }
@@ -296,7 +296,7 @@ var
 begin
   Shortage := InterlockedIncrement(Shortages);
   Start := read_rdtsc;
-  Wait := TheBootInfo^.TscHz div 1000 * PATIENCE;
+  Wait := TicksOf(PATIENCE);
   for I := 0 to CPU_COUNT - 1 do
   begin
     Heap := CoreAt(I)^.Heap;

@@ -99,7 +99,7 @@ procedure ResetAll;
 
 implementation
 
-uses Arch, CoreTimer, Memory, WaitQueues;
+uses Arch, Memory, WaitQueues;
 
 const
   BUCKETS = 1024;

@@ -13,9 +13,6 @@ type
     Ready: Boolean;  { its mode is set }
   end;
 
-{ Milliseconds in ticks of the TSC. }
-function TicksOf(Milliseconds: QWord): QWord;
-
 { Makes TIMER_IRQ come to this core at a TSC of Deadline, or earlier. Every
   TIMER_IRQ that is taken must be told with TimerCame. }
 procedure SetTimer(var Timer: TTimer; Deadline: QWord);
@@ -61,11 +58,6 @@ begin
     end;
   end;
   PLongWord(LAPIC_TIMER_INITIAL)^ := 0;
-end;
-
-function TicksOf(Milliseconds: QWord): QWord;
-begin
-  Result := Milliseconds * (TheBootInfo^.TscHz div 1000);
 end;
 
 procedure Prepare(var Timer: TTimer);

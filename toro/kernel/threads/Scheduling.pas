@@ -124,11 +124,6 @@ begin
     ShutdownAsked();
 end;
 
-function Microseconds(Count: QWord): QWord; inline;
-begin
-  Result := TicksOf(Count) div 1000;
-end;
-
 { Waits a little for another core or a device, with an eye on this one's interrupts. }
 procedure Linger(CPU: PCPU);
 var
@@ -136,7 +131,7 @@ var
 begin
   Start := read_rdtsc;
   while (CPU^.Inbox = nil) and (CPU^.FirstReady = nil) and not AnythingPending and
-        (read_rdtsc - Start < Microseconds(LINGER_TIME)) do
+        (read_rdtsc - Start < TicksOfMicro(LINGER_TIME)) do
   begin
     NOP;
     if CPU^.Devices <> nil then
@@ -173,7 +168,7 @@ begin
   begin
     if CPU^.FirstSleeper = nil then
       HaltCore(CPU)
-    else if Int64(CPU^.FirstSleeper^.Deadline - read_rdtsc) > Int64(Microseconds(SHORT_WAIT)) then
+    else if Int64(CPU^.FirstSleeper^.Deadline - read_rdtsc) > Int64(TicksOfMicro(SHORT_WAIT)) then
     begin
       SetTimer(CPU^.Timer, CPU^.FirstSleeper^.Deadline);
       HaltCore(CPU);

@@ -54,7 +54,7 @@ type
 var
   { Threads that are over, the longest first. Their memory stays theirs, so that an
     old id can always be looked at. }
-  PoolLock, Unused: LongInt;
+  UnusedLock, Unused: LongInt;
   FirstUnused, LastUnused: PThread;
   Numbers: LongInt;
 
@@ -63,29 +63,18 @@ begin
   Result := (ThreadID = 0) or (ThreadID = GetCurrentThread^.ThreadID);
 end;
 
-procedure LockPool;
-begin
-  while InterlockedExchange(PoolLock, 1) <> 0 do
-    NOP;
-end;
-
-procedure UnlockPool;
-begin
-  InterlockedExchange(PoolLock, 0);
-end;
-
 { A thread that is over, or a new one, with all but its generation cleared. }
 function NewThread: PThread;
 begin
   Result := nil;
-  LockPool;
+  AcquireLock(UnusedLock);
   if Unused > KEPT then
   begin
     Result := FirstUnused;
     FirstUnused := Result^.Next;
     Dec(Unused);
   end;
-  UnlockPool;
+  ReleaseLock(UnusedLock);
   if Result = nil then
     Exit(ToroAllocMem(SizeOf(TThread)));
   { What comes before Requests; nobody asks anything of a thread that is over. }
@@ -96,14 +85,14 @@ end;
 procedure KeepThread(Thread: PThread);
 begin
   Thread^.Next := nil;
-  LockPool;
+  AcquireLock(UnusedLock);
   if LastUnused = nil then
     FirstUnused := Thread
   else
     LastUnused^.Next := Thread;
   LastUnused := Thread;
   Inc(Unused);
-  UnlockPool;
+  ReleaseLock(UnusedLock);
 end;
 
 { The scheduler calls this when nobody is on the thread's stack any more. }

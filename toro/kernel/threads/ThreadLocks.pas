@@ -11,7 +11,7 @@ procedure InstallLocks(var Manager: TThreadManager);
 
 implementation
 
-uses Arch, CoreThreads, CoreTimer, Scheduling, ThreadRequests, WaitQueues;
+uses Arch, CoreThreads, Scheduling, ThreadRequests, WaitQueues;
 
 { ---- Critical sections ----
 

@@ -8,8 +8,8 @@ interface
 uses CoreThreads;
 
 { A queue is looked at and changed between these, for a few instructions. }
-procedure LockQueue(var Queue: TWaitQueue);
-procedure UnlockQueue(var Queue: TWaitQueue);
+procedure LockQueue(var Queue: TWaitQueue); inline;
+procedure UnlockQueue(var Queue: TWaitQueue); inline;
 
 { Puts the current thread at the end of a locked queue. }
 procedure JoinQueue(var Queue: TWaitQueue; out Waiter: TWaiter);
@@ -48,7 +48,7 @@ procedure WakeOne(var Queue: TWaitQueue); inline;
 
 implementation
 
-uses Arch, CoreTimer, Scheduling, ThreadRequests;
+uses Arch, Scheduling, ThreadRequests;
 
 const
   { How long YieldWhile takes at most, in microseconds. With the time that the scheduler
@@ -58,14 +58,12 @@ const
 
 procedure LockQueue(var Queue: TWaitQueue);
 begin
-  { Nobody switches while he has it, so its holder is another core, at work. }
-  while InterlockedExchange(Queue.Lock, 1) <> 0 do
-    NOP;
+  AcquireLock(Queue.Lock);
 end;
 
 procedure UnlockQueue(var Queue: TWaitQueue);
 begin
-  InterlockedExchange(Queue.Lock, 0);
+  ReleaseLock(Queue.Lock);
 end;
 
 procedure JoinQueue(var Queue: TWaitQueue; out Waiter: TWaiter);
@@ -172,7 +170,7 @@ var
   Start, Ticks: QWord;
 begin
   Start := read_rdtsc;
-  Ticks := TicksOf(BRIEFLY) div 1000;
+  Ticks := TicksOfMicro(BRIEFLY);
   while Holds(Data) and (read_rdtsc - Start < Ticks) do
   begin
     NOP;
