@@ -19,9 +19,9 @@ const
   ID_VSOCK = 19;
   ID_FS = 26;
 
-  { section 6 }
-  F_INDIRECT_DESC = QWord(1) shl 28;
-  F_EVENT_IDX = QWord(1) shl 29;
+  { Feature bits (section 6) }
+  F_INDIRECT_DESC = VirtQueues.F_INDIRECT_DESC;
+  F_EVENT_IDX = VirtQueues.F_EVENT_IDX;
   F_VERSION_1 = QWord(1) shl 32;
   RING_FEATURES = F_INDIRECT_DESC or F_EVENT_IDX or F_VERSION_1;
 
@@ -63,6 +63,10 @@ procedure RunDevice(Device: PVirtIODevice);
 { Resets one that is broken, and lets it work with the same queues, which are empty then.
   May be called on any core; no other may use it meanwhile. False: it is broken still. }
 function RestartDevice(Device: PVirtIODevice): Boolean;
+
+{ Wants an interrupt when the device has used something of a queue, also while its core is
+  halted; to be called under the driver's lock, on any core. Quiet holds until then. }
+procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
 
 { Whether it says that it cannot go on. An exit of the virtual machine. }
 function NeedsReset(Device: PVirtIODevice): Boolean;
@@ -269,6 +273,12 @@ begin
 end;
 
 { ---- Serving ---- }
+
+procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
+begin
+  Exclude(Device^.Quiet, Queue);
+  WantInterrupt(Device^.Queues[Queue]);
+end;
 
 function AnyUsed(Device: PVirtIODevice): Boolean;
 var

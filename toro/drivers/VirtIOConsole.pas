@@ -63,13 +63,9 @@ var
   Room, Input: TWaitQueue;
   Debugger: TProcedure;
 
-function Offered(Queue: LongInt; Buffer: PBuffer; Size: LongWord): Boolean;
-var
-  Whole: TVirtBuffer;
+function OfferBuffer(Queue: LongInt; Buffer: PBuffer; Size: LongWord): Boolean;
 begin
-  Whole.Data := @Buffer^.Data;
-  Whole.Size := Size;
-  Result := Offer(Device^.Queues[Queue], [Whole], Ord(Queue = TX), Buffer);
+  Result := Offer(Device^.Queues[Queue], [MakeBuffer(@Buffer^.Data, Size)], Ord(Queue = TX), Buffer);
 end;
 
 function Broken: Boolean;
@@ -125,7 +121,7 @@ begin
       Part := BUFFER_SIZE;
     Move(Data[Result], Buffer^.Data, Part);
     Free := Buffer^.Next;
-    if not Offered(TX, Buffer, Part) then
+    if not OfferBuffer(TX, Buffer, Part) then
       Break;
     Inc(Result, Part);
   end;
@@ -151,7 +147,7 @@ begin
     if Buffer^.Start = Buffer^.Stop then
     begin
       Received := Buffer^.Next;
-      Offered(RX, Buffer, BUFFER_SIZE);
+      OfferBuffer(RX, Buffer, BUFFER_SIZE);
     end;
   end;
   NotifyDevice(Device^.Queues[RX]);
@@ -159,13 +155,10 @@ end;
 
 { ---- By threads ---- }
 
-{ Wants an interrupt when the device has sent something. Its core may be halted already,
-  and will not ask for it then. }
 function NoRoom(Data: Pointer): Boolean;
 begin
   AcquireLock(Lock);
-  Exclude(Device^.Quiet, TX);
-  WantInterrupt(Device^.Queues[TX]);
+  WantUsed(Device, TX);
   Collect;
   Result := (Free = nil) and not Broken;
   ReleaseLock(Lock);
@@ -310,7 +303,7 @@ begin
     Exit;
   end;
   for I := 0 to Device^.Queues[RX].Size - 1 do
-    Offered(RX, All + I, BUFFER_SIZE);
+    OfferBuffer(RX, All + I, BUFFER_SIZE);
   for I := 0 to Device^.Queues[TX].Size - 1 do
   begin
     All[BUFFERS + I].Next := Free;

@@ -60,20 +60,8 @@ end;
 
 { The header, and what follows it in the packet. }
 function OfferPacket(Packet: PTxPacket; Copied: LongWord): Boolean;
-var
-  Buffer: TVirtBuffer;
 begin
-  Buffer.Data := @Packet^.Header;
-  Buffer.Size := SizeOf(TVSockHeader) + Copied;
-  Result := Offer(Device^.Queues[TX], [Buffer], 1, Packet);
-end;
-
-{ Wants an interrupt when the device has sent something. Its core may be halted already,
-  and will not ask for it then. }
-procedure WantUsed;
-begin
-  Exclude(Device^.Quiet, TX);
-  WantInterrupt(Device^.Queues[TX]);
+  Result := Offer(Device^.Queues[TX], [MakeBuffer(@Packet^.Header, SizeOf(TVSockHeader) + Copied)], 1, Packet);
 end;
 
 procedure SendControl(const Header: TVSockHeader);
@@ -95,7 +83,7 @@ begin
   else
     LastWaiting^.Next := Packet;
   LastWaiting := Packet;
-  WantUsed;
+  WantUsed(Device, TX);
 end;
 
 { For a packet with data, which then goes out without taking memory. }
@@ -108,7 +96,6 @@ end;
 function SendData(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
 var
   Packet: PTxPacket;
-  Buffers: array[0..1] of TVirtBuffer;
 begin
   if not HasRoom then
     Exit(False);
@@ -121,11 +108,8 @@ begin
   else
   begin
     Packet^.Transfer := @Transfer;
-    Buffers[0].Data := @Packet^.Header;
-    Buffers[0].Size := SizeOf(TVSockHeader);
-    Buffers[1].Data := Data;
-    Buffers[1].Size := Header.Length;
-    Result := Offer(Device^.Queues[TX], Buffers, 2, Packet);
+    Result := Offer(Device^.Queues[TX],
+      [MakeBuffer(@Packet^.Header, SizeOf(TVSockHeader)), MakeBuffer(Data, Header.Length)], 2, Packet);
     if Result then
     begin
       Inc(Transfer.Packets);
@@ -180,7 +164,7 @@ end;
 
 function WantRoom: Boolean;
 begin
-  WantUsed;
+  WantUsed(Device, TX);
   ServeTx;
   Result := HasRoom;
 end;
@@ -193,12 +177,8 @@ end;
 { ---- Receiving ---- }
 
 procedure OfferRx(Buffer: Pointer);
-var
-  Whole: TVirtBuffer;
 begin
-  Whole.Data := Buffer;
-  Whole.Size := RX_SIZE;
-  Offer(Device^.Queues[RX], [Whole], 0, Buffer);
+  Offer(Device^.Queues[RX], [MakeBuffer(Buffer, RX_SIZE)], 0, Buffer);
 end;
 
 procedure ServeRx;
@@ -221,12 +201,8 @@ end;
 { ---- The device ---- }
 
 procedure OfferEvent(Event: PLongWord);
-var
-  Whole: TVirtBuffer;
 begin
-  Whole.Data := Event;
-  Whole.Size := SizeOf(Event^);
-  Offer(Device^.Queues[EVENT_QUEUE], [Whole], 0, Event);
+  Offer(Device^.Queues[EVENT_QUEUE], [MakeBuffer(Event, SizeOf(Event^))], 0, Event);
 end;
 
 { The machine was moved: its connections are gone, and its address may be another one. }

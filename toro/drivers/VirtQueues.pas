@@ -13,6 +13,10 @@ unit VirtQueues;
 interface
 
 const
+  { Feature bits of rings (section 6) }
+  F_INDIRECT_DESC = QWord(1) shl 28;
+  F_EVENT_IDX = QWord(1) shl 29;
+
   QUEUE_SIZE_MAX = 256;
   CHAIN_MAX = 64;      { buffers of one request }
 
@@ -56,6 +60,8 @@ type
     Number: LongWord;
   end;
 
+function MakeBuffer(Data: Pointer; Size: LongWord): TVirtBuffer; inline;
+
 { Makes the rings of a queue of Size entries; False when there is no memory. }
 function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
 
@@ -93,14 +99,12 @@ implementation
 uses Arch, Memory;
 
 const
-  { sections 2.7.5, 2.7.6, 2.7.8 and 6 }
+  { sections 2.7.5, 2.7.6 and 2.7.8 }
   DESC_NEXT = 1;
   DESC_WRITE = 2;
   DESC_INDIRECT = 4;
   AVAIL_NO_INTERRUPT = 1;
   USED_NO_NOTIFY = 1;
-  F_INDIRECT_DESC = QWord(1) shl 28;
-  F_EVENT_IDX = QWord(1) shl 29;
 
 type
   PUsed = ^TVirtUsed;
@@ -168,6 +172,12 @@ begin
   Result := True;
 end;
 
+function MakeBuffer(Data: Pointer; Size: LongWord): TVirtBuffer;
+begin
+  Result.Data := Data;
+  Result.Size := Size;
+end;
+
 procedure Fill(out Descriptor: TVirtDescriptor; const Buffer: TVirtBuffer; Flags: Word); inline;
 begin
   Descriptor.Address := PtrUInt(Buffer.Data);
@@ -207,7 +217,6 @@ end;
 function OfferIndirect(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt): Word;
 var
   I: LongInt;
-  Whole: TVirtBuffer;
 begin
   Result := Queue.FirstFree;
   with Queue.Requests[Result] do
@@ -224,9 +233,8 @@ begin
     Last := Result;
     Count := 1;
   end;
-  Whole.Data := Queue.Requests[Result].Table;
-  Whole.Size := Length(Buffers) * SizeOf(TVirtDescriptor);
-  Fill(Queue.Descriptors[Result], Whole, DESC_INDIRECT);
+  Fill(Queue.Descriptors[Result],
+    MakeBuffer(Queue.Requests[Result].Table, Length(Buffers) * SizeOf(TVirtDescriptor)), DESC_INDIRECT);
 end;
 
 function RoomFor(const Queue: TVirtQueue; Count: LongInt): Boolean;

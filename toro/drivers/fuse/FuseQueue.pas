@@ -135,12 +135,6 @@ begin
   Request.Header.Node := Node;
 end;
 
-function MakeBuffer(Data: Pointer; Size: LongWord): TVirtBuffer; inline;
-begin
-  Result.Data := Data;
-  Result.Size := Size;
-end;
-
 { The request as buffers; False when the queue has no room. }
 function OfferRequest(var Request: TFuseRequest): Boolean;
 var
