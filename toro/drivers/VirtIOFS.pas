@@ -3,6 +3,7 @@
 unit VirtIOFS;
 
 {$mode objfpc}
+{$modeswitch nestedprocvars}
 
 interface
 
@@ -68,136 +69,151 @@ end;
 
 { ---- Files ---- }
 
-function Open(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
-var
-  Tries: LongInt;
+{ Makes an attempt within a session in which the file is open. }
+function WithFile(var F: TFile; Attempt: TAttempt): LongInt;
+
+  function ReopenFirst: LongInt;
+  begin
+    Result := Reopen(F);
+    if Result = 0 then
+      Result := Attempt();
+  end;
+
 begin
-  FirstTry(Tries, Result);
-  while TryAgain(Volume, Tries, Result) do
+  Result := InSession(F.Volume, @ReopenFirst);
+end;
+
+function Open(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
+
+  function Attempt: LongInt;
   begin
     if Flags and O_CREAT <> 0 then
       Result := CreateNew(Volume, Path, Flags, Rights, F);
     if (Flags and O_CREAT = 0) or ((Result = -EEXIST) and (Flags and O_EXCL = 0)) then
       Result := OpenExisting(Volume, Path, Flags, F);
   end;
+
+begin
+  Result := InSession(Volume, @Attempt);
 end;
 
 procedure Close(var F: TFile);
-var
-  Tries, Error: LongInt;
+
+  function Attempt: LongInt;
+  begin
+    Result := CloseOpen(F);
+  end;
+
 begin
-  FirstTry(Tries, Error);
-  while TryAgain(F.Volume, Tries, Error) do
-    Error := CloseOpen(F);
+  InSession(F.Volume, @Attempt);
 end;
 
-function Move_(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64): Int64;
+{ Reads or writes; a retry goes on where the last attempt stopped. }
+function TransferAll(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64): Int64;
 var
-  Tries, Error: LongInt;
-begin
-  FirstTry(Tries, Error);
-  Result := 0;
-  while TryAgain(F.Volume, Tries, Error) do
+  Moved: Int64;
+  Error: LongInt;
+
+  function Attempt: LongInt;
   begin
-    Error := Reopen(F);
-    if Error = 0 then
-      Inc(Result, Transfer(F, Opcode, Offset + Result, Data + Result, Count - Result, Error));
-    { What was appended once must not be again. }
-    if (Error = LOST) and (Opcode = OP_WRITE) and (F.Flags and O_APPEND <> 0) then
-      Error := -EIO;
+    Inc(Moved, Transfer(F, Opcode, Offset + Moved, Data + Moved, Count - Moved, Result));
+    { Data that may have been appended must not be appended again. }
+    if (Result = LOST) and (Opcode = OP_WRITE) and (F.Flags and O_APPEND <> 0) then
+      Result := -EIO;
   end;
-  if (Result = 0) and (Error < 0) then
-    Result := Error;
+
+begin
+  Moved := 0;
+  Error := WithFile(F, @Attempt);
+  if (Moved = 0) and (Error < 0) then
+    Result := Error
+  else
+    Result := Moved;
 end;
 
 function Read(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
 begin
-  Result := Move_(F, OP_READ, Offset, Data, Count);
+  Result := TransferAll(F, OP_READ, Offset, Data, Count);
 end;
 
 function Write(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
 begin
-  Result := Move_(F, OP_WRITE, Offset, Data, Count);
+  Result := TransferAll(F, OP_WRITE, Offset, Data, Count);
 end;
 
 function StatOpen(var F: TFile; out Inode: TInode): LongInt;
-var
-  Tries: LongInt;
-begin
-  FirstTry(Tries, Result);
-  while TryAgain(F.Volume, Tries, Result) do
+
+  function Attempt: LongInt;
   begin
-    Result := Reopen(F);
-    if Result = 0 then
-      Result := StatFile(F, Inode);
+    Result := StatFile(F, Inode);
   end;
+
+begin
+  Result := WithFile(F, @Attempt);
 end;
 
 function Truncate(var F: TFile; Size: Int64): LongInt;
-var
-  Tries: LongInt;
-begin
-  FirstTry(Tries, Result);
-  while TryAgain(F.Volume, Tries, Result) do
+
+  function Attempt: LongInt;
   begin
-    Result := Reopen(F);
-    if Result = 0 then
-      Result := TruncateFile(F, Size);
+    Result := TruncateFile(F, Size);
   end;
+
+begin
+  Result := WithFile(F, @Attempt);
 end;
 
 function Sync(var F: TFile): LongInt;
-var
-  Tries: LongInt;
-begin
-  FirstTry(Tries, Result);
-  while TryAgain(F.Volume, Tries, Result) do
+
+  function Attempt: LongInt;
   begin
-    Result := Reopen(F);
-    if Result = 0 then
-      Result := SyncFile(F);
+    Result := SyncFile(F);
   end;
+
+begin
+  Result := WithFile(F, @Attempt);
 end;
 
 { ---- Names ---- }
 
-function FindAndDescribe(Volume: Pointer; Path: PChar; out Inode: TInode): LongInt;
-var
-  Entry: TFuseEntry;
-begin
-  Result := FindFile(Volume, Path, Entry);
-  if Result < 0 then
-    Exit;
-  Describe(Entry.Attributes, Inode);
-  Forget(Volume, Entry.Node);
-end;
-
 function Stat(Volume: Pointer; Path: PChar; out Inode: TInode): LongInt;
-var
-  Tries: LongInt;
+
+  function Attempt: LongInt;
+  var
+    Entry: TFuseEntry;
+  begin
+    Result := FindFile(Volume, Path, Entry);
+    if Result < 0 then
+      Exit;
+    Describe(Entry.Attributes, Inode);
+    Forget(Volume, Entry.Node);
+  end;
+
 begin
-  FirstTry(Tries, Result);
-  while TryAgain(Volume, Tries, Result) do
-    Result := FindAndDescribe(Volume, Path, Inode);
+  Result := InSession(Volume, @Attempt);
 end;
 
-function MakeDirOnce(Volume: PFuseVolume; Path: PChar; Rights: LongInt): LongInt;
-var
-  Place: TPlace;
-  Request: TFuseRequest;
+function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
+
+  function Attempt: LongInt;
+  var
+    Place: TPlace;
+    Request: TFuseRequest;
+  begin
+    Result := FindPlace(Volume, Path, Place);
+    if Result < 0 then
+      Exit;
+    PrepareNamed(Request, Place, OP_MKDIR, SizeOf(TFuseMkDir), SizeOf(TFuseEntry));
+    Request.Args.MkDir.Mode := Rights;
+    Request.Args.MkDir.Umask := &022;
+    Result := CallOnce(Request);
+    if Result = 0 then
+      Forget(Volume, Request.Reply.Entry.Node);
+    LeavePlace(Place);
+  end;
+
 begin
-  Result := FindPlace(Volume, Path, Place);
-  if Result < 0 then
-    Exit;
-  Prepare(Request, Volume, OP_MKDIR, Place.Node, SizeOf(TFuseMkDir), SizeOf(TFuseEntry));
-  Request.Args.MkDir.Mode := Rights;
-  Request.Args.MkDir.Umask := &022;
-  Request.Send := @Place.Name;
-  Request.SendSize := Place.NameSize;
-  Result := CallOnce(Request);
-  if Result = 0 then
-    Forget(Volume, Request.Reply.Entry.Node);
-  LeavePlace(Place);
+  Result := InSession(Volume, @Attempt);
 end;
 
 { Removes or moves what Place names. virtiofsd does so only with a file that it was asked
@@ -213,111 +229,102 @@ begin
   Forget(Place.Volume, Entry.Node);
 end;
 
-function RemoveOnce(Volume: PFuseVolume; Path: PChar; Directory: Boolean): LongInt;
-var
-  Place: TPlace;
-  Request: TFuseRequest;
+function Remove(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
+
+  function Attempt: LongInt;
+  var
+    Place: TPlace;
+    Request: TFuseRequest;
+    Opcode: LongWord;
+  begin
+    Result := FindPlace(Volume, Path, Place);
+    if Result < 0 then
+      Exit;
+    Opcode := OP_UNLINK;
+    if Directory then
+      Opcode := OP_RMDIR;
+    PrepareNamed(Request, Place, Opcode, 0, 0);
+    Result := CallKnown(Request, Place);
+    LeavePlace(Place);
+    if Directory then
+      DistrustNames;
+  end;
+
 begin
-  Result := FindPlace(Volume, Path, Place);
-  if Result < 0 then
-    Exit;
-  if Directory then
-    Prepare(Request, Volume, OP_RMDIR, Place.Node, 0, 0)
-  else
-    Prepare(Request, Volume, OP_UNLINK, Place.Node, 0, 0);
-  Request.Send := @Place.Name;
-  Request.SendSize := Place.NameSize;
-  Result := CallKnown(Request, Place);
-  LeavePlace(Place);
-  if Directory then
-    DistrustNames;
+  Result := InSession(Volume, @Attempt);
 end;
 
-function RenameOnce(Volume: PFuseVolume; OldPath, NewPath: PChar): LongInt;
+function RenameIn(const OldPlace, NewPlace: TPlace): LongInt;
 var
-  OldPlace, NewPlace: TPlace;
   Names: array[0..2 * NAME_MAX + 1] of Char;
   Request: TFuseRequest;
 begin
-  Result := FindPlace(Volume, OldPath, OldPlace);
-  if Result < 0 then
-    Exit;
-  Result := FindPlace(Volume, NewPath, NewPlace);
-  if Result = 0 then
-  begin
-    Move(OldPlace.Name, PChar(@Names)^, OldPlace.NameSize);
-    Move(NewPlace.Name, PChar(@Names)[OldPlace.NameSize], NewPlace.NameSize);
-    Prepare(Request, Volume, OP_RENAME, OldPlace.Node, SizeOf(TFuseRename), 0);
-    Request.Args.Rename.NewDirectory := NewPlace.Node;
-    Request.Send := @Names;
-    Request.SendSize := OldPlace.NameSize + NewPlace.NameSize;
-    Result := CallKnown(Request, OldPlace);
-    LeavePlace(NewPlace);
-    DistrustNames;
-  end;
-  LeavePlace(OldPlace);
-end;
-
-function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
-var
-  Tries: LongInt;
-begin
-  FirstTry(Tries, Result);
-  while TryAgain(Volume, Tries, Result) do
-    Result := MakeDirOnce(Volume, Path, Rights);
-end;
-
-function Remove(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
-var
-  Tries: LongInt;
-begin
-  FirstTry(Tries, Result);
-  while TryAgain(Volume, Tries, Result) do
-    Result := RemoveOnce(Volume, Path, Directory);
+  PrepareNamed(Request, OldPlace, OP_RENAME, SizeOf(TFuseRename), 0);
+  Request.Args.Rename.NewDirectory := NewPlace.Node;
+  Move(OldPlace.Name, PChar(@Names)^, OldPlace.NameSize);
+  Move(NewPlace.Name, PChar(@Names)[OldPlace.NameSize], NewPlace.NameSize);
+  Request.Send := @Names;
+  Request.SendSize := OldPlace.NameSize + NewPlace.NameSize;
+  Result := CallKnown(Request, OldPlace);
 end;
 
 function Rename(Volume: Pointer; OldPath, NewPath: PChar): LongInt;
-var
-  Tries: LongInt;
+
+  function Attempt: LongInt;
+  var
+    OldPlace, NewPlace: TPlace;
+  begin
+    Result := FindPlace(Volume, OldPath, OldPlace);
+    if Result < 0 then
+      Exit;
+    Result := FindPlace(Volume, NewPath, NewPlace);
+    if Result = 0 then
+    begin
+      Result := RenameIn(OldPlace, NewPlace);
+      LeavePlace(NewPlace);
+      DistrustNames;
+    end;
+    LeavePlace(OldPlace);
+  end;
+
 begin
-  FirstTry(Tries, Result);
-  while TryAgain(Volume, Tries, Result) do
-    Result := RenameOnce(Volume, OldPath, NewPath);
+  Result := InSession(Volume, @Attempt);
 end;
 
 { ---- Directories ---- }
 
 function OpenDir(Volume: Pointer; Path: PChar; var F: TFile): LongInt;
-var
-  Tries: LongInt;
+
+  function Attempt: LongInt;
+  begin
+    Result := OpenDirectory(Volume, Path, F);
+  end;
+
 begin
   F.Entries := ToroGetMem(DIRECTORY_BUFFER);
   if F.Entries = nil then
     Exit(-ENOMEM);
-  FirstTry(Tries, Result);
-  while TryAgain(Volume, Tries, Result) do
-    Result := OpenDirectory(Volume, Path, F);
+  Result := InSession(Volume, @Attempt);
   if Result < 0 then
     ToroFreeMem(F.Entries);
 end;
 
 function ReadDir(var F: TFile; out Entry: TDirEntry): LongInt;
+
+  function Attempt: LongInt;
+  begin
+    Result := ReadEntries(F);
+  end;
+
 var
   Dirent: PFuseDirent;
   Left: LongWord;
-  Tries: LongInt;
 begin
   if F.Entries = nil then
     Exit(-ENOTDIR);
   if F.EntryAt = F.EntryEnd then
   begin
-    FirstTry(Tries, Result);
-    while TryAgain(F.Volume, Tries, Result) do
-    begin
-      Result := Reopen(F);
-      if Result = 0 then
-        Result := ReadEntries(F);
-    end;
+    Result := WithFile(F, @Attempt);
     if Result <= 0 then
       Exit;
   end;

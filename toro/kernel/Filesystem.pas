@@ -319,7 +319,17 @@ begin
   ToroFreeMem(F);
 end;
 
-function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+{ The size of an open file; False when that fails. }
+function SizeOfFile(F: PFile; var Size: Int64): Boolean;
+var
+  Inode: TInode;
+begin
+  Result := not Failed(F^.Filesystem^.StatOpen(F^, Inode));
+  if Result then
+    Size := Inode.Size;
+end;
+
+function Transfer(FileHandle: THandle; Count: Int64; Buffer: Pointer; Writing: Boolean): Int64;
 var
   F: PFile;
 begin
@@ -327,39 +337,31 @@ begin
     Exit(-1);
   if Count <= 0 then
     Exit(0);
-  Result := F^.Filesystem^.Read(F^, F^.Position, Buffer, Count);
+  if Writing and (F^.Flags and O_APPEND <> 0) and not SizeOfFile(F, F^.Position) then
+    Exit(-1);
+  if Writing then
+    Result := F^.Filesystem^.Write(F^, F^.Position, Buffer, Count)
+  else
+    Result := F^.Filesystem^.Read(F^, F^.Position, Buffer, Count);
   if Failed(Result) then
     Result := -1
   else
     Inc(F^.Position, Result);
 end;
 
-function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
-var
-  F: PFile;
-  Inode: TInode;
+function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
 begin
-  if not FileOf(FileHandle, F) then
-    Exit(-1);
-  if Count <= 0 then
-    Exit(0);
-  if F^.Flags and O_APPEND <> 0 then
-  begin
-    if Failed(F^.Filesystem^.StatOpen(F^, Inode)) then
-      Exit(-1);
-    F^.Position := Inode.Size;
-  end;
-  Result := F^.Filesystem^.Write(F^, F^.Position, Buffer, Count);
-  if Failed(Result) then
-    Result := -1
-  else
-    Inc(F^.Position, Result);
+  Result := Transfer(FileHandle, Count, Buffer, False);
+end;
+
+function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+begin
+  Result := Transfer(FileHandle, Count, Buffer, True);
 end;
 
 function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64;
 var
   F: PFile;
-  Inode: TInode;
 begin
   if not FileOf(FileHandle, F) then
     Exit(-1);
@@ -367,11 +369,8 @@ begin
     SeekSet: Result := 0;
     SeekCur: Result := F^.Position;
     SeekEof:
-      begin
-        if Failed(F^.Filesystem^.StatOpen(F^, Inode)) then
-          Exit(-1);
-        Result := Inode.Size;
-      end;
+      if not SizeOfFile(F, Result) then
+        Exit(-1);
   else
     Result := -1 - Offset;
   end;

@@ -158,12 +158,10 @@ begin
   Result := FindPlace(Volume, Path, Place);
   if Result < 0 then
     Exit;
-  Prepare(Request, Volume, OP_CREATE, Place.Node, SizeOf(TFuseCreate), SizeOf(TFuseCreateReply));
+  PrepareNamed(Request, Place, OP_CREATE, SizeOf(TFuseCreate), SizeOf(TFuseCreateReply));
   Request.Args.Create.Flags := Flags or O_EXCL;
   Request.Args.Create.Mode := MODE_REGULAR or LongWord(Rights);
   Request.Args.Create.Umask := &022;
-  Request.Send := @Place.Name;
-  Request.SendSize := Place.NameSize;
   { Made twice, it is there the second time, which is no error without O_EXCL. }
   if Flags and O_EXCL <> 0 then
     Result := CallOnce(Request)

@@ -39,6 +39,10 @@ type
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
 procedure LeavePlace(var Place: TPlace);
 
+{ Begins a request about the name of a place, which must outlive the request: its node is the
+  directory, and the name follows the arguments. }
+procedure PrepareNamed(out Request: TFuseRequest; constref Place: TPlace; Opcode, ArgSize, ReplySize: LongWord);
+
 { Asks for the name of a place. What is known of the file goes to Entry, whose node must be
   forgotten. Returns 0 or a negative errno. }
 function Lookup(const Place: TPlace; out Entry: TFuseEntry): LongInt;
@@ -65,13 +69,18 @@ var
   Remembered: array[0..DIRECTORIES - 1] of TDirectory;
   Lock: LongInt;
 
+procedure PrepareNamed(out Request: TFuseRequest; constref Place: TPlace; Opcode, ArgSize, ReplySize: LongWord);
+begin
+  Prepare(Request, Place.Volume, Opcode, Place.Node, ArgSize, ReplySize);
+  Request.Send := @Place.Name;
+  Request.SendSize := Place.NameSize;
+end;
+
 function Lookup(const Place: TPlace; out Entry: TFuseEntry): LongInt;
 var
   Request: TFuseRequest;
 begin
-  Prepare(Request, Place.Volume, OP_LOOKUP, Place.Node, 0, SizeOf(TFuseEntry));
-  Request.Send := @Place.Name;
-  Request.SendSize := Place.NameSize;
+  PrepareNamed(Request, Place, OP_LOOKUP, 0, SizeOf(TFuseEntry));
   Result := Call(Request);
   Entry := Request.Reply.Entry;
   if (Result = 0) and (Entry.Node = 0) then

@@ -1,29 +1,26 @@
-{ Sessions: what the host knows of the guest, its nodes and open files, from INIT until the
-  device is reset. When the device fails, which it does when the process that serves it
-  dies, the next thread that wants something starts it anew. Nobody keeps a node from one
-  session to the next: threads work in a session between EnterSession and LeaveSession, and
-  there is a new one when all have left the old one.
-
-      FirstTry(Tries, Result);
-      while TryAgain(Volume, Tries, Result) do
-        Result := what may be done twice;                                           }
+{ Sessions. A session lasts from INIT until the device is reset; nodes and file handles are
+  valid only within the session in which the host handed them out. The device fails when the
+  process that serves it dies. Then every thread leaves the session, and the next thread that
+  needs the volume resets the device and begins a new one. }
 unit FuseSessions;
 
 {$mode objfpc}
+{$modeswitch nestedprocvars}
 
 interface
 
 uses FuseQueue;
 
+type
+  { One try of an operation; returns 0 or more, or a negative errno, LOST or UNSENT. }
+  TAttempt = function: LongInt is nested;
+
 { Starts the device of a volume on this core. }
 function StartVolume(Volume: PFuseVolume): Boolean;
 
-procedure FirstTry(out Tries, Result_: LongInt);
-
-{ Whether to do something, in a session: the first time, and again when the
-  last session has ended before it was done. Result_ is what it returned; when it is not to
-  be done again, what it has come to, and the session is left. }
-function TryAgain(Volume: PFuseVolume; var Tries: LongInt; var Result_: LongInt): Boolean;
+{ Makes an attempt within a session, and again in the next session if that one ended first.
+  Returns the result of the last attempt, or EIO if there is no session or it ends each time. }
+function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
 
 implementation
 
@@ -127,24 +124,20 @@ begin
   ReleaseLock(Volume^.Lock);
 end;
 
-procedure FirstTry(out Tries, Result_: LongInt);
+function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
+var
+  Left: LongInt;
 begin
-  Tries := 0;
-  Result_ := UNSENT;
-end;
-
-function TryAgain(Volume: PFuseVolume; var Tries: LongInt; var Result_: LongInt): Boolean;
-begin
-  if Tries > 0 then
+  Left := TRIES_MAX;
+  while (Left > 0) and EnterSession(Volume) do
   begin
+    Result := Attempt();
     LeaveSession(Volume);
-    if (Result_ <> LOST) and (Result_ <> UNSENT) then
-      Exit(False);
+    if (Result <> LOST) and (Result <> UNSENT) then
+      Exit;
+    Dec(Left);
   end;
-  Inc(Tries);
-  Result := (Tries <= TRIES_MAX) and EnterSession(Volume);
-  if not Result then
-    Result_ := -EIO;
+  Result := -EIO;
 end;
 
 end.
