@@ -103,15 +103,21 @@ begin
   SendReply;
 end;
 
+{ ADDRESS,COUNT }
+procedure TakeRange(var At: PChar; out Address, Count: QWord);
+begin
+  Address := TakeNumber(At);
+  TakeChar(At, ',');
+  Count := TakeNumber(At);
+end;
+
 { mADDRESS,COUNT }
 procedure ReadMemory(At: PChar);
 var
   Data: array[0..1023] of Byte;
   Address, Count: QWord;
 begin
-  Address := TakeNumber(At);
-  TakeChar(At, ',');
-  Count := TakeNumber(At);
+  TakeRange(At, Address, Count);
   if Count > SizeOf(Data) then
     Count := SizeOf(Data);
   Count := CopyMemory(@Data, Pointer(Address), Count);
@@ -127,9 +133,7 @@ var
   Data: array[0..2047] of Byte;
   Address, Count: QWord;
 begin
-  Address := TakeNumber(At);
-  TakeChar(At, ',');
-  Count := TakeNumber(At);
+  TakeRange(At, Address, Count);
   Answer((Count <= SizeOf(Data)) and TakeChar(At, ':') and TakeBytes(At, @Data, Count) and
     (CopyMemory(Pointer(Address), @Data, Count) = Count));
 end;

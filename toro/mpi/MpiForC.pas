@@ -90,11 +90,8 @@ begin
 end;
 
 procedure PrintSigned(Value: LongInt); cdecl; public name 'PrintDecimal';
-var
-  Text: ShortString;
 begin
-  Str(Value, Text);
-  WriteText(Text);
+  WriteConsoleF('%d', [PtrUInt(PtrInt(Value))]);
 end;
 
 procedure EndLine; cdecl; public name 'FlushUp';
