@@ -1,4 +1,4 @@
-{ Catches what the CPU forbids: as Pascal exceptions, and with a handler of its own. }
+{ Handles CPU exceptions: as Pascal exceptions, and with a handler of its own. }
 program ExceptionHandling;
 
 {$mode delphi}
@@ -64,7 +64,7 @@ begin
   end;
 end;
 
-{ Called as the CPU calls it: RIP is on the stack. It steps over the two bytes of UD2. }
+{ A handler as the CPU calls it, with RIP on the stack. Skips the two bytes of UD2. }
 procedure StepOver; assembler; nostackframe;
 asm
   add qword ptr [rsp], 2

@@ -1,6 +1,6 @@
-{ Keeps values by their keys, for clients that speak HTTP: GET /KEY=VALUE stores, GET /KEY
-  fetches, GET / says how many there are. Any number of clients; all on core 0, so that the
-  table needs no lock. }
+{ A key-value store for HTTP clients: GET /KEY=VALUE stores, GET /KEY fetches, GET / returns the
+  number of keys. It serves any number of clients. All its threads are on core 0, so the table
+  needs no lock. }
 program HashTableServer;
 
 {$mode delphi}
@@ -10,7 +10,7 @@ uses
 
 const
   PORT = 80;
-  TIMEOUT = 5000;   { ms that a client may be silent }
+  TIMEOUT = 5000;   { ms after which an idle client is disconnected }
   LINE_MAX = 4096;
   CRLF = #13#10;
 
@@ -20,7 +20,7 @@ type
 var
   Table: TTable;
 
-{ The first line that a client sends; empty when it is none, or too long. }
+{ The first line from a client; empty if there is none, or it is too long. }
 function ReceiveLine(Socket: PSocket): String;
 var
   Data: array[0..511] of Char;
@@ -53,7 +53,7 @@ begin
     CRLF + Text);
 end;
 
-{ What GET asks for: between the slash and the next blank. }
+{ The argument of GET: between the slash and the next blank. }
 function QueryOf(const Line: String): String;
 var
   Start: LongInt;

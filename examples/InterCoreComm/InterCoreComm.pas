@@ -9,7 +9,7 @@ const
   Ping: PChar = 'ping';
   Pong: PChar = 'pong';
 
-{ On each other core: answers what comes from core 0. }
+{ Runs on every core but 0: answers packets of core 0. }
 function Answer(Param: Pointer): PtrInt;
 var
   Buffer: array[0..VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE - 1] of Char;

@@ -1,4 +1,4 @@
-/* The largest elements of vectors of all ranks, for all of them. */
+/* Computes the element-wise maximum of vectors of all ranks, for all ranks. */
 #include "timing.h"
 
 #define LONGEST 16384

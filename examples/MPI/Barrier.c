@@ -1,7 +1,7 @@
-/* Waits for all ranks: none leaves a round before all have entered it. */
+/* Checks a barrier: no rank leaves a round before all have entered it. */
 #include "timing.h"
 
-static int entered; /* of all ranks: they share their memory */
+static int entered; /* shared by all ranks */
 
 int main(int argc, char **argv)
 {

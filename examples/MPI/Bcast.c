@@ -1,4 +1,4 @@
-/* Copies bytes of rank 0 to all others. */
+/* Copies bytes from rank 0 to all others. */
 #include "timing.h"
 
 #include <string.h>

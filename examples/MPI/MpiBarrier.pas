@@ -6,7 +6,7 @@ uses
   Kernel, Process, Memory, Arch, ToroMPI, MpiTiming, Console;
 
 var
-  Entered: LongInt; { of all ranks }
+  Entered: LongInt; { shared by all ranks }
 
 function Main(Param: Pointer): PtrInt;
 var

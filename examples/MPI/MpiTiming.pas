@@ -1,4 +1,5 @@
-{ The same as timing.h: how long a collective operation takes, told by rank 0. }
+{ The Pascal counterpart of timing.h: measures a collective operation; rank 0 prints the
+  result. }
 unit MpiTiming;
 
 {$mode delphi}
@@ -8,10 +9,10 @@ interface
 const
   ROUNDS = 100;
 
-{ Cycles is what ROUNDS calls have taken on this rank. }
+{ Cycles is the duration of ROUNDS calls on this rank. }
 procedure Tell(Name: PChar; Length: LongInt; Cycles: Int64; Good: Boolean);
 
-{ Runs Rank on all cores, and ends the program when all are over. }
+{ Runs Rank on all cores, waits for all, and ends the program. }
 procedure RunRanks(Rank: TThreadFunc);
 
 implementation

@@ -1,4 +1,4 @@
-/* Sums vectors of all ranks at rank 0. */
+/* Sums vectors of all ranks on rank 0. */
 #include "timing.h"
 
 #define LONGEST 16384

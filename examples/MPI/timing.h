@@ -1,5 +1,5 @@
-/* How long a collective operation takes: the mean of ROUNDS calls on each rank, and of
- * those the shortest, the longest and the mean, told by rank 0. */
+/* Measures a collective operation: each rank takes the mean of ROUNDS calls, and rank 0 prints
+ * the minimum, maximum and mean of these. */
 #include <mpi.h>
 #include <stdio.h>
 

@@ -8,10 +8,10 @@ uses
 const
   WIDTH = 480;
   HEIGHT = 320;
-  SAMPLES = 2; { of a pixel, in each direction }
+  SAMPLES = 2; { per pixel, in each direction }
   LIMIT = 1000;
 
-  { The part of the plane }
+  { The part of the plane that is shown }
   LEFT = -2.2;
   TOP = 1.0;
   SCALE = 2.0 / HEIGHT;
@@ -27,7 +27,7 @@ var
   Palette: array[0..255] of TPixel;
   NextRow: LongInt;
 
-{ How many steps it takes until X + iY is known to be outside; LIMIT if it is not. }
+{ The number of steps after which X + iY is known to be outside the set; LIMIT if it is not. }
 function Escape(X, Y: Double): LongInt;
 var
   A, B, AA, BB: Double;
@@ -70,7 +70,7 @@ begin
   Pixel.Blue := Blue div (SAMPLES * SAMPLES);
 end;
 
-{ On each core: takes row after row until there is none left. }
+{ Runs on every core: computes the next row that no core has taken, until there is none. }
 function ComputeRows(Param: Pointer): PtrInt;
 var
   Row, Column: LongInt;
@@ -85,7 +85,7 @@ begin
   Result := 0;
 end;
 
-{ From dark blue over white and orange back to it, in waves. }
+{ From dark blue through white and orange and back, in waves. }
 procedure MakePalette;
 
   function Wave(Index, Phase: LongInt): Byte;

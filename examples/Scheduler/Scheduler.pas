@@ -10,11 +10,11 @@ const
   TURNS = 4;
 
 var
-  { What the threads of each core have done, one letter a turn. }
+  { The order in which the threads of each core ran, one letter a turn. }
   Done: array[0..MAX_CPU - 1] of String[THREADS * TURNS + 1];
 
-{ Only threads of the same core write to its string, and none of them is interrupted
-  before it gives way: there is nothing to lock. }
+{ Only threads of the same core write to its string, and none is interrupted before it yields.
+  So no lock is needed. }
 function Work(Param: Pointer): PtrInt;
 var
   Turn: LongInt;
@@ -27,8 +27,8 @@ begin
   Result := 0;
 end;
 
-{ Starts the threads of a core, on that core. They wait for it to give way, and so begin
-  in turn. }
+{ Starts the threads of a core, on that core. They first run when this thread waits for them, in
+  the order of their creation. }
 function Lead(Param: Pointer): PtrInt;
 var
   IDs: array[0..THREADS - 1] of TThreadID;

@@ -1,7 +1,7 @@
-{ Serves the files of a directory of the host over HTTP. Parameters: the network driver,
-  the file system, its tag, and `noconsole` to say nothing of requests.
+{ Serves a directory of the host over HTTP. Parameters: the network driver, the file system, its
+  tag, and optionally `noconsole`, which turns off the line for each request.
 
-  Every connection has a thread, and the threads are spread over the cores. }
+  Each connection has a thread; the threads are spread over the cores. }
 program StaticWebServer;
 
 {$mode delphi}
@@ -12,24 +12,24 @@ uses
 const
   PORT = 80;
   BACKLOG = 1024;
-  TIMEOUT = 5000;    { ms that a client may be silent }
+  TIMEOUT = 5000;    { ms after which an idle client is disconnected }
   REQUEST_MAX = 8192;
-  PART = 262144;     { bytes of a file that are in memory at a time }
+  PART = 262144;     { bytes of a file that are read at a time }
   CRLF = #13#10;
 
 type
   TRequest = record
     Socket: PSocket;
-    Text: array[0..REQUEST_MAX] of Char; { as far as it has come }
+    Text: array[0..REQUEST_MAX] of Char; { what has been received of it }
     Count: LongInt;
-    Path: PChar;     { in Text }
+    Path: PChar;     { points into Text }
     IsGet, IsHead, KeepAlive: Boolean;
   end;
   PRequest = ^TRequest;
 
 { ---- Requests ---- }
 
-{ Where the request ends, behind its empty line; 0: not yet. }
+{ The end of the request, after its empty line; 0: it is incomplete. }
 function EndOf(const Request: TRequest): LongInt;
 var
   I: LongInt;
@@ -40,7 +40,8 @@ begin
   Result := 0;
 end;
 
-{ Reads until there is a whole request; 0 when the client is done, or too slow. }
+{ Reads until the request is complete. Returns its end, or 0 if the client has closed the
+  connection or is too slow. }
 function ReceiveRequest(var Request: TRequest): LongInt;
 begin
   Result := EndOf(Request);
@@ -64,7 +65,7 @@ begin
   end;
 end;
 
-{ Takes %XX for what it stands for, and ends at a blank or a question mark. }
+{ Decodes %XX. The path ends at a blank or a question mark. }
 procedure DecodePath(Path: PChar);
 var
   Target: PChar;
@@ -161,7 +162,7 @@ begin
     (Request.IsHead or (Send(Request, @Status[1], Length(Status)) and Send(Request, #10, 1)));
 end;
 
-{ Sends what is left of a file; False when it cannot be read as far as it should. }
+{ Sends the rest of a file. False: it could not be read to its end. }
 function SendFile(var Request: TRequest; Handle: THandle; Size: Int64): Boolean;
 var
   Data: PChar;
@@ -182,7 +183,7 @@ begin
   ToroFreeMem(Data);
 end;
 
-{ Answers a request; False: the connection is not good for another. }
+{ Answers a request. False: the connection must be closed. }
 function Answer(var Request: TRequest): Boolean;
 var
   Inode: TInode;
@@ -227,7 +228,7 @@ begin
       ParseRequest(Request^, Size);
       if not Answer(Request^) then
         Break;
-      { What has come behind it is the next one. }
+      { What follows is the beginning of the next request. }
       Dec(Request.Count, Size);
       Move(Request.Text[Size], Request.Text, Request.Count);
     until not Request.KeepAlive;

@@ -1,7 +1,7 @@
-{ Prepares by itself what direct boot gets from the VMM: the CPU areas, the boot-info block
-  and the final page tables, behind the image (docs/boot-protocol.md). startup.s calls this
-  on the first CPU in ring 0, before any unit is initialized; so it uses nothing but the
-  machine, and no instruction that a hypervisor could not interpret. }
+{ Makes in the guest what direct boot gets from the VMM: the CPU areas, the boot-info block and
+  the final page tables, all behind the image (docs/boot-protocol.md). startup.s calls
+  LoaderMain on the first CPU, in ring 0 and before any unit is initialized. So this code relies
+  on no unit's initialization, and on no instruction that a hypervisor might fail to emulate. }
 unit Loader;
 
 {$mode objfpc}
@@ -34,7 +34,7 @@ const
   TRAMPOLINE_PAGE = $8000;
 
 type
-  { What the image says of itself: the note of direct boot. }
+  { The ELF note of direct boot in this image. }
   TToroNote = packed record
     NameSize, DescriptionSize, Kind: LongWord;
     Name: array[0..7] of Char;
@@ -72,7 +72,7 @@ end;
 
 { ---- The command line's devices ---- }
 
-{ Reads a number, decimal or behind 0x; False when there is none. }
+{ Parses a decimal number, or a hexadecimal one after 0x. False: no digit. }
 function TakeNumber(var P: PChar; out Value: QWord): Boolean;
 var
   Base, Digit: LongWord;
@@ -100,7 +100,7 @@ begin
   until False;
 end;
 
-{ Compares with a word and goes behind it. }
+{ Skips a word; False if it does not come next. }
 function TakeWord(var P: PChar; Word_: PChar): Boolean;
 var
   I: LongInt;
@@ -113,7 +113,7 @@ begin
     Inc(P, I);
 end;
 
-{ Takes `virtio_mmio.device=SIZE@BASE:IRQ`, where SIZE may end with K. }
+{ Parses `virtio_mmio.device=SIZE@BASE:IRQ`; SIZE may end in K. }
 function TakeDevice(var P: PChar; out Entry: TDeviceEntry): Boolean;
 var
   Size, Base, Irq: QWord;
@@ -131,10 +131,10 @@ begin
   Entry.Vector := BASE_IRQ + Irq;
   Entry.Reserved := 0;
   if Result then
-    Entry.DeviceID := PLongWord(Base + 8)^; { 0: nothing is plugged in there }
+    Entry.DeviceID := PLongWord(Base + 8)^; { 0: no device in this slot }
 end;
 
-{ Makes the interrupt of a pin of the IOAPIC come to core 0, at its edge. }
+{ Routes an IOAPIC pin to core 0, edge-triggered. }
 procedure RouteIrq(Irq: LongWord);
 begin
   PLongWord(IOAPIC)^ := IOAPIC_REDIRECTION + 2 * Irq + 1;
@@ -190,7 +190,8 @@ begin
     Result := B;
 end;
 
-{ All RAM: what is below the image, the image and what is made here are in use. }
+{ Lists all RAM. Everything up to UsedEnd is in use: page 0, the image, and what the loader has
+  made. }
 procedure FillMemoryMap(const Machine: TMachineTables; UsedEnd: QWord);
 var
   I: LongInt;
@@ -285,7 +286,7 @@ begin
 
   StartPaging(Tables);
   MapAll(Machine);
-  { Hiding the tables may itself take some. }
+  { Mapping the tables as supervisor pages may allocate up to four more. }
   TablesEnd := NextTable + 4 * PAGE;
   MapPages(Tables, TablesEnd, DATA and not USER);
   Root := Tables;

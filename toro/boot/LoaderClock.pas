@@ -1,5 +1,5 @@
-{ The frequency of the TSC and the time of day, from whoever knows: KVM's clock
-  (Linux: Documentation/virt/kvm/x86/msr.rst), CPUID, or else the PIT and the RTC. }
+{ The TSC's frequency and the time of day, from the first source there is: KVM's clock (Linux:
+  Documentation/virt/kvm/x86/msr.rst), CPUID, or the PIT; and for the time, the RTC. }
 unit LoaderClock;
 
 {$mode objfpc}
@@ -9,7 +9,7 @@ interface
 
 uses BootInfo;
 
-{ Fills in TscHz, WallClockNs and WallClockTsc. Marks are used, and cleared. }
+{ Fills in TscHz, WallClockNs and WallClockTsc. Uses Marks as scratch memory and clears it. }
 procedure ReadClock(var Block: TBootInfo);
 
 implementation
@@ -50,7 +50,7 @@ type
   end;
   PSystemTime = ^TSystemTime;
 
-  { struct pvclock_wall_clock: when the machine started }
+  { struct pvclock_wall_clock: the time at which the machine started }
   TWallClock = packed record
     Version, Seconds, Nanoseconds: LongWord;
   end;
@@ -92,7 +92,7 @@ begin
   Result := Registers.EAX and KVM_CLOCKSOURCE2 <> 0;
 end;
 
-{ Both structures go where the marks will be; KVM wants them at multiples of 4. }
+{ KVM writes both structures into Marks, which is aligned to 4 as KVM requires. }
 procedure ReadKvmClock(var Block: TBootInfo);
 var
   System_: PSystemTime;
@@ -115,7 +115,7 @@ end;
 
 { ---- CPUID and the PIT ---- }
 
-{ 0: it does not say. }
+{ 0: CPUID does not tell. }
 function CpuidHz: QWord;
 var
   Registers: TRegisters;
@@ -129,8 +129,8 @@ begin
     Result := QWord(Registers.ECX) * Registers.EBX div Registers.EAX;
 end;
 
-{ Counts a hundredth of a second of the PIT. Where there is none the port reads as ones,
-  and it is over at once. }
+{ Counts TSC ticks during 10 ms of the PIT. Without a PIT the port reads as all ones, and the
+  loop ends at once. }
 function PitHz: QWord;
 const
   COUNT = PIT_HZ div 100;
@@ -158,7 +158,7 @@ begin
   Result := Result shr 4 * 10 + Result and 15; { BCD }
 end;
 
-{ Seconds since 1970; 0 when there is no RTC. }
+{ Unix time in seconds; 0 without an RTC. }
 function RtcTime: QWord;
 var
   Year, Month: LongInt;

@@ -1,5 +1,5 @@
-{ The final page tables (Intel SDM volume 3, section 4.5): an identity map with the largest
-  pages that fit. They grow from where they start, as far as they must. }
+{ The final page tables (Intel SDM volume 3, section 4.5): an identity map of the largest pages
+  that fit. New tables are taken one page after another from where the first one is. }
 unit LoaderPaging;
 
 {$mode objfpc}
@@ -12,20 +12,21 @@ const
   PRESENT = 1;        { the bit of an entry }
 
 var
-  { Where the next table goes. }
+  { Address of the next table. }
   NextTable: QWord;
 
-{ Makes the root, at an address of a page. }
+{ Starts the map with an empty root table at Start, a multiple of the page size. }
 procedure StartPaging(Start: QWord);
 
-{ Maps whole pages to themselves with Rights, the bits of an entry; without the "present"
-  bit they are not mapped. A part of a page that was mapped already splits it. }
+{ Maps whole pages to themselves with Rights (bits of a page-table entry), or unmaps them if
+  Rights lack PRESENT. A large page that is mapped already is split where only a part of it
+  changes. }
 procedure MapPages(Start, Stop, Rights: QWord);
 
 implementation
 
 const
-  TABLE = 7;          { present, writable, for ring 3: the page itself decides }
+  TABLE = 7;          { present, writable, user: the last level decides }
   LARGE = $80;
   ADDRESS = $000FFFFFFFFFF000;
   ENTRIES = 512;
@@ -63,7 +64,8 @@ begin
   RootTable := NewTable;
 end;
 
-{ The table below an entry, made of what the entry maps. }
+{ The table that an entry points to. A large page, or nothing, becomes a table that maps the
+  same. }
 function TableOf(var Entry: QWord; Span: QWord): PQWord;
 var
   I: LongInt;
@@ -84,7 +86,7 @@ begin
     Result[I] := (Old and ADDRESS + QWord(I) * Span) or Flags;
 end;
 
-{ In a table whose entries span so many bytes each, and whose first is for Base. }
+{ Maps pages through a table whose entries cover Span bytes each, the first of them from Base. }
 procedure MapIn(Table: PQWord; Base, Span, Start, Stop, Rights: QWord);
 var
   I, Low, Part: QWord;

@@ -1,6 +1,7 @@
-{ What a boot loader tells of the machine: PVH's start info (Xen: public/arch-x86/hvm/
-  start_info.h), Linux's zero page (Documentation/arch/x86/zero-page.rst), and the
-  processors of the MP table (Intel MultiProcessor Specification 1.4) or of ACPI's MADT. }
+{ What the boot loader tells about the machine: the PVH start info (Xen:
+  public/arch-x86/hvm/start_info.h) or Linux's zero page (Documentation/arch/x86/zero-page.rst),
+  and the processors in the MP table (Intel MultiProcessor Specification 1.4) or in ACPI's MADT.
+  }
 unit LoaderTables;
 
 {$mode objfpc}
@@ -17,21 +18,21 @@ type
 
   TMachineTables = record
     RangeCount: LongInt;
-    Ranges: array[0..RANGES_MAX - 1] of TRange; { of RAM, ascending }
+    Ranges: array[0..RANGES_MAX - 1] of TRange; { RAM, ascending }
     CommandLine: PChar;
-    Rsdp: PtrUInt; { of ACPI; 0: not known }
+    Rsdp: PtrUInt; { ACPI's root pointer; 0: unknown }
   end;
 
 procedure ReadStartInfo(Info: Pointer; out Machine: TMachineTables);
 procedure ReadZeroPage(Info: Pointer; out Machine: TMachineTables);
 
-{ How many CPUs there are whose APIC ids are 0, 1, 2 and so on; at least 1. }
+{ Number of CPUs with the APIC ids 0, 1, 2 and so on without a gap; at least 1. }
 function CountCpus(const Machine: TMachineTables): LongInt;
 
 implementation
 
 const
-  RAM = 1; { in both kinds of memory maps }
+  RAM = 1; { in the memory maps of both protocols }
   CPUS_MAX = 255;
   NO_COMMAND_LINE: Char = #0;
 
@@ -39,7 +40,7 @@ type
   TStartInfo = packed record
     Magic, Version, Flags, ModuleCount: LongWord;
     Modules, CommandLine, Rsdp: QWord;
-    MemoryMap: QWord; { from version 1 on }
+    MemoryMap: QWord; { from version 1 }
     MemoryMapCount, Reserved: LongWord;
   end;
   PStartInfo = ^TStartInfo;
@@ -57,7 +58,7 @@ type
   PE820Entry = ^TE820Entry;
 
   TFound = record
-    Present: array[0..CPUS_MAX] of Boolean; { by APIC id }
+    Present: array[0..CPUS_MAX] of Boolean; { indexed by APIC id }
   end;
 
 procedure Begin_(out Machine: TMachineTables; CommandLine, Rsdp: QWord);
@@ -113,8 +114,8 @@ end;
 
 { ---- Processors ---- }
 
-{ The MP table's processors, each an entry of 20 bytes; all others have 8. How many there
-  are is told by the table's length: qboot leaves their count 0. }
+{ Reads the processors of the MP table. Their entries have 20 bytes, all others 8. The table's
+  length tells where they end: qboot leaves the count of entries 0. }
 procedure ReadMpTable(Table: PByte; var Found: TFound);
 const
   ENABLED = 1;
@@ -147,7 +148,7 @@ begin
   end;
 end;
 
-{ ACPI 6.5, section 5.2.12: local APICs are entries of type 0. }
+{ ACPI 6.5, section 5.2.12: entries of type 0 are local APICs. }
 procedure ReadMadt(Table: PByte; var Found: TFound);
 const
   ENABLED = 1;
@@ -169,7 +170,7 @@ var
   Root, Table: PByte;
   Step, I: LongInt;
 begin
-  { Revision 2 has addresses of 64 bits in another table. }
+  { From revision 2 on, the XSDT has 64-bit addresses. }
   if Rsdp[15] >= 2 then
   begin
     Root := PByte(PQWord(Rsdp + 24)^);
@@ -198,8 +199,8 @@ begin
   for I := 0 to CPUS_MAX do
     Found.Present[I] := False;
   Found.Present[0] := True;
-  { Where the specification has it looked for: the extended BIOS data area, the end of
-    base memory, the BIOS. }
+  { The places that the specification names: the extended BIOS data area, the end of base
+    memory, the BIOS. }
   if Machine.Rsdp <> 0 then
     ReadAcpi(PByte(Machine.Rsdp), Found)
   else if not FindMpTable($9FC00, $A0000, Found) then

@@ -1,26 +1,33 @@
-# The nucleus: all of Toro that runs in ring 0.
+# The nucleus: everything of Toro that runs in ring 0.
 #
-# It sets a CPU up, enters the kernel in ring 3, and from then on runs only for
-# interrupts and exceptions:
+# Why so little: a hypervisor without hardware support interprets ring 0, some 100
+# times slower than ring 3, which always runs natively. So the scheduler, the
+# drivers and the application are ring-3 code in one address space, and call each
+# other directly. Ring 0 keeps what ring 3 cannot do: set a CPU up, take
+# interrupts and exceptions, and halt.
 #
-#   interrupt   marks its vector in the core's block and returns; nothing is
-#               served here, and nothing in ring 3 ever needs to disable it.
-#               A device's may be passed on to another core, and one that the
-#               application has captured goes on in KernelInterrupt in ring 3
-#   hlt         faults in ring 3 (#GP); halts the CPU here unless a vector is
-#               pending, so no interrupt is lost between the last look at a
-#               queue and the halt
-#   ud2         with a magic number in RAX: splits 2 MiB of RAM into pages of
-#               4 KiB, some of them guards; with another, changes a byte of a
-#               program that has a debugger in it
-#   exception   saves the registers in the core's block and goes on in
-#               KernelException in ring 3, on a stack of its own
+#   interrupt   Sets the vector's bit in the core's block and returns. No driver
+#               runs here: the scheduler polls these bits, so ring 3 never has to
+#               disable interrupts. But a vector that is routed to another core
+#               is sent on to it, and one that the application has captured
+#               (CaptureInt) continues in KernelInterrupt, in ring 3.
+#   hlt         Privileged, so in ring 3 it raises #GP, which leads here. The CPU
+#               halts unless a vector is pending. Interrupts are off while that is
+#               checked, so none is lost between ring 3's last look at its queues
+#               and the halt.
+#   ud2         Raises #UD, which is how ring 3 calls the nucleus: not every
+#               hypervisor supports int and syscall in ring 3. A magic number in
+#               RAX selects the call: one splits 2 MiB of RAM into 4 KiB pages,
+#               some of them guard pages; the other changes a byte of the code, in
+#               a program that contains a debugger.
+#   exception   Saves the registers in the core's block and continues in
+#               KernelException, in ring 3, on a stack of its own.
 #
-# Ring 0 is one page of code and an IDT, so it can be read in one go, and a
-# hypervisor that interprets ring 0 has little to interpret. Ring 3 has IOPL 3
-# and a clear I/O bitmap, because not every hypervisor honours both.
+# Ring 3 runs with IOPL 3 and a clear I/O bitmap: some hypervisors honour only one
+# of the two.
 #
-# A CPU's supervisor page, whose top is the ring-0 stack (docs/boot-protocol.md):
+# A CPU's supervisor page (docs/boot-protocol.md). Its top is the ring-0 stack, so
+# the page's address, and with it the core's block, follows from RSP:
 
         .intel_syntax noprefix
 
@@ -32,8 +39,8 @@
         .set POINTER, 0x2c0             # operand of lgdt
         .set CORE, 0x2d0                # address of the core's block
 
-# A core's block (TCore in Arch.pas), at the top of its ring-3 stack. Below it is
-# the exception stack, and below that the stack that the core starts on.
+# A core's block (TCore in Arch.pas), at the top of its ring-3 stack. The
+# exception stack is below it, and below that the stack that the core starts on.
 
         .set CORE_SIZE, 0x2c0
         .set EXCEPTION_STACK_SIZE, 0x4000
@@ -41,16 +48,16 @@
         .set CORE_INDEX, 0x08
         .set CORE_PENDING, 0x10         # 256 bits
         .set CORE_IN_EXCEPTION, 0x30
-        .set CORE_IN_CALL, 0x38         # KernelInterrupt has not taken over yet
+        .set CORE_IN_CALL, 0x38         # KernelInterrupt has not yet read CORE_CALL_*
         .set CORE_FRAME, 0x40
         .set CORE_CAPTURED, 0x100       # 256 bits
-        .set CORE_ROUTE, 0x120          # of ROUTED vectors from 32: APIC id plus one
+        .set CORE_ROUTE, 0x120          # APIC id plus one, for each of ROUTED vectors from 32
         .set ROUTED, 48
         .set CORE_CALL_VECTOR, 0x150
         .set CORE_CALL_RIP, 0x158
         .set CORE_CALL_RFLAGS, 0x160
         .set CORE_CALL_RSP, 0x168
-        .set FRAME_WORDS, 22            # 15 registers, vector, error, 5 of the CPU
+        .set FRAME_WORDS, 22            # 15 registers, vector, error code, 5 words of the CPU
 
         .set STACK_SIZE, 0x40000
         .set BOOT_INFO_MARKS, 128
@@ -101,7 +108,7 @@ nucleus:
         .set vector, 0
         .rept 32
         .balign STUB_EXCEPTION
-        # Those that push no error code (Intel SDM volume 3, table 6-1).
+        # A zero for those without an error code (Intel SDM volume 3, table 6-1).
         .if (vector < 8) || (vector == 9) || (vector == 15) || (vector == 16) || ((vector > 17) && (vector != 21) && (vector != 29) && (vector != 30))
         push 0
         .endif
@@ -114,12 +121,12 @@ nucleus:
         .rept 223
         .balign STUB_INTERRUPT
         push vector - 128               # fits in a byte
-        .byte 0xe9                      # jmp, never the short form
+        .byte 0xe9                      # jmp rel32: every stub has the same length
         .long interrupt - . - 4
         .set vector, vector + 1
         .endr
         .balign STUB_INTERRUPT
-        iretq                           # 255: spurious, has no EOI
+        iretq                           # 255: spurious; takes no EOI
 
 # ---- Start of a CPU --------------------------------------------------------
 # RDI boot-info block, RSI index, RSP top of the supervisor page, RDX top of the
@@ -208,7 +215,7 @@ over:   mov     eax, LAPIC_EOI
         add     rsp, 8
         iretq
 
-# Sends the vector in RDX on to the core that wants it.
+# Sends the vector in RDX on to the core that it is routed to.
 forward:
         push    rcx
         push    rbx
@@ -216,7 +223,7 @@ forward:
         dec     ecx
         shl     ecx, 24
         mov     eax, LAPIC_ICR_HIGH
-        mov     ebx, [rax]              # ring 3 may be between its two writes
+        mov     ebx, [rax]              # ring 3 may be between its writes to ICR_HIGH and ICR
         mov     [rax], ecx
         mov     eax, LAPIC_ICR
         mov     [rax], edx
@@ -226,9 +233,11 @@ forward:
         pop     rcx
         jmp     over
 
-# Returns to KernelInterrupt, on the stack and with the registers of what was
-# interrupted. Not from ring 0, nor while ring 3 is on its exception stack or has
-# not looked at the last call: then the vector waits for a scheduling point.
+# The application has a handler for this vector: returns to KernelInterrupt,
+# with the registers and on the stack of the interrupted code. Not if that was
+# ring 0, if ring 3 is on its exception stack, or if KernelInterrupt has not yet
+# read what the last call left for it; then the vector stays pending until the
+# next scheduling point.
 captured:
         test    byte ptr [rsp + 32], 3
         jz      over
@@ -259,7 +268,7 @@ exception:
         jz      report
         push    rax
         mov     rax, [rsp + 24]
-        cmp     rax, canonical_end[rip] # a wild RIP must not fault here again
+        cmp     rax, canonical_end[rip] # reading the byte at a non-canonical RIP would fault
         jae     1f
         cmp     byte ptr [rax], 0xf4    # hlt
         je      halt
@@ -292,9 +301,9 @@ report:
         and     rbp, -AREA_SIZE
         mov     rbx, [rbp + CORE]
         test    byte ptr [rsp + (15 + 3) * 8], 3
-        jz      fatal                   # here in ring 0
+        jz      fatal                   # raised by the nucleus itself
         cmp     qword ptr [rbx + CORE_IN_EXCEPTION], 0
-        jne     nested                  # in KernelException itself
+        jne     nested                  # raised by KernelException
         inc     qword ptr [rbx + CORE_IN_EXCEPTION]
         mov     rsi, rsp
         lea     rdi, [rbx + CORE_FRAME]
@@ -313,7 +322,7 @@ report:
         push    offset KernelException
         iretq
 
-# A debugger's copy of memory that is not there ends where it is.
+# A debugger copies memory that may not be mapped: its copy ends at the fault.
 nested:
         cmp     qword ptr [rsp + (15 + 2) * 8], offset toro_debugger_copy
         jne     fatal
@@ -345,12 +354,13 @@ halt:
         iretq
 
 # ---- Guard pages -----------------------------------------------------------
-# RDI is a region of 2 MiB, RSI the distance of its guards in pages. Page 0 of
-# the region becomes its page table, page 1 a page directory where the region was
-# part of a 1 GiB page: both leave ring 3. Page RSI and every RSI-th after it
-# leave the map. Only what is mapped as whole large pages of RAM is touched, so
-# neither the image nor a table can be meant. RAX is 1 if it was done, else 0; in
-# any case the TLB is empty. RCX, RDX and R8 to R11 are lost.
+# Splits the 2 MiB at RDI into 4 KiB pages. Page 0 becomes their page table, and
+# page 1 a page directory if the region was part of a 1 GiB page; ring 3 loses
+# access to both. Every page whose number is a multiple of RSI (2 or more), except
+# 0, becomes a guard: it is unmapped. The region must be mapped by a large page
+# with the rights of plain RAM, so the image and the page tables are out of reach.
+# Returns 1 in RAX, or 0 if nothing was done; flushes the TLB in either case.
+# Clobbers RCX, RDX and R8 to R11.
 
 split:
         add     qword ptr [rsp + 16], 2 # step over the ud2
@@ -359,7 +369,7 @@ split:
         jnz     9f
         cmp     rdi, canonical_end[rip]
         jae     9f
-        cmp     rsi, 2                  # the tables are not guards
+        cmp     rsi, 2                  # pages 0 and 1 hold tables, not guards
         jb      9f
 
         mov     r9, address_bits[rip]
@@ -381,7 +391,7 @@ split:
         cmp     rdx, large_page[rip]
         jne     2f
 
-        and     r8, r9                  # 512 pages of 2 MiB, from the last one
+        and     r8, r9                  # 512 pages of 2 MiB, filled in from the last one
         lea     rdx, [r8 + 511 * REGION_SIZE]
         or      rdx, large_page[rip]
         lea     r8, [rdi + 0x1000]
@@ -395,7 +405,7 @@ split:
 
 2:      test    r8b, 1
         jz      9f
-        test    r8b, 0x80               # a large page, but not of RAM
+        test    r8b, 0x80               # a large page, but not plain RAM
         jnz     9f
         and     r8, r9
         mov     rcx, rdi
@@ -431,8 +441,8 @@ split:
         iretq
 
 # ---- Breakpoints -----------------------------------------------------------
-# The byte of the text at RDI becomes SIL, if the program has a debugger in it
-# (toro.ld). RAX is 1 if it did, else 0; RCX is lost.
+# Writes SIL to the byte of code at RDI, if the program contains Gdbstub (toro.ld).
+# Returns 1 in RAX, or 0 if it does not or RDI is not code. Clobbers RCX.
 
         .set CR0_WP, 0x10000
 
@@ -468,19 +478,19 @@ fatal:
         .balign 8
 canonical_end:
         .quad 0x800000000000
-split_magic:                            # SplitRegion in Arch.pas has the same
+split_magic:                            # the same as in SplitRegion, Arch.pas
         .quad 0x74696c7073206f54
-patch_magic:                            # PatchText in GdbCores.pas has the same
+patch_magic:                            # the same as in PatchText, GdbCores.pas
         .quad 0x68637461706f5254
 address_bits:
         .quad 0x000ffffffffff000
-rights_bits:                            # all others but "accessed" and "dirty"
+rights_bits:                            # everything but "accessed" and "dirty"
         .quad 0xfff0000000000f9f
-large_page:                             # of RAM: not executable, large, for ring 3
+large_page:                             # RAM: no-execute, large, user
         .quad 0x8000000000000087
 small_page:
         .quad 0x8000000000000007
-gdt:                                    # without the null and the TSS
+gdt:                                    # without the null descriptor and the TSS
         .quad 0x00af9b000000ffff        # ring 0 code
         .quad 0x00cf93000000ffff        # ring 0 data
         .quad 0x00cff3000000ffff        # ring 3 data
@@ -503,7 +513,7 @@ fatal_text:
 idt:
         .set vector, 0
         .rept 32
-        .if vector == 3                 # int3 is for everybody
+        .if vector == 3                 # int3 is allowed in ring 3
         gate (NUCLEUS + vector * STUB_EXCEPTION), 0xee
         .else
         gate (NUCLEUS + vector * STUB_EXCEPTION), 0x8e

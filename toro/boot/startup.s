@@ -1,10 +1,10 @@
-# The ways into Toro without direct boot: PVH, as QEMU and Xen start a kernel, and
-# Linux's 64-bit protocol, as Firecracker does. Both end in LoaderMain (Loader.pas),
-# which prepares what a VMM that knows Toro would have (docs/boot-protocol.md), and
-# every CPU then enters the nucleus as if it had been started so.
+# Entry points for boot protocols other than direct boot: PVH, which QEMU and Xen
+# use, and Linux's 64-bit protocol, which Firecracker uses. Both lead to LoaderMain
+# (Loader.pas), which prepares what direct boot gets from the VMM
+# (docs/boot-protocol.md). Then every CPU enters the nucleus as in a direct boot.
 #
-# All of this is ring 0 and is over before the nucleus runs. The map meanwhile is
-# the identity of the first GiB and of the fourth, where the APICs are.
+# All this is ring-0 code, and finished before the nucleus runs. Until then the
+# page tables map the first GiB, and the fourth, where the APICs are, to itself.
 
         .intel_syntax noprefix
 
@@ -19,7 +19,7 @@
         .set EFER, 0xc0000080
         .set EFER_BITS, 0x900           # LME NXE
 
-        # Where an AP starts: a page below 1 MiB.
+        # Where an AP starts: it needs a page below 1 MiB.
         .set TRAMPOLINE, 0x8000
 
         .section .note.Xen, "a", @note
@@ -41,7 +41,7 @@ pvh_entry:
         mov     esp, offset loader_stack_end
         lgdt    loader_gdt_pointer
         mov     edi, offset pvh_long
-enter_long_mode:                        # goes on at EDI in 64-bit mode; keeps EBX
+enter_long_mode:                        # continues at EDI in 64-bit mode; preserves EBX
         mov     eax, CR4_BITS
         mov     cr4, eax
         mov     eax, offset loader_pml4
@@ -132,10 +132,10 @@ ap_protected:
 ap_long:
         mov     eax, 1
         cpuid
-        shr     ebx, 24                 # its APIC id, which is its index
+        shr     ebx, 24                 # the APIC id is also the index
         cmp     ebx, LoaderCpus[rip]
         jb      enter_kernel
-1:      cli                             # one that the tables do not mention
+1:      cli                             # a CPU that is in no table
         hlt
         jmp     1b
 
@@ -186,7 +186,7 @@ loader_low:
         .set    address, 0xc0000000
 loader_high:
         .rept   512
-        .quad   address + 0x93          # not cached
+        .quad   address + 0x93          # uncached
         .set    address, address + 0x200000
         .endr
 

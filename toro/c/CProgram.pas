@@ -1,5 +1,5 @@
-{ The program around a C program: runs its main on each core, as a rank of MPI, and ends
-  with the first status that is not 0. `pyvmm build PROGRAM.c` compiles it. }
+{ The Pascal program around a C program, compiled by `pyvmm build PROGRAM.c`. It runs main on
+  every core, as an MPI rank, and exits with the first non-zero status in the order of ranks. }
 program CProgram;
 
 {$mode objfpc}
@@ -15,7 +15,7 @@ const
 function RunC(Count: LongInt; Words: PPChar): LongInt; cdecl; external name 'toro_run_c';
 
 var
-  { Its name and the words of the command line, and nil. }
+  { argv: the program's name, the kernel parameters, nil. }
   Words: PPChar;
 
 procedure CopyWords;
@@ -32,7 +32,7 @@ end;
 
 function RunRank(Parameter: Pointer): PtrInt;
 begin
-  { In C no floating-point operation raises an exception. }
+  { C expects that floating-point exceptions are masked. }
   SetMXCSR(MXCSR_MASKED);
   Set8087CW(FPU_MASKED);
   Result := RunC(KernelParamCount + 1, Words);

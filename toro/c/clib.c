@@ -1,11 +1,11 @@
-/* The C library of C programs on Toro, without stdio.h (printf.c). malloc, realloc, free
- * and exit are in toro/mpi/MpiForC.pas. */
+/* The C library of Toro's C programs, except stdio.h (printf.c). malloc, realloc, free and exit
+ * are in toro/mpi/MpiForC.pas. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The program's main under the name that `pyvmm build` gives it, or its mainC. */
+/* The program's main, renamed by `pyvmm build`, or its mainC. */
 int toro_c_main(int argc, char **argv) __attribute__((weak));
 void mainC(void) __attribute__((weak));
 

@@ -1,4 +1,4 @@
-/* What the CPU computes in one instruction. */
+/* Functions for which x86-64 has an instruction. */
 #ifndef MATH_H
 #define MATH_H
 

@@ -1,4 +1,4 @@
-/* stdio.h: text on Toro's console. */
+/* stdio.h: output to Toro's console. */
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,7 +9,8 @@
 /* Writes to the console: MpiForC.pas. */
 void toro_write(const char *text, size_t size);
 
-/* Where formatted text goes: a buffer of `size` bytes, or the console piece by piece. */
+/* The destination of formatted text: a buffer of `size` bytes, or, if `text` is null, the
+ * console by way of `piece`. */
 struct output {
     char *text;
     size_t size, count;
@@ -20,7 +21,7 @@ struct output {
 /* One conversion: % flags width .precision */
 struct conversion {
     bool left, zero, plus, space, alternative;
-    int width, precision; /* -1: none given */
+    int width, precision; /* -1: not given */
 };
 
 static void flush(struct output *out)
@@ -42,7 +43,7 @@ static void put(struct output *out, char c)
     out->count++;
 }
 
-/* `prefix` and `body`, filled up to the width. */
+/* Writes `prefix` and `body`, padded to the width. */
 static void put_field(struct output *out, const struct conversion *how, const char *prefix, const char *body,
                       size_t size)
 {
@@ -78,17 +79,17 @@ static void put_integer(struct output *out, struct conversion *how, const char *
     put_field(out, how, prefix, first, digits + sizeof digits - first);
 }
 
-/* A number as 0.d1 d2 d3 ... times 10^(exponent + 1), in `count` digits. */
+/* A number, as `count` digits d1 d2 d3 ... with the value d1.d2d3... * 10^exponent. */
 struct decimal {
     char digits[48];
     int count, exponent;
 };
 
-/* `x`, not negative, rounded to `count` digits, or to so many after the point. Exact
- * where `x` is between 1/256 and 1e18, and elsewhere to about 18 digits. */
+/* Converts `x` (not negative), rounded to `count` digits in all or, if `after_point`, after the
+ * decimal point. Exact from 1/256 to 1e18, elsewhere to about 18 digits. */
 static void to_decimal(struct decimal *to, long double x, int count, bool after_point)
 {
-    uint64_t whole, unit = 1; /* what is left before the point, and the place of its next digit */
+    uint64_t whole, unit = 1; /* rest of the integer part, and the weight of its next digit */
     to->exponent = 0;
     for (; x >= 1e18L; to->exponent++)
         x /= 10;
@@ -116,7 +117,7 @@ static void to_decimal(struct decimal *to, long double x, int count, bool after_
     if (to->count < 0)
         return;
     int last = to->count - 1;
-    /* A half goes to the even digit. */
+    /* Ties round to even. */
     if (x < 5 || (x == 5 && (last < 0 || to->digits[last] % 2 == 0)))
         return;
     for (; last >= 0 && to->digits[last] == '9'; last--)
@@ -131,7 +132,7 @@ static void to_decimal(struct decimal *to, long double x, int count, bool after_
     to->digits[0] = '1';
 }
 
-/* The digit that counts 10^power. */
+/* The digit with weight 10^power. */
 static char digit_at(const struct decimal *from, int power)
 {
     int i = from->exponent - power;
@@ -226,11 +227,11 @@ static const char *parse_flags(const char *format, struct conversion *how)
         }
 }
 
-/* `format` is behind the %; returns what is behind the conversion. */
+/* Converts one argument. `format` starts after the %; returns what follows the conversion. */
 static const char *convert(struct output *out, const char *format, va_list *arguments)
 {
     struct conversion how = {.precision = -1};
-    int length = 0; /* how many h (negative) or l there are; z is one l */
+    int length = 0; /* number of l or z modifiers, or minus the number of h */
     uint64_t value;
     const char *text;
     char c;
@@ -318,7 +319,7 @@ int vprintf(const char *format, va_list arguments)
     return count;
 }
 
-/* A program of the existing Toro brings its own. */
+/* Weak, because programs for earlier versions of Toro define their own. */
 __attribute__((weak)) int printf(const char *format, ...)
 {
     va_list arguments;

@@ -1,2 +1,2 @@
-/* The compiler's own. */
+/* The compiler's own header. */
 #include <stdint-gcc.h>

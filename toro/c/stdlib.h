@@ -1,4 +1,4 @@
-/* Toro's heap, and the end of the machine. */
+/* Toro's heap, and exit. */
 #ifndef STDLIB_H
 #define STDLIB_H
 

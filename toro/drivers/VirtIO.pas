@@ -1,10 +1,10 @@
-{ Virtio devices over MMIO (virtio 1.2, sections 3.1 and 4.2): where they are, how one
-  is started, and when its driver is called.
+{ Virtio devices over MMIO (virtio 1.2, sections 3.1 and 4.2): finding them, starting them, and
+  calling their drivers.
 
-  A device belongs to one core. Its driver is never called from an interrupt: the
-  scheduler of that core looks at the used rings whenever it is asked for the next
-  thread, and only a core about to halt wants an interrupt. An interrupt of another
-  core is passed on by the nucleus. }
+  A device belongs to one core. Its driver is never called from an interrupt: whenever a thread
+  yields or blocks, the scheduler of that core looks at the used rings, and calls the driver if
+  something is there. Interrupts are enabled only when the core is about to halt. Devices
+  interrupt core 0, from where the nucleus sends the interrupt on to the device's core. }
 unit VirtIO;
 
 {$mode objfpc}
@@ -14,7 +14,7 @@ interface
 uses CoreThreads, VirtQueues;
 
 const
-  { section 5 }
+  { Device types (section 5) }
   ID_CONSOLE = 3;
   ID_VSOCK = 19;
   ID_FS = 26;
@@ -30,48 +30,49 @@ const
 type
   PVirtIODevice = ^TVirtIODevice;
   TVirtIODevice = record
-    Base: PtrUInt;         { of its registers }
+    Base: PtrUInt;         { address of its registers }
     DeviceID: LongWord;
     Vector: Byte;          { of its interrupt }
-    Messages: Boolean;     { an interrupt is a message: it needs no acknowledgement }
-    Claimed: Boolean;      { a driver has it }
+    Messages: Boolean;     { its interrupts are messages, which need no acknowledgement }
+    Claimed: Boolean;      { a driver uses it }
     Changed: Boolean;      { its configuration space has changed }
-    Broken: Boolean;       { it must be reset (DEVICE_NEEDS_RESET), or its rings are damaged }
-    Features: QWord;       { what both sides can do }
+    Broken: Boolean;       { it needs a reset: DEVICE_NEEDS_RESET, or a damaged ring }
+    Features: QWord;       { that were negotiated }
     QueueCount: LongInt;
     Queues: array[0..DEVICE_QUEUES - 1] of TVirtQueue;
-    Quiet: set of 0..DEVICE_QUEUES - 1; { queues whose interrupts nobody waits for }
-    { Called on its core when a queue has something used, and when it is Changed or
-      Broken. Must not give way. }
+    Quiet: set of 0..DEVICE_QUEUES - 1; { queues that do not interrupt a halted core }
+    { Called on the device's core when a queue has used buffers, or Changed or Broken is set.
+      Must not yield. }
     Serve: procedure(Device: PVirtIODevice);
     Next: PVirtIODevice;   { of the same core }
   end;
 
-{ The device of this kind that no driver has, the Index-th from 0; nil: there is none. }
+{ The unclaimed devices of a type, by Index from 0; nil past the last one. }
 function FindDevice(DeviceID: LongWord; Index: LongInt = 0): PVirtIODevice;
 
-{ Resets a device and agrees with it on Wanted features, as far as it offers them. False
-  when it does not work with them, or not without VIRTIO_F_VERSION_1. }
+{ Resets a device and negotiates the features in Wanted that it offers. False: it refuses them,
+  or does not offer VIRTIO_F_VERSION_1. }
 function StartDevice(Device: PVirtIODevice; Wanted: QWord): Boolean;
 
-{ Gives it its next queue, of Size entries or what it can. False: not possible. }
+{ Sets up the device's next queue, of at most Size entries. False: no such queue, or no
+  memory. }
 function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
 
-{ The device may work (DRIVER_OK), and Serve is called on this core from now on. }
+{ Sets DRIVER_OK; from now on Serve is called on this core. }
 procedure RunDevice(Device: PVirtIODevice);
 
-{ Resets one that is broken, and lets it work with the same queues, which are empty then.
-  May be called on any core; no other may use it meanwhile. False: it is broken still. }
+{ Resets a broken device and starts it again with the same, now empty, queues. May be called on
+  any core, while no other one uses the device. False: it is still broken. }
 function RestartDevice(Device: PVirtIODevice): Boolean;
 
-{ Wants an interrupt when the device has used something of a queue, also while its core is
-  halted; to be called under the driver's lock, on any core. Quiet holds until then. }
+{ Makes a Quiet queue interrupt its core, even one that is halted already. To be called under
+  the driver's lock, on any core; the driver sets Quiet again. }
 procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
 
-{ Whether it says that it cannot go on. An exit of the virtual machine. }
+{ Whether the device has set DEVICE_NEEDS_RESET. Costs an exit. }
 function NeedsReset(Device: PVirtIODevice): Boolean;
 
-{ Copies Count words of 32 bits of its configuration space, from Offset, in one piece. }
+{ Reads Count 32-bit words of configuration space from Offset, consistently. }
 procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
 
 implementation
@@ -133,7 +134,7 @@ end;
 
 { ---- Finding ---- }
 
-{ The boot-info table says all there is to know, so nothing is probed. }
+{ The boot-info block lists all devices: nothing is probed. }
 procedure FindAll;
 var
   I: LongInt;
@@ -194,7 +195,7 @@ begin
     WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FAILED);
 end;
 
-{ Where the selected queue is. }
+{ Tells the device where the selected queue is, and enables it. }
 procedure TellQueue(Device: PVirtIODevice; const Queue: TVirtQueue);
 begin
   WriteRegister(Device, QUEUE_NUM, Queue.Size);
@@ -218,7 +219,7 @@ begin
     Size := Most;
   if Size > QUEUE_SIZE_MAX then
     Size := QUEUE_SIZE_MAX;
-  { A power of 2. }
+  { Rounded down to a power of 2. }
   Size := 1 shl BsrWord(Size);
   Queue := @Device^.Queues[Device^.QueueCount];
   if not MakeQueue(Queue^, Size, Device^.Features) then
@@ -290,9 +291,9 @@ begin
   Result := False;
 end;
 
-{ Reads why there was an interrupt, and acknowledges it. Each access is an exit of the
-  virtual machine, so a device that sends messages is asked only when its rings do not
-  say why: then its configuration has changed, or it cannot go on. }
+{ Reads the interrupt's cause and acknowledges it. Each access is an exit. So a device with
+  messages is asked only if its rings do not explain the interrupt: then its configuration has
+  changed, or it needs a reset. }
 procedure AcknowledgeInterrupt(Device: PVirtIODevice);
 var
   Reason: LongWord;
@@ -315,7 +316,8 @@ begin
   Device := CPU^.Devices;
   while Device <> nil do
   begin
-    { In this order: what is used after the rings were looked at interrupts again. }
+    { The interrupt is taken first: a buffer that is used after the look at the rings raises
+      another. }
     Came := TakePending(Device^.Vector);
     if Came and not Device^.Messages then
       AcknowledgeInterrupt(Device);

@@ -1,4 +1,4 @@
-{ Packets from core to core. They arrive in the order in which they were sent. }
+{ Packets between cores, delivered in the order in which they are sent. }
 unit VirtIOBus;
 
 {$mode objfpc}
@@ -6,18 +6,17 @@ unit VirtIOBus;
 interface
 
 const
-  { Bytes: of a packet, and of what can be sent in it }
+  { Bytes of a packet, and of its payload }
   VIRTIO_CPU_MAX_PKT_SIZE = 1024;
   VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE = VIRTIO_CPU_MAX_PKT_SIZE - SizeOf(LongInt);
   VIRTIO_CPU_MAX_PKT_BUF_SIZE = VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE;
 
-{ Sends Len bytes, at most VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE, to a core. Waits while 16
-  packets are on their way to it, and lets other threads run. Does nothing when there
-  is no such core or Len is too large. }
+{ Sends Len bytes to a core. Blocks while 16 packets to it are under way. Does nothing if there
+  is no such core, or Len exceeds VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE. }
 procedure SendTo(Core: DWORD; Buffer: Pointer; Len: DWORD);
 
-{ Waits for the next packet from a core, and copies it to Buffer, which has room for
-  VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE bytes. Returns at once when there is no such core. }
+{ Waits for a packet from a core and copies its payload to Buffer, which has room for
+  VIRTIO_CPU_MAX_PKT_PAYLOAD_SIZE bytes. Returns at once if there is no such core. }
 procedure RecvFrom(Core: DWORD; Buffer: Pointer);
 
 implementation

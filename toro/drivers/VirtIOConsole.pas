@@ -1,5 +1,5 @@
-{ The virtio-console device (virtio 1.2, section 5.3), its first port. All cores can use
-  it. Without the device nothing is sent, and nothing comes. }
+{ The first port of the virtio-console device (virtio 1.2, section 5.3). All cores can use it.
+  Without the device nothing is sent or received. }
 unit VirtIOConsole;
 
 {$mode objfpc}
@@ -12,28 +12,28 @@ type
   PPacket = Network.PPacket;
   TPacket = Network.TPacket;
 
-{ Sends Packet^.Size bytes from Packet^.Data, which are free again when it returns. Waits
-  while the device has no room, and lets other threads run. }
+{ Sends Packet^.Size bytes at Packet^.Data; blocks until the device has room for all. The data
+  may be changed afterwards. }
 procedure virtIOConsoleSend(Packet: PPacket);
 
-{ Waits for len bytes, letting other threads run, and copies them to buff. Returns how
-  many they are: less than len only when there is no device, or it is broken. }
+{ Receives len bytes to buff; blocks until they have arrived. Returns how many bytes: fewer than
+  len if the device is missing or broken. }
 function virtIOConsoleRead(buff: PChar; len: LongInt): LongInt;
 
-{ For a debugger, which has the device for itself from now on: Input is called on its core,
-  from the scheduler, when something has come. False: there is no device. }
+{ Reserves the device for a debugger. From now on its core's scheduler calls Input when data
+  have arrived. False: there is no device. }
 function DedicateConsole(Input: TProcedure): Boolean;
 
-{ For the debugger, on any core as long as it is on one at a time. Whether there is
-  something to read. }
+{ For the debugger, which calls these on one core at a time. Whether there is something to
+  read. }
 function InputWaits: Boolean;
 
-{ Reads what there is, up to Count bytes; sends Count bytes, and waits until the device has
-  them. }
+{ ReadNow reads up to Count bytes that have arrived. SendNow sends Count bytes and waits until
+  the device has taken them. }
 function ReadNow(Data: PChar; Count: LongInt): LongInt;
 procedure SendNow(Data: PChar; Count: LongInt);
 
-{ The vector of the device's interrupt, and wanting it for what comes next. }
+{ The device's interrupt vector, and enabling the interrupt for the next input. }
 function ConsoleInterrupt: Byte;
 procedure WantConsoleInterrupt;
 
@@ -44,22 +44,22 @@ uses Arch, Console, CoreThreads, Debug, Memory, VirtIO, VirtQueues, WaitQueues;
 const
   RX = 0;
   TX = 1;
-  BUFFERS = 16;        { of each queue }
+  BUFFERS = 16;        { in each queue }
   BUFFER_SIZE = 1024;
 
 type
   PBuffer = ^TBuffer;
   TBuffer = record
-    Next: PBuffer;     { of those that are free, or have come }
-    Start, Stop: LongWord; { of what was not read yet }
+    Next: PBuffer;     { in the list of free or of received buffers }
+    Start, Stop: LongWord; { range of the unread data }
     Data: array[0..BUFFER_SIZE - 1] of Char;
   end;
 
 var
   Device: PVirtIODevice; { nil: there is none }
   Lock: LongInt;
-  Free: PBuffer;                   { to send with }
-  Received, LastReceived: PBuffer; { in the order in which they came }
+  Free: PBuffer;                   { buffers for sending }
+  Received, LastReceived: PBuffer; { in order of arrival }
   Room, Input: TWaitQueue;
   Debugger: TProcedure;
 
@@ -75,7 +75,7 @@ end;
 
 { ---- With the lock, or by the debugger alone ---- }
 
-{ Takes what the device has sent, and what has come. }
+{ Takes back sent buffers, and received ones. }
 procedure Collect;
 var
   Buffer: PBuffer;
@@ -105,7 +105,7 @@ begin
   until False;
 end;
 
-{ Sends as much of the data as there is room for. }
+{ Sends as much of the data as the free buffers hold. }
 function SendSome(Data: PChar; Count: LongInt): LongInt;
 var
   Buffer: PBuffer;
@@ -224,7 +224,7 @@ begin
     WakeAll(Input);
 end;
 
-{ What DumpDebugRing writes with, which holds a lock: so this does not give way. }
+{ The destination of DumpDebugRing. That holds a lock, so this must not yield. }
 procedure WriteDump(Data: PChar; Count: PtrInt);
 var
   Sent: LongInt;
@@ -316,7 +316,7 @@ begin
   DebugOutput := @WriteDump;
 end;
 
-{ Gives the device time to send the rest, a second after the last piece. }
+{ Waits until the device has taken everything; gives up a second after the last progress. }
 procedure Drain;
 var
   Before: Word;

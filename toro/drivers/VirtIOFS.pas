@@ -1,5 +1,5 @@
-{ The virtio-fs device (virtio 1.2, section 5.11): directories of the host, by their tags,
-  as the file system `virtiofs`. }
+{ The virtio-fs device (virtio 1.2, section 5.11): directories of the host, by their tags, as
+  the file system `virtiofs`. The FUSE client is in fuse/. }
 unit VirtIOFS;
 
 {$mode objfpc}
@@ -13,7 +13,7 @@ uses Arch, Filesystem, Fuse, FuseFiles, FuseNames, FuseQueue, FuseSessions, Memo
 
 const
   VOLUMES_MAX = 8;
-  CONFIG_TAG = 0;          { TAG_SIZE bytes, without a zero when it is as long }
+  CONFIG_TAG = 0;          { TAG_SIZE bytes, zero-terminated if shorter }
 
 var
   Volumes: array[0..VOLUMES_MAX - 1] of TFuseVolume;
@@ -22,7 +22,7 @@ var
 
 { ---- Volumes ---- }
 
-{ Not at the start, because each word that is read is an exit of the virtual machine. }
+{ Reads the tags. Not done at start-up, because each word is an exit. }
 procedure FindVolumes;
 var
   Device: PVirtIODevice;
@@ -69,7 +69,7 @@ end;
 
 { ---- Files ---- }
 
-{ Makes an attempt within a session in which the file is open. }
+{ Makes an attempt in a session in which the file is open. }
 function WithFile(var F: TFile; Attempt: TAttempt): LongInt;
 
   function ReopenFirst: LongInt;
@@ -108,7 +108,7 @@ begin
   InSession(F.Volume, @Attempt);
 end;
 
-{ Reads or writes; a retry goes on where the last attempt stopped. }
+{ Reads or writes; a retry continues where the attempt before stopped. }
 function TransferAll(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64): Int64;
 var
   Moved: Int64;

@@ -1,4 +1,4 @@
-{ The virtio-vsock device (virtio 1.2, section 5.10): carries the packets of Sockets. }
+{ The virtio-vsock device (virtio 1.2, section 5.10), which carries the packets of Sockets. }
 unit VirtIOVSocket;
 
 {$mode objfpc}
@@ -15,17 +15,17 @@ const
   EVENT_QUEUE = 2;
 
   RX_COUNT = 64;
-  RX_SIZE = 16384;       { bytes of a receive buffer, header included }
+  RX_SIZE = 16384;       { bytes of a receive buffer, including the header }
   TX_COUNT = 256;
-  TX_COPIED = 4000;      { more than that is cheaper to send from where it is }
+  TX_COPIED = 4000;      { larger payloads are sent in place, because that costs less than a copy }
   EVENT_COUNT = 4;
   EVENT_TRANSPORT_RESET = 0; { section 5.10.6.7 }
 
 type
   PTxPacket = ^TTxPacket;
   TTxPacket = record
-    Next: PTxPacket;     { of those that are free, or wait for room }
-    Transfer: PTransfer; { nil: its data were copied }
+    Next: PTxPacket;     { in the list of free or of waiting packets }
+    Transfer: PTransfer; { nil: the payload is in Copied }
     Header: TVSockHeader;
     Copied: array[0..TX_COPIED - 1] of Byte;
   end;
@@ -33,8 +33,8 @@ type
 var
   Device: PVirtIODevice;
   Free: PTxPacket;
-  Waiting, LastWaiting: PTxPacket; { packets without data for which there was no room }
-  InPlace: LongInt;                { packets on their way whose data were not copied }
+  Waiting, LastWaiting: PTxPacket; { packets without payload for which the queue had no room }
+  InPlace: LongInt;                { packets under way whose payload is sent in place }
   Events: array[0..EVENT_COUNT - 1] of LongWord;
   Vsock: TNetworkDriver;
 
@@ -46,7 +46,7 @@ begin
   Free := Packet;
 end;
 
-{ A packet that is free; nil: there is none. }
+{ A free packet; nil: none. }
 function TakePacket(const Header: TVSockHeader): PTxPacket;
 begin
   Result := Free;
@@ -58,7 +58,7 @@ begin
   Result^.Header := Header;
 end;
 
-{ The header, and what follows it in the packet. }
+{ Offers a packet with Copied bytes of payload in it. }
 function OfferPacket(Packet: PTxPacket; Copied: LongWord): Boolean;
 begin
   Result := Offer(Device^.Queues[TX], [MakeBuffer(@Packet^.Header, SizeOf(TVSockHeader) + Copied)], 1, Packet);
@@ -72,7 +72,7 @@ begin
   begin
     Packet := ToroGetMem(SizeOf(TTxPacket));
     if Packet = nil then
-      Exit; { as if it were lost; the peer's time-out ends the connection }
+      Exit; { the packet is lost: the peer's time-out ends the connection }
     KeepPacket(Packet);
   end;
   Packet := TakePacket(Header);
@@ -86,7 +86,7 @@ begin
   WantUsed(Device, TX);
 end;
 
-{ For a packet with data, which then goes out without taking memory. }
+{ Whether a packet with payload can be sent without allocating memory. }
 function HasRoom: Boolean;
 begin
   with Device^.Queues[TX] do
@@ -131,7 +131,7 @@ begin
   end;
 end;
 
-{ Takes back what the device has sent. }
+{ Takes back packets that the device has sent. }
 procedure ServeTx;
 var
   Packet: PTxPacket;
@@ -205,7 +205,7 @@ begin
   Offer(Device^.Queues[EVENT_QUEUE], [MakeBuffer(Event, SizeOf(Event^))], 0, Event);
 end;
 
-{ The machine was moved: its connections are gone, and its address may be another one. }
+{ The machine was moved: its connections are gone, and its CID may have changed. }
 procedure ServeEvents;
 var
   Event: PLongWord;

@@ -1,11 +1,11 @@
 { The driver's side of a split virtqueue (virtio 1.2, section 2.7).
 
-  A request is a chain of buffers: those that the device reads, then those that it
-  writes. One that does not fit in what is free of the descriptor table goes into an
-  indirect table of its own, where the device can do that.
+  A request is a chain of buffers: first those that the device reads, then those that it writes.
+  If the chain does not fit in the free part of the descriptor table, it goes into an indirect
+  table of its own, provided the device supports that.
 
-  The device is believed nothing: what it says it has used must be on its way, and no
-  longer than it is. Whatever else it does marks the queue as broken. }
+  The device is not trusted. A used entry must name a request that is under way; anything else
+  marks the queue as broken. Callers check the length. }
 unit VirtQueues;
 
 {$mode objfpc}
@@ -37,61 +37,61 @@ type
     Head, Written: LongWord;
   end;
 
-  { What is known of a request, by the number of its first descriptor. }
+  { A request, indexed by its first descriptor. }
   TVirtRequest = record
-    Token: Pointer;    { nil: there is none }
+    Token: Pointer;    { nil: unused }
     Last: Word;        { its last descriptor }
-    Count: Word;       { how many it has of the queue's table }
-    Table: PVirtDescriptor; { CHAIN_MAX of them, made when needed and kept }
+    Count: Word;       { number of its descriptors in the queue's own table }
+    Table: PVirtDescriptor; { indirect table of CHAIN_MAX descriptors, allocated at the first need }
   end;
 
   PVirtQueue = ^TVirtQueue;
   TVirtQueue = record
     Size: Word;        { a power of 2 }
     FreeCount, FirstFree: Word;
-    Offered: Word;     { the available index }
-    Notified: Word;    { what it was when the device was last told }
-    Seen: Word;        { of the used index }
+    Offered: Word;     { available index }
+    Notified: Word;    { available index at the last notification }
+    Seen: Word;        { used index up to which entries were taken }
     EventIdx, Indirect, Broken: Boolean;
     Descriptors: PVirtDescriptor;
-    Available, Used: PByte; { flags, index, ring, and one more index for events }
+    Available, Used: PByte; { flags, index, ring, event index }
     Requests: ^TVirtRequest;
-    Notify: PLongWord; { the device's register }
+    Notify: PLongWord; { address of the device's register }
     Number: LongWord;
   end;
 
 function MakeBuffer(Data: Pointer; Size: LongWord): TVirtBuffer; inline;
 
-{ Makes the rings of a queue of Size entries; False when there is no memory. }
+{ Allocates the rings of a queue of Size entries. False: no memory. }
 function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
 
-{ Empties a queue whose device has been reset. What was in it is forgotten; the tokens are
-  nil already. The first thing used interrupts. }
+{ Empties a queue after a reset of its device. All tokens must be nil. The first used buffer
+  interrupts. }
 procedure ClearQueue(var Queue: TVirtQueue; Features: QWord);
 
-{ Puts a request into the queue: Buffers, of which the first Readable are for the
-  device to read. Token is what TakeUsed gives back, and is not nil. False when the
-  queue has no room for it. The device learns of it with NotifyDevice. }
+{ Adds a request to the queue. The device reads the first Readable of Buffers and writes the
+  others. TakeUsed returns Token, which must not be nil. False: no room. NotifyDevice tells the
+  device. }
 function Offer(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt; Token: Pointer): Boolean;
 
-{ Whether a request of Count buffers fits. }
+{ Whether there is room for a request of Count buffers. }
 function RoomFor(const Queue: TVirtQueue; Count: LongInt): Boolean;
 
-{ Tells the device that there is something, unless it does not want to know. }
+{ Notifies the device of new requests, unless it has suppressed that. }
 procedure NotifyDevice(var Queue: TVirtQueue);
 
-{ Whether the device has used something. }
+{ Whether the device has used buffers that were not taken yet. }
 function HasUsed(const Queue: TVirtQueue): Boolean; inline;
 
-{ Takes a request that the device has used: its token, or nil when there is none.
-  Written is how many bytes the device says it wrote. }
+{ Takes a used request: returns its token, or nil if there is none. Written is the number of
+  bytes that the device claims to have written. }
 function TakeUsed(var Queue: TVirtQueue; out Written: LongWord): Pointer;
 
-{ Wants an interrupt for what the device uses next. What it has used before comes
-  without one: look at HasUsed after this. }
+{ Enables the interrupt for the next used buffer. Call HasUsed afterwards: what was used before
+  does not interrupt. }
 procedure WantInterrupt(var Queue: TVirtQueue);
 
-{ Wants none. }
+{ Disables interrupts. }
 procedure RefuseInterrupts(var Queue: TVirtQueue);
 
 implementation
@@ -194,7 +194,7 @@ begin
     Result := Result or DESC_NEXT;
 end;
 
-{ The request as a chain in the queue's own table; returns its first descriptor. }
+{ Writes the chain to the queue's own table. Returns its first descriptor. }
 function OfferDirect(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt): Word;
 var
   I: LongInt;
@@ -212,8 +212,8 @@ begin
   Queue.Requests[Result].Count := Length(Buffers);
 end;
 
-{ The same in a table of its own. Its first descriptor is High(Word) when there is no
-  memory for the table. }
+{ Writes the chain to an indirect table. Returns its descriptor, or High(Word) without memory
+  for the table. }
 function OfferIndirect(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt): Word;
 var
   I: LongInt;
@@ -249,7 +249,7 @@ begin
   Result := False;
   if Queue.Broken or (Length(Buffers) > CHAIN_MAX) or not RoomFor(Queue, Length(Buffers)) then
     Exit;
-  { Two descriptors cost less than one and a table. }
+  { Two direct descriptors are cheaper than an indirect table. }
   if Queue.Indirect and ((Length(Buffers) > 2) or (Queue.FreeCount < Length(Buffers))) then
     Head := OfferIndirect(Queue, Buffers, Readable)
   else
@@ -261,7 +261,7 @@ begin
   Dec(Queue.FreeCount, Queue.Requests[Head].Count);
   PWord(Queue.Available + 4)[Queue.Offered and (Queue.Size - 1)] := Head;
   Inc(Queue.Offered);
-  { On x86 a store is never seen before those ahead of it. }
+  { x86 does not reorder stores, so the device sees the entry before the index. }
   AvailableIndex(Queue)^ := Queue.Offered;
   Result := True;
 end;
@@ -272,8 +272,8 @@ var
 begin
   if Queue.Notified = Queue.Offered then
     Exit;
-  { The device writes its wish and then looks at the index again; this wrote the index
-    and now looks at the wish. }
+  { The device writes its event index, then reads our index; we have written our index, and now
+    read the event index. The barrier ensures that one side sees the other's write. }
   ReadWriteBarrier;
   if Queue.EventIdx then
     Wanted := Word(Queue.Offered - AvailableEvent(Queue)^ - 1) < Word(Queue.Offered - Queue.Notified)

@@ -1,5 +1,13 @@
-{ The CPU: cores, interrupts, exceptions, ports, time, and the end of the machine. All
-  of it runs in ring 3; what ring 0 does is in toro/boot/nucleus.s. }
+{ The machine: cores, interrupts, exceptions, ports, time, and power-off. All of this runs in
+  ring 3; the ring-0 part is toro/boot/nucleus.s. The parts of this unit are in arch/.
+
+  Each core has a block of CORE_SIZE bytes, which GS points to, so that a core's own data are
+  one instruction away. It has two halves with different owners:
+
+    TCore   what the nucleus and this unit keep: pending vectors, the frame of an exception
+    TCPU    what the scheduler keeps: threads, queues, timer. It occupies the last
+            SCHEDULER_SIZE bytes and is declared in CoreThreads, because it consists of threads,
+            which this unit does not know. Applications get it from Process.GetCPU. }
 unit Arch;
 
 {$mode objfpc}
@@ -10,23 +18,23 @@ interface
 uses BootInfo;
 
 const
-  CORE_SIZE = $2C0;            { of TCore and what follows it, see nucleus.s }
+  CORE_SIZE = $2C0;            { a core's block: TCore, then TCPU; see nucleus.s }
   EXCEPTION_STACK_SIZE = $4000;
-  SCHEDULER_SIZE = $100;       { of what Scheduling keeps in a core's block, at its end }
-  GUARD_SIZE = 4096;           { of the unmapped page below a stack }
-  REGION_SIZE = 1 shl 21;      { of what SplitRegion splits }
+  SCHEDULER_SIZE = $100;       { TCPU, at the end of the block }
+  GUARD_SIZE = 4096;           { the unmapped page below a stack }
+  REGION_SIZE = 1 shl 21;      { what SplitRegion splits }
 
-  PAGE_SIZE = REGION_SIZE;     { of the pages that RAM is mapped in }
+  PAGE_SIZE = REGION_SIZE;     { the pages that RAM is mapped with }
 
-  MAX_CPU = 255;               { xAPIC ids are a byte, and 255 is all cores }
-  BASE_IRQ = 32;               { vectors below are the CPU's exceptions; IRQ n is BASE_IRQ + n }
+  MAX_CPU = 255;               { an xAPIC id has 8 bits, and 255 means all cores }
+  BASE_IRQ = 32;               { lower vectors are exceptions; IRQ n is vector BASE_IRQ + n }
   IRQ_COUNT = 48;
-  INTER_CORE_IRQ = 80;         { wakes a core that another one has work for }
-  DEBUG_IRQ = 82;              { stops a core for a debugger }
-  TIMER_IRQ = 81;              { wakes a core for a thread that has slept enough }
+  INTER_CORE_IRQ = 80;         { wakes a core to which another one has given work }
+  DEBUG_IRQ = 82;              { stops a core for the debugger }
+  TIMER_IRQ = 81;              { wakes a core when a thread's sleep ends }
 
   { Registers of the local APIC (Intel SDM volume 3, table 11-1) }
-  LAPIC_ICR = $FEE00300;       { interrupt command; the destination is in the next one }
+  LAPIC_ICR = $FEE00300;       { interrupt command; the destination is in ICR_HIGH }
   LAPIC_ICR_HIGH = $FEE00310;
   LAPIC_TIMER = $FEE00320;
   LAPIC_TIMER_INITIAL = $FEE00380;
@@ -53,7 +61,7 @@ const
   MEM_RESERVED = 2;
 
   DEBUG_EXIT_PORT = $F4;
-  STATUS_EXCEPTION = 120;      { exit status after an exception nobody handles }
+  STATUS_EXCEPTION = 120;      { exit status after an exception that nothing handled }
 
 type
   XChar = Char;
@@ -69,7 +77,7 @@ type
   { Guest-physical memory, in bytes }
   TMemoryRegion = record
     Base, Length: QWord;
-    Flag: Word; { MEM_* }
+    Flag: Word; { MEM_AVAILABLE or MEM_RESERVED }
   end;
   PMemoryRegion = ^TMemoryRegion;
 
@@ -79,195 +87,198 @@ type
     Present, CPUBoot, InitConfirmation: Boolean;
   end;
 
-  { What the nucleus saves of an exception, in the order it pushes. }
+  { The registers at an exception, in the order in which the nucleus saves them. }
   TExceptionFrame = packed record
     RAX, RCX, RDX, RBX, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15: QWord;
     Vector, ErrorCode, RIP, CS, RFLAGS, RSP, SS, CR2: QWord;
   end;
 
-  { A core's block, which GS points to. The nucleus knows the fields up to Frame. }
+  { The first part of a core's block. The nucleus uses the fields up to Call: their offsets are
+    in nucleus.s. }
   PCore = ^TCore;
   TCore = packed record
     This: PCore;
     Index: QWord;
-    Pending: array[0..3] of QWord; { interrupt vectors that came, by bit }
+    Pending: array[0..3] of QWord; { interrupts that have arrived: one bit a vector }
     InException: QWord;
-    InCall: QWord;                 { see KernelInterrupt }
+    InCall: QWord;                 { KernelInterrupt has not yet read Call }
     Frame: TExceptionFrame;
     Unused: QWord;
-    Captured: array[0..3] of QWord; { vectors with a handler of the application's }
-    Route: array[0..IRQ_COUNT - 1] of Byte; { where IRQs go on to: an APIC id plus one }
-    Call: record                   { where KernelInterrupt was called }
+    Captured: array[0..3] of QWord; { vectors with a handler of the application }
+    Route: array[0..IRQ_COUNT - 1] of Byte; { core that each IRQ is sent on to: its APIC id plus one }
+    Call: record                   { what KernelInterrupt was called for, and where }
       Vector, RIP, RFLAGS, RSP: QWord;
     end;
-    Raised: array[0..3] of QWord;  { vectors that the scheduler has seen, until TakePending }
-    Heap: Pointer;                 { its own, see CoreHeaps }
-    LastDestination: LongWord;     { that LAPIC_ICR_HIGH has; none before the first }
-    Online: Boolean;               { it has reached Pascal }
+    Raised: array[0..3] of QWord;  { taken from Pending by the scheduler; see CollectPending }
+    Heap: Pointer;                 { this core's heap: see CoreHeaps }
+    LastDestination: LongWord;     { the contents of LAPIC_ICR_HIGH; 0 at first }
+    Online: Boolean;               { it has reached Pascal code }
   end;
 
 var
-  { All that there are, by number; CPU_COUNT of them are present. }
+  { All possible cores, by index; the first CPU_COUNT of them are present. }
   Cores: array[0..MAX_CPU - 1] of TCoreState;
 
-  { When this kernel started. }
+  { The time at which this kernel started. }
   StartTime: TNow;
 
-  { Handlers of interrupts and exceptions, by vector; nil: the kernel's own. }
+  { Handlers of the application, by vector; nil: the kernel handles it. }
   Handlers: array[0..255] of CodePointer;
 
 { Number of cores. }
 function CPU_COUNT: LongInt; inline;
 
-{ Bytes of RAM that the machine has. }
+{ Bytes of RAM in the machine. }
 function AvailableMemory: QWord;
 
-{ Index of the core that this runs on, from 0. }
+{ Index of the core that runs this code, from 0. }
 function GetCoreId: Byte; inline;
 
-{ The same: a core's APIC id is its index. }
+{ Its APIC id, which is the same number. }
 function GetApicId: Byte; inline;
 
-{ The block of this core, and of any (0 to CPU_COUNT - 1). }
+{ The block of this core, and of any core (0 to CPU_COUNT - 1). }
 function ThisCore: PCore; assembler;
 function CoreAt(Index: LongInt): PCore;
 
-{ The core's first stack: the guard page below it, and its end. }
+{ The stack on which a core starts: the guard page below it, and its upper end. }
 function StackGuard(Core: PCore): PtrUInt;
 function StackTop(Core: PCore): PtrUInt;
 
 { ---- Time ---- }
 
-{ The time-stamp counter, and how much it counts in a microsecond. }
+{ The time-stamp counter, and its frequency in MHz. }
 function read_rdtsc: QWord; assembler;
 function LocalCpuSpeed: Int64;
 
-{ Milliseconds, and microseconds, in ticks of the TSC. }
+{ Milliseconds and microseconds, converted to TSC ticks. }
 function TicksOf(Milliseconds: QWord): QWord;
 function TicksOfMicro(Microseconds: LongWord): QWord;
 
-{ Unix time in ns: the TSC since the wall clock that the VMM told at the start, so it is
-  the same on all cores and never goes back. }
+{ Unix time in ns. It is the boot-time clock plus the TSC, so it is the same on all cores and
+  never goes back. }
 function UnixTimeNs: QWord;
 
 { Days from 1970-01-01 to a date of the Gregorian calendar. }
 function DaysOf(Year, Month, Day: LongInt): LongInt;
 
-{ Date and time, in UTC; and how many seconds from AThen to ANow. }
+{ The date and time in UTC, and the seconds from AThen to ANow. }
 procedure Now(Data: PNow);
 function SecondsBetween(const ANow, AThen: TNow): LongInt;
 
-{ Wait for this many milliseconds, or microseconds, by the TSC. No other thread of
-  the core runs meanwhile; Sleep of the unit Process lets them. }
+{ Busy-waits by the TSC. Other threads of this core do not run meanwhile; use Process.Sleep
+  where they should. }
 procedure Delay(ms: LongInt);
 procedure DelayMicro(us: LongInt);
 
 { ---- Interrupts ---- }
 
-{ Waits until an interrupt comes; returns at once when one is pending. }
+{ Waits for an interrupt, or returns at once if one is pending. Then calls the handlers of
+  captured vectors. }
 procedure hlt;
 
-{ The same, and no handler is called. }
+{ The same without calling handlers. }
 procedure HaltCore; assembler;
 
-{ Makes Handler serve a vector from 32 on, or an exception below, on this core and the
-  others; nil gives it back to the kernel. It is what the CPU calls by its interrupt
-  table: it preserves all registers, and ends with IRETQ. On its stack are RIP, CS,
-  RFLAGS, RSP and SS of what was interrupted; below them the error code, if the exception
-  has one (which it then takes off before it returns). An interrupt needs no EOI. It comes
-  at any time, so the handler does not call what it may have interrupted. }
+{ Installs Handler for a vector from 32 on, or for an exception below, on all cores; nil restores
+  the kernel's. The handler is written like an entry of an interrupt table: it preserves all
+  registers and ends with IRETQ. On its stack are RIP, CS, RFLAGS, RSP and SS of the interrupted
+  code, and below them the error code of an exception that has one, which the handler removes
+  before IRETQ. An interrupt needs no EOI. It may arrive at any instruction, so the handler must
+  not call code that is not reentrant: no memory allocation, no console. }
 procedure CaptureInt(int: Byte; Handler: Pointer);
 procedure CaptureException(Exception: Byte; Handler: Pointer);
 
 { Calls the handlers of captured vectors that are pending. }
 procedure CallHandlers;
 
-{ The end of an interrupt: the nucleus has told the APIC already. }
+{ Does nothing: the nucleus has sent the EOI. }
 procedure eoi_apic; inline;
 
-{ Makes the interrupts of an IRQ come to this core, or those of a vector to any. }
+{ Route an IRQ to this core, and a vector to any core. }
 procedure IOApicIrqOn(irq: Byte);
 procedure RouteInterrupt(Vector, Core: Byte);
 
-{ Resets a core; makes a core that was reset start at page Vector, in real mode. The
-  kernel's own cores must not be meant. }
+{ Reset another core, and start it at real-mode page Vector. Not for cores that run the
+  kernel. }
 procedure send_apic_init(apicid: Byte);
 procedure send_apic_startup(apicid, vector: Byte);
 
-{ Whether an interrupt of this vector has come to this core since the last call. }
+{ Whether an interrupt of this vector has arrived on this core since the last call. }
 function TakePending(Vector: Byte): Boolean; assembler;
 
-{ The same, but it stays pending. }
+{ The same, and the vector stays pending. }
 function IsPending(Vector: Byte): Boolean; assembler;
 
 { Whether hlt would return at once. }
 function AnythingPending: Boolean; assembler;
 
-{ Moves what is pending to Raised, where it does not keep the core from halting. }
+{ Moves pending vectors to Raised: they can still be taken, but do not keep the core from
+  halting. }
 procedure CollectPending; assembler;
 
-{ Sends an interrupt to the core of this APIC id, which is the core's index. }
+{ Sends an interrupt to the core with this APIC id. }
 procedure send_apic_int(apicid, vector: Byte);
 
-{ Order memory accesses: loads before loads, stores before stores, all before all
-  that follow. On x86 only the last can be missing. }
+{ Memory barriers: loads before loads, stores before stores, and everything before everything.
+  x86 guarantees the first two anyway. }
 procedure ReadBarrier; assembler;
 procedure WriteBarrier; assembler;
 procedure ReadWriteBarrier; assembler;
 
-{ Turns 2 MiB of RAM, at a multiple of 2 MiB, into pages of 4 KiB. The first two
-  are lost to ring 3, and of the others each whose number is a multiple of
-  GuardDistance (2 or more). False when it is not all RAM or is split already. This
-  core has forgotten all it knew of the page tables; see ForgetPageTables. }
+{ Splits the 2 MiB of RAM at Region, a multiple of 2 MiB, into 4 KiB pages. The first two become
+  page tables, which ring 3 cannot access; every page whose number is a multiple of
+  GuardDistance (2 or more) becomes a guard. False: the region is not all RAM, or is split
+  already. Flushes this core's TLB; for the other cores see ForgetPageTables. }
 function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assembler;
 
-{ Makes this core see what another one did with SplitRegion. }
+{ Flushes this core's TLB, so that it sees what another core has done with SplitRegion. }
 procedure ForgetPageTables;
 
-{ A spin lock, 0 when it is free, for some instructions that must not be taken
-  apart by another core. Its holder must not give way to another thread. }
+{ A spin lock; 0 is free. It protects a few instructions against other cores. The holder must
+  not yield to another thread. }
 procedure AcquireLock(var Lock: LongInt);
 procedure ReleaseLock(var Lock: LongInt);
 
-{ A hint that this core spins. }
+{ Tells the CPU that this core spins. }
 procedure NOP; assembler;
 
-{ Wait until memory changes. As on any CPU the wait may end early; here, in ring 3 where
-  there is no MWAIT, it ends at once. }
+{ Wait for a change of memory. MWAIT is not available in ring 3, and may return early anyway:
+  here it returns at once. }
 procedure monitor(addr: Pointer; ext, hint: LongWord);
 procedure mwait(ext, hint: LongWord);
 
-{ The time that the host has kept a virtual CPU from running, in ns: not known, so 0. }
+{ The time in ns during which the host did not run this virtual CPU. Unknown: 0. }
 function GetStealCPU: QWord;
 
-{ Bits in memory, which may be changed by several cores. }
+{ Bit operations on memory, atomic with respect to other cores. }
 function bit_test(Val: Pointer; Pos: QWord): Boolean; assembler;
 procedure bit_set(Value: Pointer; Offset: QWord); assembler;
 procedure bit_reset(Value: Pointer; Offset: QWord); assembler;
 
-{ The highest bit that is set, or 0. }
+{ The number of the highest bit that is set; 0 if none is. }
 function find_msb_set(Value: QWord): Byte;
 
 { ---- Text ---- }
 
-{ Writes a number in decimal, and a zero behind it. }
+{ Writes a number in decimal, with a terminating zero. }
 procedure InttoStr(Value: PtrUInt; buff: PChar);
 
-{ Whether the first Len characters are the same. }
+{ Whether the first Len characters are equal. }
 function StrCmp(p1, p2: PChar; Len: LongInt): Boolean;
 
-{ Writes left, right and a zero to dst, which may be left. }
+{ Writes left, then right, with a terminating zero, to dst, which may be left itself. }
 procedure StrConcat(left, right, dst: PChar);
 
 { ---- Memory ---- }
 
-{ The ID-th region of memory, from 1. Returns its size as a record, or 0 when there is
-  none. }
+{ Describes memory region ID, from 1. Returns the size of the record, or 0 if there is no such
+  region. }
 function GetMemoryRegion(ID: LongInt; Buffer: PMemoryRegion): LongInt;
 
 { ---- Ports ---- }
 
-{ One access to an I/O port; those of 32 bits go from and to memory. }
+{ Access an I/O port. The 32-bit variants read and write memory. }
 function read_portb(Port: Word): Byte; assembler;
 function read_portw(Port: Word): Word; assembler;
 procedure read_portd(Data: Pointer; Port: Word); assembler;
@@ -275,10 +286,11 @@ procedure write_portb(Data: Byte; Port: Word); assembler;
 procedure write_portw(Data: Word; Port: Word); assembler;
 procedure write_portd(Data: Pointer; Port: Word); assembler;
 
-{ Sends Count bytes to a port. A hypervisor can take them in one exit. }
+{ Writes Count bytes to a port with one string instruction, which a hypervisor can serve in one
+  exit. }
 procedure write_portsb(Data: Pointer; Count: PtrUInt; Port: Word); assembler;
 
-{ Ends the machine with an exit status, 0 to 255; with 0. }
+{ End the machine, with an exit status of 0 to 255 or with 0. }
 procedure PowerOff(Status: Byte); noreturn;
 procedure ShutdownInQemu;
 
@@ -355,7 +367,7 @@ end;
 
 function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assembler; nostackframe;
 asm
-  mov rax, $74696C7073206F54 { split_magic in nucleus.s }
+  mov rax, $74696C7073206F54 { the same as in nucleus.s }
   ud2
 end;
 

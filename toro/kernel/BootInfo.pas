@@ -1,4 +1,5 @@
-{ The boot-info block of a direct boot: docs/boot-protocol.md, field by field. }
+{ The boot-info block, which the VMM or the loader hands to the kernel: docs/boot-protocol.md
+  describes each field. }
 unit BootInfo;
 
 {$mode objfpc}
@@ -9,7 +10,7 @@ const
   BOOT_INFO_MAGIC = $6F726F54; { 'Toro' }
   BOOT_INFO_VERSION = 1;
 
-  BOOT_INFO_LINES = 1; { of Flags: devices hold interrupt lines until they are acknowledged }
+  BOOT_INFO_LINES = 1; { flag: devices hold their interrupt line until it is acknowledged }
 
   { The part of the address space that belongs to devices }
   MMIO_START = QWord(3) shl 30;
@@ -33,9 +34,9 @@ type
   PMemoryMapEntry = ^TMemoryMapEntry;
 
   TDeviceEntry = packed record
-    Base: QWord;        { guest-physical, of the virtio-mmio registers }
+    Base: QWord;        { guest-physical address of the virtio-mmio registers }
     Size: LongWord;     { bytes }
-    Vector: LongWord;   { interrupt vector, on core 0 }
+    Vector: LongWord;   { interrupt vector }
     DeviceID: LongWord; { virtio device type }
     Reserved: LongWord;
   end;
@@ -44,7 +45,7 @@ type
   TBootInfo = packed record
     Magic, Version, Size, CpuCount: LongWord;
     TscHz: QWord;
-    WallClockNs: QWord;  { Unix time in ns when the TSC was WallClockTsc }
+    WallClockNs: QWord;  { Unix time in ns at a TSC of WallClockTsc }
     WallClockTsc: QWord;
     CommandLine: PChar;
     CommandLineSize: LongWord;
@@ -64,7 +65,7 @@ type
   PBootInfo = ^TBootInfo;
 
 var
-  { Set before any unit is initialized }
+  { Set before any unit is initialized. }
   TheBootInfo: PBootInfo;
 
 implementation

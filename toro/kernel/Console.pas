@@ -1,7 +1,5 @@
-{ The console: text by lines on the serial port.
-
-  Output is collected by core until a line ends, so that a line is one string
-  instruction (and one exit), and lines of two cores do not mix. }
+{ The console: text on the serial port. Each core collects its output until a line is complete.
+  So a line costs one string instruction (one exit), and lines of two cores do not mix. }
 unit Console;
 
 {$mode objfpc}
@@ -10,35 +8,35 @@ unit Console;
 interface
 
 type
-  { Writes Count bytes at Data somewhere. }
+  { A destination for text: takes Count bytes at Data. }
   TWriter = procedure(Data: PChar; Count: PtrInt);
 
-{ Writes text. Format may have \n (new line), \t (tab), \\, and for each of Args
-  in turn %d (decimal, signed), %h (hexadecimal), %p (PChar), %c (a character)
-  or %% (none). \c, which selects a colour on other consoles, writes nothing. }
+{ Writes text. Format may contain \n (new line), \t (tab) and \\, and conversions that each take
+  the next argument: %d (signed decimal), %h (hexadecimal), %p (PChar), %c (character). %%
+  writes %. \c, which selects a colour on other consoles, writes nothing. }
 procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
 
-{ The same, to any place. }
+{ The same, to another destination. }
 procedure WriteFormat(Writer: TWriter; const Format: AnsiString; const Args: array of PtrUInt);
 
-{ Writes Count bytes at Data as they are. }
+{ Writes Count bytes at Data unchanged. }
 procedure WriteConsole(Data: PChar; Count: PtrInt);
 
-{ Writes a string, a decimal or 16 hexadecimal digits. }
+{ Write a string, a decimal number, and 16 hexadecimal digits. }
 procedure WriteText(const Text: ShortString);
 procedure PrintDecimal(Value: PtrUInt);
 procedure WriteAddress(Value: PtrUInt);
 
-{ Sends what this core has written of a line so far. }
+{ Writes out the incomplete line of this core. }
 procedure FlushConsole;
 
-{ One byte to, or from, the serial port. Reading waits for it, and lets other threads
-  run; on core 0 only, which has its interrupt. }
+{ Write or read one byte of the serial port. Reading blocks the thread until a byte arrives. It
+  works on core 0 only, which gets the port's interrupt. }
 procedure PutCtoSerial(C: Char);
 function ReadFromSerial: Char;
 
 var
-  { Silences WriteConsoleF, PrintDecimal and Writeln }
+  { Suppresses all output of the routines above and of WriteLn. }
   HeadLess: Boolean = False;
 
 implementation
@@ -111,7 +109,7 @@ begin
   WriteText(HexStr(Value, 16));
 end;
 
-{ The argument of %d is a PtrUInt that may hold a negative number. }
+{ %d is signed, although arguments are PtrUInt. }
 procedure WriteArgument(Writer: TWriter; Conversion: Char; Value: PtrUInt);
 var
   Text: ShortString;

@@ -1,4 +1,4 @@
-{ Messages for who looks for a fault: they are kept in memory until somebody asks. }
+{ A log for debugging: messages stay in a ring buffer in memory until DumpDebugRing. }
 unit Debug;
 
 {$mode objfpc}
@@ -7,19 +7,19 @@ interface
 
 uses Console;
 
-{ Keeps a message (see WriteConsoleF) with the time, the core and the thread. When there is
-  no room the oldest are forgotten. }
+{ Adds a message (see WriteConsoleF) with the time, the core and the thread. When the ring is
+  full, the oldest text is overwritten. }
 procedure WriteDebug(const Format: AnsiString; const Args: array of PtrUInt);
 
-{ Writes what is kept to virtio-console, or to the console when the program has none, and
-  forgets it. }
+{ Writes the log to virtio-console, or to the console if there is no such device, and empties
+  it. }
 procedure DumpDebugRing;
 
-{ Keeps messages in NewSize bytes at Base from now on. }
+{ Replaces the ring by NewSize bytes at Base; the log is carried over. }
 procedure SetDebugRing(Base: PChar; NewSize: LongInt);
 
 var
-  { Where DumpDebugRing writes to. }
+  { The destination of DumpDebugRing. }
   DebugOutput: TWriter = @WriteConsole;
 
 implementation
@@ -30,8 +30,8 @@ var
   FirstRing: array[0..4095] of Char;
   Ring: PChar = @FirstRing;
   Size: PtrUInt = SizeOf(FirstRing);
-  Written: QWord; { characters so far; the last Size of them are in the ring }
-  Dumped: QWord;  { those that were dumped }
+  Written: QWord; { characters in all; the last Size of them are in the ring }
+  Dumped: QWord;  { characters that were dumped, or lost }
   Lock: LongInt;
 
 procedure Keep(Data: PChar; Count: PtrInt);

@@ -1,12 +1,12 @@
-{ What happens on an exception of the CPU. The first of these that there is takes it:
+{ CPU exceptions. The first of these that exists handles one:
 
-    a handler of the application's (CaptureException)
-    a debugger that is attached (Gdbstub)
-    an `except` or `finally` of the thread, if the program uses SysUtils: there it is a
-      Pascal exception, EDivByZero or EAccessViolation for example
+    1. the application's handler (CaptureException)
+    2. an attached debugger (Gdbstub)
+    3. a `try` of the thread, if the program uses SysUtils: the CPU's exception becomes a Pascal
+       exception, such as EDivByZero or EAccessViolation
 
-  Else it is told on the console, with the registers and a backtrace, and the machine ends
-  with STATUS_EXCEPTION. So it does when nobody has caught the Pascal exception. }
+  Otherwise the kernel reports it on the console, with the registers and a backtrace, and ends the
+  machine with STATUS_EXCEPTION. The same happens if nothing catches the Pascal exception. }
 unit Exceptions;
 
 {$mode objfpc}
@@ -16,15 +16,15 @@ interface
 
 uses Arch;
 
-{ Sees to it that a Pascal exception of the CPU's that nobody catches is told as above.
-  Called when all units are initialized. }
+{ Makes Pascal exceptions that began as CPU exceptions be reported like those if nothing catches
+  them. To be called when all units are initialized. }
 procedure WatchUncaught;
 
-{ Goes on, from the exception stack, with the registers that the core's frame has. }
+{ Leaves the exception stack and resumes with the registers in the core's frame. }
 procedure Continue(Core: PCore); assembler; noreturn;
 
 var
-  { A debugger; True: it has taken the exception, and the core goes on. }
+  { The debugger. True: it has handled the exception, and the core resumes. }
   DebugException: function(Core: PCore): Boolean = nil;
 
 implementation
@@ -46,7 +46,7 @@ const
 
 { ---- Telling ---- }
 
-{ Whether an address is right below the stack of the current thread. }
+{ Whether an address is in the guard page of the current thread's stack. }
 function InGuard(Address: PtrUInt): Boolean;
 begin
   with GetCurrentThread^ do
@@ -147,8 +147,9 @@ end;
 
 procedure Continue(Core: PCore); assembler; nostackframe;
 asm
-  { What IRETQ takes goes below the 128 bytes under RSP that belong to a leaf function.
-    From where RSP is that stack's, the core may be interrupted and called again. }
+  { IRETQ's operands go below the red zone, the 128 bytes under RSP that a leaf function may
+    use. Once RSP points to that stack, InException may be cleared: the core can then be
+    interrupted. }
   mov rsi, [rdi + TCore.Frame.RSP]
   lea rsi, [rsi - 128 - 40]
   mov ax, ss
@@ -183,7 +184,7 @@ asm
   iretq
 end;
 
-{ The selectors that ring 3 sees, which need not be those that the nucleus was given. }
+{ The selectors as ring 3 sees them; they may differ from those that the nucleus has set. }
 function CodeSelector: QWord; assembler; nostackframe;
 asm
   mov ax, cs
@@ -196,20 +197,20 @@ asm
   movzx eax, ax
 end;
 
-{ Puts a word on the stack of what the exception has stopped. }
+{ Pushes a word on the stack of the code that raised the exception. }
 procedure Push(var Frame: TExceptionFrame; Value: QWord);
 begin
   Dec(Frame.RSP, 8);
   PQWord(Frame.RSP)^ := Value;
 end;
 
-{ Leaves the room that a leaf function may be using. }
+{ Moves RSP below the red zone and aligns it. }
 procedure LeaveRoom(var Frame: TExceptionFrame);
 begin
   Frame.RSP := (Frame.RSP - 128) and not QWord(15);
 end;
 
-{ Goes to the application's handler, with what the CPU would have pushed for it. }
+{ Resumes in the application's handler, with the stack as the CPU would leave it for one. }
 procedure CallHandler(Core: PCore); noreturn;
 const
   WITH_ERROR_CODE = [8, 10..14, 17, 21, 29, 30]; { Intel SDM volume 3, table 6-1 }
@@ -247,7 +248,7 @@ procedure PopHandler; external name 'FPC_POPADDRSTACK';
 procedure HandleError(Error: LongInt; Address: CodePointer; Frame: Pointer);
   external name 'SYSTEM_$$_HANDLEERRORADDRFRAME$LONGINT$POINTER$POINTER';
 
-{ Whether the current thread is within a `try`, as the library's list of them tells. }
+{ Whether the current thread is inside a `try`: then the library's list of them is not empty. }
 function InTry: Boolean;
 var
   Frame: THandlerFrame;
@@ -258,8 +259,8 @@ begin
   PopHandler;
 end;
 
-{ The library's number for a floating-point error, by the bits of MXCSR or of the x87
-  status word, which are the same (Intel SDM volume 1, sections 8.1.3 and 10.2.3). }
+{ The library's error number for a floating-point exception. The flags of MXCSR and of the x87
+  status word have the same positions (Intel SDM volume 1, sections 8.1.3 and 10.2.3). }
 function FloatError(Vector: QWord): LongInt;
 var
   Flags: LongWord;
@@ -296,10 +297,11 @@ begin
 end;
 
 var
-  Raised: array[0..MAX_CPU - 1] of TExceptionFrame; { the last one of each core }
+  { The last CPU exception that became a Pascal exception, by core }
+  Raised: array[0..MAX_CPU - 1] of TExceptionFrame;
   LibraryUncaught: TExceptProc;
 
-{ What the thread goes on with instead. }
+{ The thread resumes here. }
 procedure RaiseError(Error: LongInt; Address: CodePointer; Frame: Pointer);
 begin
   SysResetFPU;
@@ -321,7 +323,7 @@ begin
   Continue(Core);
 end;
 
-{ It may have been the CPU's, then the last one of this core: that is told instead. }
+{ If the uncaught exception is the CPU exception that this core raised last, reports that one. }
 procedure TellUncaught(Obj: TObject; Addr: CodePointer; FrameCount: LongInt; Frames: PCodePointer);
 begin
   if Addr = CodePointer(Raised[GetCoreId].RIP) then
@@ -340,7 +342,7 @@ end;
 
 { ---- Entry ---- }
 
-{ The nucleus comes here, on the exception stack of the core. }
+{ Entry from the nucleus, on the core's exception stack. }
 procedure KernelException(Core: PCore); public name 'KernelException';
 begin
   if Core^.Frame.Vector <= High(Handlers) then

@@ -1,9 +1,9 @@
-{ Files. A file system is there when its driver's unit is used (VirtIOFS); SysMount makes
-  it the one of the core that calls it, and of all cores that have mounted none. Paths are
-  those of Unix, from the root, with or without a slash in front.
+{ Files. A file system is available if its driver's unit is used (VirtIOFS). SysMount selects
+  the volume for the core that calls it, and for every core that has mounted none. Paths are
+  absolute Unix paths; the leading slash may be omitted.
 
-  Offsets and sizes have 64 bits. A thread that waits for a file system is blocked, and
-  others go on. What failed says why with SysFileError. }
+  Offsets and sizes have 64 bits. A thread that waits for a file system is blocked; others run.
+  After a failure SysFileError tells why. }
 unit Filesystem;
 
 {$mode objfpc}
@@ -15,10 +15,10 @@ const
   O_RDONLY = 0;
   O_WRONLY = 1;
   O_RDWR = 2;
-  O_CREAT = $40;     { made when it is not there }
-  O_EXCL = $80;      { and must not be there }
-  O_TRUNC = $200;    { emptied }
-  O_APPEND = $400;   { written at its end }
+  O_CREAT = $40;     { create it if it does not exist }
+  O_EXCL = $80;      { fail if it exists }
+  O_TRUNC = $200;    { truncate it }
+  O_APPEND = $400;   { write at its end }
 
   SeekSet = 0;
   SeekCur = 1;
@@ -42,15 +42,15 @@ const
   EROFS = 30;
   ENAMETOOLONG = 36;
   ENODEV = 19;
-  ESTALE = 116;  { it is not there any more, since the host has forgotten it }
+  ESTALE = 116;  { the file is gone: the host's server restarted, and its path now leads elsewhere }
 
 type
-  { What is known of a file }
+  { What SysStatFile tells about a file }
   TInode = record
     Ino: QWord;
     Size: Int64;                 { bytes }
     Mode: LongInt;               { INODE_* }
-    Rights: LongInt;             { as of chmod }
+    Rights: LongInt;             { permission bits, as for chmod }
     ATime, CTime, MTime: Int64;  { seconds since 1970 }
   end;
   PInode = ^TInode;
@@ -61,26 +61,26 @@ type
     Mode: LongInt;               { INODE_* }
   end;
 
-  { What a driver knows of an open file or directory. }
+  { An open file or directory }
   PFile = ^TFile;
   PFilesystem = ^TFilesystem;
   TFile = record
     Filesystem: PFilesystem;
     Volume: Pointer;
-    Path: PChar;                 { it was opened by }
+    Path: PChar;                 { the path that it was opened by }
     Node, Handle: QWord;
     Ino: QWord;
-    Session: LongWord;           { of the volume: node and handle are valid in it }
+    Session: LongWord;           { of the volume, within which Node and Handle are valid }
     Position: Int64;
     Flags: LongInt;
-    Entries: PChar;              { of a directory: those that were read, of which }
-    EntryAt, EntryEnd: LongWord; { these are not taken yet }
+    Entries: PChar;              { of a directory: the entries that were read last, }
+    EntryAt, EntryEnd: LongWord; { and the range of those not yet returned }
   end;
 
-  { A driver. Functions return 0 or more, or a negative error. }
+  { A driver. Its functions return 0 or more, or a negative error. }
   TFilesystem = record
     Name: PChar;
-    { The volume of a name, started on the core that it is dedicated to; nil: none. }
+    { Dedicate starts a volume on a core. Mount returns a started volume by its name, or nil. }
     Dedicate: function(Name: PChar; Core: LongInt): Boolean;
     Mount: function(Name: PChar): Pointer;
     Open: function(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
@@ -95,46 +95,47 @@ type
     Remove: function(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
     Rename: function(Volume: Pointer; OldPath, NewPath: PChar): LongInt;
     OpenDir: function(Volume: Pointer; Path: PChar; var F: TFile): LongInt;
-    { 1 and an entry, or 0 when there are no more. }
+    { Returns 1 and an entry, or 0 at the end. }
     ReadDir: function(var F: TFile; out Entry: TDirEntry): LongInt;
     Next: PFilesystem;
   end;
 
-{ Dedicates a volume (for virtiofs its tag) to a core, which serves its device. To be
-  called on that core. }
+{ Starts a volume (for virtiofs: the share with this tag) on a core, which then serves its
+  device. To be called on that core. }
 procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
 
-{ Mounts a volume. Minor is 0. False: there is no such file system or volume. }
+{ Mounts a started volume. Minor is 0. False: no such file system, or no such volume. }
 function SysMount(const FileSystemName, BlockName: PChar; const Minor: LongInt): Boolean;
 
-{ Opens a file; makes one, or empties it; 0 when that fails. }
+{ Open a file; create or truncate one. Return 0 on failure. }
 function SysOpenFile(Path: PChar; Flags: LongInt = O_RDONLY): THandle;
 function SysCreateFile(Path: PChar): THandle;
 procedure SysCloseFile(FileHandle: THandle);
 
-{ Reads or writes at the file's position, and moves it. Returns how many bytes it was:
-  less than Count at the end of the file, or -1. }
+{ Read or write at the file's position and advance it. Return the number of bytes, which is less
+  than Count at the end of the file, or -1. }
 function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
 function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
 
-{ Sets the position: Offset from the start, the current one, or the end. Returns it, or -1. }
+{ Sets the position to Offset from the start, the current position or the end. Returns it, or
+  -1. }
 function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64;
 
-{ These return 1, or 0 when they fail. }
+{ These return 1 on success and 0 on failure. }
 function SysStatFile(Path: PChar; Buffer: PInode): LongInt;
 function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt;
-function SysSyncFile(FileHandle: THandle): LongInt; { what was written is on the host's disk }
+function SysSyncFile(FileHandle: THandle): LongInt; { returns when the data are on the host's disk }
 function SysCreateDir(Path: PChar): LongInt;
 function SysRemoveFile(Path: PChar): LongInt;
 function SysRemoveDir(Path: PChar): LongInt;
-function SysRenameFile(OldPath, NewPath: PChar): LongInt; { replaces what is there }
+function SysRenameFile(OldPath, NewPath: PChar): LongInt; { replaces an existing file }
 
-{ The names in a directory, in no order, without `.` and `..`: SysReadDir is False after
-  the last one. SysCloseFile closes it. }
+{ Read a directory. SysReadDir returns its entries in no particular order, without `.` and `..`;
+  False after the last one. SysCloseFile closes the directory. }
 function SysOpenDir(Path: PChar): THandle;
 function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
 
-{ Why the last routine of this thread failed that did. }
+{ Why the last routine that failed in this thread did. }
 function SysFileError: LongInt;
 
 procedure RegisterFilesystem(Driver: PFilesystem);
@@ -154,7 +155,7 @@ var
   Filesystems: PFilesystem;
   Mounts: array[0..MAX_CPU - 1] of TMount;
   FirstMount: TMount;
-  { Open files; their handle is their index and one. }
+  { Open files; a handle is the index plus one. }
   Files: TFileTable;
   Lock: LongInt;
 
@@ -172,7 +173,7 @@ begin
   Result := LastError;
 end;
 
-{ Keeps a negative result; whether it was one. }
+{ Whether a result is an error; stores it if so. }
 function Failed(Result_: Int64): Boolean;
 begin
   Result := Result_ < 0;
@@ -219,7 +220,7 @@ begin
     FirstMount := Mounts[GetCoreId];
 end;
 
-{ What this core has mounted; False: nothing. }
+{ The volume that is mounted on this core; False: none. }
 function Mounted(out Mount: TMount): Boolean;
 begin
   Mount := Mounts[GetCoreId];
@@ -244,7 +245,7 @@ begin
     LastError := EBADF;
 end;
 
-{ Gives a file the lowest handle that is free. }
+{ Stores a file under the lowest free handle. }
 function NewHandle(F: PFile): THandle;
 var
   I: LongInt;
@@ -319,7 +320,7 @@ begin
   ToroFreeMem(F);
 end;
 
-{ The size of an open file; False when that fails. }
+{ The size of an open file; False if it cannot be had. }
 function SizeOfFile(F: PFile; var Size: Int64): Boolean;
 var
   Inode: TInode;

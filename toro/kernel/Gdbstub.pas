@@ -1,13 +1,12 @@
-{ Serves GDB by its remote protocol (GDB manual, appendix E) over virtio-console. A program
-  that uses this unit, on a machine with that device, stops before its first line until GDB
-  has come:
+{ A server for GDB's remote protocol (GDB manual, appendix E) on virtio-console. If the machine has
+  that device, a program that uses this unit stops before its first line and waits for GDB:
 
     pyvmm build -g PROGRAM.pas
     pyvmm boot PROGRAM.elf --console virtio=unix:gdb.socket
     gdb PROGRAM.elf -ex 'target remote gdb.socket'
 
-  Each core is a thread to GDB, its number plus one. When one stops, all do; a step is one
-  core's, while the others wait. General registers only; breakpoints are in the text. }
+  GDB sees each core as a thread, numbered from 1. When one core stops, all do. A step runs one core
+  while the others stay stopped. Only general registers, and breakpoints in code. }
 unit Gdbstub;
 
 {$mode objfpc}
@@ -20,7 +19,7 @@ implementation
 uses Arch, Console, Exceptions, GdbCores, GdbPackets, VirtIOConsole;
 
 const
-  { Signals as GDB numbers them }
+  { GDB's numbers of signals }
   SIGNAL_INTERRUPT = 2;
   SIGNAL_ILLEGAL = 4;
   SIGNAL_TRAP = 5;
@@ -31,8 +30,8 @@ const
 
 var
   Waiting: Boolean;    { GDB waits for the program to stop }
-  Interrupted: Boolean; { it is to stop because GDB says so }
-  Selected: LongInt;   { the core whose registers are meant }
+  Interrupted: Boolean; { the next stop is one that GDB asked for }
+  Selected: LongInt;   { the core whose registers GDB reads and writes }
 
 function SignalOf(Vector: QWord): Byte;
 begin
@@ -150,7 +149,7 @@ begin
     Answer(RemoveBreakpoint(Address));
 end;
 
-{ HgTHREAD; 0 and -1 are any. }
+{ HgTHREAD; 0 and -1 mean any thread }
 procedure SelectThread(At: PChar);
 var
   Core: Int64;
@@ -178,7 +177,7 @@ begin
     end;
 end;
 
-{ Answers one packet; True: the program goes on. }
+{ Answers one packet. True: the program resumes. }
 function Serve(Core: PCore; Signal: Byte): Boolean;
 var
   At: PChar;
@@ -239,8 +238,7 @@ begin
   SendReply;
 end;
 
-{ Serves GDB until the program goes on. Returns whether this core takes one step, and the
-  others wait. }
+{ Answers packets until the program resumes. True: only this core does, for one step. }
 function Converse(Core: PCore; Signal: Byte): Boolean;
 begin
   Selected := GetCoreId;
@@ -254,7 +252,7 @@ end;
 
 { ---- Stopping ---- }
 
-{ Tells of an exception, on its core; False: the program's own means are to take it. }
+{ Handles an exception of a core. False: the kernel handles it, as without a debugger. }
 function TakeException(Core: PCore): Boolean;
 var
   Signal: Byte;
@@ -272,7 +270,7 @@ begin
       RFLAGS := RFLAGS and not QWord(TRAP_FLAG)
     else if not TakeControl then
     begin
-      { Another core has stopped just before: this comes again. }
+      { Another core stopped first. This exception is raised again when the core resumes. }
       if (Vector = EXC_BREAKPOINT) and IsBreakpoint(RIP - 1) then
         Dec(RIP);
       Park;
@@ -299,7 +297,7 @@ asm
   int3
 end;
 
-{ Something has come while the program runs: a Ctrl-C, or another GDB. }
+{ Input while the program runs: Ctrl-C, or a new GDB. }
 procedure InputCame;
 begin
   if not InputWaits then

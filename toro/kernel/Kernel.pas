@@ -1,16 +1,16 @@
-{ Start and end of Toro: a core's way from the nucleus to Pascal, and the
-  program's to the exit status. }
+{ The start and the end: a core's entry from the nucleus, the program's start, and its exit
+  status. }
 unit Kernel;
 
 {$mode objfpc}
 
 interface
 
-{ How many cores have reached the kernel so far. }
+{ Number of cores that have entered the kernel so far. }
 function OnlineCores: LongInt;
 
-{ The words of the command line, which commas and spaces part: their number, and each
-  from 0 (nil: there are no more). Those that name devices come last. }
+{ The kernel parameters: the words of the command line, which commas and spaces separate. Their
+  number, and each from 0 (nil past the end). Words that describe devices come last. }
 function KernelParamCount: LongInt;
 function GetKernelParam(I: LongInt): PChar;
 
@@ -20,7 +20,7 @@ uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exception
 
 const
   END_STACK = 65536;
-  STATUS_TERMINATED = 143; { what a shell says of a process that SIGTERM has ended }
+  STATUS_TERMINATED = 143; { the status that a shell reports after SIGTERM }
 
 procedure PascalMain; external name 'PASCALMAIN';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
@@ -35,9 +35,9 @@ end;
 
 var
   Words: PPChar;
-  WordCount: LongInt = -1; { not parted yet }
+  WordCount: LongInt = -1; { not split yet }
 
-{ Copies the command line, with zeroes for what parts its words. }
+{ Copies the command line and replaces each separator by a zero. }
 procedure PartCommandLine;
 var
   Copy: PChar;
@@ -80,7 +80,7 @@ end;
 
 { ---- The VMM asks for an end ---- }
 
-{ A program says another status, if it likes, in its ShutdownProcedure. }
+{ A program sets another status, if it wants to, in its ShutdownProcedure. }
 function EndProgram(Parameter: Pointer): PtrInt;
 begin
   Halt(STATUS_TERMINATED);
@@ -94,13 +94,13 @@ end;
 
 { ---- Start and end ---- }
 
-{ The nucleus enters ring 3 here, on each core's own stack. On core 0 no unit is
-  initialized yet. }
+{ Entry from the nucleus, for each core on its own stack. Core 0 enters before any unit is
+  initialized. }
 procedure KernelEntry(Info: PBootInfo; Index: PtrUInt); public name 'KernelEntry';
 var
   Thread: TThread;
 begin
-  { All cores say the same, and some may be first. }
+  { All cores write the same value, in any order. }
   TheBootInfo := Info;
   if Index = 0 then
     Info^.Marks[MARK_KERNEL] := read_rdtsc;
@@ -114,13 +114,13 @@ begin
   InterlockedIncrement(OnlineCount);
   if Index = 0 then
     PascalMain;
-  { Nobody wakes this thread: whatever comes to the core runs in another one. }
+  { This thread is never woken: work for this core runs in other threads. }
   while True do
     Block(0);
 end;
 
-{ The linker puts this in the place of FPC's own: between the last unit's
-  initialization and the program's first line. }
+{ Replaces FPC's own (by the linker's --wrap): runs between the last unit's initialization and
+  the program's first line. }
 procedure StartProgram; public name '__wrap_fpc_initializeunits';
 begin
   InitializeUnits;
@@ -128,7 +128,7 @@ begin
   TheBootInfo^.Marks[MARK_APPLICATION] := read_rdtsc;
 end;
 
-{ Where Halt, a run-time error and the program's end lead to. }
+{ Halt, run-time errors and the program's end all lead here. }
 procedure HaltProcedure; public name '_haltproc';
 begin
   if Assigned(ShutdownProcedure) then

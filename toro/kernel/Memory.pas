@@ -1,6 +1,5 @@
-{ Memory for everybody: the heap's routines. What a core allocates comes from its own
-  heap (CoreHeaps), without a lock; what is large from the pool of all cores
-  (HeapPool). Any core may free what another one has allocated. }
+{ Memory allocation. Small blocks come from the heap of the core that asks (CoreHeaps), without
+  a lock; large ones from the pool of all cores (HeapPool). Any core may free any block. }
 unit Memory;
 
 {$mode objfpc}
@@ -12,35 +11,34 @@ uses HeapPool;
 type
   THeapStatistics = HeapPool.THeapStatistics;
 
-{ Memory of at least Size bytes, aligned to 16; nil when there is none. That of
-  ToroAllocMem is zeroed. }
+{ Allocate at least Size bytes, aligned to 16; nil if there is no memory. ToroAllocMem zeroes
+  them. }
 function ToroGetMem(Size: PtrUInt): Pointer;
 function ToroAllocMem(Size: PtrUInt): Pointer;
 
-{ The same at a multiple of Alignment, a power of two. }
+{ The same, aligned to Alignment, a power of two. }
 function ToroGetAlignedMem(Size, Alignment: PtrUInt): Pointer;
 
-{ Gives memory back, and returns how many bytes it was; nil is allowed. What was given
-  back before is run-time error 204 (SysUtils: EInvalidPointer), where it can be told. }
+{ Frees a block and returns its size in bytes; P may be nil. A block that was freed before is
+  run-time error 204 (SysUtils: EInvalidPointer), if that can be detected. }
 function ToroFreeMem(P: Pointer): PtrUInt;
 
-{ Makes P's memory Size bytes, moving it if need be, and returns it. When there
-  is none, returns nil and leaves P as it was. Size 0 frees it. }
+{ Resizes a block to Size bytes, moving it if necessary, and returns its new address. If there
+  is no memory, returns nil and leaves P unchanged. A Size of 0 frees it. }
 function ToroReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
 
-{ How many bytes can be used at P, which ToroGetMem returned. }
+{ The usable bytes of a block that ToroGetMem returned. }
 function ToroMemSize(P: Pointer): PtrUInt;
 
-{ What the run-time library does when there is no memory: error 203 (SysUtils:
-  EOutOfMemory). }
+{ Raises the run-time library's error for lack of memory, 203 (SysUtils: EOutOfMemory). }
 procedure OutOfMemory;
 
-{ Of all cores, while they are at work. What a core has not yet taken back of its own
-  counts as used. }
+{ Sums over all cores, which go on allocating meanwhile. A freed block counts as used until its
+  core has taken it back. }
 function HeapStatistics: THeapStatistics;
 
-{ Whether the Size bytes at Add are cached, and uncached. RAM is cached and the devices'
-  part of the address space is not; neither can be changed from ring 3. }
+{ Whether the Size bytes at Add are cached, and uncached. RAM is cached, the devices' part of
+  the address space is not, and ring 3 can change neither. }
 function SysCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
 function SysUnCacheRegion(Add: Pointer; Size: PtrUInt): Boolean;
 
@@ -50,24 +48,24 @@ type
   PXHeap = ^TXHeap;
   TXHeap = record end;
 
-{ A new heap, for a thread of core CPU; nil when there is no such core or no memory. Its
-  pieces are freed with it, by XHeapRelease, and so are the heaps stacked on it. }
+{ Creates a heap for a thread of core CPU; nil: no such core, or no memory. Releasing it frees
+  all its pieces, and the heaps stacked on it. }
 function XHeapAcquire(CPU: Byte): PXHeap; external name 'XHeapAcquire';
 procedure XHeapRelease(Heap: PXHeap); external name 'XHeapRelease';
 
-{ A piece of at least Size bytes, aligned to 16; nil when there is no memory. }
+{ Allocates a piece of at least Size bytes, aligned to 16; nil if there is no memory. }
 function XHeapAlloc(Heap: PXHeap; Size: PtrUInt): Pointer; external name 'XHeapAlloc';
 
-{ Gives a piece back early; only large ones, and the last one, make room by that. }
+{ Frees a piece before the heap is released. Only a large piece, or the one allocated last,
+  makes room by that. }
 procedure XHeapFree(Heap: PXHeap; P: Pointer); external name 'XHeapFree';
 
-{ A piece with the contents of P and room for NewSize bytes, maybe P itself; nil when
-  there is no memory, and P is as it was. P may be nil; NewSize 0 frees it. }
+{ Returns a piece with the contents of P and room for NewSize bytes, possibly P itself; nil,
+  with P unchanged, if there is no memory. P may be nil; a NewSize of 0 frees it. }
 function XHeapRealloc(Heap: PXHeap; P: Pointer; NewSize: PtrUInt): Pointer; external name 'XHeapRealloc';
 
-{ A new heap on top of the stack that Heap is the bottom of, or is in; nil when there is
-  no memory. XHeapUnstack releases the top one and returns the one below. The bottom
-  stays. }
+{ XHeapStack creates a heap on top of the stack that Heap belongs to; nil if there is no memory.
+  XHeapUnstack releases the top heap and returns the one below it; the bottom one stays. }
 function XHeapStack(Heap: PXHeap): PXHeap; external name 'XHeapStack';
 function XHeapUnstack(Heap: PXHeap): PXHeap; external name 'XHeapUnstack';
 
@@ -99,7 +97,7 @@ begin
     Result := Pointer(PtrUInt(B) + HEADER);
 end;
 
-{ A block of the pool, or nil when no core has that much. }
+{ A block of the pool; nil if no core can return that much to it. }
 function TakeLarge(Size, Alignment: PtrUInt): PBlock;
 begin
   Result := TakeShared(Size, Alignment);
@@ -110,7 +108,7 @@ begin
   end;
 end;
 
-{ Gives this core a region with room for a block of Size bytes. }
+{ Adds a region with room for a block of Size bytes to this core's heap. }
 function Grow(Heap: PCoreHeap; Size: PtrUInt): Boolean;
 var
   B: PBlock;
@@ -131,7 +129,7 @@ begin
     Result := TakeAligned(Heap^.Blocks, Size, Alignment);
 end;
 
-{ A block of WholeSize's Size bytes, from where such a size comes from. }
+{ Allocates a block; Size is a WholeSize. The size decides where it comes from. }
 function FindBlock(Size, Alignment: PtrUInt): PBlock;
 var
   Heap: PCoreHeap;
@@ -227,14 +225,14 @@ begin
   Result := BlockSize(HeaderOf(P)) - HEADER;
 end;
 
-{ Makes a block Size bytes where it is, if it is this core's or the pool's. }
+{ Resizes a block in place, if it belongs to this core or the pool. }
 function Resize(B: PBlock; Size: PtrUInt): Boolean;
 var
   Old: PtrUInt;
   Heap: PCoreHeap;
 begin
   Old := BlockSize(B);
-  { A little less is not worth a block of its own. }
+  { Splitting off less than a quarter is not worth it. }
   if (Size <= Old) and (Old - Size <= Old div 4) then
     Exit(True);
   if B^.Info shr OWNER_SHIFT = POOL_OWNER then
@@ -289,7 +287,7 @@ begin
     Heap := CoreAt(I)^.Heap;
     if Heap = nil then
       Continue;
-    { The pool's blocks that are this core's regions are replaced by what is in them. }
+    { A core's regions are used blocks of the pool: count what is used in them instead. }
     Inc(Result.Used, Heap^.Used - Heap^.Taken);
     Inc(Result.Blocks, Heap^.Count - Heap^.TakenCount);
   end;

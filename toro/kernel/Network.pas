@@ -1,8 +1,8 @@
-{ Stream sockets. An address is a context id of virtio-vsock (2 is the host) and a port.
+{ Stream sockets over virtio-vsock. An address is a context id (CID; the host's is 2) and a
+  port.
 
-  A driver is there when its unit is used (VirtIOVSocket), and works when a core has been
-  dedicated to it. Sockets can then be used on all cores. A thread that waits is blocked
-  and costs nothing. }
+  A driver is available if its unit is used (VirtIOVSocket), and works once a core is dedicated
+  to it. All cores can then use sockets. A thread that waits is blocked and costs nothing. }
 unit Network;
 
 {$mode objfpc}
@@ -26,7 +26,7 @@ type
   PSocket = Sockets.PSocket;
   TSocket = Sockets.TSocket;
 
-  { Data for a driver that takes them in pieces: Size bytes at Data. The rest is the
+  { Data for drivers that take packets: Size bytes at Data. The other fields are the
     application's. }
   PPacket = ^TPacket;
   TPacket = record
@@ -36,45 +36,46 @@ type
     Next: PPacket;
   end;
 
-{ Makes the driver of this name, or whose name begins so, work on this core. Sockets use
-  the first for which that was possible. }
+{ Starts the driver with this name, or whose name starts with it, on this core. Sockets use the
+  first driver that started. }
 procedure DedicateNetworkSocket(const Name: PChar);
 
-{ A new socket, which does not block until its Blocking is set; nil: SocketType is not
+{ Creates a socket; it is non-blocking until Blocking is set. nil: SocketType is not
   SOCKET_STREAM, there is no driver, or no memory. }
 function SysSocket(SocketType: LongInt): PSocket;
 
-{ Takes connections to the socket's SourcePort, up to QueueLen that were not accepted yet;
-  more are refused. False: the socket or the port is in use, or the port is 0. }
+{ Listens on the socket's SourcePort. Up to QueueLen connections wait to be accepted; more are
+  refused. False: the socket or the port is in use, or the port is 0. }
 function SysSocketListen(Socket: PSocket; QueueLen: LongInt): Boolean;
 
-{ The next connection; waits for it if the socket is Blocking, else nil when there is none. }
+{ Accepts a connection. If none is there, a Blocking socket waits, and others return nil. }
 function SysSocketAccept(Socket: PSocket): PSocket;
 
-{ Connects to DestIp and DestPort, from SourcePort or, when that is 0, from a port from
-  10000. False: refused, or no answer in five seconds. }
+{ Connects to port DestPort of CID DestIp, from SourcePort, or from any port from 10000 up if
+  that is 0. False: refused, or no answer within 5 s. }
 function SysSocketConnect(Socket: PSocket): Boolean;
 
-{ Sends, without a copy where that pays; Flags is 0. Returns how many bytes were sent: all,
-  if the socket is Blocking and the peer takes them. }
+{ Sends data; Flags is 0. Large data are not copied: the device reads them in place. Returns the
+  number of bytes sent: all of them, if the socket is Blocking and the connection lasts. }
 function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
 
-{ Takes, or only copies, up to AddrLen bytes that are there. Returns how many: 0 when there
-  are none. }
+{ Return up to AddrLen bytes that have arrived; Peek leaves them in the socket. Return the
+  number of bytes, 0 if there are none. }
 function SysSocketRecv(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
 function SysSocketPeek(Socket: PSocket; Addr: PChar; AddrLen: LongWord): LongInt;
 
-{ Waits for data, or for a connection to a socket that listens. False: the peer sends no
-  more, or there was nothing for TimeOut ms. }
+{ Waits until there are data, or a connection on a listening socket. False: the peer sends no
+  more, or TimeOut (ms) is over. }
 function SysSocketSelect(Socket: PSocket; TimeOut: LongInt): Boolean;
 
-{ Tells the peer that no more is sent; receiving goes on. }
+{ Ends sending, and tells the peer so; receiving goes on. }
 procedure SysSocketShutdown(Socket: PSocket);
 
-{ Ends the connection, or the listening, and frees the socket. What was sent arrives. }
+{ Closes a connection, or stops listening, and frees the socket. Data sent before still
+  arrive. }
 procedure SysSocketClose(Socket: PSocket);
 
-{ For drivers: makes one known. }
+{ For drivers: registers one. }
 procedure RegisterNetworkDriver(NewDriver: PNetworkDriver);
 
 implementation
@@ -82,7 +83,7 @@ implementation
 uses Arch, ByteQueues, CoreThreads, Scheduling, WaitQueues;
 
 const
-  FIRST_PORT = 10000; { those of connections that we make }
+  FIRST_PORT = 10000; { range of the ports of outgoing connections }
   LAST_PORT = 65535;
   CONNECT_TIME = 5000; { ms }
 
@@ -109,8 +110,8 @@ begin
   end;
 end;
 
-{ Gives up the lock until something happens to the socket, or the TSC is at Deadline (0:
-  never); False when it is, or the thread is to end. }
+{ Waits, with the lock released, until something happens to the socket or the TSC reaches
+  Deadline (0: no deadline). False: the deadline has passed, or the thread was killed. }
 function WaitFor(var Queue: TWaitQueue; Deadline: QWord): Boolean;
 var
   Waiter: TWaiter;
@@ -173,7 +174,8 @@ begin
   Leave;
 end;
 
-{ A port of ours that no connection to this peer has; False when all are in use. }
+{ Chooses a source port that no listener, and no connection to this peer, has. False: all are in
+  use. }
 function ChoosePort(Socket: PSocket): Boolean;
 var
   I: LongInt;
@@ -229,8 +231,8 @@ begin
             not Socket^.PeerTakesNoMore and not Socket^.SendingEnded;
 end;
 
-{ Sends one packet of up to Count bytes. Returns how many it had: 0 when the peer has no
-  room for more, or the device has none. }
+{ Sends one packet of up to Count bytes. Returns how many bytes it carries: 0 if there is no
+  credit, or no room in the device. }
 function SendPart(Socket: PSocket; Data: PChar; Count: LongWord; var Transfer: TTransfer; out DeviceFull: Boolean): LongWord;
 begin
   DeviceFull := False;
@@ -248,7 +250,7 @@ begin
     Inc(Socket^.Sent, Result);
 end;
 
-{ Waits until the device has given back all packets that are in the caller's memory. }
+{ Waits until the device has returned all packets that it reads from the caller's memory. }
 procedure WaitForTransfer(var Transfer: TTransfer);
 begin
   while Transfer.Packets > 0 do
@@ -287,7 +289,7 @@ begin
     else
       Waited := Driver^.WantRoom() or WaitFor(Driver^.Room, 0);
     if not Waited then
-      Break; { this thread is to end }
+      Break; { the thread was killed }
   end;
   WaitForTransfer(Transfer);
   Leave;

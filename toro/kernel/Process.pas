@@ -1,8 +1,8 @@
-{ Threads as applications know them: Toro's routines, and those behind FPC's
-  run-time library (BeginThread, critical sections, events, thread variables).
+{ Threads: Toro's routines, and those that FPC's run-time library needs (BeginThread, critical
+  sections, events, thread variables).
 
-  Each core runs its threads one at a time, until the one that runs gives way: with
-  SysThreadSwitch, Sleep, or by waiting for something. A thread stays on its core. }
+  Threads are cooperative. Each core runs one thread until it yields: by SysThreadSwitch, by
+  Sleep, or by waiting for something. A thread stays on its core. }
 unit Process;
 
 {$mode objfpc}
@@ -20,44 +20,43 @@ type
 const
   WAIT_FAILED = DWord(-1);
 
-{ Starts ThreadFunction(Parameter) as a thread of core CPU, from 0, with a stack of
-  at least StackSize bytes. Returns its id, which ThreadID gets as well, or 0 when
-  there is no such core or not enough memory. }
+{ Starts ThreadFunction(Parameter) as a thread on core CPU (from 0), with a stack of at least
+  StackSize bytes. Returns its id, which is also stored in ThreadID; 0: no such core, or no
+  memory. }
 function BeginThread(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
   Parameter: Pointer; CPU: DWord; var ThreadID: TThreadID): TThreadID;
 
-{ Lets the other threads of this core run that are ready. }
+{ Yields to the other ready threads of this core. }
 procedure SysThreadSwitch;
 
-{ Lets other threads run for this long; with 0 those that are ready. }
+{ Blocks the thread for ms milliseconds; 0 yields. }
 procedure Sleep(ms: Cardinal);
 
 { Ends the current thread. }
 procedure SysEndThread(ExitCode: DWord); noreturn;
 
-{ Ends the current thread: now, or if not Schedule when it gives way next. }
+{ Ends the current thread: at once, or, if not Schedule, when it yields next. }
 procedure ThreadExit(Schedule: Boolean);
 
-{ Suspend a thread (0 is the current one), let it go on, end it. Another thread than
-  the current one is suspended or ended when it gives way next. What is resumed
-  before it is suspended will not be. They return 0, or WAIT_FAILED when the thread is
-  over. }
+{ Suspend, resume and kill a thread; 0 is the current one. Another thread is suspended or killed
+  when it yields next. Resuming a thread that is not suspended cancels its next suspension.
+  Return 0, or WAIT_FAILED if the thread has ended. }
 function SysSuspendThread(ThreadID: TThreadID): DWord;
 function SysResumeThread(ThreadID: TThreadID): DWord;
 function SysKillThread(ThreadID: TThreadID): DWord;
 
-{ The thread that runs here, and what the scheduler knows of this core. }
+{ The running thread, and the scheduler's data of this core. }
 function GetCurrentThread: PThread; inline;
 function GetCPU: PCPU; inline;
 
-{ Gives way, and if no thread of this core is ready halts it until an interrupt. }
+{ Yields; if no thread of this core is ready, halts it until an interrupt. }
 procedure SysSetCoreIdle;
 
-{ Stops the machine with a message (see WriteConsoleF) if Condition holds. }
+{ Stops the machine with a message (see WriteConsoleF) if Condition is True. }
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 
 var
-  { What runs when the program ends, or is asked to (SIGTERM), before the machine does. }
+  { Called when the program ends, or is asked to by SIGTERM, before the machine stops. }
   ShutdownProcedure: TProcedure = nil;
 
 implementation
@@ -68,7 +67,7 @@ type
   TSleepHandler = procedure(ms: Cardinal);
 
 var
-  { SysUtils' SleepHandler if the program uses that unit (see toro.ld). }
+  { The SleepHandler of SysUtils; nil in a program without that unit (see toro.ld). }
   SleepHandler: TSleepHandler; external name 'TC_$SYSUTILS_$$_SLEEPHANDLER';
 
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
@@ -169,7 +168,7 @@ begin
   Result := GetCurrentThread^.ThreadID;
 end;
 
-{ A time-out of 0 is none. }
+{ Milliseconds = 0: no time-out. }
 function WaitForThread(ThreadID: TThreadID; Milliseconds: LongInt): DWord;
 var
   Deadline: QWord;
@@ -181,7 +180,7 @@ begin
     Result := WAIT_FAILED;
 end;
 
-{ A thread that is over has nothing left to close. }
+{ Nothing of a thread that has ended is left to close. }
 function CloseThread(ThreadID: TThreadID): DWord;
 begin
   Result := 0;

@@ -1,22 +1,21 @@
-{ Addresses to names, and backtraces.
+{ Function names and backtraces.
 
-  `pyvmm build` links the names of all functions into the image, sorted by
-  address: their number, for each its address and where its name starts, and
-  behind all of them the names, each ended by a zero byte. }
+  `pyvmm build` links a table of all functions into the image, sorted by address: their number; for
+  each its address, and the offset of its name; then the names, zero-terminated. }
 unit Symbols;
 
 {$mode objfpc}
 
 interface
 
-{ `address  name+offset`; only the address when it is in no function. }
+{ `address  name+offset`; only the address if no function contains it. }
 function SymbolText(Address: CodePointer): ShortString;
 
-{ Only the name of the function; empty when it is in none. }
+{ The name of the function; empty if no function contains the address. }
 function SymbolName(Address: CodePointer): ShortString;
 
-{ Writes the callers of a function by its frame pointer, up to 32 different ones.
-  Only frames within [Low, High) are followed, so a damaged stack ends the walk. }
+{ Writes the callers of a function, by frame pointers: up to 32, not counting repetitions. Only
+  frames within [Low, High) are followed, so a damaged stack ends the walk. }
 procedure WriteBacktrace(Frame, Low, High: PtrUInt);
 
 implementation
@@ -34,7 +33,7 @@ var
   TextStart: Byte; external name 'toro_text';
   TextEnd: Byte; external name 'toro_text_end';
 
-{ The last symbol that is not above Address. }
+{ The last symbol at or below Address. }
 function FindSymbol(Address: PtrUInt): PSymbol;
 var
   Table: PSymbol;
@@ -118,7 +117,7 @@ begin
     else
     begin
       WriteRepeated;
-      { A return address is behind its call, maybe in the next function. }
+      { The return address follows the call, and may belong to the next function. }
       WriteText('  ' + SymbolText(F^.Return - 1) + #10);
       Inc(Lines);
     end;

@@ -1,20 +1,20 @@
-{ What all ranks of MPI do together, by messages along a tree: the ranks are numbered from
-  the root, and the parent of one is that number without its lowest bit. So N ranks take
-  log2 N steps. Arguments are right, and the same on all ranks. }
+{ Collective operations. Messages follow a binomial tree: ranks are numbered from the root, and
+  the parent of a rank is its number without the lowest set bit. So N ranks take log2 N steps.
+  The caller has checked the arguments, which are the same on all ranks. }
 unit MpiCollectives;
 
 {$mode objfpc}
 
 interface
 
-{ Copies Bytes at the root's Data to that of all others. }
+{ Copies Bytes at Data from the root to all other ranks. }
 procedure Broadcast(Data: Pointer; Bytes: PtrUInt; Root: LongInt);
 
-{ Combines Count elements of all ranks into Received of the root, which may be Sent. }
+{ Combines Count elements of all ranks in Received of the root, which may be Sent. }
 procedure Reduce(Sent, Received: Pointer; Count, DataType, Operation, Root: LongInt);
 
-{ Gives each rank its part, of Bytes, of the root's Sent; and puts the parts of all into
-  the root's Received. A part of the root that is nil is in its place already. }
+{ Scatter gives each rank a part (of Bytes) of the root's Sent; Gather collects the parts of all
+  ranks in the root's Received. nil for the root's own part means that it is in place. }
 procedure Scatter(Sent, Received: Pointer; Bytes: PtrUInt; Root: LongInt);
 procedure Gather(Sent, Received: Pointer; Bytes: PtrUInt; Root: LongInt);
 
@@ -41,7 +41,7 @@ begin
   FinishMessage(Message);
 end;
 
-{ The number of this rank counted from the root, and the rank of a number. }
+{ This rank's number counted from the root, and the rank with a number. }
 function Number(Root: LongInt): LongInt; inline;
 begin
   Result := (GetCoreId - Root + CPU_COUNT) mod CPU_COUNT;
@@ -62,7 +62,7 @@ begin
     Bit := Bit * 2;
   if Me <> 0 then
     Receive(RankOf(Me - Bit, Root), Data, Bytes);
-  { The farthest child first, which has the most children itself. }
+  { The child with the largest subtree first. }
   while Bit > 1 do
   begin
     Bit := Bit div 2;
@@ -81,7 +81,7 @@ begin
   Me := Number(Root);
   Bytes := PtrUInt(Count) * SizeOfType(DataType);
   Own := nil;
-  Sum := Sent; { as long as nothing is added to it }
+  Sum := Sent; { until something is combined with it }
   if Me = 0 then
   begin
     if Sent <> Received then

@@ -1,5 +1,5 @@
-{ What C programs call and Pascal programs do not: the rest of mpi.h, what toro/c/clib.c
-  needs of the kernel, and the console for programs that bring a printf of their own. }
+{ Routines for C programs only: the rest of mpi.h, what toro/c needs of the kernel, and console
+  routines for programs with their own printf. }
 unit MpiForC;
 
 {$mode objfpc}

@@ -1,9 +1,8 @@
-{ Messages between the ranks of MPI, which are the cores.
+{ Messages between MPI ranks, which are cores.
 
-  Each rank has a mailbox. A sender pushes a message there without a lock, and the owner
-  moves it to its queue when it looks for one. A small message is a copy; a large one
-  stays where it is, and its sender waits until the receiver has read it there: all
-  ranks share one address space, so nothing is copied twice. }
+  Each rank has a mailbox. Senders push messages on its inbox without a lock; the owner moves
+  them to a queue when it looks for one. A small message is copied. A large one is not: all
+  ranks share an address space, so the receiver reads it in place while the sender waits. }
 unit MpiMessages;
 
 {$mode objfpc}
@@ -13,7 +12,7 @@ interface
 uses Arch, CoreThreads;
 
 const
-  ANY = -1; { source or tag }
+  ANY = -1; { matches every source or tag }
 
 type
   PMessage = ^TMessage;
@@ -23,19 +22,19 @@ type
     Bytes: PtrUInt;
     Source, Tag, Context: LongInt;
     Small: Boolean;
-    Done: LongInt;     { of a large one: it has been read }
-    Sender: TThreadID; { that waits for it }
+    Done: LongInt;     { for large messages: set when it has been read }
+    Sender: TThreadID; { the thread that waits for Done }
   end;
 
-{ Sends Bytes at Data to a rank that there is. Data can be changed afterwards. }
+{ Sends Bytes at Data to an existing rank. Data may be changed afterwards. }
 procedure SendMessage(Destination, Tag, Context: LongInt; Data: Pointer; Bytes: PtrUInt);
 
-{ Waits for the first message of a context with this source and tag (or ANY). It can be
-  read until FinishMessage. }
+{ Waits for the first message with this context, source and tag (or ANY). It is valid until
+  FinishMessage. }
 function ReceiveMessage(Source, Tag, Context: LongInt): PMessage;
 procedure FinishMessage(Message: PMessage);
 
-{ Returns when all ranks have called it as often as this one. }
+{ Waits until all ranks have called this equally often. }
 procedure WaitForAll;
 
 implementation
@@ -47,18 +46,18 @@ const
 
 type
   TMailbox = record
-    Inbox: PMessage;        { the last one pushed first; any core }
+    Inbox: PMessage;        { newest first; written by all cores }
     Waiting: TWaitQueue;
-    Pushes: LongInt;        { to the inbox, so that a waiter sees a change }
-    First, Last: PMessage;  { in the order of arrival; the owner's }
-    { Of WaitForAll: }
-    Barriers: LongWord;     { how many this rank has begun }
-    Arrived: array[0..7] of LongWord; { signals, by round }
+    Pushes: LongInt;        { number of pushes, by which a waiter notices one }
+    First, Last: PMessage;  { in order of arrival; used by the owner only }
+    { For WaitForAll: }
+    Barriers: LongWord;     { number of barriers that this rank has entered }
+    Arrived: array[0..7] of LongWord; { signals received, by round }
     Line: array[0..7] of QWord;
   end;
   PMailbox = ^TMailbox;
 
-  { What a receiver waits for. }
+  { What a receiver waits for: a push after Seen. }
   TWanted = record
     Box: PMailbox;
     Seen: LongInt;
@@ -124,14 +123,14 @@ begin
     end;
   end;
   Push(@Boxes[Destination], @Message);
-  { The message is on this stack, so even a thread that is killed stays. }
+  { The message is on this stack, so the thread must wait even if it is killed. }
   YieldWhile(@IsUnread, @Message);
   while IsUnread(@Message) do
     Block(0);
   Checkpoint;
 end;
 
-{ Moves what has come to the end of the queue. }
+{ Moves the inbox to the end of the queue, in order of arrival. }
 procedure TakeInbox(Box: PMailbox);
 var
   Message, Next, First, Last: PMessage;
@@ -155,7 +154,7 @@ begin
   Box^.Last := Last;
 end;
 
-{ Takes the first message that fits out of the queue, or returns nil. }
+{ Takes the first matching message from the queue; nil: none. }
 function Find(Box: PMailbox; Source, Tag, Context: LongInt): PMessage;
 var
   Previous: PMessage;
@@ -209,7 +208,7 @@ begin
     ToroFreeMem(Message);
     Exit;
   end;
-  { Once it is done, the message may be gone. }
+  { The sender may free the message as soon as Done is set. }
   Sender := Message^.Sender;
   InterlockedExchange(Message^.Done, 1);
   WakeThread(Sender);

@@ -1,4 +1,4 @@
-{ The types and numbers of MPI, as in mpi.h, and operations on vectors. }
+{ The constants of mpi.h, and operations on vectors. }
 unit MpiTypes;
 
 {$mode objfpc}
@@ -11,7 +11,7 @@ const
 
   { Results }
   MPI_SUCCESS = 0;
-  MPI_ERR_BUFFER = 1;    { a buffer that is nil }
+  MPI_ERR_BUFFER = 1;    { the buffer is nil }
   MPI_ERR_COUNT = 2;
   MPI_ERR_TYPE = 3;
   MPI_ERR_TAG = 4;
@@ -19,9 +19,9 @@ const
   MPI_ERR_RANK = 6;
   MPI_ERR_ROOT = 7;
   MPI_ERR_OP = 9;
-  MPI_ERR_TRUNCATE = 15; { the message was longer; the buffer has its beginning }
+  MPI_ERR_TRUNCATE = 15; { the message was longer than the buffer, which has its beginning }
 
-  { Types; the low byte is the size of an element }
+  { Types; the low byte is the element's size }
   MPI_BYTE = $101;
   MPI_CHAR = $201;
   MPI_INT = $304;    { LongInt }
@@ -36,17 +36,17 @@ const
   MPI_PROD = 3;
 
 type
-  { What is known of a message that was received. }
+  { The status of a received message. }
   PMpiStatus = ^TMpiStatus;
   TMpiStatus = record
     Source, Tag, Error, Reserved: LongInt;
     Bytes: PtrUInt;
   end;
 
-{ Bytes of an element; 0 when there is no such type. }
+{ Bytes of an element; 0: no such type. }
 function SizeOfType(DataType: LongInt): LongInt;
 
-{ Whether elements of this type can be reduced with an operation. }
+{ Whether an operation is defined for elements of a type. }
 function CanReduce(DataType, Operation: LongInt): Boolean;
 
 { Into[I] := Into[I] <operation> From[I] for Count elements. }

@@ -1,11 +1,11 @@
-{ MPI, the Message Passing Interface, for programs in Pascal and C: a rank is a core,
-  and runs the thread that calls. All ranks must call a collective operation, in the same
-  order and with the same root.
+{ MPI, the Message Passing Interface, for programs in Pascal and C. A rank is a core; the
+  calling thread acts for it. All ranks must call a collective operation, in the same order and
+  with the same root.
 
-  The routines with a type and a communicator are those of the MPI standard, which
-  describes them; in C they are in mpi.h. MPI_COMM_WORLD is the only communicator. They
-  return MPI_SUCCESS, or MPI_ERR_*, and then have done nothing. The shorter ones of the
-  same names are Toro's and are for vectors of LongInt. }
+  Routines with a type and a communicator are those of the MPI standard; for C they are declared
+  in mpi.h. MPI_COMM_WORLD is the only communicator. They return MPI_SUCCESS, or MPI_ERR_* and
+  then have done nothing. The shorter routines of the same names are Toro's own, for vectors of
+  LongInt. }
 unit ToroMPI;
 
 {$mode objfpc}
@@ -48,39 +48,39 @@ type
   PMpiStatus = MpiTypes.PMpiStatus;
 
 var
-  { In place of a send buffer: the receive buffer has what is sent. }
+  { As a send buffer: the data are in the receive buffer. }
   MPI_IN_PLACE: Pointer = Pointer(-1);
   MPI_STATUS_IGNORE: PMpiStatus = nil;
 
 { ---- Toro's ---- }
 
-{ Number of ranks, and the caller's; Value is MPI_COMM_WORLD. }
+{ The number of ranks, and the caller's rank. Value is MPI_COMM_WORLD. }
 function MPI_Comm_size(Value: LongInt; out Param: LongInt): LongInt; cdecl;
 function MPI_Comm_rank(Value: LongInt; out Param: LongInt): LongInt; cdecl;
 
 { Waits for all ranks. }
 procedure MPI_Barrier(Value: LongInt); cdecl;
 
-{ Copies Count LongInts from the root's Data to that of the others. }
+{ Copies Count LongInts at Data from the root to all ranks. }
 procedure Mpi_Bcast(Data: Pointer; Count, Root: LongInt); cdecl; overload;
 
-{ Gives each rank an equal part of the root's Send_count LongInts, and says in Recv_count
-  how many bytes that is; and puts the parts of all ranks, Send_count LongInts each, one
-  behind the other at the root. }
+{ Scatter gives each rank an equal part of the root's Send_count LongInts; Gather collects
+  Send_count LongInts of each rank at the root, in the order of ranks. Recv_count is set to the
+  bytes of one part. }
 function Mpi_Scatter(Send_data: Pointer; Send_count: LongInt; Recv_data: Pointer;
   var Recv_count: LongInt; Root: LongInt): LongInt; cdecl; overload;
 function Mpi_Gather(Send_data: Pointer; Send_count: LongInt; Recv_data: Pointer;
   var Recv_count: LongInt; Root: LongInt): LongInt; cdecl; overload;
 
-{ Combines the vectors of all ranks, element by element: at the root, or everywhere. }
+{ Combine vectors of all ranks element by element, for the root or for all ranks. }
 function Mpi_Reduce(Send_data, Recv_data: Pointer; Send_count, Operation, Root: LongInt): LongInt; cdecl; overload;
 function Mpi_AllReduce(Send_data, Recv_data: Pointer; Send_count, Operation, Root: LongInt): LongInt; cdecl; overload;
 
-{ Sends Count bytes to a rank; receives up to so many from one. }
+{ Send Count bytes to a rank, and receive up to Count bytes from one. }
 function Mpi_Send(Data: Pointer; Count, Dest: LongInt): LongInt; cdecl; overload;
 function Mpi_Recv(Data: Pointer; Count, Source: LongInt): LongInt; cdecl; overload;
 
-{ Time in cycles of the TSC. MPI's own, MPI_Wtime of mpi.h, is in seconds. }
+{ TSC ticks. The standard's MPI_Wtime, in mpi.h, returns seconds. }
 function Mpi_Wtime: PtrUInt; cdecl;
 
 { ---- The standard's ---- }
@@ -112,7 +112,7 @@ begin
   Result := (Rank >= 0) and (Rank < CPU_COUNT);
 end;
 
-{ What is wrong with arguments that most routines have. }
+{ The error in the arguments that most routines have, or MPI_SUCCESS. }
 function Mistake(Data: Pointer; Count, DataType, Root, Comm: LongInt): LongInt;
 begin
   if Comm <> MPI_COMM_WORLD then

@@ -1,5 +1,5 @@
-/* MPI for C programs on Toro: the part of the standard that ToroMPI.pas has. A rank is
- * a core. Functions return MPI_SUCCESS or MPI_ERR_*; nothing is aborted on an error. */
+/* MPI for C programs on Toro: the subset of the standard that ToroMPI.pas implements. A rank is
+ * a core. Functions return MPI_SUCCESS or MPI_ERR_*; errors do not abort the program. */
 #ifndef MPI_H
 #define MPI_H
 
@@ -14,7 +14,7 @@ typedef struct {
 
 #define MPI_COMM_WORLD 0
 
-/* The low byte is the size. */
+/* The low byte is the size of an element. */
 #define MPI_BYTE 0x101
 #define MPI_CHAR 0x201
 #define MPI_INT 0x304
@@ -71,7 +71,7 @@ int MPI_Reduce(const void *send, void *receive, int count, MPI_Datatype type, MP
                MPI_Comm comm);
 int MPI_Allreduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm);
 
-/* The time in cycles of the TSC. */
+/* TSC ticks. */
 unsigned long Mpi_Wtime(void);
 
 #endif

@@ -1,12 +1,12 @@
-{ Input, Output and the like of FPC's run-time library on Toro's console. It has
-  the name of FPC's own unit for bare machines. }
+{ Connects the text files of FPC's run-time library (Input, Output, ErrOutput) to Toro's
+  console. Replaces FPC's unit of this name for bare machines. }
 unit consoleio;
 
 {$mode objfpc}
 
 interface
 
-{ Opens Input, Output and ErrOutput, which each thread has of its own. }
+{ Opens Input, Output and ErrOutput of the current thread: each thread has its own. }
 procedure OpenConsole;
 
 implementation
@@ -18,7 +18,7 @@ uses Console, CoreThreads, Symbols;
 {$pop}
 
 var
-  ErrorBase: Pointer; external name 'FPC_ERRORBASE'; { frame of the error }
+  ErrorBase: Pointer; external name 'FPC_ERRORBASE'; { frame of the routine that failed }
 
 procedure TextWrite(var F: TextRec);
 begin

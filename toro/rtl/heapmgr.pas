@@ -1,5 +1,5 @@
-{ The memory manager that FPC's run-time library asks for by this name, in place
-  of the one that FPC has for bare machines: it is Toro's heap. }
+{ Makes Toro's heap the memory manager of FPC's run-time library. Replaces FPC's unit of this
+  name for bare machines. }
 unit heapmgr;
 
 {$mode objfpc}

@@ -1,5 +1,5 @@
-{ `pyvmm build` puts this unit in front of every program's own, so that the kernel
-  is there whether the program names it or not. }
+{ `pyvmm build` adds this unit to every program, so that the kernel is linked in even if the
+  program does not name it. }
 unit torortl;
 
 {$mode objfpc}

@@ -1,6 +1,5 @@
-{ The string manager of FPC's run-time library: AnsiStrings are UTF-8, upper and
-  lower case and comparison without case know ASCII only. Without it SysUtils and
-  Classes call nil. }
+{ The string manager of FPC's run-time library, without which SysUtils and Classes call nil.
+  AnsiStrings are UTF-8. Case conversion and case-insensitive comparison cover ASCII only. }
 unit utf8strings;
 
 {$mode objfpc}
@@ -12,7 +11,7 @@ implementation
 
 procedure WideToAnsi(Source: PUnicodeChar; var Dest: RawByteString; CodePage: TSystemCodePage; Len: SizeInt);
 begin
-  { A code unit becomes 3 bytes at most, a pair of surrogates 4. }
+  { A code unit becomes at most 3 bytes, a surrogate pair 4. }
   SetLength(Dest, Len * 3);
   if Len > 0 then
     SetLength(Dest, UnicodeToUtf8(PChar(Dest), Length(Dest) + 1, Source, Len) - 1);
@@ -78,7 +77,7 @@ begin
   Result := LowerCase(S);
 end;
 
-{ Up to Count bytes, or to the end of the shorter string. }
+{ Compares up to Count bytes. }
 function CompareBytes(P1, P2: PChar; Count: PtrUInt; Fold: Boolean): PtrInt;
 var
   C1, C2: Char;
@@ -123,7 +122,7 @@ begin
   Result := CompareStrings(S1, S2, True);
 end;
 
-{ For zero-terminated strings, which may differ in length only at the zero. }
+{ Compares zero-terminated strings. The zero is compared too, so neither is read past it. }
 function CompareZ(P1, P2: PChar; Max: PtrUInt; Fold: Boolean): PtrInt;
 var
   Count: PtrUInt;
@@ -172,7 +171,7 @@ begin
   Result := Str;
 end;
 
-{ Bytes of the code point at Str: 0 at the end, -1 when it is not UTF-8. }
+{ Bytes of the code point at Str: 0 at the end of the string, -1 if it is not UTF-8. }
 function CodePointLength(const Str: PChar; MaxLookAhead: PtrInt): PtrInt;
 var
   I: PtrInt;

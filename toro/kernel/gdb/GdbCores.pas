@@ -1,10 +1,10 @@
-{ Cores under a debugger: how all of them stop when one does, and go on; breakpoints; and
-  memory that need not be there.
+{ Cores under a debugger: how they stop and resume together, breakpoints, and access to memory that
+  may be unmapped.
 
-  A core stops by an exception, and stays in it. The first one has the control: it makes
-  the others stop, by an interrupt whose handler is a breakpoint, and serves the debugger.
-  What one of the others would have told just then comes again when it goes on, because it
-  has not got past it. }
+  An exception stops a core. The first core to stop takes control: it interrupts the others with
+  DEBUG_IRQ, whose handler is a breakpoint, and serves the debugger. Another core may be about to
+  report an exception of its own at that moment; it parks without reporting it. When it resumes, the
+  same instruction raises the exception again. }
 unit GdbCores;
 
 {$mode objfpc}
@@ -15,40 +15,39 @@ interface
 uses Arch;
 
 const
-  TRAP_FLAG = 1 shl 8; { of RFLAGS: an exception after each instruction }
+  TRAP_FLAG = 1 shl 8; { bit of RFLAGS: an exception after every instruction }
 
-{ Makes DEBUG_IRQ stop a core. }
+{ Installs the handler of DEBUG_IRQ. }
 procedure PrepareCores;
 
-{ Whether the exception is a core's answer to DEBUG_IRQ: then its frame becomes that of
-  what was interrupted. }
+{ Whether the exception is the breakpoint in DEBUG_IRQ's handler. If so, the core's frame
+  becomes that of the interrupted code. }
 function WasAskedToStop(Core: PCore): Boolean;
 
-{ Takes the control if no core has it; gives it up. }
+{ Take control, if no core has it, and give it up. }
 function TakeControl: Boolean;
 procedure GiveUpControl;
 
-{ Stops all other cores, as far as they answer within a second; lets them go on. }
+{ Stop all other cores, except those that do not answer within a second; and resume them. }
 procedure StopOthers;
 procedure ReleaseOthers;
 
-{ Keeps this core until the one in control lets it go on. }
+{ Keeps this core stopped until the one in control releases it. }
 procedure Park;
 
 { Whether a core is stopped. }
 function IsStopped(Core: LongInt): Boolean;
 
-{ Sets or removes a breakpoint. False: the address is not in the text, or there are too
-  many. }
+{ Set and remove breakpoints. False: the address is not in code, or there are too many. }
 function SetBreakpoint(Address: PtrUInt): Boolean;
 function RemoveBreakpoint(Address: PtrUInt): Boolean;
 procedure RemoveBreakpoints;
 function IsBreakpoint(Address: PtrUInt): Boolean;
 
-{ Copies memory, which may not be there: returns how much. }
+{ Copies memory that may be unmapped; returns the number of bytes copied. }
 function CopyMemory(Target, Source: Pointer; Count: PtrUInt): PtrUInt;
 
-{ Changes a byte of the text. }
+{ Changes a byte of code. }
 function PatchText(Address: PtrUInt; Value: Byte): Boolean; assembler;
 
 implementation
@@ -59,16 +58,16 @@ const
   PATIENCE = 1000; { ms }
 
 type
-  TInterruptFrame = packed record { what IRETQ takes }
+  TInterruptFrame = packed record { the operands of IRETQ }
     RIP, CS, RFLAGS, RSP, SS: QWord;
   end;
   PInterruptFrame = ^TInterruptFrame;
 
 var
-  Control: LongInt;   { the core that has it, plus one; 0: none }
-  Released: LongInt;  { how often cores were let go on }
+  Control: LongInt;   { index of the core in control, plus one; 0: none }
+  Released: LongInt;  { how often cores were released }
   Parked: array[0..MAX_CPU - 1] of Boolean;
-  Addresses: array[0..BREAKPOINTS - 1] of PtrUInt; { 0: none }
+  Addresses: array[0..BREAKPOINTS - 1] of PtrUInt; { 0: unused }
   Originals: array[0..BREAKPOINTS - 1] of Byte;
 
 { ---- Stopping ---- }
@@ -144,7 +143,7 @@ var
 begin
   Before := Released;
   Parked[GetCoreId] := True;
-  { The one in control may have let all go on before it saw this one. }
+  { The core in control may have released all before it saw this one. }
   while (InterlockedExchangeAdd(Released, 0) = Before) and (Control <> 0) do
   begin
     CollectPending;
@@ -159,7 +158,7 @@ end;
 
 function PatchText(Address: PtrUInt; Value: Byte): Boolean; assembler; nostackframe;
 asm
-  mov rax, $68637461706F5254 { patch_magic in nucleus.s }
+  mov rax, $68637461706F5254 { the same as in nucleus.s }
   ud2
 end;
 
@@ -215,8 +214,8 @@ asm
   rep movsb
 end;
 
-{ Copies Count bytes; returns how many are left where it faulted: the nucleus steps over
-  the instruction at toro_debugger_copy then. }
+{ Copies Count bytes and returns how many are left: after a fault the nucleus skips the
+  instruction at toro_debugger_copy. }
 function Copy(Target, Source: Pointer; Count: PtrUInt): PtrUInt; assembler; nostackframe;
 asm
   mov rcx, rdx

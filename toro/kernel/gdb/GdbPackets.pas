@@ -1,5 +1,5 @@
-{ Packets of GDB's remote serial protocol over virtio-console: `$`, the text, `#` and two
-  digits of its sum (GDB manual, appendix E). }
+{ Packets of GDB's remote protocol over virtio-console: `$`, the text, `#`, and a checksum of
+  two digits (GDB manual, appendix E). }
 unit GdbPackets;
 
 {$mode objfpc}
@@ -10,29 +10,29 @@ const
   PACKET_MAX = 4096;
 
 var
-  { The packet that came last, with a zero behind it. }
+  { The last packet received, zero-terminated. }
   Packet: array[0..PACKET_MAX] of Char;
   PacketSize: LongInt;
 
-{ Waits for a packet, and acknowledges it. }
+{ Waits for a packet and acknowledges it. }
 procedure ReceivePacket;
 
-{ The reply, piece by piece, and its sending. }
+{ Append to the reply, and send it. }
 procedure AddText(const Text: ShortString);
 procedure AddHex(Data: Pointer; Count: LongInt);
 procedure AddNumber(Value: QWord);
 procedure SendReply;
 
-{ Whether the packet begins so; At is then what follows. }
+{ Whether the packet starts with Text; At then points behind that. }
 function Begins(const Text: ShortString; out At: PChar): Boolean;
 
-{ A hexadecimal number at At, which moves behind it; -1 is all ones. }
+{ Parses a hexadecimal number and moves At behind it; -1 is all ones. }
 function TakeNumber(var At: PChar): QWord;
 
-{ Takes this character, if it is the next one. }
+{ Skips a character; False if it does not come next. }
 function TakeChar(var At: PChar; C: Char): Boolean;
 
-{ Count bytes in hexadecimal; False: they are not all there. }
+{ Parses Count bytes in hexadecimal. False: there are fewer. }
 function TakeBytes(var At: PChar; Data: PByte; Count: LongInt): Boolean;
 
 implementation
@@ -45,8 +45,8 @@ const
 var
   Incoming: array[0..255] of Char;
   IncomingStart, IncomingStop: LongInt;
-  Reply: array[0..PACKET_MAX + 4] of Char; { with `$` and the sum }
-  ReplySize: LongInt; { without }
+  Reply: array[0..PACKET_MAX + 4] of Char; { with `$` and the checksum }
+  ReplySize: LongInt; { without them }
 
 function ReceiveChar: Char;
 begin
@@ -60,7 +60,7 @@ begin
   Inc(IncomingStart);
 end;
 
-{ The value of a digit, or 16. }
+{ The value of a hexadecimal digit, or 16. }
 function DigitOf(C: Char): Byte;
 begin
   case C of
@@ -72,7 +72,7 @@ begin
   end;
 end;
 
-{ The packet that begins with what comes next; False when it is damaged. }
+{ Reads the next packet. False: it is damaged or too long. }
 function ReadPacket: Boolean;
 var
   C: Char;
@@ -85,7 +85,7 @@ begin
     C := ReceiveChar;
     if C = '#' then
       Break;
-    if C = '$' then { the one before was cut off }
+    if C = '$' then { the packet before was cut off }
     begin
       Sum := 0;
       PacketSize := 0;
@@ -171,7 +171,7 @@ var
 begin
   At := @Packet[Length(Text)];
   for I := 1 to Length(Text) do
-    if Packet[I - 1] <> Text[I] then { its zero ends it }
+    if Packet[I - 1] <> Text[I] then { the zero at its end differs too }
       Exit(False);
   Result := True;
 end;

@@ -1,13 +1,16 @@
-{ The heap of each core, which only that core changes, so it needs no lock.
+{ The heap of each core. Only its own core changes it, so it needs no lock.
 
-  A core cuts blocks from regions of the pool. What another core frees is pushed on the
-  owner's list of returned blocks, which the owner takes as a whole when it runs out of
-  something, or is idle. Small blocks that are freed are kept for the next request of
-  their size, not merged with their neighbours, up to a quarter of a region.
+  A primer on who frees what. A core cuts blocks from regions that it takes from the pool.
 
-  When the pool has no memory left, what no core uses goes back to it. A core that halts
-  lends its heap meanwhile, so that another one can do that in its place. One that runs
-  does it when it needs memory itself, or is idle. }
+    own block      A small one is kept in a list for the next request of exactly its size, unmerged,
+                   until a quarter of a region is kept in that size. Larger ones, and kept ones
+                   beyond that, are merged with free neighbours. A region that becomes empty goes
+                   back to the pool, except one spare.
+    another's      Pushed on the owner's list of returned blocks, without a lock. The owner takes
+                   the whole list the next time its kept blocks do not suffice, or when it is idle.
+    shortage       When the pool is exhausted, every core returns what it does not use. A core that
+                   halts lends its heap meanwhile, so that another core can do it instead; a core
+                   that runs does it when it allocates next, or is idle. }
 unit CoreHeaps;
 
 {$mode objfpc}
@@ -17,56 +20,55 @@ interface
 uses HeapBlocks;
 
 const
-  KEPT_SIZE = 1024; { of the largest block that is kept, bytes }
+  KEPT_SIZE = 1024; { bytes of the largest block that is kept }
 
 type
-  { Blocks of one size that wait for the next request. }
+  { The kept blocks of one size. }
   PKept = ^TKept;
   TKept = record
-    First: PBlock; { one behind the other by Next }
+    First: PBlock; { linked by Next }
     Bytes: PtrUInt;
   end;
 
   PCoreHeap = ^TCoreHeap;
   TCoreHeap = record
-    Kept: array[0..KEPT_SIZE div 16] of TKept; { by size }
-    Used, Count: QWord;       { bytes in allocated blocks, and how many those are }
-    Taken, TakenCount: QWord; { the same of the pool's blocks that the regions are in }
-    Spare: PRegion;           { was empty when it was last looked at, or nil }
+    Kept: array[0..KEPT_SIZE div 16] of TKept; { index: size div 16 }
+    Used, Count: QWord;       { allocated blocks: their bytes and number }
+    Taken, TakenCount: QWord; { regions taken from the pool: their bytes and number }
+    Spare: PRegion;           { a region that was empty when it was last checked, or nil }
     ShortagesSeen: LongInt;
-    State: LongInt;           { HEAP_*: who may change it }
-    { In a line of its own: other cores write to it. }
+    State: LongInt;           { HEAP_*: which core may change the heap }
+    { In a cache line of its own, because other cores write to it. }
     Before: array[0..7] of QWord;
-    Returned: PBlock;         { blocks that other cores have freed, by Next }
+    Returned: PBlock;         { blocks that other cores have freed, linked by Next }
     After: array[0..7] of QWord;
-    Blocks: TBlockHeap;       { as much of it as regions need }
+    Blocks: TBlockHeap;       { as many classes as blocks of a region can have }
   end;
 
-{ This core's heap; nil when it has allocated nothing yet. }
+{ This core's heap; nil before its first allocation. }
 function ThisHeap: PCoreHeap; inline;
 
-{ Begins this core's heap in a block of the pool, and adds one to a heap. }
+{ Creates this core's heap in a block of the pool; adds a block of the pool to a heap. }
 function StartCoreHeap(B: PBlock): PCoreHeap;
 procedure AddMemory(Heap: PCoreHeap; B: PBlock);
 
-{ Frees an allocated block of this core, and one of another core or of the pool. }
+{ Free an allocated block: one of this core, and one of another core or of the pool. }
 procedure FreeOwn(Heap: PCoreHeap; B: PBlock); inline;
 procedure FreeForeign(B: PBlock);
 
-{ For a core that has nothing to do: takes what others have freed, and gives back what
-  the pool is short of. }
+{ For an idle core: takes returned blocks, and gives memory back after a shortage. }
 procedure TidyHeap;
 
-{ Before and after this core halts: in between it does not touch its heap. }
+{ To be called before and after a halt, during which another core may use this heap. }
 procedure LendHeap;
 procedure ReclaimHeap;
 
-{ The pool has no memory left: makes all cores give back what they do not use, and waits
-  a little for those that run. }
+{ Called when the pool is exhausted: makes all cores return what they do not use, and waits
+  shortly for those that run. }
 procedure ReportShortage;
 
-{ Takes the blocks that other cores have returned; helps out if there has been a shortage
-  since the last time. }
+{ TakeReturned frees the blocks that other cores have returned. HelpOut gives memory back to the
+  pool if there was a shortage since the last call. }
 procedure TakeReturned(Heap: PCoreHeap);
 procedure HelpOut(Heap: PCoreHeap);
 
@@ -75,17 +77,17 @@ implementation
 uses Arch, HeapPool;
 
 const
-  { The classes that blocks of a region can be in. }
+  { The size classes that blocks of a region can have. }
   CORE_CLASSES = 20 - MIN_BITS + 1;
   CORE_HEAP_SIZE = SizeOf(TCoreHeap) - (CLASSES - CORE_CLASSES) * STEPS * SizeOf(PBlock);
-  PATIENCE = 1; { for cores that run to give memory back: milliseconds }
+  PATIENCE = 1; { ms to wait for cores that run }
 
   HEAP_IN_USE = 0;
   HEAP_LENT = 1;
   HEAP_BORROWED = 2;
 
 var
-  Shortages: LongInt; { how often the pool had no memory left }
+  Shortages: LongInt; { number of shortages so far }
 
 function ThisHeap: PCoreHeap;
 begin
@@ -102,7 +104,8 @@ begin
   Result^.TakenCount := 1;
   Result^.ShortagesSeen := Shortages;
   StartHeap(Result^.Blocks, GetCoreId);
-  { What is left is a region, which is never given back as it does not look whole. }
+  { The rest of the block becomes a region. Without FLAG_FIRST it never counts as empty, so the
+    heap's own memory stays. }
   Start := PtrUInt(Result) + CORE_HEAP_SIZE;
   AddRegion(Result^.Blocks, Start, PtrUInt(BlockAfter(B)) - Start);
   with PBlock(Start + SizeOf(TRegion))^ do
@@ -139,8 +142,8 @@ begin
   FreeShared(B);
 end;
 
-{ Frees a block to the lists. One region may stay empty, so that a block that comes and
-  goes does not take a region along each time. }
+{ Frees a block to the lists. One empty region is kept, so that allocating and freeing one block
+  does not move a region each time. }
 procedure Release(Heap: PCoreHeap; B: PBlock);
 var
   Region: PRegion;
@@ -224,7 +227,7 @@ begin
   until InterlockedCompareExchange(Pointer(Heap^.Returned), B, First) = First;
 end;
 
-{ Gives the pool what is not in use. }
+{ Returns all unused regions to the pool. }
 procedure GiveBack(Heap: PCoreHeap);
 var
   I: LongInt;
@@ -277,7 +280,8 @@ end;
 
 { ---- Shortage ---- }
 
-{ Whether a core's heap has helped out, by itself or by this core in its place. }
+{ Whether a core has given memory back since the shortage. If it halts, this core does it
+  instead. }
 function HasHelped(Heap: PCoreHeap; Shortage: LongInt): Boolean;
 begin
   if InterlockedCompareExchange(Heap^.State, HEAP_BORROWED, HEAP_LENT) = HEAP_LENT then
@@ -302,7 +306,7 @@ begin
     Heap := CoreAt(I)^.Heap;
     if Heap <> nil then
       repeat
-        TidyHeap; { another one may be waiting for this core }
+        TidyHeap; { that core may be waiting for this one }
       until HasHelped(Heap, Shortage) or (read_rdtsc - Start >= Wait);
   end;
 end;

@@ -1,22 +1,20 @@
-{ Blocks of memory and the lists of those that are free, for one owner: a core, or
-  the pool that all cores share.
+{ Blocks of memory, and the lists of free ones, for one owner: a core, or the pool.
 
-  TLSF, "two-level segregated fit" (Masmano, Ripoll, Crespo, Real: TLSF, a new
-  dynamic memory allocator for real-time systems, ECRTS 2004): free blocks are
-  kept in lists by size, a power of two divided into 32 steps, and two levels of
-  bitmaps find a list that fits. Allocation and release take constant time and
-  neighbours are always merged. Fresh memory is not touched until it is handed
-  out: a page's first touch is the dearest thing that a small guest does.
+  The allocator is TLSF, "two-level segregated fit" (Masmano, Ripoll, Crespo, Real: TLSF, a new
+  dynamic memory allocator for real-time systems, ECRTS 2004). Free blocks are in lists by size:
+  a class for each power of two, divided into 32 steps. A bitmap of classes and one of steps in
+  each class find the first list whose blocks fit. So allocation and release take constant time.
+  Free neighbours are always merged. Fresh memory is not touched before it is handed out,
+  because the first touch of a page is expensive in a virtual machine.
 
-  A block is a header and its memory, which starts at a multiple of 16. Blocks lie
-  one behind the other in a region, whose own header comes first and whose last block
-  is a mere header:
+  A block is a 16-byte header and its memory. The blocks of a region are contiguous, between the
+  region's header and a last block that is only a header:
 
       TRegion | Before Info memory | Before Info memory | … | Before Info
 
-  Before is the address of the block before while that one is free; Info is the size
-  with flags in its low bits and the owner in its high ones. The memory of a free
-  block begins with its Next and Previous in the list. }
+  Before is the address of the preceding block, valid if that one is free. Info is the block's
+  size, with flags in the low bits and the owner in the high ones. The memory of a free block
+  starts with Next and Previous, its links in the list. }
 unit HeapBlocks;
 
 {$mode objfpc}
@@ -30,12 +28,12 @@ const
   MIN_SIZE = 1 shl MIN_BITS;
   CLASSES = 40 - MIN_BITS; { blocks of less than 1 TiB }
   HEADER = 16;
-  MAX_REQUEST = QWord(1) shl 39; { bytes; half of it more still has a class }
+  MAX_REQUEST = QWord(1) shl 39; { bytes; rounding up by half still yields a valid class }
 
   FLAG_FREE = 1;
   FLAG_BEFORE_FREE = 2;
-  FLAG_FIRST = 4;          { of its region }
-  FLAG_KEPT = 8;           { free for its owner's next request of this size, but in no list }
+  FLAG_FIRST = 4;          { first block of its region }
+  FLAG_KEPT = 8;           { freed, and kept by its owner for the next request of this size; in no list }
   FLAGS = 15;
   OWNER_SHIFT = 56;
   OWNER_MASK = QWord($FF) shl OWNER_SHIFT;
@@ -45,7 +43,7 @@ type
   PBlock = ^TBlock;
   TBlock = record
     Before: PBlock;         { valid while FLAG_BEFORE_FREE is set }
-    Info: QWord;            { bytes of the whole block, a multiple of 16; FLAGS; owner }
+    Info: QWord;            { size in bytes, a multiple of 16; FLAG_*; owner }
     Next, Previous: PBlock; { valid while the block is free }
   end;
 
@@ -54,51 +52,52 @@ type
     Next, Previous: PRegion;
   end;
 
-  { What is free. Its size is that of Lists up to the largest class in use. }
+  { The free blocks. Owners with small blocks only allocate no more of Lists than their
+    classes. }
   PBlockHeap = ^TBlockHeap;
   TBlockHeap = record
-    Owner: QWord;           { shl OWNER_SHIFT }
+    Owner: QWord;           { shifted by OWNER_SHIFT }
     Regions: PRegion;
-    ClassMap: QWord;        { lists and steps of a class whose bit is 0 are not valid }
+    ClassMap: QWord;        { StepMap and Lists of a class are valid only if its bit is set }
     StepMap: array[0..CLASSES - 1] of LongWord;
     Lists: array[0..CLASSES - 1, 0..STEPS - 1] of PBlock;
   end;
 
 const
-  REGION_OVERHEAD = SizeOf(TRegion) + HEADER; { bytes of a region that are in no block }
+  REGION_OVERHEAD = SizeOf(TRegion) + HEADER; { bytes of a region besides its blocks }
 
-{ An owner's heap without memory. Owner is 0 to 255. }
+{ Initializes a heap without memory. Owner is 0 to 255. }
 procedure StartHeap(out Heap: TBlockHeap; Owner: QWord);
 
-{ Gives a heap the memory at Start, a multiple of 16, as one free block, and takes it
-  back: all of a region whose only block is no more in a list. }
+{ AddRegion adds the memory at Start, a multiple of 16, as one free block. RemoveRegion takes a
+  region out of the heap; its only block must not be in a list. }
 procedure AddRegion(var Heap: TBlockHeap; Start, Size: PtrUInt);
 procedure RemoveRegion(var Heap: TBlockHeap; Region: PRegion);
 
-{ The region of a block that is all of it, or nil. }
+{ The region, if this block is all of it; else nil. }
 function WholeRegion(B: PBlock): PRegion;
 
-{ The size of a block with room for Size bytes, at most MAX_REQUEST. }
+{ The size of a block with room for Size bytes. Size is at most MAX_REQUEST. }
 function WholeSize(Size: PtrUInt): PtrUInt; inline;
 
 function BlockSize(B: PBlock): PtrUInt; inline;
 function BlockAfter(B: PBlock): PBlock; inline;
 
-{ A block of WholeSize's Size bytes, or nil; the same with its memory at a multiple of
-  Alignment, a power of two. }
+{ Take a block of Size bytes (a WholeSize) out of the heap; nil: none is large enough. With
+  Alignment, a power of two, the block's memory starts at a multiple of it. }
 function TakeBlock(var Heap: TBlockHeap; Size: PtrUInt): PBlock;
 function TakeAligned(var Heap: TBlockHeap; Size, Alignment: PtrUInt): PBlock;
 
-{ Frees a block of this heap; returns the free block that it has become part of. }
+{ Frees a block, and returns the merged block that contains it. }
 function MergeBlock(var Heap: TBlockHeap; B: PBlock): PBlock;
 
 { Takes a free block out of its list. }
 procedure RemoveBlock(var Heap: TBlockHeap; B: PBlock);
 
-{ Makes an allocated block Size bytes where it is; False if what follows is not free. }
+{ Resizes an allocated block in place. False: the block after it is not free, or too small. }
 function ResizeBlock(var Heap: TBlockHeap; B: PBlock; Size: PtrUInt): Boolean;
 
-{ The list that blocks of Size are in. }
+{ Class and step of the list for blocks of Size. }
 procedure ListOf(Size: PtrUInt; out C, S: LongInt); inline;
 
 implementation
@@ -187,7 +186,7 @@ begin
     Info := Info and not QWord(FLAG_BEFORE_FREE);
 end;
 
-{ A block of the list that Size itself would be in; not all there are large enough. }
+{ Searches the list of Size itself, where not all blocks are large enough. }
 function SearchList(const Heap: TBlockHeap; Size: PtrUInt): PBlock;
 var
   C, S: LongInt;
@@ -200,13 +199,13 @@ begin
     Result := Result^.Next;
 end;
 
-{ A free block of at least Size, out of its list, or nil. }
+{ Takes a block of at least Size out of its list; nil: there is none. }
 function FindBlock(var Heap: TBlockHeap; Size: PtrUInt): PBlock;
 var
   C, S: LongInt;
   Map: QWord;
 begin
-  { Rounded up to a step, so that any block of the list found is large enough. }
+  { Rounded up to the next step: every block in that list is large enough. }
   ListOf(Size + PtrUInt(1) shl (BsrQWord(Size) - STEP_BITS) - 1, C, S);
   Map := 0;
   if Heap.ClassMap and (QWord(1) shl C) <> 0 then
@@ -228,7 +227,7 @@ begin
     RemoveBlock(Heap, Result);
 end;
 
-{ Cuts a block that is in no list to Size, and frees what is left. }
+{ Cuts a block, which is in no list, down to Size, and frees the rest. }
 procedure TrimBlock(var Heap: TBlockHeap; B: PBlock; Size: PtrUInt);
 var
   Rest: PBlock;
@@ -257,7 +256,7 @@ begin
   Front := FindBlock(Heap, Size + Alignment + MIN_SIZE);
   if Front = nil then
     Exit(nil);
-  { The next multiple that leaves nothing before the block, or a free one. }
+  { The next multiple with either nothing or a whole free block in front. }
   Result := PBlock((PtrUInt(Front) + HEADER + Alignment - 1) and not (Alignment - 1) - HEADER);
   if (Result <> Front) and (PtrUInt(Result) < PtrUInt(Front) + MIN_SIZE) then
     Inc(PtrUInt(Result), Alignment);

@@ -1,13 +1,13 @@
-{ Looks whether the heap is as it must be, for tests and for who hunts a stray write. }
+{ Checks the heap's consistency, for tests and for hunting a stray write. }
 unit HeapCheck;
 
 {$mode objfpc}
 
 interface
 
-{ Walks every block and list of this core and of the pool. Returns what is wrong first,
-  with its address, or '' when nothing is. Takes time with the number of blocks, and
-  keeps other cores from the pool meanwhile. }
+{ Walks all blocks and lists of this core and of the pool. Returns the first inconsistency with
+  its address, or '' if there is none. Holds the pool's lock meanwhile, for a time proportional
+  to the number of blocks. }
 function CheckHeap: ShortString;
 
 implementation
@@ -15,15 +15,15 @@ implementation
 uses HeapBlocks, HeapPool, CoreHeaps;
 
 type
-  { What a walk through the regions has found. }
+  { Totals of a walk through all regions. }
   TFound = record
-    Used, Count: QWord; { of allocated blocks: bytes and number }
-    Kept: QWord;        { bytes }
-    Free: QWord;        { blocks }
+    Used, Count: QWord; { allocated blocks: bytes and number }
+    Kept: QWord;        { kept blocks: bytes }
+    Free: QWord;        { number of free blocks }
   end;
 
 var
-  Problem: ShortString; { the first one }
+  Problem: ShortString; { the first one found }
 
 procedure Complain(const Text: ShortString; Where: Pointer);
 begin
@@ -73,7 +73,7 @@ begin
     Complain('an end that is wrong about the block before', B);
 end;
 
-{ The list of class C, step S; returns how many blocks are in it. }
+{ Walks the list of class C, step S. Returns the number of its blocks. }
 function WalkList(const Heap: TBlockHeap; C, S: LongInt): QWord;
 var
   B, Previous: PBlock;

@@ -1,5 +1,5 @@
-{ All free RAM, shared by the cores under a lock. From here they take large blocks and
-  the regions that they cut small ones from, and here they give them back. }
+{ The pool: all free RAM, shared by the cores under a lock. Cores take large blocks from it, and
+  the regions that they cut small blocks from. }
 unit HeapPool;
 
 {$mode objfpc}
@@ -9,33 +9,34 @@ interface
 uses HeapBlocks;
 
 const
-  POOL_OWNER = 255; { of blocks; those of a core have its index }
+  POOL_OWNER = 255; { the owner of the pool's blocks; a core's blocks have its index }
 
 type
   THeapStatistics = record
-    Total: QWord;  { bytes of RAM that the heap was given }
-    Used: QWord;   { bytes in allocated blocks, headers included }
-    Blocks: QWord; { allocated blocks }
+    Total: QWord;  { bytes of RAM in the heap }
+    Used: QWord;   { bytes in allocated blocks, including their headers }
+    Blocks: QWord; { number of allocated blocks }
   end;
 
-{ A block of WholeSize's Size bytes with its memory at a multiple of Alignment, or nil. }
+{ Allocates a block of Size bytes (a WholeSize), with its memory at a multiple of Alignment;
+  nil: no memory. }
 function TakeShared(Size, Alignment: PtrUInt): PBlock;
 
-{ Gives it back. }
+{ Frees a block. }
 procedure FreeShared(B: PBlock);
 
-{ Makes it Size bytes; False when that is not possible where it is. }
+{ Resizes a block in place. False: not possible. }
 function ResizeShared(B: PBlock; Size: PtrUInt): Boolean;
 
-{ The pool, locked for who looks at it as a whole. }
+{ Lock the pool for a walk through it, and unlock it. }
 function LockPool: PBlockHeap;
 procedure UnlockPool;
 
-{ How large the regions are that cores take, bytes with the header of their block. }
+{ Bytes of the regions that cores take, including the block header. }
 function RegionSize: PtrUInt; inline;
 
 var
-  { What is taken, regions of cores among it; changed in locked state. }
+  { What is allocated, including the cores' regions. Changed under the lock. }
   PoolStatistics: THeapStatistics;
 
 implementation
@@ -45,7 +46,7 @@ uses BootInfo, Arch;
 const
   REGION_MIN = 64 shl 10;
   REGION_MAX = 1 shl 20;
-  { Each core can take so many regions from an even share of memory. }
+  { The size of a region is chosen so that an even share of memory holds this many. }
   REGIONS_A_CORE = 16;
 
 var

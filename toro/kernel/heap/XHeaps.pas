@@ -1,9 +1,9 @@
-{ Private heaps, for much that is allocated piece by piece and freed at once: a piece is
-  cut from the end of a chunk, so it takes some instructions and no room for a header.
-  Stacked heaps are for what is freed in the opposite order.
+{ Private heaps, for many small pieces that are freed together. A piece is cut from the end of a
+  chunk, so allocation takes a few instructions. Stacked heaps suit allocations that are freed
+  in reverse order.
 
-  A heap belongs to the thread that uses it and has no lock. Memory.pas names these
-  routines, with what they do. }
+  A heap is used by one thread and has no lock. Memory.pas declares these routines and describes
+  them. }
 unit XHeaps;
 
 {$mode objfpc}
@@ -18,39 +18,39 @@ const
   ALIGN = 16;
   FIRST_CHUNK = 4096;
   LARGEST_CHUNK = 1 shl 20;
-  LARGE = 65536; { pieces from here on have memory of their own }
+  LARGE = 65536; { bytes from which a piece gets memory of its own }
   MAX_SIZE = PtrUInt(1) shl 40;
 
 type
-  { At the beginning of a chunk or a large piece. }
+  { Header of a chunk or of a large piece. }
   PChunk = ^TChunk;
   TChunk = record
     Next, Previous: PChunk;
   end;
 
-  { Before each piece. }
+  { Header of a piece. }
   PPiece = ^TPiece;
   TPiece = record
-    Size: PtrUInt;  { bytes of its memory }
-    Chunk: PChunk;  { its own, of a large piece; else nil }
+    Size: PtrUInt;  { bytes of the piece }
+    Chunk: PChunk;  { a large piece's own chunk; nil for others }
   end;
 
   PHeap = ^THeap;
   THeap = record
-    Root: PHeap;    { the heap at the bottom of its stack, maybe itself }
-    Below: PHeap;   { that it is stacked on, or nil }
-    Top: PHeap;     { of the root: the last one on it, maybe itself }
-    Chunks: PChunk; { the one that pieces are cut from comes first }
+    Root: PHeap;    { the bottom of its stack, possibly itself }
+    Below: PHeap;   { the heap that it is stacked on; nil for the bottom }
+    Top: PHeap;     { valid in Root: the top of the stack }
+    Chunks: PChunk; { pieces are cut from the first one }
     Larges: PChunk;
-    At, Limit: PtrUInt; { what is left of the first chunk }
-    ChunkSize: PtrUInt; { of the last one }
+    At, Limit: PtrUInt; { the unused part of the first chunk }
+    ChunkSize: PtrUInt; { bytes of the newest chunk }
   end;
 
 {$if SizeOf(TPiece) mod ALIGN <> 0}
   {$error a piece is not aligned}
 {$endif}
 
-{ An empty heap, on the stack of Root unless that is nil. }
+{ Creates an empty heap, on the stack of Root unless that is nil. }
 function Acquire(Root: PHeap): PHeap;
 begin
   Result := ToroAllocMem(SizeOf(THeap));
@@ -76,7 +76,7 @@ begin
   end;
 end;
 
-{ A new chunk of Size bytes in front of a list, or nil. }
+{ Allocates a chunk of Size bytes and puts it first in a list; nil: no memory. }
 function AddChunk(var First: PChunk; Size: PtrUInt): PChunk;
 begin
   Result := ToroGetMem(Size);
@@ -118,8 +118,8 @@ begin
   Result := Piece + 1;
 end;
 
-{ Each chunk is twice as large as the one before, up to LARGEST_CHUNK, or as much as
-  there is. }
+{ Adds a chunk: twice as large as the one before, at most LARGEST_CHUNK. If there is not that
+  much memory, as large as needed. }
 function GrowHeap(Heap: PHeap; Needed: PtrUInt): Boolean;
 var
   Chunk: PChunk;
@@ -179,7 +179,7 @@ begin
     ToroFreeMem(Piece^.Chunk);
   end
   else if PtrUInt(P) + Piece^.Size = Heap^.At then
-    Heap^.At := PtrUInt(Piece); { it was the last one }
+    Heap^.At := PtrUInt(Piece); { the last piece: its memory is reused }
 end;
 
 function XHeapRealloc(Heap: PHeap; P: Pointer; NewSize: PtrUInt): Pointer; public name 'XHeapRealloc';
@@ -207,7 +207,7 @@ begin
   Result := Acquire(nil);
 end;
 
-{ Takes the last heap from a stack. }
+{ Releases the heap on top of a stack. }
 procedure Pop(Root: PHeap);
 var
   Heap: PHeap;

@@ -1,5 +1,4 @@
-{ Bytes that were received and not read yet, in chunks. A queue that is empty has no
-  memory. }
+{ Queues of received bytes, in chunks. An empty queue takes no memory. }
 unit ByteQueues;
 
 {$mode objfpc}
@@ -13,22 +12,22 @@ type
   PChunk = ^TChunk;
   TChunk = record
     Next: PChunk;
-    Start, Stop: PtrUInt; { of what is used }
+    Start, Stop: PtrUInt; { used range of Data }
     Data: array[0..CHUNK_SIZE - 1] of Byte;
   end;
 
   TByteQueue = record
-    Count: PtrUInt;      { bytes in it }
+    Count: PtrUInt;      { bytes in the queue }
     First, Last: PChunk;
   end;
 
-{ Adds bytes at the end; False, and none is added, when there is no memory. }
+{ Appends bytes. False: no memory, and nothing was appended. }
 function AddBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt): Boolean;
 
-{ Copies up to Count bytes from the front, and takes them off if Take. Returns how many. }
+{ Copies up to Count bytes from the front, and removes them if Take. Returns how many. }
 function CopyBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt; Take: Boolean): PtrUInt;
 
-{ Forgets all. }
+{ Empties the queue. }
 procedure ClearBytes(var Queue: TByteQueue);
 
 implementation
@@ -50,7 +49,7 @@ begin
     FillChar(Result^, PtrUInt(@Result^.Data) - PtrUInt(Result), 0);
 end;
 
-{ A chain of as many chunks as Count bytes take; nil for none or no memory. }
+{ A chain of chunks with room for Count bytes; nil if Count is 0 or there is no memory. }
 function NewChunks(Count: PtrUInt): PChunk;
 var
   Chunk: PChunk;

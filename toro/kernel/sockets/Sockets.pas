@@ -1,13 +1,18 @@
-{ Stream sockets over virtio-vsock (virtio 1.2, section 5.10.6): what is known of each,
-  and what an arriving packet does to it. Network has what applications call.
+{ Stream sockets over virtio-vsock (virtio 1.2, section 5.10.6): the state of each socket, and
+  what a packet does to it. Applications use Network.
 
-  Either side may send what the other has room for, its credit: BufAlloc bytes less those
-  that were sent and not taken. Both numbers come with every packet. A connection begins
-  with REQUEST and RESPONSE, and ends with SHUTDOWN of both halves and a RST, or with a
-  RST at any time.
+  A primer on credit, vsock's flow control. Every packet header carries two numbers of its
+  sender: BufAlloc, the size of its receive buffer, and FwdCnt, how many bytes it has read from
+  that buffer so far, modulo 2^32. We have sent Sent bytes; the peer has read PeerTaken of them.
+  So Sent - PeerTaken may still be in its buffer, and PeerAlloc less that is our credit: what we
+  may send now. Reading makes room, which the peer learns from FwdCnt in our next packet. If we
+  have nothing to send, we tell it by CREDIT_UPDATE once it may be running out of credit.
 
-  Everything here is under NetworkLock, so sockets can be used on all cores. It is a spin
-  lock: who has it must not give way. }
+  REQUEST and RESPONSE open a connection. SHUTDOWN of both directions and a RST close it; a RST
+  closes it at any time.
+
+  NetworkLock protects everything here, so all cores can use sockets. It is a spin lock: its
+  holder must not yield. }
 unit Sockets;
 
 {$mode objfpc}
@@ -22,31 +27,31 @@ const
   SCK_LISTENING = 1;
   SCK_TRANSMITTING = 3;
   SCK_CLOSED = 4;            { the connection is over }
-  SCK_LOCALCLOSING = 5;      { closed by us; the peer has not agreed yet }
+  SCK_LOCALCLOSING = 5;      { closed here; the peer has not confirmed yet }
   SCK_CONNECTING = 6;
   SCK_PEER_DISCONNECTED = 9; { the peer sends no more }
 
-  { Bytes that a connection keeps until they are read. }
+  { The receive buffer of a connection, in bytes }
   WINDOW = 262144;
 
 type
   PSocket = ^TSocket;
   TSocket = record
     SourcePort, DestPort: LongWord;
-    DestIp: LongWord;        { context id of the peer }
+    DestIp: LongWord;        { the peer's context id }
     SocketType: LongInt;
     State: LongInt;          { SCK_* }
-    Blocking: Boolean;       { accept, send and receive wait }
-    UserDefined: Pointer;    { the application's }
+    Blocking: Boolean;       { accept, send and receive block }
+    UserDefined: Pointer;    { for the application }
 
     PeerTakesNoMore: Boolean;
-    SendingEnded: Boolean;   { we have said that we send no more }
+    SendingEnded: Boolean;   { the peer knows that we send no more }
     Received: TByteQueue;
-    Taken, TakenTold: LongWord;        { bytes read so far, and what the peer knows of }
+    Taken, TakenTold: LongWord;        { bytes read, and FwdCnt of our last packet }
     Sent, PeerTaken, PeerAlloc: LongWord;
-    Waiters: TWaitQueue;     { threads that wait for any change }
-    Deadline: QWord;         { TSC at which the peer has had its time to agree; 0: none }
-    Pending, LastPending: PSocket;     { connections not accepted yet, by NextPending }
+    Waiters: TWaitQueue;     { threads that wait for any change of the socket }
+    Deadline: QWord;         { TSC at which we stop waiting for the peer's confirmation }
+    Pending, LastPending: PSocket;     { connections to accept, linked by NextPending }
     NextPending: PSocket;
     Listener: PSocket;
     PendingCount, PendingMost: LongInt;
@@ -56,45 +61,46 @@ type
 
 var
   NetworkLock: LongInt;
-  Driver: PNetworkDriver;    { that sockets use; nil: none yet }
+  Driver: PNetworkDriver;    { the driver in use; nil: none yet }
 
-{ A socket with nothing in it; nil when there is no memory. }
+{ A new socket; nil: no memory. }
 function NewSocket: PSocket;
 
-{ Forgets a socket and what it has received. }
+{ Frees a socket and the data that it has received. }
 procedure FreeSocket(Socket: PSocket);
 
-{ Whether the port can be listened to, or is a connection's to this peer. }
+{ The socket that listens on Port; the connection between Port and this peer; or nil. }
 function FindListener(Port: LongWord): PSocket;
 function FindConnection(Port, PeerPort, Cid: LongWord): PSocket;
 
-{ Put a socket where packets find it, and take it away. }
+{ Enter a socket in the tables in which packets look for it, and remove it. }
 procedure AddListener(Socket: PSocket);
 procedure AddConnection(Socket: PSocket);
 procedure RemoveSocket(Socket: PSocket);
 
-{ Bytes that the peer has room for. }
+{ Credit: how many bytes the peer has room for. }
 function CreditOf(Socket: PSocket): LongWord;
 
-{ The header of a packet of this connection. }
+{ The header for a packet of this connection. }
 function HeaderFor(Socket: PSocket; Op: Word; Length, Flags: LongWord): TVSockHeader;
 
 { Sends a packet without data. }
 procedure SendOp(Socket: PSocket; Op: Word; Flags: LongWord = 0);
 
-{ Tells the peer of the room that reading has made, if it may be waiting for it. }
+{ Sends CREDIT_UPDATE if the peer may be running out of credit. }
 procedure TellCredit(Socket: PSocket);
 
-{ Closes a connection: it is freed when the peer has agreed, or has had ten seconds. }
+{ Closes a connection. The socket is freed once the peer confirms, at the latest after ten
+  seconds. }
 procedure CloseConnection(Socket: PSocket);
 
-{ Serves a packet from the device. Its length has been checked. }
+{ Handles a packet from the device, which has checked its length. }
 procedure ReceivePacket(const Header: TVSockHeader; Data: PByte);
 
-{ Stops listening: connections that were not accepted yet are refused. }
+{ Stops listening; connections that were not accepted are reset. }
 procedure CloseListener(Socket: PSocket);
 
-{ All connections are over: the device has failed, or the machine moved. }
+{ Ends all connections, because the device failed or the machine was moved. }
 procedure ResetAll;
 
 implementation
@@ -107,7 +113,7 @@ const
 
 var
   Connections, Listeners: array[0..BUCKETS - 1] of PSocket;
-  Closing: PSocket; { those in SCK_LOCALCLOSING, the newest first }
+  Closing: PSocket; { sockets in SCK_LOCALCLOSING, newest first }
 
 function NewSocket: PSocket;
 begin
@@ -205,7 +211,7 @@ begin
   Driver^.SendControl(HeaderFor(Socket, Op, 0, Flags));
 end;
 
-{ Answers a packet that belongs to no connection. }
+{ Answers a packet for which there is no connection with RST. }
 procedure Refuse(const Header: TVSockHeader);
 var
   Answer: TVSockHeader;
@@ -222,7 +228,7 @@ end;
 
 procedure TellCredit(Socket: PSocket);
 begin
-  { What the peer believes that there is room for: it knows nothing of Taken - TakenTold. }
+  { The peer's view of our buffer: it does not know of Taken - TakenTold. }
   if (Socket^.State = SCK_TRANSMITTING) and (Socket^.Taken - Socket^.TakenTold >= WINDOW div 4) and
      (Socket^.Received.Count + Socket^.Taken - Socket^.TakenTold >= WINDOW div 2) then
     SendOp(Socket, OP_CREDIT_UPDATE);
@@ -230,7 +236,7 @@ end;
 
 { ---- The end of connections ---- }
 
-{ Takes a connection out of the list of those that are closing, and forgets it. }
+{ Frees a connection that was closing. }
 procedure FreeClosing(Socket: PSocket);
 var
   Link: ^PSocket;
@@ -242,7 +248,7 @@ begin
   FreeSocket(Socket);
 end;
 
-{ Takes a connection that was not accepted yet from its listener. }
+{ Frees a connection that was not accepted, and takes it from its listener. }
 procedure FreePending(Socket: PSocket);
 var
   Before: PSocket;
@@ -265,7 +271,7 @@ begin
   FreeSocket(Socket);
 end;
 
-{ The connection is over: the application learns of it when it uses the socket next. }
+{ Ends a connection. The application notices when it uses the socket next. }
 procedure Over(Socket: PSocket);
 begin
   RemoveSocket(Socket);
@@ -367,7 +373,7 @@ end;
 procedure ReceiveData(Socket: PSocket; const Header: TVSockHeader; Data: PByte);
 begin
   if Socket^.State = SCK_LOCALCLOSING then
-    Exit; { it was told that nobody takes it }
+    Exit; { the SHUTDOWN has told it that we read no more }
   if (Socket^.State = SCK_TRANSMITTING) and (Header.Length <= WINDOW - Socket^.Received.Count) and
      AddBytes(Socket^.Received, Data, Header.Length) then
     WakeAll(Socket^.Waiters)
@@ -382,7 +388,7 @@ begin
   if (Flags and SHUTDOWN_SEND <> 0) and (Socket^.State = SCK_TRANSMITTING) then
     Socket^.State := SCK_PEER_DISCONNECTED;
   if (Socket^.State <> SCK_TRANSMITTING) and Socket^.PeerTakesNoMore then
-    Reset(Socket) { it wants nothing more of us }
+    Reset(Socket) { both directions are closed }
   else
     WakeAll(Socket^.Waiters);
 end;

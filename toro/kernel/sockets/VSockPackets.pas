@@ -1,4 +1,4 @@
-{ Packets of virtio-vsock (virtio 1.2, section 5.10.6). }
+{ Packets of virtio-vsock (virtio 1.2, section 5.10.6), and the interface of its driver. }
 unit VSockPackets;
 
 {$mode objfpc}
@@ -19,7 +19,7 @@ const
   OP_CREDIT_UPDATE = 6;
   OP_CREDIT_REQUEST = 7;
 
-  { Flags of OP_SHUTDOWN: the sender takes, or sends, no more. }
+  { Flags of OP_SHUTDOWN: the sender receives no more, or sends no more. }
   SHUTDOWN_RECEIVE = 1;
   SHUTDOWN_SEND = 2;
   SHUTDOWN_BOTH = 3;
@@ -34,35 +34,35 @@ type
     Length: LongWord;   { bytes of data that follow }
     Kind, Op: Word;     { TYPE_*, OP_* }
     Flags: LongWord;
-    BufAlloc: LongWord; { how many bytes its sender may have been sent and not taken }
-    FwdCnt: LongWord;   { how many it has taken so far, modulo 2^32 }
+    BufAlloc: LongWord; { the sender's receive buffer: see the primer in Sockets }
+    FwdCnt: LongWord;   { how many bytes the sender has read from it }
   end;
 
-  { A part of a thread's memory on its way, without a copy. }
+  { Data that the device reads from a thread's memory. }
   PTransfer = ^TTransfer;
   TTransfer = record
-    Packets: LongInt;   { those that the device still has }
-    Thread: TThreadID;  { to be woken when there are none }
+    Packets: LongInt;   { that the device has not returned yet }
+    Thread: TThreadID;  { woken when there are none left }
   end;
 
-  { What sockets need of a device. All is called with NetworkLock. }
+  { What sockets need of a driver. All routines are called with NetworkLock held. }
   PNetworkDriver = ^TNetworkDriver;
   TNetworkDriver = record
     Name: PChar;
-    { Starts it on this core; False when there is no such device. }
+    { Starts the device on this core. False: there is none. }
     Start: function: Boolean;
-    { The machine's own address. }
+    { CID of this machine. }
     Cid: QWord;
-    { Sends a packet without data, later if there is no room now. }
+    { Sends a packet without data; queues it if the device has no room. }
     SendControl: procedure(const Header: TVSockHeader);
-    { Sends Header.Length bytes at Data: copies them if they are few, else they
-      stay where they are until Transfer has no packets left. False when there is no room. }
+    { Sends Header.Length bytes at Data. Few bytes are copied; others must stay unchanged until
+      Transfer.Packets is 0. False: the device has no room. }
     SendData: function(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
-    { Wakes Room when the device gives a packet back, and the threads of transfers. True:
-      there is room by now. }
+    { Makes Room, and the threads of transfers, be woken when the device returns packets. True:
+      there is room already. }
     WantRoom: function: Boolean;
     Room: TWaitQueue;
-    { Tells the device what was sent. }
+    { Notifies the device of the packets. }
     Flush: procedure;
     Next: PNetworkDriver;
   end;

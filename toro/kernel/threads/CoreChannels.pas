@@ -1,8 +1,8 @@
-{ Channels from core to core: for each ordered pair a ring of slots in memory that both
-  see. One core writes, one reads, so there is no lock; who has to wait lets the other
-  threads of its core run, and blocks when it takes longer.
+{ Channels between cores: for each ordered pair of cores a ring of slots in shared memory. One
+  core writes and one reads, so no lock is needed. A thread that has to wait yields at first,
+  and blocks if that takes long.
 
-  A channel has memory from its first use. }
+  A channel is allocated at its first use. }
 unit CoreChannels;
 
 {$mode objfpc}
@@ -19,10 +19,10 @@ type
   PSlot = ^TSlot;
   TSlot = array[0..SLOT_SIZE - 1] of Byte;
 
-  { What the two cores write is a cache line apart. }
+  { The two counters are in different cache lines, since different cores write them. }
   PChannel = ^TChannel;
   TChannel = record
-    Written: LongWord; { slots, ever }
+    Written: LongWord; { slots so far, modulo 2^32 }
     Line1: array[1..15] of LongWord;
     Read: LongWord;
     Line2: array[1..15] of LongWord;
@@ -31,21 +31,21 @@ type
     Data: array[0..SLOTS - 1] of TSlot;
   end;
 
-  { A set of channels between all cores; all zero at the beginning. }
+  { The channels between all cores; initially zero. }
   TChannelRow = array[0..MAX_CPU - 1] of PChannel;
   TChannels = array[0..MAX_CPU - 1] of ^TChannelRow;
 
-{ The channel of a set from one core to another. When there is no memory for it: a
-  run-time error, or EOutOfMemory. }
+{ The channel from one core to another. Without memory for it: run-time error 203, or
+  EOutOfMemory. }
 function ChannelOf(var Channels: TChannels; Source, Destination: LongInt): PChannel;
 
-{ Waits for a free slot. What is written there goes on its way with SendSlot; the thread
-  must not give way in between. }
+{ FreeSlot waits for a free slot, and SendSlot hands it to the receiver. The thread must not
+  yield in between. }
 function FreeSlot(Channel: PChannel): PSlot;
 procedure SendSlot(Channel: PChannel);
 
-{ Waits for a slot that was sent. It stays until FinishSlot, and the thread must not give
-  way in between. }
+{ ReceiveSlot waits for a slot, which is valid until FinishSlot. The thread must not yield in
+  between. }
 function ReceiveSlot(Channel: PChannel): PSlot;
 procedure FinishSlot(Channel: PChannel);
 
@@ -53,7 +53,7 @@ implementation
 
 uses Memory, WaitQueues;
 
-{ Allocates zeroed memory for Place, unless another core is first. }
+{ Allocates zeroed memory for Place, unless another core has done so meanwhile. }
 procedure Provide(var Place: Pointer; Size: PtrUInt);
 var
   New: Pointer;

@@ -1,5 +1,5 @@
-{ Threads, and the queues in which a core has its own: those that are ready, and those
-  that sleep. Only the core itself touches them, so there are no locks. }
+{ Threads, and each core's queues of them: ready ones and sleeping ones. Only the core itself
+  changes its queues, so they need no locks. }
 unit CoreThreads;
 
 {$mode objfpc}
@@ -10,19 +10,19 @@ interface
 uses Arch, CoreTimer, ThreadStacks;
 
 const
-  { A thread's id is its address, with its generation in the bits above. }
+  { A thread's id is the address of its record, and above these bits its generation. }
   ID_ADDRESS_BITS = 40;
 
 type
-  { One waiting thread, on its stack; see WaitQueues. }
+  { A waiting thread, in a record on its stack; see WaitQueues. }
   PWaiter = ^TWaiter;
   TWaiter = record
     Next, Previous: PWaiter;
     ThreadID: TThreadID;
-    Woken: Boolean;           { it is in the queue no more }
+    Woken: Boolean;           { it has left the queue }
   end;
 
-  { Waiting threads, of any core. All zero: nobody waits. }
+  { Waiting threads of any core. All zero: empty. }
   TWaitQueue = record
     First, Last: PWaiter;
     Lock: LongInt;
@@ -34,75 +34,75 @@ type
   PCPU = ^TCPU;
 
   TThread = record
-    ThreadID: TThreadID;      { 0 when it is over }
+    ThreadID: TThreadID;      { 0 after its end }
     CPU: PCPU;                { the core that it runs on }
-    StackSize: SizeUInt;      { bytes that it can use }
+    StackSize: SizeUInt;      { usable bytes }
     TLS: Pointer;             { its thread variables }
     StackLow, StackHigh: PtrUInt;
-    StackPointer: Pointer;    { while it does not run }
-    Stack: PStack;            { nil: the stack that its core started on }
+    StackPointer: Pointer;    { valid while it does not run }
+    Stack: PStack;            { nil: the stack on which its core started }
     State: TThreadState;
-    Permit: Boolean;          { woken before it blocked }
-    Killed: Boolean;          { it ends when it looks: see Checkpoint }
+    Permit: Boolean;          { a wake-up that came before the thread blocked }
+    Killed: Boolean;          { it ends at its next Checkpoint }
     Suspended: Boolean;
-    Resumed: Boolean;         { before it was suspended }
-    Waiting: Boolean;         { for an interrupt of this vector }
+    Resumed: Boolean;         { a resume that came before the suspension }
+    Waiting: Boolean;         { it waits for an interrupt of Vector }
     Vector: Byte;
-    Deadline: QWord;          { TSC to be woken at; 0 when not among the sleepers }
-    Next: PThread;            { in the queue of ready threads, or of unused ones }
-    Earlier, Later: PThread;  { sleepers }
-    NextWaiting: PThread;     { for an interrupt }
+    Deadline: QWord;          { TSC at which it wakes; 0: it does not sleep }
+    Next: PThread;            { in the queue of ready threads, or of unused records }
+    Earlier, Later: PThread;  { neighbours in the queue of sleepers }
+    NextWaiting: PThread;     { among threads that wait for interrupts }
     NextRequested: PThread;   { in an inbox }
-    Requests: QWord;          { REQUEST_*; above them the generation }
-    Joiners: TWaitQueue;      { who waits for its end }
+    Requests: QWord;          { REQUEST_*; the generation in the bits above }
+    Joiners: TWaitQueue;      { threads that wait for its end }
     ThreadFunc: TThreadFunc;
     StartArg: Pointer;
     ExitCode: DWord;
-    Number: LongWord;         { in the order of creation; 0 for a core's first thread }
+    Number: LongWord;         { in the order of creation; 0: a core's first thread }
     Name: String[31];
   end;
 
-  { The scheduler's part of a core's block, see TCore. }
+  { The scheduler's part of a core's block; Arch describes the whole block. }
   TCPU = record
     ApicID: LongInt;
-    GuardsSeen: LongInt;      { see SeeGuards }
+    GuardsSeen: LongInt;      { value of ThreadStacks.Splits at the last TLB flush }
     CurrentThread: PThread;
     ThreadVars: Pointer;      { those of the current thread }
     FirstReady, LastReady: PThread;
-    FirstSleeper, LastSleeper: PThread; { by deadline }
-    FirstWaiting: PThread;    { for interrupts }
-    Dead: PThread;            { it ended, and its stack is free after the next switch }
+    FirstSleeper, LastSleeper: PThread; { ordered by deadline }
+    FirstWaiting: PThread;    { threads that wait for interrupts }
+    Dead: PThread;            { a thread that has ended, whose stack is free after the switch }
     Timer: TTimer;
-    Switches, Halts: QWord;   { how many there have been }
-    HaltedTicks: QWord;       { of the TSC, spent halted }
-    Devices: Pointer;         { those that VirtIO serves on this core }
-    { In a line of its own: other cores write to it. }
+    Switches, Halts: QWord;   { counters }
+    HaltedTicks: QWord;       { TSC ticks spent halted }
+    Devices: Pointer;         { virtio devices that this core serves }
+    { In a cache line of its own, because other cores write to it. }
     Reserved: QWord;
-    Inbox: PThread;           { threads with requests, the last one first }
-    Halting: LongInt;         { 1: needs an interrupt to see its inbox }
+    Inbox: PThread;           { threads with requests, newest first }
+    Halting: LongInt;         { 1: it may be halted, and needs an interrupt to look at its inbox }
   end;
 
-{ The thread that runs here, and its core. }
+{ The running thread, and its core. }
 function GetCurrentThread: PThread; assembler;
 function GetCPU: PCPU; assembler;
 
 { The scheduler's part of any core (0 to CPU_COUNT - 1). }
 function CPUAt(Index: LongInt): PCPU;
 
-{ The thread that has an id, or had it: its memory is never used for anything else. }
+{ The thread that has, or had, this id. Records are never freed, so an old id can be examined. }
 function ThreadAt(ThreadID: TThreadID): PThread; inline;
 
-{ Makes a thread of this core the last one that is ready. }
+{ Puts a thread of this core at the end of the ready queue. }
 procedure Append(CPU: PCPU; Thread: PThread);
 
-{ Takes the first thread that is ready; there must be one. }
+{ Takes the first thread off the ready queue, which must not be empty. }
 function TakeReady(CPU: PCPU): PThread;
 
-{ Puts a blocked thread among the sleepers of this core. }
+{ Inserts a blocked thread of this core into the queue of sleepers. }
 procedure AddSleeper(CPU: PCPU; Thread: PThread; Deadline: QWord);
 
-{ Makes a blocked thread of this core ready. One that is not blocked will not be when
-  it wants to be next. }
+{ Makes a blocked thread of this core ready. If it is not blocked, its next Block returns at
+  once. }
 procedure WakeHere(CPU: PCPU; Thread: PThread);
 
 implementation
@@ -155,7 +155,7 @@ procedure AddSleeper(CPU: PCPU; Thread: PThread; Deadline: QWord);
 var
   Before: PThread;
 begin
-  { From the end: a new deadline is a late one as a rule. }
+  { Searched from the end, because a new deadline is mostly a late one. }
   Before := CPU^.LastSleeper;
   while (Before <> nil) and (Before^.Deadline > Deadline) do
     Before := Before^.Earlier;

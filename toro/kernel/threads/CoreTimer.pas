@@ -1,5 +1,5 @@
-{ The timer of a core's local APIC, which wakes it for a point in time. Time is the
-  TSC; the timer has a frequency of its own, which is measured at its first use. }
+{ The timer of a core's local APIC. Deadlines are TSC values; the timer has a frequency of its
+  own, which is measured at the first use. }
 unit CoreTimer;
 
 {$mode objfpc}
@@ -7,14 +7,14 @@ unit CoreTimer;
 interface
 
 type
-  { What a core knows of its timer. }
+  { The state of a core's timer. }
   TTimer = record
-    Deadline: QWord; { that it is set for; 0 when it is not }
-    Ready: Boolean;  { its mode is set }
+    Deadline: QWord; { TSC that it is set for; 0: it is not set }
+    Ready: Boolean;  { its mode has been set }
   end;
 
-{ Makes TIMER_IRQ come to this core at a TSC of Deadline, or earlier. Every
-  TIMER_IRQ that is taken must be told with TimerCame. }
+{ SetTimer makes TIMER_IRQ arrive on this core when the TSC reaches Deadline, or earlier.
+  TimerCame must be called for every TIMER_IRQ that is taken. }
 procedure SetTimer(var Timer: TTimer; Deadline: QWord);
 procedure TimerCame(var Timer: TTimer);
 
@@ -28,10 +28,10 @@ const
   LONGEST = High(LongWord);
 
 var
-  TimerHz: QWord; { 0 until it is measured }
+  TimerHz: QWord; { 0: not measured yet }
 
-{ Ticks of the timer in a second. Both accesses take as long as an exit, so what is
-  between their middles is what the timer has seen; the quickest try counts. }
+{ The timer's frequency in Hz. Both accesses are exits, so the timer has run from the middle of
+  the first to the middle of the second. The attempt with the shortest exits counts. }
 function Measure: QWord;
 const
   TRIES = 3;
@@ -66,7 +66,8 @@ begin
   if TimerHz = 0 then
   begin
     PLongWord(LAPIC_TIMER)^ := MASKED or TIMER_IRQ;
-    { Too early is put right by setting it again, too late is not. }
+    { An early interrupt is corrected by setting the timer again; a late one is not. So aim 0.5
+      % low. }
     TimerHz := Measure div 1000 * 995;
   end;
   PLongWord(LAPIC_TIMER)^ := TIMER_IRQ;
@@ -84,7 +85,7 @@ begin
   Left := Deadline - read_rdtsc;
   if Int64(Left) < 0 then
     Left := 0;
-  { A second at once at most, so that the product fits. }
+  { At most one second at a time, so that the product does not overflow. }
   if Left > TheBootInfo^.TscHz then
     Left := TheBootInfo^.TscHz;
   Count := Left * TimerHz div TheBootInfo^.TscHz;

@@ -1,10 +1,18 @@
-{ The scheduler: on each core one thread runs until it gives way.
+{ The scheduler. It is cooperative: a core runs one thread until that one yields or blocks.
 
-  Everything about a thread belongs to the core that it was created on and is changed
-  by that core alone; see ThreadRequests for what others want of it. A blocked thread
-  is in no queue of the core, but for the sleepers. Who wakes it need not know whether
-  it has blocked yet: a thread woken before it blocks does not block. So waking may
-  come late and for nothing; whoever blocks looks again at what it is waiting for. }
+  A thread's record is changed only by the core on which the thread was created. Other cores
+  send requests (ThreadRequests). So the queues of a core need no locks, and a switch is a plain
+  call.
+
+  Blocking and waking follow one rule: a wake-up is never lost, but may be spurious. A thread
+  that is woken before it has blocked keeps a permit, and its next Block returns at once. So the
+  code that wakes need not know whether the thread has blocked yet; and code that blocks must
+  check its condition again afterwards, in a loop.
+
+  Interrupts do not run any of this code. They set bits that Poll looks at, whenever a thread
+  yields or blocks. Before a core halts it announces so in Halting, then looks at everything
+  once more; what comes later raises an interrupt, and with that pending the nucleus does not
+  halt. }
 unit Scheduling;
 
 {$mode objfpc}
@@ -14,41 +22,41 @@ interface
 
 uses CoreThreads;
 
-{ Makes this core's first context, on the stack it started on, a thread. }
+{ Turns the code that runs on the core's first stack into a thread. }
 procedure StartScheduler(out First: TThread);
 
-{ Lets the other threads of this core run that are ready. }
+{ Lets the other ready threads of this core run. }
 procedure Yield;
 
-{ Stops the current thread until it is woken, or the TSC is at Deadline (0: never).
-  May return early. }
+{ Blocks the current thread until it is woken, or the TSC reaches Deadline (0: no deadline). May
+  return early. }
 procedure Block(Deadline: QWord);
 
-{ Ends the current thread if it was killed, stops it while it is suspended. What a
-  thread calls after it has given way. }
+{ Ends the current thread if it was killed, and blocks it while it is suspended. To be called
+  after the thread has yielded or blocked. }
 procedure Checkpoint;
 
-{ Ends the running of the current thread for good. It stays Dead until the core has
-  left its stack. }
+{ Leaves the current thread for good. It is Dead until the core has left its stack. }
 procedure LeaveForever; noreturn;
 
-{ What a thread does first when it runs for the first time. }
+{ To be called first on the stack of a new thread. }
 procedure AfterSwitch(CPU: PCPU);
 
-{ Waits for an interrupt of this core; returns at once when it is pending. }
+{ Blocks the thread until an interrupt of this vector has arrived on this core. }
 procedure WaitForInterrupt(Vector: Byte);
 
-{ Halts the core until an interrupt comes, unless a thread is ready or due. }
+{ Halts the core until an interrupt, unless a thread is ready, or about to be. }
 procedure Idle(CPU: PCPU);
 
 var
-  { Takes back what a thread had that left for ever. }
+  { Frees what a thread had that has ended. }
   ThreadIsOver: procedure(Thread: PThread);
-  { Serve the devices of this core. Called only where it has some. }
+  { Serves the devices of this core; called only if it has some. }
   PollDevices: procedure(CPU: PCPU);
-  { Makes them send interrupts for what comes next; False when something is there already. }
+  { Makes the devices interrupt for what they use next. False: they have used something
+    already. }
   ArmDevices: function(CPU: PCPU): Boolean;
-  { The VMM has asked for an end, and this core has nothing better to do. }
+  { Called when the VMM has asked for the program's end and this core is idle. }
   ShutdownAsked: procedure;
 
 implementation
@@ -56,10 +64,10 @@ implementation
 uses Arch, BootInfo, CoreHeaps, CoreTimer, ThreadRequests;
 
 const
-  { Less than this is not worth setting the timer and halting: microseconds. }
+  { A sleep shorter than this is not worth a halt: microseconds. }
   SHORT_WAIT = 30;
-  { How long a core looks for requests and devices before it halts: about as long as it takes to
-    halt and to be woken. }
+  { For how long an idle core polls before it halts. It is about as long as a halt and the
+    wake-up take. }
   LINGER_TIME = 20;
 
 { ---- Interrupts ---- }
@@ -89,7 +97,7 @@ begin
     Exit;
   Thread := GetCurrentThread;
   Thread^.Vector := Vector;
-  Thread^.Waiting := True; { until the interrupt comes }
+  Thread^.Waiting := True; { until the interrupt arrives }
   Thread^.NextWaiting := Thread^.CPU^.FirstWaiting;
   Thread^.CPU^.FirstWaiting := Thread;
   repeat
@@ -104,7 +112,7 @@ end;
 
 { ---- Switching ---- }
 
-{ Wakes whom requests, deadlines or interrupts wake. }
+{ Takes what has happened: captured interrupts, requests, deadlines, devices. }
 procedure Poll(CPU: PCPU);
 begin
   CallHandlers;
@@ -124,7 +132,7 @@ begin
     ShutdownAsked();
 end;
 
-{ Waits a little for another core or a device, with an eye on this one's interrupts. }
+{ Polls for a short time for requests, devices and interrupts. }
 procedure Linger(CPU: PCPU);
 var
   Start: QWord;
@@ -153,11 +161,11 @@ end;
 
 procedure Idle(CPU: PCPU);
 begin
-  { From here on a request brings an interrupt. The exchange is a fence: a request
-    that came without one is seen below. }
+  { From here on, a request raises an interrupt. The exchange is a full barrier: a request that
+    was made without one is seen below. }
   InterlockedExchange(CPU^.Halting, 1);
-  { What is pending is taken before the queues are looked at: what comes later keeps
-    the core from halting. }
+  { Takes pending interrupts before looking at the queues. One that arrives later keeps the core
+    from halting. }
   CollectPending;
   if TakePending(TIMER_IRQ) then
     TimerCame(CPU^.Timer);
@@ -177,8 +185,8 @@ begin
   CPU^.Halting := 0;
 end;
 
-{ Saves the state that a called function must preserve, the floating-point control
-  registers with it, and takes up that of another thread. }
+{ Saves the registers that a callee must preserve, with MXCSR and the x87 control word; switches
+  stacks; and restores those of the other thread. }
 procedure SwitchStack(var Save: Pointer; Load: Pointer); assembler; nostackframe;
 asm
   push rbp
@@ -215,7 +223,8 @@ begin
   end;
 end;
 
-{ Runs the next ready thread, waiting for one; returns when the current thread is it. }
+{ Runs the next ready thread, after waiting for one if necessary. Returns when the current
+  thread runs again. }
 procedure Schedule;
 var
   CPU: PCPU;
@@ -247,7 +256,7 @@ var
   CPU: PCPU;
 begin
   CPU := GetCPU;
-  { Whoever has become ready by now comes first. }
+  { Threads that have become ready by now come first. }
   Poll(CPU);
   if CPU^.FirstReady <> nil then
   begin

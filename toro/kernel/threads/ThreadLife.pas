@@ -1,4 +1,4 @@
-{ The life of a thread: created, suspended, resumed, killed, over. }
+{ The life of a thread: creation, suspension, killing, end. }
 unit ThreadLife;
 
 {$mode objfpc}
@@ -7,28 +7,27 @@ interface
 
 uses CoreThreads;
 
-{ A new thread on a core, which may be another one: it runs Func(Parameter) on a
-  stack of at least StackSize bytes. 0 when there is no such core or no memory. }
+{ Creates a thread on any core. It runs Func(Parameter) on a stack of at least StackSize bytes.
+  Returns its id; 0: no such core, or no memory. }
 function CreateThread(Func: TThreadFunc; Parameter: Pointer; StackSize: SizeUInt; Core: LongWord): TThreadID;
 
 { Ends the current thread. }
 procedure EndCurrentThread(ExitCode: DWord); noreturn;
 
-{ Suspend a thread, let it go on, end it: at once if it is the current one, else when
-  it gives way next. False when it is over. A thread that is resumed before it is
-  suspended is not suspended. }
+{ Suspend, resume and kill a thread: at once if it is the current one, else when it yields next.
+  False: it has ended. Resuming a thread that is not suspended cancels its next suspension. }
 function Suspend(ThreadID: TThreadID): Boolean;
 function Resume(ThreadID: TThreadID): Boolean;
 function Kill(ThreadID: TThreadID): Boolean;
 
-{ Waits until a thread is over or the TSC is at Deadline (0: never); True if it is
-  over. ExitCode is 0 when a thousand others have ended since. }
+{ Waits for the end of a thread, or until the TSC reaches Deadline (0: no deadline). True: it
+  has ended. ExitCode reads as 0 once a thousand other threads have ended since. }
 function Join(ThreadID: TThreadID; Deadline: QWord; out ExitCode: DWord): Boolean;
 
-{ Sets the name that messages call a thread by. False when it is over. }
+{ Sets the name of a thread in messages. False: it has ended. }
 function NameThread(ThreadID: TThreadID; const Name: ShortString): Boolean;
 
-{ How messages call a thread: its number, and its name or function. }
+{ The thread's number, and its name or function, for messages. }
 function ThreadText(Thread: PThread): ShortString;
 
 implementation
@@ -37,23 +36,23 @@ uses Arch, Memory, Scheduling, Symbols, ThreadRequests, ThreadStacks, ThreadVars
 
 const
   STACK_MIN = 16384;
-  KEPT = 1024; { threads that are over are not used again before there are so many }
-  DEFAULT_MXCSR = $1F80; { all exceptions masked, until InitThread sets the library's }
+  KEPT = 1024; { records of ended threads that are not reused, the newest ones }
+  DEFAULT_MXCSR = $1F80; { all exceptions masked; InitThread sets the library's value }
   DEFAULT_FPU = $37F;
 
 type
-  { What SwitchStack takes from the stack of a thread that it continues. }
+  { What SwitchStack pops from the stack of a thread. }
   PFirstFrame = ^TFirstFrame;
   TFirstFrame = packed record
     MXCSR, ControlWord: LongWord;
     R15, R14, R13, R12, RBX, RBP: QWord;
     Return: CodePointer;
-    Outermost: QWord; { no caller: where a backtrace ends }
+    Outermost: QWord; { no caller: ends a backtrace }
   end;
 
 var
-  { Threads that are over, the longest first. Their memory stays theirs, so that an
-    old id can always be looked at. }
+  { Records of threads that have ended, oldest first. They are never freed, so that an old id
+    can be examined. }
   UnusedLock, Unused: LongInt;
   FirstUnused, LastUnused: PThread;
   Numbers: LongInt;
@@ -63,7 +62,7 @@ begin
   Result := (ThreadID = 0) or (ThreadID = GetCurrentThread^.ThreadID);
 end;
 
-{ A thread that is over, or a new one, with all but its generation cleared. }
+{ A record to reuse, or a new one. All but the generation is cleared. }
 function NewThread: PThread;
 begin
   Result := nil;
@@ -77,7 +76,7 @@ begin
   ReleaseLock(UnusedLock);
   if Result = nil then
     Exit(ToroAllocMem(SizeOf(TThread)));
-  { What comes before Requests; nobody asks anything of a thread that is over. }
+  { Requests has the generation and stays; CreateThread sets the fields behind it. }
   FillChar(Result^, PtrUInt(@Result^.Requests) - PtrUInt(Result), 0);
   Result^.Name := '';
 end;
@@ -95,7 +94,7 @@ begin
   ReleaseLock(UnusedLock);
 end;
 
-{ The scheduler calls this when nobody is on the thread's stack any more. }
+{ Called by the scheduler when no core is on the thread's stack any more. }
 procedure TakeBack(Thread: PThread);
 begin
   if Thread^.Stack = nil then
@@ -104,7 +103,7 @@ begin
   KeepThread(Thread);
 end;
 
-{ What every thread runs first, on its own stack. }
+{ The first code of every thread. }
 procedure ThreadMain;
 var
   Thread: PThread;
@@ -136,7 +135,7 @@ begin
     ReleaseStack(TheStack);
     Exit(0);
   end;
-  { From now on the run-time library counts references with locked instructions. }
+  { From now on the run-time library counts references atomically. }
   IsMultiThread := True;
   Thread^.Stack := TheStack;
   Thread^.CPU := CPUAt(Core);

@@ -1,12 +1,12 @@
-{ Critical sections and events of FPC's run-time library, for threads of all cores.
-  Who has to wait is blocked and costs nothing. }
+{ Critical sections and events for FPC's run-time library. Threads of all cores can use them; a
+  thread that waits is blocked and costs nothing. }
 unit ThreadLocks;
 
 {$mode objfpc}
 
 interface
 
-{ Puts both into a thread manager. }
+{ Enters these routines into a thread manager. }
 procedure InstallLocks(var Manager: TThreadManager);
 
 implementation
@@ -19,11 +19,11 @@ uses Arch, CoreThreads, Scheduling, ThreadRequests, WaitQueues;
   that is woken tries again. }
 
 type
-  { In the place of TRTLCriticalSection. }
+  { Overlays TRTLCriticalSection. }
   TSection = record
     Owner: PThread;
     Queue: TWaitQueue;
-    Count: LongInt; { how often its owner has entered }
+    Count: LongInt; { how often the owner has entered }
   end;
 
 {$if SizeOf(TSection) > SizeOf(TRTLCriticalSection)}
@@ -83,9 +83,9 @@ end;
 type
   PEvent = ^TEvent;
   TEvent = record
-    Queue: TWaitQueue;    { its lock is the event's }
+    Queue: TWaitQueue;    { its lock protects the whole event }
     Signalled: Boolean;
-    ManualReset: Boolean; { waiting leaves it signalled }
+    ManualReset: Boolean; { stays signalled after a wait }
   end;
 
 const
@@ -107,7 +107,7 @@ begin
       WakeAll(Queue);
       Exit;
     end;
-    { A signal that wakes a thread is used up. }
+    { Waking a thread consumes the signal. }
     ID := TakeFirst(Queue);
     Signalled := ID = 0;
     UnlockQueue(Queue);
@@ -143,7 +143,7 @@ begin
     if WaitInQueue(Queue, Waiter, Deadline) then
     begin
       if GetCurrentThread^.Killed and not ManualReset then
-        EventSet(Event); { for another one }
+        EventSet(Event); { hands the signal to another thread }
       Result := WAIT_SIGNALLED;
     end
     else

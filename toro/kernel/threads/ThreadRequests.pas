@@ -1,7 +1,7 @@
-{ What a core wants of a thread of another one. A request is bits in the thread, which
-  is pushed on the inbox of its core with the first one; an interrupt follows if that
-  core may be halted. There are no locks. A thread that is over and used again has
-  another generation, so a request to the one before is refused. }
+{ Requests to threads of other cores. A request is a bit in the thread's record. Whoever sets
+  the first bit pushes the thread on the inbox of its core, and sends an interrupt if that core
+  may be halted. No locks are involved. The generation of a reused record differs, so a request
+  by an old id is refused. }
 unit ThreadRequests;
 
 {$mode objfpc}
@@ -20,16 +20,16 @@ const
   REQUEST_BITS = 8;
   GENERATIONS = QWord(1) shl (64 - ID_ADDRESS_BITS);
 
-{ Asks the core of a thread for something (REQUEST_*); False when the thread is over. }
+{ Makes requests (REQUEST_*) for a thread of any core. False: it has ended. }
 function Request(ThreadID: TThreadID; Bits: QWord): Boolean;
 
-{ Wakes a thread of any core. Nothing happens when it is over; 0 is nobody. }
+{ Wakes a thread of any core. Does nothing if it has ended, or the id is 0. }
 procedure WakeThread(ThreadID: TThreadID);
 
-{ Serves the requests to this core's threads. }
+{ Carries out the requests to this core's threads. }
 procedure ServeRequests;
 
-{ Refuses all requests to the current thread from now on. }
+{ Makes all later requests to the current thread fail. }
 procedure EndRequests;
 
 implementation
@@ -39,7 +39,7 @@ uses Arch;
 const
   REQUEST_MASK = 1 shl REQUEST_BITS - 1;
 
-{ Replaces the requests of a thread if they are still Before. }
+{ Replaces a thread's requests, provided that they are still Before. }
 function Exchange(Thread: PThread; Before, After: QWord): Boolean; inline;
 begin
   Result := QWord(InterlockedCompareExchange64(Int64(Thread^.Requests), Int64(After), Int64(Before))) = Before;
@@ -55,7 +55,7 @@ begin
       First := Inbox;
       Thread^.NextRequested := First;
     until InterlockedCompareExchange(Pointer(Inbox), Thread, First) = First;
-    { One interrupt is enough, whoever sends it. }
+    { Only the first sender needs to interrupt the core. }
     if (Halting <> 0) and (InterlockedExchange(Halting, 0) <> 0) then
       send_apic_int(ApicID, INTER_CORE_IRQ);
   end;
@@ -119,7 +119,7 @@ begin
   begin
     Thread := First;
     First := Thread^.NextRequested;
-    { Without requests it can be pushed again. }
+    { With its requests cleared, the thread can be pushed again. }
     repeat
       Before := Thread^.Requests;
     until Exchange(Thread, Before, Before and not QWord(REQUEST_MASK));
@@ -147,7 +147,7 @@ var
 begin
   Thread := GetCurrentThread;
   Generation := Thread^.ThreadID shr ID_ADDRESS_BITS;
-  { Only without requests: with some it is in the inbox of this core. }
+  { Possible only without requests: a thread with some is in this core's inbox. }
   while not Exchange(Thread, Generation shl REQUEST_BITS, (Generation + 1) mod GENERATIONS shl REQUEST_BITS) do
     ServeRequests;
 end;

@@ -1,9 +1,9 @@
-{ Memory for the stacks of threads, each with a guard page below it.
+{ Stacks of threads, each with a guard page below it.
 
-  Stacks are cut from regions of 2 MiB that the nucleus maps in 4 KiB pages, one
-  size a region, so that a guard page stays where it is for ever. A stack that is
-  given back waits for the next thread of its size; it does not return to the heap.
-  A stack larger than a region has one of its own in front.
+  Stacks are cut from 2 MiB regions that the nucleus maps by 4 KiB pages. A region has stacks of
+  one size, so its guard pages never move. A stack that is released is reused for a thread of
+  the same size; it does not return to the heap. A stack larger than a region is memory of its
+  own, with a split region at its lower end.
 
       guard | stack, grows down ...           | TStack }
 unit ThreadStacks;
@@ -13,25 +13,24 @@ unit ThreadStacks;
 interface
 
 type
-  { What is known of a stack, at its upper end. }
+  { Header of a stack, at its upper end. }
   PStack = ^TStack;
   TStack = record
     Next: PStack;
-    Guard, Low: PtrUInt; { the lowest address that faults, and that does not }
-    Size: PtrUInt;       { from Guard to the next stack }
-    Split: LongInt;      { number of the split that made its guard }
-    Reserved: array[0..2] of QWord; { what follows belongs to the heap }
+    Guard, Low: PtrUInt; { lowest address of the guard page, and of the stack }
+    Size: PtrUInt;       { bytes from Guard to the next stack }
+    Split: LongInt;      { value of Splits when the guard page was made }
+    Reserved: array[0..2] of QWord; { the heap's next block header is in the last 16 bytes }
   end;
 
-{ A stack of at least Size bytes; nil when there is no memory. Its upper end is
-  where the result points to. }
+{ A stack of at least Size bytes, whose upper end the result points to; nil: no memory. }
 function AcquireStack(Size: PtrUInt): PStack;
 
-{ Gives a stack back. Nobody may run on it. }
+{ Releases a stack, on which no core may run. }
 procedure ReleaseStack(Stack: PStack);
 
-{ Makes this core see the guard page of a stack, which another core may have made.
-  Seen is the core's own, and remembers how many splits it has seen. }
+{ Makes this core see the guard page of a stack that another core may have split off. Seen
+  belongs to the core, and is the number of splits that it has seen. }
 procedure SeeGuards(Stack: PStack; var Seen: LongInt);
 
 implementation
@@ -39,20 +38,20 @@ implementation
 uses Arch, Memory;
 
 const
-  STEP = 32768;      { sizes are multiples of it }
+  STEP = 32768;      { sizes are multiples of this }
   CLASSES = REGION_SIZE div STEP;
-  TABLES = 2 * 4096; { what SplitRegion takes of a region }
-  HEAP_HEADER = 16;  { so that the next region can lie behind it }
+  TABLES = 2 * 4096; { bytes of a region that become page tables }
+  HEAP_HEADER = 16;  { leaves room for the header of the heap's next block }
 
 var
   Lock: LongInt;
-  { By size: stacks given back, and a region that is not cut up yet }
+  { By size: released stacks, and a region that is not used up }
   Free: array[1..CLASSES] of PStack;
   Fresh, FreshEnd: array[1..CLASSES] of PtrUInt;
-  FreeLarge: PStack; { larger than a region }
+  FreeLarge: PStack; { stacks larger than a region }
   Splits: LongInt;
 
-{ Memory whose first region has guards every Size bytes, or nil. }
+{ Allocates memory whose first region has a guard page every Size bytes; 0: no memory. }
 function NewRegion(Bytes, Size: PtrUInt): PtrUInt;
 var
   Region: PPtrUInt;
@@ -60,7 +59,7 @@ begin
   Region := ToroGetAlignedMem(Bytes - HEAP_HEADER, REGION_SIZE);
   if Region <> nil then
   begin
-    { KVM may not know these pages yet; here that costs less than in ring 0. }
+    { Touches both pages, which KVM may not have mapped yet: cheaper here than in ring 0. }
     Region[0] := 0;
     Region[512] := 0;
     if not SplitRegion(Region, Size div 4096) then

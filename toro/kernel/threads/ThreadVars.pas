@@ -1,5 +1,5 @@
-{ Thread variables. FPC keeps an offset in front of each one's static place and
-  calls FPC_THREADVAR_RELOCATE with it; what that returns is the current thread's. }
+{ Thread variables. FPC stores the offset of each variable in front of its static copy, and
+  calls the relocation routine with it, which returns the address in the current thread. }
 unit ThreadVars;
 
 {$mode objfpc}
@@ -7,15 +7,15 @@ unit ThreadVars;
 
 interface
 
-{ Bytes that the thread variables of the whole program take. }
+{ Bytes of all thread variables of the program. }
 function ThreadVarsSize: PtrUInt;
 
-{ Makes them the thread's own, from here on. The current thread keeps the values
-  that it has; Manager is the one that the run-time library will use. }
+{ From here on every thread has its own variables. The current thread keeps its values. Manager
+  is the thread manager to install. }
 procedure InstallThreadVars(var Manager: TThreadManager);
 
-{ Gives the current thread's their first values: the library's own, and console
-  files that are open. }
+{ Initializes the current thread's variables: those of the run-time library, and the open
+  console files. }
 procedure StartThreadVars;
 
 implementation

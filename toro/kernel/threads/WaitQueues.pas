@@ -1,4 +1,4 @@
-{ Threads that wait for something, in the order in which they came; of any core. }
+{ Wait queues: threads of any core that wait for something, in order of arrival. }
 unit WaitQueues;
 
 {$mode objfpc}
@@ -7,43 +7,44 @@ interface
 
 uses CoreThreads;
 
-{ A queue is looked at and changed between these, for a few instructions. }
+{ Lock and unlock a queue, around a few instructions that read or change it. The holder does not
+  yield, so a core that spins waits for another core that makes progress. }
 procedure LockQueue(var Queue: TWaitQueue); inline;
 procedure UnlockQueue(var Queue: TWaitQueue); inline;
 
 { Puts the current thread at the end of a locked queue. }
 procedure JoinQueue(var Queue: TWaitQueue; out Waiter: TWaiter);
 
-{ Waits, in a queue that is not locked, until another thread has woken the waiter.
-  False when it has not by a TSC of Deadline (0: for ever), or the thread is to end;
-  the waiter is out of the queue then. }
+{ Waits until another thread has taken the waiter from the queue, which must not be locked.
+  False: the TSC has reached Deadline (0: no deadline), or the thread was killed; the waiter has
+  then left the queue. }
 function WaitInQueue(var Queue: TWaitQueue; var Waiter: TWaiter; Deadline: QWord): Boolean;
 
 { Takes a waiter out of a locked queue. }
 procedure LeaveQueue(var Queue: TWaitQueue; var Waiter: TWaiter);
 
-{ Takes the first thread out of a locked queue: 0 when there is none. After the
-  queue is unlocked, it must be given to WakeThread. }
+{ Takes the first thread out of a locked queue; 0: it is empty. Pass the result to WakeThread
+  once the queue is unlocked. }
 function TakeFirst(var Queue: TWaitQueue): TThreadID;
 
-{ Wakes the first thread (False: there is none), or threads until none waits. }
+{ Wake the first thread (False: the queue is empty), and all threads. }
 function WakeFirst(var Queue: TWaitQueue): Boolean;
 procedure WakeAll(var Queue: TWaitQueue);
 
 type
   TCondition = function(Data: Pointer): Boolean;
 
-{ Waits in the queue if Holds(Data). Who changes the condition does it with a locked
-  instruction and then calls WakeOne or WakeAll. It may hold again by then. }
+{ Waits in the queue if Holds(Data). Code that changes the condition uses an atomic instruction,
+  then calls WakeOne or WakeAll. The condition may hold again on return. }
 procedure BlockIf(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
 
-{ Lets the other threads of this core run while Holds(Data), but not for long. }
+{ Yields while Holds(Data), for BRIEFLY at most. }
 procedure YieldWhile(Holds: TCondition; Data: Pointer);
 
-{ Waits while Holds(Data), first by YieldWhile and then by BlockIf. }
+{ Waits while Holds(Data): yields at first, then blocks. }
 procedure WaitWhile(Holds: TCondition; Data: Pointer; var Queue: TWaitQueue);
 
-{ WakeFirst, if it looks as if anybody waits. }
+{ The same as WakeFirst, but cheap if the queue is empty. }
 procedure WakeOne(var Queue: TWaitQueue); inline;
 
 implementation
@@ -51,9 +52,9 @@ implementation
 uses Arch, Scheduling, ThreadRequests;
 
 const
-  { How long YieldWhile takes at most, in microseconds. With the time that the scheduler
-    looks for work before it halts the core, this is about as long as halting and waking
-    take: so two cores that answer each other do not begin to halt each time. }
+  { Microseconds for which YieldWhile yields at most. Together with LINGER_TIME of the scheduler
+    this is about as long as a halt and the wake-up take, so that two cores that answer each
+    other do not halt for every message. }
   BRIEFLY = 25;
 
 procedure LockQueue(var Queue: TWaitQueue);
@@ -118,7 +119,7 @@ begin
     Exit(0);
   LeaveQueue(Queue, Waiter^);
   Result := Waiter^.ThreadID;
-  { From here on the waiter's stack may change. }
+  { From here on, the memory of the waiter may be reused. }
   Waiter^.Woken := True;
 end;
 
@@ -150,8 +151,8 @@ var
 begin
   LockQueue(Queue);
   JoinQueue(Queue, Waiter);
-  { Who changes the condition looks at the queue after that, and this looks at the
-    condition after it has joined the queue: one of them sees the other. }
+  { The other side changes the condition, then looks at the queue; this side joins the queue,
+    then looks at the condition. Because of the barrier at least one sees the other. }
   ReadWriteBarrier;
   if not Holds(Data) then
   begin
@@ -161,7 +162,7 @@ begin
   end;
   UnlockQueue(Queue);
   if WaitInQueue(Queue, Waiter, 0) and GetCurrentThread^.Killed then
-    WakeFirst(Queue); { in the place of this one }
+    WakeFirst(Queue); { instead of this thread }
   Checkpoint;
 end;
 
