@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAGIC = 0x6F726F54  # "Toro"
-VERSION = 1
+VERSION = 2
 
 #: Types of memory map entries. Together they are all RAM.
 MEMORY_FREE, MEMORY_IN_USE = 1, 2
@@ -38,7 +38,8 @@ FIELDS = (
     ("stack_size", 4),
     ("flags", 8),
     ("shutdown_vector", 4),
-    ("reserved", 12),
+    ("reserved", 4),
+    ("random_seed", 8),
     ("marks", 128),
 )
 SIZE = sum(size for _, size in FIELDS)

@@ -11,6 +11,8 @@ tables, with stacks of its own. Behind the image lie, page by page:
 
 from __future__ import annotations
 
+from posix import urandom
+
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot import bootinfo
 from pyvmm.boot.cpuid import Cpuid
@@ -206,6 +208,7 @@ class DirectBoot(BootProtocol):
             cpu_area_size=self.cpu_area_size,
             supervisor_size=self.supervisor_size,
             stack_size=self.stack_size,
+            random_seed=int.from_bytes(urandom(8), "little"),
             **clock,
         )
         memory.write(self.boot_info, block)

@@ -55,6 +55,8 @@ _C_CODE = ["-O2"]
 _C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
+#: Routines of FPC's library that the kernel replaces: Kernel.pas, rtl/randomseed.pas.
+_WRAPPED = ("fpc_initializeunits", "SYSTEM_$$_RANDOMIZE")
 #: The directories of the kernel's units, within toro/. They precede FPC's, so that a unit in
 #: rtl/ replaces FPC's of the same name.
 _UNITS = (
@@ -209,7 +211,7 @@ class _Toolchain:
         # second link leaves it where the first one has put it.
         names = work / "function-names.o"
         script = str(self.toro / "toro.ld")
-        linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", "--wrap=fpc_initializeunits"]
+        linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", *(f"--wrap={symbol}" for symbol in _WRAPPED)]
         first = work / "without-names.elf"
         _run([*linker, "-o", str(first), *objects], program)
         spelling = [*self.toro.rglob("*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]

@@ -8,7 +8,7 @@ interface
 
 const
   BOOT_INFO_MAGIC = $6F726F54; { 'Toro' }
-  BOOT_INFO_VERSION = 1;
+  BOOT_INFO_VERSION = 2;
 
   BOOT_INFO_LINES = 1; { flag: devices hold their interrupt line until it is acknowledged }
 
@@ -59,7 +59,8 @@ type
     SupervisorSize, StackSize: LongWord;
     Flags: QWord;        { BOOT_INFO_* }
     ShutdownVector: LongWord;
-    Reserved: array[0..2] of LongWord;
+    Reserved: LongWord;
+    RandomSeed: QWord;   { unpredictable; 0: none }
     Marks: array[0..15] of QWord;
   end;
   PBootInfo = ^TBootInfo;

@@ -6,7 +6,7 @@ unit torortl;
 
 interface
 
-uses utf8strings, Kernel, XHeaps;
+uses utf8strings, randomseed, Kernel, XHeaps;
 
 implementation
 

@@ -38,6 +38,7 @@ begin
     Show('flags', Flags, SizeOf(Flags));
     Show('shutdown_vector', ShutdownVector, SizeOf(ShutdownVector));
     Show('reserved', Reserved, SizeOf(Reserved));
+    Show('random_seed', RandomSeed, SizeOf(RandomSeed));
     Show('marks', Marks, SizeOf(Marks));
   end;
 end.

@@ -34,6 +34,14 @@ def test_the_language_and_its_library(toro: Callable[..., Result]) -> None:
     assert_all_ok(toro("Language"), 25)
 
 
+@pytest.mark.parametrize("protocol", ["direct", "pvh"])
+def test_randomize_gives_every_guest_numbers_of_its_own(toro: Callable[..., Result], protocol: str) -> None:
+    lines = [line for _ in range(2) for line in toro("Random", "--boot", protocol).stdout.splitlines()]
+    assert len({*lines[0:2], *lines[3:5]}) == 4
+    # MT19937 with init_genrand(1), as in every FPC program
+    assert lines[2] == lines[5] == b"417021 997184 720324 "
+
+
 @pytest.mark.parametrize("cpus", ["1", "2"])
 def test_interrupts(toro: Callable[..., Result], cpus: str) -> None:
     assert_all_ok(toro("Interrupts", "--cpus", cpus), 6)

@@ -177,6 +177,16 @@ def test_parts_follow_one_another_page_by_page() -> None:
     assert boot.tables % PAGE == 0
 
 
+def test_every_boot_gets_another_random_seed(make_memory: Callable[[int], GuestMemory]) -> None:
+    seeds = set()
+    for _ in range(2):
+        boot, memory = plan(good_image()), make_memory(16 * MIB)
+        boot.build_tables(memory)
+        boot.write_clock(memory)
+        seeds.add(memory.read(boot.boot_info + bootinfo.offset_of("random_seed"), 8))
+    assert len(seeds) == 2
+
+
 # ---- the page tables --------------------------------------------------------------
 
 IMAGE = elf_image(
