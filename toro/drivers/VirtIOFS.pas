@@ -204,8 +204,8 @@ function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
     if Result < 0 then
       Exit;
     PrepareNamed(Request, Place, OP_MKDIR, SizeOf(TFuseMkDir), SizeOf(TFuseEntry));
-    Request.Args.MkDir.Mode := Rights;
-    Request.Args.MkDir.Umask := &022;
+    Request.Args.MkDir.Mode := Rights and not UMASK;
+    Request.Args.MkDir.Umask := UMASK;
     Result := CallOnce(Request);
     if Result = 0 then
       Forget(Volume, Request.Reply.Entry.Node);

@@ -24,6 +24,9 @@ const
   SeekCur = 1;
   SeekEof = 2;
 
+  { Permission bits that a new file or directory does not get: it is 0644 or 0755. }
+  UMASK = &022;
+
   { Kinds of files }
   INODE_OTHER = 0;
   INODE_DIR = 1;
@@ -77,7 +80,8 @@ type
     EntryAt, EntryEnd: LongWord; { and the range of those not yet returned }
   end;
 
-  { A driver. Its functions return 0 or more, or a negative error. }
+  { A driver. Its functions return 0 or more, or a negative error. Rights are permission bits
+    to which it applies UMASK. }
   TFilesystem = record
     Name: PChar;
     { Dedicate starts a volume on a core. Mount returns a started volume by its name, or nil. }

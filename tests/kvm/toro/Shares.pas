@@ -47,6 +47,7 @@ begin
   F := SysCreateFile('/closed');
   SysWriteFile(F, 5, PChar('12345'));
   SysCloseFile(F);
+  SysCreateDir('/directory');
   F := SysCreateFile('/synchronized');
   SysWriteFile(F, 5, PChar('67890'));
   SysSyncFile(F);

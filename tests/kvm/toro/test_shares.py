@@ -107,6 +107,8 @@ def test_the_host_sees_at_once_what_is_written(programs: Programs, shared: Path)
         assert [guest.stdout.readline() for _ in range(2)] == [b"ok mounted\n", b"written\n"]
         assert (shared / "closed").read_text() == "12345"
         assert (shared / "synchronized").read_text() == "67890"
+        modes = {path.name: oct(path.stat().st_mode & 0o7777) for path in shared.iterdir()}
+        assert modes == {"closed": "0o644", "synchronized": "0o644", "directory": "0o755"}
         assert guest.communicate(b"x", timeout=60) == (b"", b"")
 
 

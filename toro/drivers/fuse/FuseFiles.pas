@@ -160,8 +160,9 @@ begin
     Exit;
   PrepareNamed(Request, Place, OP_CREATE, SizeOf(TFuseCreate), SizeOf(TFuseCreateReply));
   Request.Args.Create.Flags := Flags or O_EXCL;
-  Request.Args.Create.Mode := MODE_REGULAR or LongWord(Rights);
-  Request.Args.Create.Umask := &022;
+  { The server does not apply the umask: it expects the client to (as Linux does). }
+  Request.Args.Create.Mode := MODE_REGULAR or LongWord(Rights and not UMASK);
+  Request.Args.Create.Umask := UMASK;
   { Made twice, it is there the second time, which is no error without O_EXCL. }
   if Flags and O_EXCL <> 0 then
     Result := CallOnce(Request)
