@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
+from errno import EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class FuseDirectory(Device):
         tag: its name for the guest.
         valid_s: how long the guest may believe names, in seconds.
         answer_last: answers the newest of the requests that are there first.
+        most_nodes: how many nodes it can keep for the guest; EMFILE beyond that.
 
     Attributes:
         asked: how often each opcode has come.
@@ -45,9 +47,11 @@ class FuseDirectory(Device):
     device_id = 26
     queue_sizes = (128, 128)
 
-    def __init__(self, root: Path, tag: str = "FS", valid_s: int = 1, answer_last: bool = False) -> None:
+    def __init__(
+        self, root: Path, tag: str = "FS", valid_s: int = 1, answer_last: bool = False, most_nodes: int = 1 << 30
+    ) -> None:
         self.config = tag.encode().ljust(36, b"\0") + (1).to_bytes(4, "little")
-        self._valid, self._answer_last = valid_s, answer_last
+        self._valid, self._answer_last, self._most_nodes = valid_s, answer_last, most_nodes
         self._paths = {ROOT: root}
         self._files: dict[int, int] = {}
         self.asked: Counter[str] = Counter()
@@ -143,6 +147,8 @@ class FuseDirectory(Device):
     def _entry(self, path: Path) -> bytes:
         attributes = self._attributes(path)
         node = path.lstat().st_ino + 1000
+        if not self.nodes[node] and len(+self.nodes) >= self._most_nodes:
+            raise OSError(EMFILE, "as many nodes as there may be")
         self._paths[node] = path
         self.nodes[node] += 1
         return _ENTRY.pack(node, 0, self._valid, self._valid, 0, 0) + attributes
@@ -208,7 +214,11 @@ class FuseDirectory(Device):
         flags, *_ = struct.unpack_from("<4I", body)
         path = self._child(node, body[16:])
         opened = self._open(path, flags | os.O_CREAT)
-        return self._entry(path) + opened
+        try:
+            return self._entry(path) + opened
+        except OSError:
+            os.close(self._files.pop(struct.unpack_from("<Q", opened)[0]))
+            raise
 
     def open(self, node: int, body: bytes) -> bytes:
         return self._open(self._paths[node], struct.unpack("<II", body)[0])

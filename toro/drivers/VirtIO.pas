@@ -35,14 +35,16 @@ type
     Vector: Byte;          { of its interrupt }
     Messages: Boolean;     { its interrupts are messages, which need no acknowledgement }
     Claimed: Boolean;      { a driver uses it }
+    Core: Byte;            { that it belongs to }
     Changed: Boolean;      { its configuration space has changed }
     Broken: Boolean;       { it needs a reset: DEVICE_NEEDS_RESET, or a damaged ring }
     Features: QWord;       { that were negotiated }
     QueueCount: LongInt;
     Queues: array[0..DEVICE_QUEUES - 1] of TVirtQueue;
     Quiet: set of 0..DEVICE_QUEUES - 1; { queues that do not interrupt a halted core }
-    { Called on the device's core when a queue has used buffers, or Changed or Broken is set.
-      Must not yield. }
+    Due: QWord;            { TSC at which Serve is called in any case; 0: never; see ServeBy }
+    { Called on the device's core when a queue has used buffers, Changed or Broken is set, or the
+      TSC has reached Due. Must not yield. }
     Serve: procedure(Device: PVirtIODevice);
     Next: PVirtIODevice;   { of the same core }
   end;
@@ -68,6 +70,10 @@ function RestartDevice(Device: PVirtIODevice): Boolean;
 { Makes a Quiet queue interrupt its core, even one that is halted already. To be called under
   the driver's lock, on any core; the driver sets Quiet again. }
 procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
+
+{ Sets Due: Serve, which clears it, is called when the TSC reaches Deadline. To be called on any
+  core, under the driver's lock. }
+procedure ServeBy(Device: PVirtIODevice; Deadline: QWord);
 
 { Whether the device has set DEVICE_NEEDS_RESET. Costs an exit. }
 function NeedsReset(Device: PVirtIODevice): Boolean;
@@ -233,7 +239,8 @@ end;
 
 procedure RunDevice(Device: PVirtIODevice);
 begin
-  RouteInterrupt(Device^.Vector, GetCoreId);
+  Device^.Core := GetCoreId;
+  RouteInterrupt(Device^.Vector, Device^.Core);
   Device^.Next := GetCPU^.Devices;
   GetCPU^.Devices := Device;
   WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
@@ -274,6 +281,14 @@ begin
 end;
 
 { ---- Serving ---- }
+
+procedure ServeBy(Device: PVirtIODevice; Deadline: QWord);
+begin
+  Device^.Due := Deadline;
+  { Its core may have halted without a timer. }
+  if Device^.Core <> GetCoreId then
+    send_apic_int(Device^.Core, INTER_CORE_IRQ);
+end;
 
 procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
 begin
@@ -324,7 +339,7 @@ begin
     Used := AnyUsed(Device);
     if Came and Device^.Messages and not Used then
       AcknowledgeInterrupt(Device);
-    if Used or Device^.Changed then
+    if Used or Device^.Changed or ((Device^.Due <> 0) and (read_rdtsc >= Device^.Due)) then
       Device^.Serve(Device);
     Device^.Changed := False;
     Device := Device^.Next;
@@ -337,9 +352,12 @@ var
   I: LongInt;
 begin
   Result := True;
+  CPU^.DevicesDue := 0;
   Device := CPU^.Devices;
   while Device <> nil do
   begin
+    if (Device^.Due <> 0) and ((CPU^.DevicesDue = 0) or (Device^.Due < CPU^.DevicesDue)) then
+      CPU^.DevicesDue := Device^.Due;
     for I := 0 to Device^.QueueCount - 1 do
       if not (I in Device^.Quiet) then
       begin

@@ -198,17 +198,32 @@ function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
   function Attempt: LongInt;
   var
     Place: TPlace;
-    Request: TFuseRequest;
+
+    function Make: LongInt;
+    var
+      Request: TFuseRequest;
+    begin
+      PrepareNamed(Request, Place, OP_MKDIR, SizeOf(TFuseMkDir), SizeOf(TFuseEntry));
+      Request.Args.MkDir.Mode := Rights and not UMASK;
+      Request.Args.MkDir.Umask := UMASK;
+      Result := CallOnce(Request);
+      if Result = 0 then
+        Forget(Volume, Request.Reply.Entry.Node);
+    end;
+
   begin
     Result := FindPlace(Volume, Path, Place);
     if Result < 0 then
       Exit;
-    PrepareNamed(Request, Place, OP_MKDIR, SizeOf(TFuseMkDir), SizeOf(TFuseEntry));
-    Request.Args.MkDir.Mode := Rights and not UMASK;
-    Request.Args.MkDir.Umask := UMASK;
-    Result := CallOnce(Request);
-    if Result = 0 then
-      Forget(Volume, Request.Reply.Entry.Node);
+    Result := Make;
+    if IsExhausted(Result) then
+    begin
+      ForgetAll(Volume);
+      Result := Make;
+      { The first request did make it, before the descriptor for its node was missing. }
+      if Result = -EEXIST then
+        Result := 0;
+    end;
     LeavePlace(Place);
   end;
 
@@ -216,8 +231,9 @@ begin
   Result := InSession(Volume, @Attempt);
 end;
 
-{ Removes or moves what Place names. virtiofsd does so only with a file that it was asked
-  for and that was not forgotten yet. }
+{ Removes or renames the file that Place names, after a LOOKUP: virtiofsd accepts only files that
+  it knows. The caller then flushes the forgets, so that a removed or replaced file's space is
+  freed at once. }
 function CallKnown(var Request: TFuseRequest; const Place: TPlace): LongInt;
 var
   Entry: TFuseEntry;
@@ -247,7 +263,8 @@ function Remove(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
     Result := CallKnown(Request, Place);
     LeavePlace(Place);
     if Directory then
-      DistrustNames;
+      DropNames(Volume);
+    FlushForgets(Volume);
   end;
 
 begin
@@ -282,9 +299,10 @@ function Rename(Volume: Pointer; OldPath, NewPath: PChar): LongInt;
     begin
       Result := RenameIn(OldPlace, NewPlace);
       LeavePlace(NewPlace);
-      DistrustNames;
+      DropNames(Volume);
     end;
     LeavePlace(OldPlace);
+    FlushForgets(Volume);
   end;
 
 begin

@@ -42,6 +42,8 @@ const
   ENOTDIR = 20;
   EISDIR = 21;
   EINVAL = 22;
+  ENFILE = 23;
+  EMFILE = 24;   { the host's server has no descriptor left }
   EROFS = 30;
   ENAMETOOLONG = 36;
   ENODEV = 19;

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from errno import ENOENT
 from pathlib import Path
 
 import pytest
 from conftest import Programs
-from fusedev import FuseDirectory
+from fusedev import ROOT, FuseDirectory
 
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine
@@ -46,6 +47,39 @@ def test_files(
     assert (device.asked["lookup"] - removals < 50) == bool(valid_s)
     assert device.asked["open"] + device.asked["create"] + device.asked["opendir"] >= device.asked["release"] > 300
     assert sorted(path.name for path in given.iterdir()) == ["given"]
+
+
+class TellsWhatItKnows(FuseDirectory):
+    """Has a file NAME.forgotten if the guest does not keep it from forgetting NAME."""
+
+    def lookup(self, node: int, body: bytes) -> bytes:
+        path = self._child(node, body)
+        if path.suffix != ".forgotten":
+            return super().lookup(node, body)
+        if any(self._paths[known].name == path.stem for known in +self.nodes):
+            raise FileNotFoundError(ENOENT, "it is known")
+        return self._entry(self._paths[ROOT])
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_files_are_forgotten(programs: Programs, given: Path, capfd: pytest.CaptureFixture[str], cpus: int) -> None:
+    device = TellsWhatItKnows(given, valid_s=1000)
+    assert run(programs, "Forgets", device, cpus) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("cpus", [1, 4])
+@pytest.mark.parametrize("valid_s", [0, 1000], ids=["names not believed", "names believed"])
+def test_a_server_without_descriptors_left(
+    programs: Programs, given: Path, capfd: pytest.CaptureFixture[str], cpus: int, valid_s: int
+) -> None:
+    """Eight open files and the directory of one are as many as it can bear."""
+    assert run(programs, "Files", FuseDirectory(given, valid_s=valid_s, most_nodes=10), cpus) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert len(lines) == 40
 
 
 TAMPERINGS = {

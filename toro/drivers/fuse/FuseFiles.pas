@@ -1,5 +1,5 @@
-{ Open files and directories of a volume, within a session. Functions return 0 or more, or
-  a negative errno, LOST and UNSENT among them. }
+{ Open files and directories of a volume, within a session. Functions return 0 or more, or a
+  negative errno, or LOST or UNSENT. }
 unit FuseFiles;
 
 {$mode objfpc}
@@ -14,13 +14,13 @@ const
 procedure Describe(const Attributes: TFuseAttributes; out Inode: TInode);
 function KindOf(Mode: LongWord): LongInt;
 
-{ Opens a file that is there; makes one that is not; opens a directory, which F.Entries
-  says it is. }
+{ Open an existing file, create a new one, and open a directory, for which F.Entries is a
+  buffer. }
 function OpenExisting(Volume: PFuseVolume; Path: PChar; Flags: LongInt; var F: TFile): LongInt;
 function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
 function OpenDirectory(Volume: PFuseVolume; Path: PChar; var F: TFile): LongInt;
 
-{ Opens it again by its path, if that was in an earlier session. }
+{ Opens a file again by its path if it was opened in an earlier session. CloseOpen closes it. }
 function Reopen(var F: TFile): LongInt;
 function CloseOpen(var F: TFile): LongInt;
 
@@ -28,12 +28,11 @@ function StatFile(var F: TFile; out Inode: TInode): LongInt;
 function TruncateFile(var F: TFile; Size: Int64): LongInt;
 function SyncFile(var F: TFile): LongInt;
 
-{ Moves up to Count bytes between a file and Data, by as many requests as that takes, of
-  which some are on their way at once. Returns how many it was up to the first request that
-  moved less than it should, or failed: Error is why. }
+{ Moves up to Count bytes between a file and Data, with several requests under way at a time.
+  Returns the bytes before the first request that failed or was short; Error is its result. }
 function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
 
-{ Reads the entries that come next: 0 when there are none. }
+{ Reads the next entries of a directory. Returns 0 at its end. }
 function ReadEntries(var F: TFile): LongInt;
 
 implementation
@@ -41,7 +40,7 @@ implementation
 uses FuseNames;
 
 const
-  PARALLEL = 4; { requests of one thread that are on their way at once }
+  PARALLEL = 4; { requests that one thread has under way }
   FLAGS_ONCE = O_CREAT or O_EXCL or O_TRUNC;
 
 function KindOf(Mode: LongWord): LongInt;
@@ -78,7 +77,7 @@ end;
 
 { ---- Opening and closing ---- }
 
-{ Opens a node, which is F's from now on. }
+{ Opens a node for F, and forgets it if that fails. }
 function OpenNode(Opcode: LongWord; const Entry: TFuseEntry; Flags: LongInt; var F: TFile): LongInt;
 var
   Request: TFuseRequest;
@@ -122,7 +121,7 @@ end;
 function CloseOpen(var F: TFile): LongInt;
 begin
   if F.Session <> PFuseVolume(F.Volume)^.Session then
-    Exit(0); { it was closed with its session }
+    Exit(0); { the end of its session has closed it }
   if F.Entries <> nil then
     Result := CloseAs(OP_RELEASEDIR, F)
   else
@@ -154,25 +153,42 @@ function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; var
 var
   Place: TPlace;
   Request: TFuseRequest;
+  Made: Boolean;
+
+  function Create: LongInt;
+  begin
+    PrepareNamed(Request, Place, OP_CREATE, SizeOf(TFuseCreate), SizeOf(TFuseCreateReply));
+    Request.Args.Create.Flags := Flags or O_EXCL;
+    { The server does not apply the umask: it expects the client to (as Linux does). }
+    Request.Args.Create.Mode := MODE_REGULAR or LongWord(Rights and not UMASK);
+    Request.Args.Create.Umask := UMASK;
+    { Without O_EXCL it is no error that an earlier attempt has created the file. }
+    if Flags and O_EXCL <> 0 then
+      Result := CallOnce(Request)
+    else
+      Result := Call(Request);
+  end;
+
 begin
   Result := FindPlace(Volume, Path, Place);
   if Result < 0 then
     Exit;
-  PrepareNamed(Request, Place, OP_CREATE, SizeOf(TFuseCreate), SizeOf(TFuseCreateReply));
-  Request.Args.Create.Flags := Flags or O_EXCL;
-  { The server does not apply the umask: it expects the client to (as Linux does). }
-  Request.Args.Create.Mode := MODE_REGULAR or LongWord(Rights and not UMASK);
-  Request.Args.Create.Umask := UMASK;
-  { Made twice, it is there the second time, which is no error without O_EXCL. }
-  if Flags and O_EXCL <> 0 then
-    Result := CallOnce(Request)
-  else
-    Result := Call(Request);
+  Result := Create;
+  Made := False;
+  if IsExhausted(Result) then
+  begin
+    ForgetAll(Volume);
+    Result := Create;
+    { The first request did create the file, before the descriptor for its node was missing. }
+    Made := Result = -EEXIST;
+  end;
   F.Node := Request.Reply.Create.Entry.Node;
   F.Ino := Request.Reply.Create.Entry.Attributes.Ino;
   F.Handle := Request.Reply.Create.Open.Handle;
   F.Session := Volume^.Session;
   LeavePlace(Place);
+  if Made then
+    Result := OpenExisting(Volume, Path, Flags, F);
 end;
 
 function OpenDirectory(Volume: PFuseVolume; Path: PChar; var F: TFile): LongInt;
@@ -199,7 +215,7 @@ begin
     Result := -ESTALE;
   if (Result < 0) or (F.Ino = Ino) then
     Exit;
-  { Another file has its name now. }
+  { The name now belongs to another file. }
   CloseOpen(F);
   F.Ino := Ino;
   F.Session := 0;
@@ -208,7 +224,7 @@ end;
 
 { ---- Reading and writing ---- }
 
-{ Starts a READ or WRITE of a part of a file. }
+{ Starts a READ or WRITE request. }
 procedure StartTransfer(out Request: TFuseRequest; var F: TFile; Opcode: LongWord; Offset: Int64; Data: Pointer;
   Count: LongWord);
 begin
@@ -231,7 +247,7 @@ begin
   Start(Request);
 end;
 
-{ How many bytes it was, or a negative errno. }
+{ Waits for its reply. Returns the bytes moved, or a negative errno. }
 function FinishTransfer(var Request: TFuseRequest): Int64;
 begin
   Result := Finish(Request);
@@ -248,7 +264,7 @@ end;
 function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
 var
   Requests: array[0..PARALLEL - 1] of TFuseRequest;
-  First, Running: LongInt; { the oldest one, and how many there are }
+  First, Running: LongInt; { index of the oldest one, and their number }
   Part, Asked, Moved: Int64;
   Over: Boolean;
 begin

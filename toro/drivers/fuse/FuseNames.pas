@@ -1,8 +1,8 @@
-{ From paths to nodes, the numbers by which FUSE calls files. The host keeps a node for a
-  guest that has asked for it until the guest forgets it, as often as it has asked.
+{ From paths to nodes, which are FUSE's numbers for files. Every LOOKUP counts for the server,
+  until the node is forgotten as often (FuseQueue).
 
-  Directories on the way are remembered for as long as the host says that their names may
-  be believed, so a path costs one question as a rule. }
+  The directories on a path are remembered for as long as the server's reply is valid, so that a
+  path mostly costs one request. }
 unit FuseNames;
 
 {$mode objfpc}
@@ -15,27 +15,27 @@ const
   NAME_MAX = 255;
 
 type
-  { A directory that is remembered, or was. }
+  { A slot for a remembered directory }
   PDirectory = ^TDirectory;
   TDirectory = record
-    Volume: PFuseVolume;   { nil: nothing is remembered here }
+    Volume: PFuseVolume;   { nil: the slot is empty }
     Parent, Node: QWord;
-    Expires: QWord;        { TSC }
-    Users: LongInt;        { threads that are in it just now; it stays meanwhile }
+    Expires: QWord;        { TSC until which the name is valid; 0: dropped }
+    Users: LongInt;        { threads that use the node; the slot keeps it meanwhile }
     Name: String[39];
   end;
 
-  { Where a file is, or will be. }
+  { A name in a directory, whether a file of that name exists or not }
   TPlace = record
     Volume: PFuseVolume;
-    Node: QWord;           { of its directory }
-    Directory: PDirectory; { nil: it is not remembered }
-    Name: array[0..NAME_MAX] of Char; { in it, with a zero behind; empty for the root }
-    NameSize: LongWord;    { with the zero }
+    Node: QWord;           { of the directory }
+    Directory: PDirectory; { its slot; nil: it has none }
+    Name: array[0..NAME_MAX] of Char; { zero-terminated; empty for the root }
+    NameSize: LongWord;    { including the zero }
   end;
 
-{ Finds the directory of Path and the last name in it. Returns 0 or a negative errno; after
-  0 the place must be left. }
+{ Splits Path into a directory, which it looks up, and a last name. Returns 0 or a negative errno;
+  after 0 call LeavePlace. }
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
 procedure LeavePlace(var Place: TPlace);
 
@@ -43,19 +43,25 @@ procedure LeavePlace(var Place: TPlace);
   directory, and the name follows the arguments. }
 procedure PrepareNamed(out Request: TFuseRequest; constref Place: TPlace; Opcode, ArgSize, ReplySize: LongWord);
 
-{ Asks for the name of a place. What is known of the file goes to Entry, whose node must be
-  forgotten. Returns 0 or a negative errno. }
+{ Looks up the name of a place. Returns 0 or a negative errno; after 0 forget Entry.Node. }
 function Lookup(const Place: TPlace; out Entry: TFuseEntry): LongInt;
 
-{ Asks for the file at Path. What is known of it goes to Entry, whose node must be
-  forgotten. Returns 0 or a negative errno. }
+{ Looks up Path. Returns 0 or a negative errno; after 0 forget Entry.Node. }
 function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): LongInt;
 
-{ Remembers no more what is remembered: directories have moved, or gone. }
-procedure DistrustNames;
+{ Drops the directories that are remembered of a volume, because they have moved or gone, or to
+  free their nodes. Those in use are dropped when they are left. }
+procedure DropNames(Volume: PFuseVolume);
 
-{ The same of one volume, whose nodes nobody knows any more. Nobody is in its directories. }
+{ The same after the end of a session, which has made the nodes invalid. None is in use. }
 procedure ForgetNames(Volume: PFuseVolume);
+
+{ Makes the server free all descriptors that it holds for this guest, except those of open files
+  and of directories in use. For when it has none left (EMFILE). }
+procedure ForgetAll(Volume: PFuseVolume);
+
+{ Whether a result says that the server, or its host, has no descriptor left. }
+function IsExhausted(Result_: LongInt): Boolean;
 
 implementation
 
@@ -63,7 +69,7 @@ uses Arch, Filesystem;
 
 const
   DIRECTORIES = 64;
-  LONGEST = 60; { seconds that a name is believed at most }
+  LONGEST = 60; { seconds for which a name is valid at most }
 
 var
   Remembered: array[0..DIRECTORIES - 1] of TDirectory;
@@ -84,7 +90,7 @@ begin
   Result := Call(Request);
   Entry := Request.Reply.Entry;
   if (Result = 0) and (Entry.Node = 0) then
-    Result := -ENOENT; { and that may be believed }
+    Result := -ENOENT; { a negative reply that could be remembered }
 end;
 
 function SlotOf(const Place: TPlace): PDirectory;
@@ -98,7 +104,7 @@ begin
   Result := @Remembered[(Hash xor Hash shr 8) mod DIRECTORIES];
 end;
 
-{ Goes into the directory that Place names, if it is remembered. }
+{ Takes the node that is remembered for the name of Place. False: none is. }
 function EnterRemembered(var Place: TPlace; Slot: PDirectory): Boolean;
 begin
   AcquireLock(Lock);
@@ -109,7 +115,7 @@ begin
   ReleaseLock(Lock);
 end;
 
-{ Remembers what the host has said, if nobody is using the slot. }
+{ Stores a directory that was looked up in a slot, if it may be and the slot is not in use. }
 function Remember(const Place: TPlace; Slot: PDirectory; const Entry: TFuseEntry): Boolean;
 var
   Old: TDirectory;
@@ -137,14 +143,24 @@ begin
 end;
 
 procedure LeavePlace(var Place: TPlace);
+var
+  Dropped: Boolean;
 begin
-  if Place.Directory = nil then
-    Forget(Place.Volume, Place.Node)
-  else
-    InterlockedDecrement(Place.Directory^.Users);
+  Dropped := Place.Directory = nil;
+  if not Dropped then
+  begin
+    AcquireLock(Lock);
+    Dec(Place.Directory^.Users);
+    Dropped := (Place.Directory^.Users = 0) and (Place.Directory^.Expires = 0);
+    if Dropped then
+      Place.Directory^ := Default(TDirectory);
+    ReleaseLock(Lock);
+  end;
+  if Dropped then
+    Forget(Place.Volume, Place.Node);
 end;
 
-{ Goes into the directory that Place names. }
+{ Makes Place refer to the directory that its name refers to. }
 function Enter(var Place: TPlace): LongInt;
 var
   Slot: PDirectory;
@@ -167,7 +183,7 @@ begin
   Result := 0;
 end;
 
-{ Takes the next name off Path: empty when there is none. }
+{ Moves the first name of Path to Place. }
 function NextName(var Path: PChar; var Place: TPlace): LongInt;
 var
   Count: LongInt;
@@ -204,7 +220,7 @@ begin
     LeavePlace(Place);
 end;
 
-{ What is known of the root, which is asked for by no name. }
+{ The entry of the root, which has no name to look up. }
 function FindRoot(Volume: PFuseVolume; out Entry: TFuseEntry): LongInt;
 var
   Request: TFuseRequest;
@@ -230,14 +246,35 @@ begin
   LeavePlace(Place);
 end;
 
-procedure DistrustNames;
+procedure DropNames(Volume: PFuseVolume);
 var
   I: LongInt;
+  Old: TDirectory;
 begin
-  AcquireLock(Lock);
   for I := 0 to DIRECTORIES - 1 do
-    Remembered[I].Expires := 0;
-  ReleaseLock(Lock);
+  begin
+    AcquireLock(Lock);
+    Old := Remembered[I];
+    if Old.Volume = Volume then
+      if Old.Users = 0 then
+        Remembered[I] := Default(TDirectory)
+      else
+        Remembered[I].Expires := 0;
+    ReleaseLock(Lock);
+    if (Old.Volume = Volume) and (Old.Users = 0) then
+      Forget(Volume, Old.Node);
+  end;
+end;
+
+function IsExhausted(Result_: LongInt): Boolean;
+begin
+  Result := (Result_ = -EMFILE) or (Result_ = -ENFILE);
+end;
+
+procedure ForgetAll(Volume: PFuseVolume);
+begin
+  DropNames(Volume);
+  SettleForgets(Volume);
 end;
 
 procedure ForgetNames(Volume: PFuseVolume);

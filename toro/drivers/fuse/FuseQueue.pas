@@ -1,10 +1,15 @@
-{ FUSE requests through the virtio-fs device (virtio 1.2, section 5.11): queue 0 is for
-  requests without a reply (FORGET), queue 1 for all others.
+{ FUSE requests through the virtio-fs device (virtio 1.2, section 5.11). Queue 0 is for FORGET,
+  which has no reply, queue 1 for all other requests.
 
-  A request lies on the stack of the thread that makes it, which waits for the reply; so
-  a thread can have as many on their way as it has room for, and others go on. The data
-  of reads and writes go from and to the caller's memory. All cores can make requests;
-  the device's core takes the replies. }
+  A request is a record on the stack of the thread that makes it; so a thread can have several
+  under way, and waits for each reply. Data are read and written in the caller's memory. All
+  cores can make requests; the device's core takes the replies.
+
+  A primer on FORGET. The server keeps a file descriptor for each node that it has told the
+  client, until the client forgets the node as often as it was told. Until then a removed file
+  keeps its space, too. One FORGET message can name many nodes, so they are collected: a message
+  is sent when it is full, when a second has passed since its first node, and at once after a
+  file was removed. }
 unit FuseQueue;
 
 {$mode objfpc}
@@ -17,13 +22,13 @@ const
   TAG_SIZE = 36;
   FORGET_BATCH = 64;
 
-  { Results of a request besides those of the host: the device had to be reset before it was
-    sent; or before its reply came, so that nobody knows whether it was done. }
+  { Results of a request besides those of the server: the device failed before the request was
+    sent; or after that, so that it may have been carried out. }
   UNSENT = -5000;
   LOST = -5001;
 
 type
-  { Nodes that the host can forget, collected. }
+  { A FORGET message }
   PForgets = ^TForgets;
   TForgets = packed record
     Header: TFuseRequestHeader;
@@ -35,16 +40,14 @@ type
   TFuseVolume = record
     Device: PVirtIODevice;
     Lock: LongInt;
-    Room: TWaitQueue;      { threads for whose request there was none }
+    Room: TWaitQueue;      { threads in WaitForChange }
     Tag: array[0..TAG_SIZE] of Char;
     MaxTransfer: LongWord; { bytes of one READ or WRITE }
-    { From one reset of the device to the next the host knows the guest's nodes and open
-      files (FuseSessions). }
-    Running: Boolean;      { there is a session }
+    Running: Boolean;      { there is a session: see FuseSessions }
     Session: LongWord;     { its number }
-    Users: LongInt;        { threads that are at work in it }
+    Users: LongInt;        { threads in it }
     Reviving, GaveUp: Boolean;
-    Forgets, SpareForgets: PForgets; { not sent yet; not in use }
+    Forgets, SpareForgets: PForgets; { collected so far; to be reused }
     LastUnique: QWord;
     Next: PFuseVolume;
   end;
@@ -55,11 +58,11 @@ type
     Done: Boolean;
     Error: LongInt;        { 0, or a negative errno }
     ArgSize, ReplySize: LongWord;
-    Send: Pointer;         { what follows the arguments: SendSize bytes }
+    Send: Pointer;         { names or data behind the arguments: SendSize bytes }
     SendSize: LongWord;
-    Fetch: Pointer;        { where what follows the reply goes: FetchSize bytes at most }
+    Fetch: Pointer;        { buffer for data behind the reply: FetchSize bytes }
     FetchSize: LongWord;
-    Fetched: LongWord;     { how many it was }
+    Fetched: LongWord;     { bytes of these data }
     Header: TFuseRequestHeader;
     Args: packed record
       case Byte of
@@ -87,29 +90,35 @@ type
   end;
   PFuseRequest = ^TFuseRequest;
 
-{ Begins a request: its arguments (zeroed), names and data are the caller's to fill in. }
+{ Initializes a request. The caller then sets its arguments, which are zeroed, Send and Fetch. }
 procedure Prepare(out Request: TFuseRequest; Volume: PFuseVolume; Opcode: LongWord; Node: QWord;
   ArgSize, ReplySize: LongWord);
 
-{ Sends it; waits for its reply. Finish returns 0 or a negative errno. }
+{ Send a request, and wait for its reply. Finish returns 0 or a negative errno. }
 procedure Start(var Request: TFuseRequest);
 function Finish(var Request: TFuseRequest): LongInt;
 
-{ Both. CallOnce is for what must not be done twice: it returns EIO for LOST. }
+{ Both together. CallOnce is for requests that must not be repeated: it returns EIO for LOST. }
 function Call(var Request: TFuseRequest): LongInt;
 function CallOnce(var Request: TFuseRequest): LongInt;
 
-{ Tells the host, sooner or later, that a node it was asked for is not needed any more. }
+{ Forgets a node once: collects it, and sends the message when it is full or due. }
 procedure Forget(Volume: PFuseVolume; Node: QWord);
 
-{ The volume's device, which runs on this core, has these queues; takes its replies. }
+{ Sends what was collected now. SettleForgets also waits until the server has carried out all
+  FORGET messages, or a second has passed. }
+procedure FlushForgets(Volume: PFuseVolume);
+procedure SettleForgets(Volume: PFuseVolume);
+
+{ Starts serving the volume's device, whose queues are set up, on this core. }
 procedure ServeVolume(Volume: PFuseVolume);
 
-{ Restarts the device of a volume without users. False: that cannot be just now. }
+{ Restarts the device of a volume without users. False: it is still broken. }
 function RestartVolume(Volume: PFuseVolume): Boolean;
 
-{ Waits, with the volume's lock, which is free meanwhile, until something has changed. }
-procedure WaitForChange(Volume: PFuseVolume);
+{ Waits until something about the volume has changed, or the TSC has reached Deadline (0: no
+  deadline). The caller holds the volume's lock, which is released meanwhile. }
+procedure WaitForChange(Volume: PFuseVolume; Deadline: QWord = 0);
 
 implementation
 
@@ -118,10 +127,11 @@ uses Arch, Filesystem, Memory, Scheduling, ThreadRequests, VirtQueues, WaitQueue
 const
   HIGH_PRIORITY = 0;
   REQUESTS = 1;
-  PATIENCE = 1000; { ms without a reply after which the device is asked whether it goes on }
+  PATIENCE = 1000;    { ms without a reply after which the device's status is checked }
+  FORGET_TIME = 1000; { ms for which FORGET is collected }
 
 var
-  Volumes: PFuseVolume; { that run }
+  Volumes: PFuseVolume; { those being served }
 
 procedure Prepare(out Request: TFuseRequest; Volume: PFuseVolume; Opcode: LongWord; Node: QWord;
   ArgSize, ReplySize: LongWord);
@@ -135,7 +145,7 @@ begin
   Request.Header.Node := Node;
 end;
 
-{ The request as buffers; False when the queue has no room. }
+{ Adds a request to the queue. False: no room. }
 function OfferRequest(var Request: TFuseRequest): Boolean;
 var
   Buffers: array[0..3] of TVirtBuffer;
@@ -159,7 +169,7 @@ begin
   Result := Offer(Request.Volume^.Device^.Queues[REQUESTS], Buffers[0..Count - 1], Readable, @Request);
 end;
 
-procedure WaitForChange(Volume: PFuseVolume);
+procedure WaitForChange(Volume: PFuseVolume; Deadline: QWord);
 var
   Waiter: TWaiter;
 begin
@@ -167,11 +177,13 @@ begin
   JoinQueue(Volume^.Room, Waiter);
   UnlockQueue(Volume^.Room);
   ReleaseLock(Volume^.Lock);
-  WaitInQueue(Volume^.Room, Waiter, 0);
+  { A thread that was killed does not wait there, but must let the device be served. }
+  if not WaitInQueue(Volume^.Room, Waiter, Deadline) then
+    Yield;
   AcquireLock(Volume^.Lock);
 end;
 
-{ The device cannot go on, so nothing that it has comes back. }
+{ The device has failed: requests that it has will not return. }
 procedure EndSession(Volume: PFuseVolume);
 var
   I: LongInt;
@@ -192,11 +204,10 @@ begin
   WakeAll(Volume^.Room);
 end;
 
-{ Before there is a session it must begin. }
-function CanSend(const Request: TFuseRequest): Boolean;
+{ Outside a session only INIT can be sent. }
+function CanSend(Volume: PFuseVolume; Opcode: LongWord): Boolean;
 begin
-  Result := not Request.Volume^.Device^.Broken and
-            (Request.Volume^.Running or (Request.Header.Opcode = OP_INIT));
+  Result := not Volume^.Device^.Broken and (Volume^.Running or (Opcode = OP_INIT));
 end;
 
 procedure Start(var Request: TFuseRequest);
@@ -207,9 +218,9 @@ begin
     AcquireLock(Lock);
     Inc(LastUnique);
     Request.Header.Unique := LastUnique;
-    while CanSend(Request) and not OfferRequest(Request) do
+    while CanSend(Request.Volume, Request.Header.Opcode) and not OfferRequest(Request) do
       WaitForChange(Request.Volume);
-    if CanSend(Request) then
+    if CanSend(Request.Volume, Request.Header.Opcode) then
       NotifyDevice(Device^.Queues[REQUESTS])
     else
     begin
@@ -222,7 +233,8 @@ begin
   end;
 end;
 
-{ An interrupt can hide that the device has failed: it also says that something was used. }
+{ Checks whether the device has failed. Serve may have missed that: an interrupt that reports it
+  can also report used buffers. }
 procedure LookAfterDevice(Volume: PFuseVolume);
 begin
   AcquireLock(Volume^.Lock);
@@ -238,7 +250,7 @@ function Finish(var Request: TFuseRequest): LongInt;
 var
   Deadline: QWord;
 begin
-  { Also a thread that is to end waits: the device writes to its stack. }
+  { A thread that was killed waits, too, since the device writes to its stack. }
   while not Request.Done do
   begin
     Deadline := read_rdtsc + TicksOf(PATIENCE);
@@ -263,7 +275,7 @@ begin
     Result := -EIO;
 end;
 
-{ What the host says is checked: it must be as long as it says, and fit. }
+{ Checks a reply: its length must be as stated, and fit. }
 procedure TakeReply(var Request: TFuseRequest; Written: LongWord);
 begin
   with Request do
@@ -309,35 +321,19 @@ begin
       Break;
     TakeReply(Request^, Written);
   until False;
-  if Volume^.Room.First <> nil then
-    WakeAll(Volume^.Room);
-end;
-
-procedure Serve(Device: PVirtIODevice);
-var
-  Volume: PFuseVolume;
-begin
-  Volume := Volumes;
-  while Volume^.Device <> Device do
-    Volume := Volume^.Next;
-  AcquireLock(Volume^.Lock);
-  TakeReplies(Volume);
-  TakeForgets(Volume);
-  if Device^.Queues[REQUESTS].Broken then
-    Device^.Broken := True;
-  if Device^.Broken then
-    EndSession(Volume);
-  ReleaseLock(Volume^.Lock);
 end;
 
 { ---- Forgetting ---- }
 
-{ If there is no room, or no memory, the host remembers them until the end. }
+{ Sends what was collected. If the queue has no room, the server keeps these nodes. }
 procedure SendForgets(Volume: PFuseVolume);
 var
   Sent: PForgets;
 begin
+  Volume^.Device^.Due := 0;
   Sent := Volume^.Forgets;
+  if Sent = nil then
+    Exit;
   Sent^.Header.Length := SizeOf(TForgets) - (FORGET_BATCH - Sent^.Batch.Count) * SizeOf(TFuseForgetOne);
   Volume^.Forgets := nil;
   if Offer(Volume^.Device^.Queues[HIGH_PRIORITY], [MakeBuffer(Sent, Sent^.Header.Length)], 1, Sent) then
@@ -346,7 +342,7 @@ begin
     ToroFreeMem(Sent);
 end;
 
-{ nil when there is no memory. }
+{ A message to collect nodes in; nil: no memory, and the server keeps the nodes. }
 function NewForgets(Volume: PFuseVolume): PForgets;
 begin
   Result := Volume^.SpareForgets;
@@ -364,12 +360,15 @@ end;
 procedure Forget(Volume: PFuseVolume; Node: QWord);
 begin
   if Node = ROOT_NODE then
-    Exit; { it is known without asking }
+    Exit; { it is never told, nor forgotten }
   with Volume^ do
   begin
     AcquireLock(Lock);
     if Forgets = nil then
+    begin
       Forgets := NewForgets(Volume);
+      ServeBy(Device, read_rdtsc + TicksOf(FORGET_TIME));
+    end;
     if Forgets <> nil then
     begin
       Forgets^.Nodes[Forgets^.Batch.Count].Node := Node;
@@ -382,7 +381,58 @@ begin
   end;
 end;
 
-{ ---- Starting ---- }
+procedure FlushForgets(Volume: PFuseVolume);
+begin
+  AcquireLock(Volume^.Lock);
+  SendForgets(Volume);
+  ReleaseLock(Volume^.Lock);
+end;
+
+procedure SettleForgets(Volume: PFuseVolume);
+var
+  Deadline: QWord;
+
+  function UnderWay: Boolean;
+  begin
+    TakeForgets(Volume);
+    with Volume^.Device^.Queues[HIGH_PRIORITY] do
+      Result := (FreeCount < Size) and CanSend(Volume, OP_BATCH_FORGET) and (read_rdtsc < Deadline);
+  end;
+
+begin
+  Deadline := read_rdtsc + TicksOf(PATIENCE);
+  AcquireLock(Volume^.Lock);
+  SendForgets(Volume);
+  WantUsed(Volume^.Device, HIGH_PRIORITY);
+  while UnderWay do
+    WaitForChange(Volume, Deadline);
+  Include(Volume^.Device^.Quiet, HIGH_PRIORITY);
+  WakeAll(Volume^.Room); { another thread here may have left its reply to this one }
+  ReleaseLock(Volume^.Lock);
+end;
+
+{ ---- Serving the device ---- }
+
+procedure Serve(Device: PVirtIODevice);
+var
+  Volume: PFuseVolume;
+begin
+  Volume := Volumes;
+  while Volume^.Device <> Device do
+    Volume := Volume^.Next;
+  AcquireLock(Volume^.Lock);
+  TakeReplies(Volume);
+  TakeForgets(Volume);
+  if (Device^.Due <> 0) and (read_rdtsc >= Device^.Due) then
+    SendForgets(Volume);
+  if Device^.Queues[REQUESTS].Broken then
+    Device^.Broken := True;
+  if Device^.Broken then
+    EndSession(Volume);
+  if Volume^.Room.First <> nil then
+    WakeAll(Volume^.Room);
+  ReleaseLock(Volume^.Lock);
+end;
 
 procedure ServeVolume(Volume: PFuseVolume);
 begin
@@ -398,7 +448,7 @@ var
   I: LongInt;
 begin
   AcquireLock(Volume^.Lock);
-  { The host has forgotten everything. }
+  { The server has lost its nodes. }
   ToroFreeMem(Volume^.Forgets);
   Volume^.Forgets := nil;
   with Volume^.Device^.Queues[HIGH_PRIORITY] do

@@ -18,8 +18,9 @@ type
 { Starts the device of a volume on this core. }
 function StartVolume(Volume: PFuseVolume): Boolean;
 
-{ Makes an attempt within a session, and again in the next session if that one ended first.
-  Returns the result of the last attempt, or EIO if there is no session or it ends each time. }
+{ Makes an attempt within a session: again in the next session if that one ended first, and once
+  more if the server had no descriptor left, after freeing what can be freed. Returns the result
+  of the last attempt, or EIO if there is no session or it ends each time. }
 function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
 
 implementation
@@ -28,11 +29,11 @@ uses Arch, Filesystem, Fuse, FuseNames, Process, VirtIO, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;
-  TRIES_MAX = 8;    { a request that ends every session is not tried for ever }
-  RESTARTS = 20;    { of the device, before its requests fail }
-  PAUSE = 100;      { ms between them }
+  TRIES_MAX = 8;    { attempts of an operation, which might end every session }
+  RESTARTS = 20;    { attempts to restart the device before requests fail }
+  PAUSE = 100;      { ms between these }
 
-{ Agrees with the host on the protocol. }
+{ Sends INIT, which negotiates the protocol. False: it failed, or the server is too old. }
 function Introduce(Volume: PFuseVolume): Boolean;
 var
   Request: TFuseRequest;
@@ -132,6 +133,11 @@ begin
   while (Left > 0) and EnterSession(Volume) do
   begin
     Result := Attempt();
+    if IsExhausted(Result) then
+    begin
+      ForgetAll(Volume);
+      Result := Attempt();
+    end;
     LeaveSession(Volume);
     if (Result <> LOST) and (Result <> UNSENT) then
       Exit;

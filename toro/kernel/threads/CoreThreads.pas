@@ -76,8 +76,8 @@ type
     Switches, Halts: QWord;   { counters }
     HaltedTicks: QWord;       { TSC ticks spent halted }
     Devices: Pointer;         { virtio devices that this core serves }
+    DevicesDue: QWord;        { TSC at which one of them wants to be served; 0: none; see ArmDevices }
     { In a cache line of its own, because other cores write to it. }
-    Reserved: QWord;
     Inbox: PThread;           { threads with requests, newest first }
     Halting: LongInt;         { 1: it may be halted, and needs an interrupt to look at its inbox }
   end;

@@ -53,8 +53,8 @@ var
   ThreadIsOver: procedure(Thread: PThread);
   { Serves the devices of this core; called only if it has some. }
   PollDevices: procedure(CPU: PCPU);
-  { Makes the devices interrupt for what they use next. False: they have used something
-    already. }
+  { Makes the devices interrupt for what they use next, and updates DevicesDue. False: they have
+    used something already. }
   ArmDevices: function(CPU: PCPU): Boolean;
   { Called when the VMM has asked for the program's end and this core is idle. }
   ShutdownAsked: procedure;
@@ -159,7 +159,19 @@ begin
   Inc(CPU^.HaltedTicks, read_rdtsc - Start);
 end;
 
+{ The TSC at which a thread or a device of this core is due; 0: never. }
+function NextDeadline(CPU: PCPU): QWord;
+begin
+  Result := 0;
+  if CPU^.Devices <> nil then
+    Result := CPU^.DevicesDue;
+  if (CPU^.FirstSleeper <> nil) and ((Result = 0) or (CPU^.FirstSleeper^.Deadline < Result)) then
+    Result := CPU^.FirstSleeper^.Deadline;
+end;
+
 procedure Idle(CPU: PCPU);
+var
+  Deadline: QWord;
 begin
   { From here on, a request raises an interrupt. The exchange is a full barrier: a request that
     was made without one is seen below. }
@@ -174,11 +186,12 @@ begin
   Poll(CPU);
   if (CPU^.FirstReady = nil) and ((CPU^.Devices = nil) or ArmDevices(CPU)) then
   begin
-    if CPU^.FirstSleeper = nil then
+    Deadline := NextDeadline(CPU);
+    if Deadline = 0 then
       HaltCore(CPU)
-    else if Int64(CPU^.FirstSleeper^.Deadline - read_rdtsc) > Int64(TicksOfMicro(SHORT_WAIT)) then
+    else if Int64(Deadline - read_rdtsc) > Int64(TicksOfMicro(SHORT_WAIT)) then
     begin
-      SetTimer(CPU^.Timer, CPU^.FirstSleeper^.Deadline);
+      SetTimer(CPU^.Timer, Deadline);
       HaltCore(CPU);
     end;
   end;
