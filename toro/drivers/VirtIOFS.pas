@@ -220,7 +220,7 @@ function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
     begin
       ForgetAll(Volume);
       Result := Make;
-      { The first request did make it, before the descriptor for its node was missing. }
+      { The first request did make it, but there was no descriptor for its node. }
       if Result = -EEXIST then
         Result := 0;
     end;

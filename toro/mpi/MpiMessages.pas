@@ -216,8 +216,9 @@ end;
 
 { ---- Barrier ----
 
-  Dissemination: in round K each rank signals the one 2^K further on and waits for the
-  signal from the one 2^K before. After log2 rounds everybody has heard of everybody. }
+  The dissemination algorithm: in round K each rank signals the rank 2^K behind it, modulo their
+  number, and waits for the signal of the rank 2^K before it. After log2 N rounds each rank has
+  heard, directly or not, of all others. }
 
 function NotSignalled(Data: Pointer): Boolean;
 begin

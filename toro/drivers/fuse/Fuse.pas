@@ -1,6 +1,12 @@
-{ The messages of FUSE that VirtIOFS exchanges with the host, protocol 7.31 (Linux:
-  include/uapi/linux/fuse.h). A request is a header, arguments, and names that end with a
-  zero or data; a reply is a header, arguments, and data. }
+{ FUSE messages, protocol 7.31 (Linux: include/uapi/linux/fuse.h), as far as VirtIOFS uses them.
+
+  A primer. The client (this kernel) sends requests, the server (virtiofsd) replies. Files have
+  no paths in this protocol: a client starts at ROOT_NODE, and LOOKUP of a name in a directory's
+  node returns the node of that file. OPEN of a node returns a handle for READ and WRITE. FORGET
+  returns nodes to the server, RELEASE handles.
+
+  A request consists of a header, the operation's arguments, and then zero-terminated names or
+  data; a reply of a header, results, and data. }
 unit Fuse;
 
 {$mode objfpc}
@@ -32,18 +38,18 @@ const
   OP_BATCH_FORGET = 42;
 
   { Flags of INIT }
-  INIT_ASYNC_READ = 1 shl 0;    { several reads of a file at once }
-  INIT_BIG_WRITES = 1 shl 5;    { of more than a page }
+  INIT_ASYNC_READ = 1 shl 0;    { several READs of a file at a time }
+  INIT_BIG_WRITES = 1 shl 5;    { WRITEs of more than a page }
   INIT_PARALLEL_DIROPS = 1 shl 18;
-  INIT_MAX_PAGES = 1 shl 22;    { the reply says how large a request may be }
+  INIT_MAX_PAGES = 1 shl 22;    { the reply has MaxPages }
 
-  GETATTR_HANDLE = 1;           { the flag of GETATTR }
+  GETATTR_HANDLE = 1;           { flag of GETATTR: Handle is valid }
 
-  { What SETATTR sets }
+  { What SETATTR sets: bits of Valid }
   SETATTR_SIZE = 1 shl 3;
   SETATTR_HANDLE = 1 shl 6;
 
-  { Kinds of files, in Mode }
+  { File types in Mode }
   MODE_KIND = &170000;
   MODE_DIRECTORY = &040000;
   MODE_REGULAR = &100000;
@@ -79,7 +85,8 @@ type
     ATimeNs, MTimeNs, CTimeNs, Mode, Links, Uid, Gid, Device, BlockSize, Flags: LongWord;
   end;
 
-  { Of LOOKUP, MKDIR and CREATE. The times say how long it may be believed. }
+  { Reply to LOOKUP and MKDIR, and part of the reply to CREATE. The times tell for how long the
+    client may rely on the name, and on the attributes. }
   TFuseEntry = packed record
     Node, Generation, EntryValid, AttributesValid: QWord;
     EntryValidNs, AttributesValidNs: LongWord;
@@ -129,7 +136,7 @@ type
     NewDirectory: QWord;
   end;
 
-  { Of READ, READDIR and WRITE }
+  { For READ, READDIR and WRITE }
   TFuseTransfer = packed record
     Handle, Offset: QWord;
     Size, Flags: LongWord;
@@ -160,11 +167,11 @@ type
     Node, Lookups: QWord;
   end;
 
-  { The name follows, and zeroes up to a multiple of 8. }
+  { Followed by the name, and zeroes up to a multiple of 8. }
   PFuseDirent = ^TFuseDirent;
   TFuseDirent = packed record
-    Ino, Offset: QWord;         { the offset of the next one }
-    NameLength, Kind: LongWord; { the kind is bits 12 to 15 of a mode }
+    Ino, Offset: QWord;         { where READDIR continues after this entry }
+    NameLength, Kind: LongWord; { bits 12 to 15 of a mode }
   end;
 
 implementation

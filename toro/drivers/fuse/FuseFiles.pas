@@ -179,7 +179,7 @@ begin
   begin
     ForgetAll(Volume);
     Result := Create;
-    { The first request did create the file, before the descriptor for its node was missing. }
+    { The first request did create the file, but there was no descriptor for its node. }
     Made := Result = -EEXIST;
   end;
   F.Node := Request.Reply.Create.Entry.Node;

@@ -1,8 +1,6 @@
-{ From paths to nodes, which are FUSE's numbers for files. Every LOOKUP counts for the server,
-  until the node is forgotten as often (FuseQueue).
-
-  The directories on a path are remembered for as long as the server's reply is valid, so that a
-  path mostly costs one request. }
+{ From paths to nodes (see Fuse). The directories on a path are remembered for as long as the
+  server's reply is valid, so that a path mostly costs one request. Each remembered directory
+  keeps its node from being forgotten (see FuseQueue). }
 unit FuseNames;
 
 {$mode objfpc}
@@ -39,8 +37,7 @@ type
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
 procedure LeavePlace(var Place: TPlace);
 
-{ Begins a request about the name of a place, which must outlive the request: its node is the
-  directory, and the name follows the arguments. }
+{ Initializes a request about the name of a place, which must outlive the request. }
 procedure PrepareNamed(out Request: TFuseRequest; constref Place: TPlace; Opcode, ArgSize, ReplySize: LongWord);
 
 { Looks up the name of a place. Returns 0 or a negative errno; after 0 forget Entry.Node. }
@@ -53,14 +50,15 @@ function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): Long
   free their nodes. Those in use are dropped when they are left. }
 procedure DropNames(Volume: PFuseVolume);
 
-{ The same after the end of a session, which has made the nodes invalid. None is in use. }
+{ Empties the slots after the end of a session, which has made their nodes invalid. None is in
+  use. }
 procedure ForgetNames(Volume: PFuseVolume);
 
-{ Makes the server free all descriptors that it holds for this guest, except those of open files
-  and of directories in use. For when it has none left (EMFILE). }
+{ Makes the server close all descriptors that it keeps for this guest, except those of open
+  files and of directories in use. For when it has none left. }
 procedure ForgetAll(Volume: PFuseVolume);
 
-{ Whether a result says that the server, or its host, has no descriptor left. }
+{ Whether a result is EMFILE or ENFILE: the server, or its host, has no descriptor left. }
 function IsExhausted(Result_: LongInt): Boolean;
 
 implementation
@@ -104,7 +102,7 @@ begin
   Result := @Remembered[(Hash xor Hash shr 8) mod DIRECTORIES];
 end;
 
-{ Takes the node that is remembered for the name of Place. False: none is. }
+{ Takes the node that is remembered for the name of Place. False: there is none. }
 function EnterRemembered(var Place: TPlace; Slot: PDirectory): Boolean;
 begin
   AcquireLock(Lock);
@@ -115,7 +113,8 @@ begin
   ReleaseLock(Lock);
 end;
 
-{ Stores a directory that was looked up in a slot, if it may be and the slot is not in use. }
+{ Stores a directory that was looked up in a slot. False: it must not be remembered, or the slot
+  is in use. }
 function Remember(const Place: TPlace; Slot: PDirectory; const Entry: TFuseEntry): Boolean;
 var
   Old: TDirectory;
@@ -160,7 +159,7 @@ begin
     Forget(Place.Volume, Place.Node);
 end;
 
-{ Makes Place refer to the directory that its name refers to. }
+{ Changes Place from a name in a directory to the directory of that name. }
 function Enter(var Place: TPlace): LongInt;
 var
   Slot: PDirectory;
@@ -183,7 +182,7 @@ begin
   Result := 0;
 end;
 
-{ Moves the first name of Path to Place. }
+{ Moves the first name of Path to Place, and Path behind it. }
 function NextName(var Path: PChar; var Place: TPlace): LongInt;
 var
   Count: LongInt;

@@ -1,15 +1,15 @@
 { FUSE requests through the virtio-fs device (virtio 1.2, section 5.11). Queue 0 is for FORGET,
   which has no reply, queue 1 for all other requests.
 
-  A request is a record on the stack of the thread that makes it; so a thread can have several
-  under way, and waits for each reply. Data are read and written in the caller's memory. All
-  cores can make requests; the device's core takes the replies.
+  A request is a record on the stack of the thread that makes it. A thread can have several
+  under way, and waits for the reply to each. Data are read and written in the caller's memory.
+  All cores can make requests; the device's core takes the replies.
 
-  A primer on FORGET. The server keeps a file descriptor for each node that it has told the
-  client, until the client forgets the node as often as it was told. Until then a removed file
-  keeps its space, too. One FORGET message can name many nodes, so they are collected: a message
-  is sent when it is full, when a second has passed since its first node, and at once after a
-  file was removed. }
+  A primer on FORGET. A server keeps a file descriptor for every node that it has returned to
+  the client, until the client has forgotten the node as often as it was returned. Until then,
+  the space of a removed file stays allocated. One FORGET message names many nodes, so they are
+  collected. A message is sent when it is full, when its first node is a second old, and at once
+  after a file was removed. }
 unit FuseQueue;
 
 {$mode objfpc}
@@ -22,8 +22,8 @@ const
   TAG_SIZE = 36;
   FORGET_BATCH = 64;
 
-  { Results of a request besides those of the server: the device failed before the request was
-    sent; or after that, so that it may have been carried out. }
+  { Results of a request besides those of the server. UNSENT: the device failed before the
+    request was sent. LOST: it failed afterwards, so the request may have been carried out. }
   UNSENT = -5000;
   LOST = -5001;
 
@@ -177,7 +177,7 @@ begin
   JoinQueue(Volume^.Room, Waiter);
   UnlockQueue(Volume^.Room);
   ReleaseLock(Volume^.Lock);
-  { A thread that was killed does not wait there, but must let the device be served. }
+  { A killed thread does not wait, but must let this core serve the device. }
   if not WaitInQueue(Volume^.Room, Waiter, Deadline) then
     Yield;
   AcquireLock(Volume^.Lock);
@@ -250,7 +250,7 @@ function Finish(var Request: TFuseRequest): LongInt;
 var
   Deadline: QWord;
 begin
-  { A thread that was killed waits, too, since the device writes to its stack. }
+  { A killed thread waits, too, because the device writes to its stack. }
   while not Request.Done do
   begin
     Deadline := read_rdtsc + TicksOf(PATIENCE);
@@ -275,7 +275,7 @@ begin
     Result := -EIO;
 end;
 
-{ Checks a reply: its length must be as stated, and fit. }
+{ Checks a reply: its length must be as stated, and fit into the buffers. }
 procedure TakeReply(var Request: TFuseRequest; Written: LongWord);
 begin
   with Request do
@@ -360,7 +360,7 @@ end;
 procedure Forget(Volume: PFuseVolume; Node: QWord);
 begin
   if Node = ROOT_NODE then
-    Exit; { it is never told, nor forgotten }
+    Exit; { it is known without LOOKUP }
   with Volume^ do
   begin
     AcquireLock(Lock);
@@ -407,7 +407,7 @@ begin
   while UnderWay do
     WaitForChange(Volume, Deadline);
   Include(Volume^.Device^.Quiet, HIGH_PRIORITY);
-  WakeAll(Volume^.Room); { another thread here may have left its reply to this one }
+  WakeAll(Volume^.Room); { others may have waited for what this thread has just taken }
   ReleaseLock(Volume^.Lock);
 end;
 

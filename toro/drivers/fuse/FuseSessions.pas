@@ -1,7 +1,7 @@
-{ Sessions. A session lasts from INIT until the device is reset; nodes and file handles are
-  valid only within the session in which the host handed them out. The device fails when the
-  process that serves it dies. Then every thread leaves the session, and the next thread that
-  needs the volume resets the device and begins a new one. }
+{ Sessions. A session lasts from INIT until the device is reset. Nodes and handles are valid
+  only in the session in which the server returned them. The device fails when the process that
+  serves it dies. Then every thread leaves the session, and the next thread that needs the
+  volume resets the device and starts a new session. }
 unit FuseSessions;
 
 {$mode objfpc}
@@ -18,9 +18,10 @@ type
 { Starts the device of a volume on this core. }
 function StartVolume(Volume: PFuseVolume): Boolean;
 
-{ Makes an attempt within a session: again in the next session if that one ended first, and once
-  more if the server had no descriptor left, after freeing what can be freed. Returns the result
-  of the last attempt, or EIO if there is no session or it ends each time. }
+{ Makes an attempt within a session. Makes another one in the next session if the first session
+  ended before it was complete; and one more if the server had no descriptor left, after
+  ForgetAll. Returns the result of the last attempt, or EIO if there is no session or every one
+  ends. }
 function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
 
 implementation
@@ -29,7 +30,7 @@ uses Arch, Filesystem, Fuse, FuseNames, Process, VirtIO, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;
-  TRIES_MAX = 8;    { attempts of an operation, which might end every session }
+  TRIES_MAX = 8;    { attempts of an operation, in case it is what ends the sessions }
   RESTARTS = 20;    { attempts to restart the device before requests fail }
   PAUSE = 100;      { ms between these }
 

@@ -1,6 +1,6 @@
 { The heap of each core. Only its own core changes it, so it needs no lock.
 
-  A primer on who frees what. A core cuts blocks from regions that it takes from the pool.
+  A primer on freeing. A core cuts blocks from regions that it takes from the pool.
 
     own block      A small one is kept in a list for the next request of exactly its size, unmerged,
                    until a quarter of a region is kept in that size. Larger ones, and kept ones

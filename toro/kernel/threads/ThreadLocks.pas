@@ -15,8 +15,8 @@ uses Arch, CoreThreads, Scheduling, ThreadRequests, WaitQueues;
 
 { ---- Critical sections ----
 
-  A section that is free is taken by who comes first, be it that others wait: the one
-  that is woken tries again. }
+  A free section goes to the first thread that tries, even if others wait: a thread that is
+  woken must try again. }
 
 type
   { Overlays TRTLCriticalSection. }
