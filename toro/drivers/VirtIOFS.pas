@@ -198,6 +198,7 @@ function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
   function Attempt: LongInt;
   var
     Place: TPlace;
+    Made: Boolean;
 
     function Make: LongInt;
     var
@@ -215,15 +216,9 @@ function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
     Result := FindPlace(Volume, Path, Place);
     if Result < 0 then
       Exit;
-    Result := Make;
-    if IsExhausted(Result) then
-    begin
-      ForgetAll(Volume);
-      Result := Make;
-      { The first request did make it, but there was no descriptor for its node. }
-      if Result = -EEXIST then
-        Result := 0;
-    end;
+    Result := CreateOnce(Volume, @Make, Made);
+    if Made then
+      Result := 0;
     LeavePlace(Place);
   end;
 

@@ -3,6 +3,7 @@
 unit FuseFiles;
 
 {$mode objfpc}
+{$modeswitch nestedprocvars}
 
 interface
 
@@ -173,15 +174,7 @@ begin
   Result := FindPlace(Volume, Path, Place);
   if Result < 0 then
     Exit;
-  Result := Create;
-  Made := False;
-  if IsExhausted(Result) then
-  begin
-    ForgetAll(Volume);
-    Result := Create;
-    { The first request did create the file, but there was no descriptor for its node. }
-    Made := Result = -EEXIST;
-  end;
+  Result := CreateOnce(Volume, @Create, Made);
   F.Node := Request.Reply.Create.Entry.Node;
   F.Ino := Request.Reply.Create.Entry.Attributes.Ino;
   F.Handle := Request.Reply.Create.Open.Handle;

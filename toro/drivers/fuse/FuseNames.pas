@@ -4,6 +4,7 @@
 unit FuseNames;
 
 {$mode objfpc}
+{$modeswitch nestedprocvars}
 
 interface
 
@@ -32,6 +33,10 @@ type
     NameSize: LongWord;    { including the zero }
   end;
 
+type
+  { One attempt of an operation; returns 0 or more, or a negative errno, LOST or UNSENT. }
+  TAttempt = function: LongInt is nested;
+
 { Splits Path into a directory, which it looks up, and a last name. Returns 0 or a negative errno;
   after 0 call LeavePlace. }
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
@@ -57,6 +62,10 @@ procedure ForgetNames(Volume: PFuseVolume);
 { Makes the server close all descriptors that it keeps for this guest, except those of open
   files and of directories in use. For when it has none left. }
 procedure ForgetAll(Volume: PFuseVolume);
+
+{ Makes an attempt to create something, and another one if the server had no descriptor left. Made:
+  the first attempt did create it, but there was no descriptor for its node. }
+function CreateOnce(Volume: PFuseVolume; Attempt: TAttempt; out Made: Boolean): LongInt;
 
 { Whether a result is EMFILE or ENFILE: the server, or its host, has no descriptor left. }
 function IsExhausted(Result_: LongInt): Boolean;
@@ -263,6 +272,17 @@ begin
     if (Old.Volume = Volume) and (Old.Users = 0) then
       Forget(Volume, Old.Node);
   end;
+end;
+
+function CreateOnce(Volume: PFuseVolume; Attempt: TAttempt; out Made: Boolean): LongInt;
+begin
+  Made := False;
+  Result := Attempt();
+  if not IsExhausted(Result) then
+    Exit;
+  ForgetAll(Volume);
+  Result := Attempt();
+  Made := Result = -EEXIST;
 end;
 
 function IsExhausted(Result_: LongInt): Boolean;

@@ -9,11 +9,7 @@ unit FuseSessions;
 
 interface
 
-uses FuseQueue;
-
-type
-  { One try of an operation; returns 0 or more, or a negative errno, LOST or UNSENT. }
-  TAttempt = function: LongInt is nested;
+uses FuseNames, FuseQueue;
 
 { Starts the device of a volume on this core. }
 function StartVolume(Volume: PFuseVolume): Boolean;
@@ -26,7 +22,7 @@ function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseNames, Process, VirtIO, WaitQueues;
+uses Arch, Filesystem, Fuse, Process, VirtIO, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;
