@@ -16,7 +16,7 @@ from guests import GIB, MIB
 
 from pyvmm.boot import elf
 from pyvmm.boot.file import File
-from pyvmm.boot.pvh import set_segment
+from pyvmm.boot.protocol import set_segment
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine
 
