@@ -32,7 +32,7 @@ type
   end;
 
 var
-  Base: PtrUInt;
+  Base: PByte;
   Bytes: array[0..63] of Byte;
   Descriptor: ^TDescriptor; { the queue has one }
   Available, Used: PWord;
@@ -45,8 +45,8 @@ end;
 
 procedure WriteAddress(Offset: LongWord; Address: Pointer);
 begin
-  WriteRegister(Offset, PtrUInt(Address) and $FFFFFFFF);
-  WriteRegister(Offset + 4, PtrUInt(Address) shr 32);
+  WriteRegister(Offset, Lo(PtrUInt(Address)));
+  WriteRegister(Offset + 4, Hi(PtrUInt(Address)));
 end;
 
 procedure StartDevice;
@@ -81,7 +81,7 @@ begin
 end;
 
 begin
-  Base := TheBootInfo^.Devices[0].Base;
+  Base := PByte(PtrUInt(TheBootInfo^.Devices[0].Base));
   if TheBootInfo^.Devices[0].DeviceID <> ID_ENTROPY then
     Halt(1);
   StartDevice;

@@ -148,7 +148,7 @@ struct virtio_mmio {
     int irq_fd;
     ...;
 };
-struct vsock { int note_fd; uint32_t stream_count; ...; };
+struct vsock { int note_fd; uint32_t stream_count; uint64_t listens_since, retry_at; ...; };
 struct sockaddr_un { char sun_path[...]; ...; };
 """
 

@@ -12,15 +12,22 @@
  * them anew.  They take fwd_cnt of the host's headers for what is in its buffer, so it
  * is always told as 0, and TX waits in place of it. */
 #include "vsock/vsock.h"
+#include "host.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LEGACY_WINDOW 16000      /* bytes, of the 16 KiB that such a driver has */
 #define LEGACY_PACKET (64 << 10) /* the most it sends at once */
+
+#define MS 1000000ull
+#define LISTEN_GRACE (1000 * MS) /* from a guest's first accept until a refusal counts */
+#define RETRY_LEAST (2 * MS)
+#define RETRY_MOST (200 * MS)
 
 /* ---- credit ------------------------------------------------------------------------ */
 
@@ -192,6 +199,46 @@ static void progress(struct vsock *vsock, struct vsock_stream *stream)
     }
 }
 
+/* ---- clients that come before the guest listens ----------------------------------------
+ *
+ * The driver is up long before the application listens: between the two may be the mount of
+ * a share.  The guest answers REQUEST by RST then, as it does for a port that nobody will
+ * ever listen on.  So as long as a guest has not accepted anybody, and for LISTEN_GRACE from
+ * then on, a refused client waits and is asked for again. */
+static void stream_refused(struct vsock *vsock, struct vsock_stream *stream)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), delay = (now - vsock->active_since) / 8;
+
+    if (vsock->listens_since && now - vsock->listens_since >= LISTEN_GRACE) {
+        stream_end(vsock, stream, true);
+        return;
+    }
+    stream->refused = true;
+    delay = delay < RETRY_LEAST ? RETRY_LEAST : delay > RETRY_MOST ? RETRY_MOST : delay;
+    if (!vsock->retry_at)
+        vsock->retry_at = now + delay;
+}
+
+/* Asks for a client anew that was refused. */
+void stream_retry(struct vsock *vsock, struct vsock_stream *stream)
+{
+    if (!stream->refused)
+        return;
+    stream->refused = stream->asked = false;
+    stream_ready(vsock, stream);
+}
+
+/* The guest accepts a client, and maybe others by now. */
+static void accepted(struct vsock *vsock)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+    if (!vsock->listens_since)
+        vsock->listens_since = now;
+    if (vsock->retry_at)
+        vsock->retry_at = now;
+}
+
 /* The guest has reset the stream.  What it sent before it ended properly is still
  * passed on. */
 static void reset_by_guest(struct vsock *vsock, struct vsock_stream *stream)
@@ -225,12 +272,17 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
     take_credit(vsock, stream, header);
     switch (header->op) {
     case VIRTIO_VSOCK_OP_RST:
-        reset_by_guest(vsock, stream);
+        if (stream->state == STREAM_ASKING && stream->asked)
+            stream_refused(vsock, stream);
+        else
+            reset_by_guest(vsock, stream);
         return;
     case VIRTIO_VSOCK_OP_RESPONSE:
         ok = stream->state == STREAM_ASKING && stream->asked && host_answer(stream);
-        if (ok)
+        if (ok) {
+            accepted(vsock);
             open_stream(vsock, stream);
+        }
         break;
     case VIRTIO_VSOCK_OP_RW:
         for (uint32_t i = 0; i < count; i++)

@@ -35,6 +35,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS 64
@@ -73,6 +74,8 @@ void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy)
 
     vsock->mmio = mmio;
     vsock->legacy = legacy;
+    vsock->active_since = clock_ns(CLOCK_MONOTONIC);
+    vsock->listens_since = vsock->retry_at = 0;
     vsock->rx = mmio->queue[RX].queue;
     vsock->tx = mmio->queue[TX].queue;
     vsock->rx_kick.fd = mmio->queue[RX].kick_fd;
@@ -277,6 +280,23 @@ static bool probe(struct vsock *vsock)
     return waiting;
 }
 
+/* Asks for refused clients again when that is due.  Returns in how many ms it will be (0: it
+ * was now), or -1: there are none. */
+static int retry(struct vsock *vsock)
+{
+    uint64_t now;
+
+    if (!vsock->retry_at)
+        return -1;
+    now = clock_ns(CLOCK_MONOTONIC);
+    if (now < vsock->retry_at)
+        return (int)((vsock->retry_at - now) / 1000000) + 1;
+    vsock->retry_at = 0;
+    for (struct vsock_stream *stream = vsock->streams; stream; stream = stream->next)
+        stream_retry(vsock, stream);
+    return 0;
+}
+
 /* Frees streams that ended in this turn; epoll may have pointed at them. */
 static void bury(struct vsock *vsock)
 {
@@ -297,6 +317,7 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
 
     for (int i = 0; i < count; i++)
         dispatch(vsock, event[i].data.ptr, event[i].events);
+    retry(vsock);
     if (vsock->tx_pending && !vsock->broken)
         take_packets(vsock);
     if (!vsock->starved && !vsock->broken)
@@ -307,7 +328,10 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
     interrupt_if_wanted(vsock);
     if ((vsock->tx_pending && !tx_stalls(vsock)) || (has_packets(vsock) && !vsock->starved))
         return 0;
-    return probe(vsock) ? PROBE_MS : -1;
+    timeout_ms = retry(vsock);
+    if (probe(vsock) && (timeout_ms < 0 || timeout_ms > PROBE_MS))
+        timeout_ms = PROBE_MS;
+    return timeout_ms;
 }
 
 static void *vsock_thread(void *arg)

@@ -66,6 +66,7 @@ struct vsock_stream {
 
     /* What the guest has still to be told. */
     bool asked;   /* REQUEST was sent */
+    bool refused; /* ... and answered by RST; it is to be sent again */
     bool respond; /* RESPONSE is due */
     bool credit;  /* CREDIT_UPDATE is due */
     bool probe;   /* a driver before version 1 is to be asked for its room */
@@ -125,6 +126,11 @@ struct vsock {
     /* RSTs for ports that have no stream (any more): guest's, host's. */
     uint32_t reset[2 * VSOCK_STREAMS][2], reset_at, reset_count;
 
+    /* A guest that does not listen yet refuses clients as well: see stream_refused(). */
+    uint64_t active_since; /* CLOCK_MONOTONIC in ns, as the following */
+    uint64_t listens_since; /* it has accepted a client; 0: none yet */
+    uint64_t retry_at;      /* refused clients are asked for again; 0: there are none */
+
     bool tx_pending;         /* chains may be in TX */
     bool starved;            /* RX has no buffers for what waits */
     bool has_rx;             /* rx_chain is popped and not used yet */
@@ -167,6 +173,7 @@ bool stream_next(struct vsock *vsock, struct vsock_stream *stream,
 void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t events);
 bool stream_stalls(const struct vsock_stream *stream);
 bool stream_probe(struct vsock *vsock, struct vsock_stream *stream);
+void stream_retry(struct vsock *vsock, struct vsock_stream *stream);
 
 /* host.c */
 PYTHON int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);

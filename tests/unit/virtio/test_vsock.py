@@ -126,14 +126,67 @@ def test_a_host_that_does_not_listen_refuses_the_guest(guest: Guest) -> None:
     assert guest.streams() == 0
 
 
-def test_a_guest_that_does_not_listen_resets_the_client(guest: Guest) -> None:
+def test_a_port_that_a_listening_guest_refuses_resets_the_client(guest: Guest) -> None:
     guest.start()
+    guest.device.native.listens_since = 1  # ns since the host has started
     with guest.client() as client:
         request = guest.expect(OP_REQUEST)
         guest.send(OP_RST, (80, request.src_port))
         with pytest.raises(ConnectionResetError):
             client.recv(1)
     assert guest.packets() == []
+
+
+def requests(guest: Guest, count: int) -> list[tuple[int, int]]:
+    """The next `count` requests, and nothing else: guest's and host's port of each."""
+    found: list[tuple[int, int]] = []
+    while len(found) < count:
+        headers = [header for header, _ in guest.packets()]
+        assert {header.op for header in headers} <= {OP_REQUEST}
+        found += [(header.dst_port, header.src_port) for header in headers]
+        guest.turn(100)
+    return found
+
+
+def test_clients_wait_for_a_guest_that_does_not_listen_yet(guest: Guest) -> None:
+    guest.start()
+    with guest.client() as first, guest.client() as second:
+        first.sendall(b"hello")
+        first.shutdown(socket.SHUT_WR)
+        asked = requests(guest, 2)
+        for _ in range(5):
+            for key in asked:
+                guest.send(OP_RST, key)
+            assert sorted(requests(guest, 2)) == sorted(asked)
+        # Once it accepts one it is asked for the others at once, and still may refuse them for a while.
+        guest.send(OP_RST, asked[1])
+        guest.device.native.retry_at = 2**63
+        guest.send(OP_RESPONSE, asked[0])
+        op = {header.op: payload for header, payload in guest.packets()}
+        while not op.keys() >= {OP_RW, OP_REQUEST}:
+            op |= {header.op: payload for header, payload in guest.packets()}
+            guest.turn(100)
+        assert op[OP_RW] == b"hello"
+        guest.send(OP_RST, asked[1])
+        assert guest.streams() == 2
+        guest.device.native.listens_since = 1
+        (key,) = requests(guest, 1)
+        guest.send(OP_RST, key)
+        with pytest.raises(ConnectionResetError):
+            second.recv(1)
+
+
+def test_a_client_that_leaves_while_it_waits_is_forgotten(guest: Guest) -> None:
+    guest.start()
+    client = guest.client()
+    (key,) = requests(guest, 1)
+    guest.device.native.retry_at = 2**63
+    guest.send(OP_RST, key)
+    reset(client)
+    guest.expect(OP_RST)
+    guest.device.native.retry_at = 1
+    guest.turn()
+    assert (guest.packets(), guest.streams()) == ([], 0)
 
 
 def test_a_client_that_does_not_wait_for_the_answer(guest: Guest) -> None:
@@ -677,6 +730,7 @@ def test_a_unix_client_may_take_its_time(unix_guest: Guest, path: str) -> None:
 def test_a_unix_client_that_the_guest_refuses_is_closed(unix_guest: Guest, path: str) -> None:
     with unix_client(path, b"CONNECT 1\n") as client:
         request = unix_guest.expect(OP_REQUEST)
+        unix_guest.device.native.listens_since = 1
         unix_guest.send(OP_RST, (1, request.src_port))
         assert client.recv(100) == b""
 
