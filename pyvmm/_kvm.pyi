@@ -1,6 +1,544 @@
-# What the type checker knows of the C part: nothing; `_kvm_build.py` declares it.
+# Made by native/stubs.py of what native/build.py declares.
 
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, overload
 
-ffi: Any
-lib: Any
+_Item = TypeVar("_Item")
+
+class CData:
+    def __add__(self, items: int) -> CData: ...
+
+class Numbers(CData):
+    def __add__(self, items: int) -> Numbers: ...
+    def __getitem__(self, index: int) -> int: ...
+    def __setitem__(self, index: int, value: int) -> None: ...
+
+class Items(CData, Generic[_Item]):
+    def __add__(self, items: int) -> _Item: ...  # type: ignore[override]
+    def __getitem__(self, index: int) -> _Item: ...
+
+class Vcpu(CData):
+    fd: int
+    index: int
+    reason: int
+    error: int
+    write: bool
+    address: int
+    size: int
+    count: int
+    data: Numbers
+    detail: Numbers
+    suberror: int
+    details: int
+    first_run_ns: int
+    exits: Numbers
+    emulated: int
+
+class Early(CData):
+    kvm_fd: int
+    vm_fd: int
+    memory_fd: int
+    vcpu_fd: int
+    host: Numbers
+    cpus: int
+
+class VsockNote(CData):
+    kind: int
+    value: int
+    error: int
+
+class KvmUserspaceMemoryRegion(CData):
+    slot: int
+    flags: int
+    guest_phys_addr: int
+    memory_size: int
+    userspace_addr: int
+
+class KvmRegs(CData):
+    rax: int
+    rbx: int
+    rcx: int
+    rdx: int
+    rsi: int
+    rdi: int
+    rsp: int
+    rbp: int
+    r8: int
+    r9: int
+    r10: int
+    r11: int
+    r12: int
+    r13: int
+    r14: int
+    r15: int
+    rip: int
+    rflags: int
+
+class KvmSegment(CData):
+    base: int
+    limit: int
+    selector: int
+    type: int
+    present: int
+    dpl: int
+    db: int
+    s: int
+    l: int
+    g: int
+    avl: int
+    unusable: int
+
+class KvmDtable(CData):
+    base: int
+    limit: int
+
+class KvmSregs(CData):
+    cs: KvmSegment
+    ds: KvmSegment
+    es: KvmSegment
+    fs: KvmSegment
+    gs: KvmSegment
+    ss: KvmSegment
+    tr: KvmSegment
+    ldt: KvmSegment
+    gdt: KvmDtable
+    idt: KvmDtable
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    cr8: int
+    efer: int
+    apic_base: int
+
+class KvmCpuidEntry2(CData):
+    function: int
+    index: int
+    flags: int
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+
+class KvmCpuid2(CData):
+    nent: int
+    entries: Items[KvmCpuidEntry2]
+
+class KvmMsrEntry(CData):
+    index: int
+    data: int
+
+class KvmMsrs(CData):
+    nmsrs: int
+    entries: Items[KvmMsrEntry]
+
+class KvmLapicState(CData):
+    regs: CData
+
+class KvmVcpuEvents(CData): ...
+
+class KvmMpState(CData):
+    mp_state: int
+
+class KvmEnableCap(CData):
+    cap: int
+    flags: int
+    args: Numbers
+
+class KvmPitConfig(CData):
+    flags: int
+
+class KvmIrqRoutingEntry(CData):
+    gsi: int
+    type: int
+
+class KvmIrqRouting(CData):
+    nr: int
+    flags: int
+    entries: Items[KvmIrqRoutingEntry]
+
+class KvmIoeventfd(CData):
+    datamatch: int
+    addr: int
+    len: int
+    fd: int
+    flags: int
+
+class KvmIrqfd(CData):
+    fd: int
+    gsi: int
+    flags: int
+    resamplefd: int
+
+class KvmMsi(CData):
+    address_lo: int
+    address_hi: int
+    data: int
+    flags: int
+
+class KvmDeviceAttr(CData):
+    flags: int
+    group: int
+    attr: int
+    addr: int
+
+class Ram(CData):
+    count: int
+
+class Slots(CData):
+    count: int
+
+class Bus(CData):
+    ram: Ram
+    slots: Slots
+
+class Serial(CData):
+    out_error: int
+
+class Paging(CData):
+    next: int
+    end: int
+    root: int
+
+class Fxsave(CData): ...
+
+class Cpu(CData):
+    regs: KvmRegs
+    sregs: KvmSregs
+    fx: Fxsave
+    ram: Ram
+    vector: int
+    has_error: bool
+    error: int
+
+class Insn(CData):
+    length: int
+
+class Queue(CData):
+    size_max: int
+    size: int
+    desc: int
+    avail: int
+    used: int
+    event_idx: bool
+    indirect: bool
+    enabled: bool
+    desc_at: Numbers
+    avail_at: Numbers
+    used_at: Numbers
+    next_avail: int
+    next_used: int
+    signalled_used: int
+    error: int
+
+class Iovec(CData):
+    iov_base: CData
+    iov_len: int
+
+class Chain(CData):
+    head: int
+    readable: int
+    count: int
+    readable_bytes: int
+    writable_bytes: int
+    iov: Items[Iovec]
+
+class VirtioMmio(CData):
+    status: int
+    driver_features: int
+    irq_fd: int
+
+class Vsock(CData):
+    note_fd: int
+    stream_count: int
+    listens_since: int
+    retry_at: int
+
+class SockaddrUn(CData):
+    sun_path: CData
+
+class _Ffi:
+    NULL: Any
+    errno: int
+    @overload
+    def new(self, cdecl: Literal["struct vcpu *"], init: Any = ...) -> Vcpu: ...
+    @overload
+    def new(self, cdecl: Literal["struct early *"], init: Any = ...) -> Early: ...
+    @overload
+    def new(self, cdecl: Literal["struct vsock_note *"], init: Any = ...) -> VsockNote: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct kvm_userspace_memory_region *"], init: Any = ...
+    ) -> KvmUserspaceMemoryRegion: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_regs *"], init: Any = ...) -> KvmRegs: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_segment *"], init: Any = ...) -> KvmSegment: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_dtable *"], init: Any = ...) -> KvmDtable: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_sregs *"], init: Any = ...) -> KvmSregs: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_cpuid_entry2 *"], init: Any = ...) -> KvmCpuidEntry2: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_cpuid2 *"], init: Any = ...) -> KvmCpuid2: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_msr_entry *"], init: Any = ...) -> KvmMsrEntry: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_msrs *"], init: Any = ...) -> KvmMsrs: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_lapic_state *"], init: Any = ...) -> KvmLapicState: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_vcpu_events *"], init: Any = ...) -> KvmVcpuEvents: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_mp_state *"], init: Any = ...) -> KvmMpState: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_enable_cap *"], init: Any = ...) -> KvmEnableCap: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_pit_config *"], init: Any = ...) -> KvmPitConfig: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_irq_routing_entry *"], init: Any = ...) -> KvmIrqRoutingEntry: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_irq_routing *"], init: Any = ...) -> KvmIrqRouting: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_ioeventfd *"], init: Any = ...) -> KvmIoeventfd: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_irqfd *"], init: Any = ...) -> KvmIrqfd: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_msi *"], init: Any = ...) -> KvmMsi: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_device_attr *"], init: Any = ...) -> KvmDeviceAttr: ...
+    @overload
+    def new(self, cdecl: Literal["struct ram *"], init: Any = ...) -> Ram: ...
+    @overload
+    def new(self, cdecl: Literal["struct slots *"], init: Any = ...) -> Slots: ...
+    @overload
+    def new(self, cdecl: Literal["struct bus *"], init: Any = ...) -> Bus: ...
+    @overload
+    def new(self, cdecl: Literal["struct serial *"], init: Any = ...) -> Serial: ...
+    @overload
+    def new(self, cdecl: Literal["struct paging *"], init: Any = ...) -> Paging: ...
+    @overload
+    def new(self, cdecl: Literal["struct fxsave *"], init: Any = ...) -> Fxsave: ...
+    @overload
+    def new(self, cdecl: Literal["struct cpu *"], init: Any = ...) -> Cpu: ...
+    @overload
+    def new(self, cdecl: Literal["struct insn *"], init: Any = ...) -> Insn: ...
+    @overload
+    def new(self, cdecl: Literal["struct queue *"], init: Any = ...) -> Queue: ...
+    @overload
+    def new(self, cdecl: Literal["struct iovec *"], init: Any = ...) -> Iovec: ...
+    @overload
+    def new(self, cdecl: Literal["struct chain *"], init: Any = ...) -> Chain: ...
+    @overload
+    def new(self, cdecl: Literal["struct virtio_mmio *"], init: Any = ...) -> VirtioMmio: ...
+    @overload
+    def new(self, cdecl: Literal["struct vsock *"], init: Any = ...) -> Vsock: ...
+    @overload
+    def new(self, cdecl: Literal["struct sockaddr_un *"], init: Any = ...) -> SockaddrUn: ...
+    @overload
+    def new(self, cdecl: str, init: Any = ...) -> Any: ...
+    def cast(self, cdecl: str, value: Any) -> Any: ...
+    def buffer(self, cdata: Any, size: int = ...) -> Any: ...
+    def from_buffer(self, data: Any) -> Any: ...
+    def addressof(self, what: Any, name: str = ...) -> CData: ...
+    def string(self, cdata: Any) -> bytes: ...
+
+class _Lib:
+    KVM_GET_API_VERSION: int
+    KVM_CHECK_EXTENSION: int
+    KVM_CREATE_VM: int
+    KVM_GET_VCPU_MMAP_SIZE: int
+    KVM_GET_SUPPORTED_CPUID: int
+    KVM_SET_USER_MEMORY_REGION: int
+    KVM_SET_TSS_ADDR: int
+    KVM_CREATE_IRQCHIP: int
+    KVM_CREATE_PIT2: int
+    KVM_ENABLE_CAP: int
+    KVM_SET_GSI_ROUTING: int
+    KVM_IRQFD: int
+    KVM_IOEVENTFD: int
+    KVM_SIGNAL_MSI: int
+    KVM_CREATE_VCPU: int
+    KVM_GET_REGS: int
+    KVM_SET_REGS: int
+    KVM_GET_SREGS: int
+    KVM_SET_SREGS: int
+    KVM_GET_MSRS: int
+    KVM_SET_MSRS: int
+    KVM_SET_CPUID2: int
+    KVM_GET_LAPIC: int
+    KVM_SET_LAPIC: int
+    KVM_GET_VCPU_EVENTS: int
+    KVM_SET_VCPU_EVENTS: int
+    KVM_GET_MP_STATE: int
+    KVM_SET_MP_STATE: int
+    KVM_GET_TSC_KHZ: int
+    KVM_GET_STATS_FD: int
+    KVM_SET_GUEST_DEBUG: int
+    KVM_GET_DEVICE_ATTR: int
+    KVM_CAP_USER_MEMORY: int
+    KVM_CAP_IMMEDIATE_EXIT: int
+    KVM_CAP_SPLIT_IRQCHIP: int
+    KVM_CAP_IRQCHIP: int
+    KVM_CAP_IOEVENTFD: int
+    KVM_CAP_IRQFD: int
+    KVM_CAP_MAX_VCPUS: int
+    KVM_CAP_NR_VCPUS: int
+    KVM_CAP_SYNC_REGS: int
+    KVM_CAP_EXIT_ON_EMULATION_FAILURE: int
+    KVM_CAP_MAX_VCPU_ID: int
+    KVM_CAP_BINARY_STATS_FD: int
+    KVM_CAP_TSC_DEADLINE_TIMER: int
+    KVM_EXIT_UNKNOWN: int
+    KVM_EXIT_EXCEPTION: int
+    KVM_EXIT_IO: int
+    KVM_EXIT_DEBUG: int
+    KVM_EXIT_HLT: int
+    KVM_EXIT_MMIO: int
+    KVM_EXIT_SHUTDOWN: int
+    KVM_EXIT_FAIL_ENTRY: int
+    KVM_EXIT_INTR: int
+    KVM_EXIT_INTERNAL_ERROR: int
+    KVM_EXIT_SYSTEM_EVENT: int
+    KVM_EXIT_IOAPIC_EOI: int
+    KVM_INTERNAL_ERROR_EMULATION: int
+    KVM_IOEVENTFD_FLAG_DATAMATCH: int
+    KVM_IOEVENTFD_FLAG_PIO: int
+    KVM_IOEVENTFD_FLAG_DEASSIGN: int
+    KVM_IRQFD_FLAG_DEASSIGN: int
+    KVM_MP_STATE_RUNNABLE: int
+    KVM_MEM_READONLY: int
+    KVM_CPUID_FLAG_SIGNIFCANT_INDEX: int
+    KVM_VCPU_TSC_CTRL: int
+    KVM_VCPU_TSC_OFFSET: int
+    KVM_GUESTDBG_ENABLE: int
+    KVM_GUESTDBG_SINGLESTEP: int
+    KVM_PIT_SPEAKER_DUMMY: int
+    EARLY_SLOT: int
+    EARLY_ROOM: int
+    EARLY_PINS: int
+    EARLY_TSS: int
+    SLOTS_MAX: int
+    VCPU_STOPPED: int
+    VCPU_FAILED: int
+    VCPU_EXIT_KINDS: int
+    MFD_CLOEXEC: int
+    MFD_ALLOW_SEALING: int
+    MADV_POPULATE_WRITE: int
+    EFD_CLOEXEC: int
+    EFD_NONBLOCK: int
+    VSOCK_ANY_PORT: int
+    VSOCK_STREAMS: int
+    VSOCK_BUFFER_MAX: int
+    VSOCK_BUFFER_MIN: int
+    VSOCK_BUFFERS: int
+    DONE: int
+    FAULT: int
+    UNKNOWN: int
+    VIRTIO_MMIO_SETTLED: int
+    VIRTIO_MMIO_START: int
+    VIRTIO_MMIO_CHANGE: int
+    VIRTIO_MMIO_RESET: int
+    QUEUE_OK: int
+    QUEUE_BAD_SIZE: int
+    QUEUE_BAD_RINGS: int
+    QUEUE_AVAIL_TOO_FAR: int
+    QUEUE_BAD_HEAD: int
+    QUEUE_BAD_NEXT: int
+    QUEUE_CHAIN_TOO_LONG: int
+    QUEUE_EMPTY_BUFFER: int
+    QUEUE_BUFFER_OUTSIDE: int
+    QUEUE_READ_AFTER_WRITE: int
+    QUEUE_BAD_INDIRECT: int
+    VSOCK_NOTE_FORBIDDEN: int
+    VSOCK_NOTE_REFUSED: int
+    VSOCK_NOTE_BROKEN: int
+    WARM_ACCEPTED: int
+    WARM_ENDED: int
+    def memfd_create(self, a: Any, b: int, /) -> int: ...
+    def munmap(self, a: Any, b: int, /) -> int: ...
+    def madvise(self, a: Any, b: int, c: int, /) -> int: ...
+    def eventfd(self, a: int, b: int, /) -> int: ...
+    def bus_add(self, a: Bus, b: bool, c: int, d: int, e: CData, f: Any, /) -> int: ...
+    def early_make(self, a: Early, /) -> bool: ...
+    def early_start(self, a: CData, /) -> None: ...
+    def early_take(self, a: Early, /) -> bool: ...
+    def early_discard(self, a: Early, /) -> None: ...
+    def insn_decode(self, a: Cpu, b: Insn, /) -> int: ...
+    def insn_execute(self, a: Cpu, b: Insn, /) -> int: ...
+    def rdtsc(self, /) -> int: ...
+    def clock_ns(self, a: int, /) -> int: ...
+    def cpuid(self, a: int, b: int, c: Any, /) -> None: ...
+    def timer_fd(self, a: int, /) -> int: ...
+    def signal_fd(self, a: Any, b: int, /) -> int: ...
+    def signal_fd_close(self, a: int, b: Any, c: int, /) -> None: ...
+    def raise_descriptor_limit(self, a: int, /) -> None: ...
+    def map_memory(self, a: int, b: int, c: Any, /) -> Numbers: ...
+    def wait_readable(self, a: int, b: int, /) -> bool: ...
+    def paging_init(self, a: Paging, b: Any, c: int, d: int, e: bool, /) -> int: ...
+    def paging_map(self, a: Paging, b: int, c: int, d: int, /) -> int: ...
+    def ram_add(self, a: Ram, b: int, c: int, d: Any, /) -> None: ...
+    def slots_init(self, a: Slots, b: int, c: Ram, d: int, /) -> None: ...
+    def slots_add(self, a: Slots, b: int, c: int, /) -> None: ...
+    def slots_choose(self, a: Slots, b: int, c: Any, d: Any, /) -> bool: ...
+    def slots_end(self, a: Slots, b: int, /) -> int: ...
+    def slots_cover(self, a: Slots, b: int, /) -> int: ...
+    def slots_cover_all(self, a: Slots, /) -> int: ...
+    def serial_init(self, a: Serial, b: int, c: int, d: int, /) -> None: ...
+    def serial_access(self, a: Any, b: Vcpu, c: bool, d: int, e: Any, f: int, g: int, /) -> bool: ...
+    def serial_input(self, a: Serial, b: Any, c: int, /) -> int: ...
+    def spawn(self, a: Any, b: int, c: int, d: Any, e: bool, /) -> int: ...
+    def ioctl_ptr(self, a: int, b: int, c: Any, /) -> int: ...
+    def ioctl_int(self, a: int, b: int, c: int, /) -> int: ...
+    def route_ioapic(self, a: KvmIrqRoutingEntry, b: int, c: int, /) -> None: ...
+    def route_msi(self, a: KvmIrqRoutingEntry, b: int, c: int, d: int, /) -> None: ...
+    def vcpu_init(self, a: Vcpu, b: int, c: int, d: int, e: Bus, /) -> int: ...
+    def vcpu_close(self, a: Vcpu, /) -> None: ...
+    def vcpu_run(self, a: Vcpu, /) -> int: ...
+    def vcpu_stop(self, a: Vcpu, /) -> None: ...
+    def vcpu_start(self, a: Vcpu, b: int, c: int, /) -> int: ...
+    def vcpu_has_exited(self, a: Vcpu, /) -> bool: ...
+    def vcpu_resume(self, a: Vcpu, /) -> None: ...
+    def vcpu_join(self, a: Vcpu, /) -> None: ...
+    def virtio_mmio_init(self, a: VirtioMmio, b: int, c: int, d: int, /) -> None: ...
+    def virtio_mmio_add_queue(self, a: VirtioMmio, b: Queue, c: int, /) -> int: ...
+    def virtio_mmio_access(self, a: Any, b: Vcpu, c: bool, d: int, e: Any, f: int, g: int, /) -> bool: ...
+    def virtio_mmio_set_config(self, a: VirtioMmio, b: Any, c: int, /) -> None: ...
+    def virtio_mmio_next(self, a: VirtioMmio, /) -> int: ...
+    def virtio_mmio_runs(self, a: VirtioMmio, /) -> bool: ...
+    def virtio_mmio_change_queues(self, a: VirtioMmio, /) -> int: ...
+    def virtio_mmio_reset(self, a: VirtioMmio, /) -> None: ...
+    def virtio_mmio_needs_reset(self, a: VirtioMmio, /) -> None: ...
+    def virtio_mmio_use_line(self, a: VirtioMmio, b: int, c: int, /) -> None: ...
+    def virtio_mmio_interrupt(self, a: VirtioMmio, /) -> None: ...
+    def virtio_mmio_use_elsewhere(self, a: VirtioMmio, /) -> int: ...
+    def virtio_mmio_end_relay(self, a: VirtioMmio, /) -> None: ...
+    def queue_init(self, a: Queue, b: Ram, c: int, /) -> None: ...
+    def queue_reset(self, a: Queue, /) -> None: ...
+    def queue_enable(self, a: Queue, /) -> int: ...
+    def queue_pop(self, a: Queue, b: Chain, /) -> int: ...
+    def queue_push(self, a: Queue, b: int, c: int, /) -> None: ...
+    def queue_must_interrupt(self, a: Queue, /) -> bool: ...
+    def queue_watch(self, a: Queue, /) -> bool: ...
+    def queue_unwatch(self, a: Queue, /) -> None: ...
+    def vsock_init(self, a: Vsock, b: int, /) -> int: ...
+    def vsock_activate(self, a: Vsock, b: VirtioMmio, c: bool, /) -> None: ...
+    def vsock_start(self, a: Vsock, /) -> int: ...
+    def vsock_pause(self, a: Vsock, /) -> None: ...
+    def vsock_turn(self, a: Vsock, b: int, /) -> int: ...
+    def vsock_reset(self, a: Vsock, /) -> None: ...
+    def vsock_close(self, a: Vsock, /) -> None: ...
+    def vsock_listen(self, a: Vsock, b: int, c: int, /) -> int: ...
+    def vsock_listen_unix(self, a: Vsock, b: int, c: Any, /) -> int: ...
+    def vsock_allow(self, a: Vsock, b: int, c: Any, d: int, /) -> int: ...
+    def vsock_take_note(self, a: Vsock, b: VsockNote, /) -> bool: ...
+    def warm_address(self, a: SockaddrUn, /) -> bool: ...
+    def warm_know_myself(self, /) -> None: ...
+    def warm_accept(self, a: int, /) -> int: ...
+    def warm_serve(self, a: int, b: Any, c: Any, /) -> CData: ...
+    def warm_reply(self, a: int, b: int, c: int, /) -> bool: ...
+    def warm_populate(self, /) -> None: ...
+    def warm_die_with(self, a: int, /) -> None: ...
+
+ffi: _Ffi
+lib: _Lib

@@ -11,8 +11,9 @@ from pyvmm._kvm import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Protocol
 
+    from pyvmm._kvm import CData, Vcpu
     from pyvmm.memory import GuestMemory
 
     class Device(Protocol):
@@ -36,10 +37,10 @@ class Bus:
         native: the C side (`struct bus *`).
     """
 
-    def __init__(self, memory: GuestMemory, slots: Any = ffi.NULL) -> None:
+    def __init__(self, memory: GuestMemory, slots: CData = ffi.NULL) -> None:
         self.native = ffi.new("struct bus *", {"ram": memory.native, "slots": slots})
         self._devices: dict[bool, list[tuple[int, int, Device]]] = {False: [], True: []}
-        self._owned: list[Any] = [memory.native, slots]
+        self._owned: list[CData] = [memory.native, slots]
 
     def add(self, base: int, size: int, device: Device, mmio: bool = False) -> None:
         """Gives `device` the ports, or with `mmio` the addresses, [base, base + size).
@@ -51,7 +52,7 @@ class Bus:
         self._devices[mmio].append((base, size, device))
 
     def add_native(
-        self, base: int, size: int, handler: Any, device: Any, mmio: bool = False, cold: Device | None = None
+        self, base: int, size: int, handler: CData, device: CData, mmio: bool = False, cold: Device | None = None
     ) -> None:
         """The same for a C `bus_handler` and its `void *`, which is kept alive.
 
@@ -63,11 +64,11 @@ class Bus:
         if cold:
             self._devices[mmio].append((base, size, cold))
 
-    def _add(self, mmio: bool, base: int, size: int, handler: Any, device: Any) -> None:
+    def _add(self, mmio: bool, base: int, size: int, handler: CData, device: CData) -> None:
         if lib.bus_add(self.native, mmio, base, size, handler, device) < 0:
             raise ValueError(f"cannot add region {base:#x}+{size:#x}: errno {ffi.errno}")
 
-    def serve(self, access: Any, mmio: bool) -> None:
+    def serve(self, access: Vcpu, mmio: bool) -> None:
         """Serves an exit that C left to Python.
 
         Args:

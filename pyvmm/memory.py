@@ -14,8 +14,8 @@ from pyvmm.errors import HostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any
 
+    from pyvmm._kvm import Early
     from pyvmm.layout import Ram
 
 
@@ -44,7 +44,7 @@ class GuestMemory:
         HostError: the host has no memory or no address space for it.
     """
 
-    def __init__(self, ram: Ram, early: Any = None) -> None:
+    def __init__(self, ram: Ram, early: Early | None = None) -> None:
         self.size = size = ram.size
         self.regions: list[tuple[int, int, int]] = []
         offset = 0

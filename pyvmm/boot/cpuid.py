@@ -13,7 +13,7 @@ from pyvmm._kvm import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pyvmm._kvm import KvmCpuid2
 
     #: leaf, subleaf, EAX, EBX, ECX, EDX
     Leaf = tuple[int, int, int, int, int, int]
@@ -92,7 +92,7 @@ class Cpuid:
         """(leaf, subleaf, eax, ebx, ecx, edx) for the vCPU with `apic_id`."""
         return with_topology([(leaf, 0, *registers) for leaf, registers in self._leaves.items()], self._cpus, apic_id)
 
-    def native(self, apic_id: int) -> Any:
+    def native(self, apic_id: int) -> KvmCpuid2:
         """The same as a `struct kvm_cpuid2 *`."""
         return native_cpuid(self.entries(apic_id))
 
@@ -109,7 +109,7 @@ def with_topology(table: list[Leaf], cpus: int, apic_id: int) -> list[Leaf]:
     return changed
 
 
-def native_cpuid(table: list[Leaf]) -> Any:
+def native_cpuid(table: list[Leaf]) -> KvmCpuid2:
     """A `struct kvm_cpuid2 *` of (leaf, subleaf, eax, ebx, ecx, edx)."""
     native = ffi.new("struct kvm_cpuid2 *", {"nent": len(table), "entries": len(table)})
     for i, (leaf, subleaf, eax, ebx, ecx, edx) in enumerate(table):

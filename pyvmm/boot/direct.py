@@ -157,7 +157,7 @@ class DirectBoot(BootProtocol):
         memory.write(self.tables, _GDT)
         paging = ffi.new("struct paging *")
 
-        def call(function: Any, *args: int) -> None:
+        def call(function: Any, *args: Any) -> None:
             if function(paging, *args) < 0:
                 self._no_room(self._ram.low_end)
 

@@ -6,8 +6,7 @@ from pyvmm.boot.cpuid import native_cpuid, with_topology
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pyvmm._kvm import KvmCpuid2
     from pyvmm.boot.cpuid import Leaf
 
 _HYPERVISOR, _TSC_DEADLINE, _X2APIC = 1 << 31, 1 << 24, 1 << 21
@@ -35,6 +34,6 @@ class HostCpuid:
         ]
         return with_topology(table, self._cpus, apic_id)
 
-    def native(self, apic_id: int) -> Any:
+    def native(self, apic_id: int) -> KvmCpuid2:
         """The same as a `struct kvm_cpuid2 *`."""
         return native_cpuid(self.entries(apic_id))

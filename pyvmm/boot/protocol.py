@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Protocol
+    from typing import Protocol
 
+    from pyvmm._kvm import KvmCpuid2, KvmSegment, KvmSregs
     from pyvmm.boot.file import File
     from pyvmm.memory import GuestMemory
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
         index: int
 
-        def set_cpuid(self, entries: Any) -> None: ...
-        def sregs(self) -> Any: ...
-        def set_sregs(self, sregs: Any) -> None: ...
+        def set_cpuid(self, entries: KvmCpuid2) -> None: ...
+        def sregs(self) -> KvmSregs: ...
+        def set_sregs(self, sregs: KvmSregs) -> None: ...
         def set_regs(self, **values: int) -> None: ...
         def lapic(self) -> bytes: ...
         def set_lapic(self, registers: bytes) -> None: ...
@@ -93,14 +94,14 @@ class BootProtocol(ABC):
         """
 
 
-def set_segment(segment: Any, **fields: int) -> None:
+def set_segment(segment: KvmSegment, **fields: int) -> None:
     """A flat segment, of 32 bits if `fields` do not say otherwise (Intel SDM volume 3, section 3.4.5)."""
     defaults = {"base": 0, "limit": 0xFFFF_FFFF, "present": 1, "s": 1, "db": 1, "g": 1, "l": 0, "dpl": 0, "unusable": 0}
     for name, value in (defaults | fields).items():
         setattr(segment, name, value)
 
 
-def set_segments(sregs: Any, code: int, data: int, tss: int | None = None, long_mode: bool = False) -> None:
+def set_segments(sregs: KvmSregs, code: int, data: int, tss: int | None = None, long_mode: bool = False) -> None:
     """Flat segments in all segment registers.
 
     Args:

@@ -44,7 +44,7 @@ class Console:
         except HostError:
             os.close(self.irq_fd)
             raise
-        self._serial: Any = ffi.new("struct serial *")
+        self._serial = ffi.new("struct serial *")
         lib.serial_init(self._serial, target, self.irq_fd, self._input_fd)
         bus.add_native(SERIAL_PORT, SERIAL_PORTS, ffi.addressof(lib, "serial_access"), self._serial)
         self._pending = b""

@@ -17,18 +17,20 @@ from pyvmm.layout import LAPIC_BASE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
+    from typing import Self
 
+    from pyvmm._kvm import CData, Early, KvmCpuid2, KvmMsrs, KvmRegs, KvmSregs, KvmVcpuEvents, Slots
+    from pyvmm._kvm import Ram as NativeRam
+    from pyvmm._kvm import Vcpu as NativeVcpu
     from pyvmm.bus import Bus
 
 API_VERSION = 12
 _ENXIO, _EINVAL, _EMFILE = 6, 22, 24  # the module `errno` makes 130 names, which takes a while
 
 
-def _ioctl(name: str, fd: int, argument: Any = 0) -> int:
+def _ioctl(name: str, fd: int, argument: CData | int = 0) -> int:
     request = getattr(lib, name)
-    call = lib.ioctl_int if isinstance(argument, int) else lib.ioctl_ptr
-    result: int = call(fd, request, argument)
+    result = lib.ioctl_int(fd, request, argument) if isinstance(argument, int) else lib.ioctl_ptr(fd, request, argument)
     if result < 0:
         raise _failure(name, ffi.errno)
     return result
@@ -44,10 +46,10 @@ def _failure(name: str, errno: int, opening: bool = False) -> KvmError:
 
 
 #: A `struct early *` for the next `take_early`, where it was made beforehand (`ready.prepare`).
-prepared: Any = None
+prepared: Early | None = None
 
 
-def take_early(wanted: bool) -> Any:
+def take_early(wanted: bool) -> Early | None:
     """What was made while the interpreter started, a `struct early *`, or None.
 
     It is a VM with a slot for its first EARLY_SLOT bytes of RAM, the split irqchip
@@ -69,7 +71,7 @@ def take_early(wanted: bool) -> Any:
     return early
 
 
-def _taken(early: Any, name: str) -> int:
+def _taken(early: Early, name: str) -> int:
     """A descriptor that belongs to the caller from now on."""
     fd: int = getattr(early, name)
     setattr(early, name, -1)
@@ -82,7 +84,7 @@ class _Descriptor:
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +108,7 @@ class Kvm(_Descriptor):
         KvmError: it cannot be opened, or speaks another version of the API.
     """
 
-    def __init__(self, path: str = "/dev/kvm", early: Any = None) -> None:
+    def __init__(self, path: str = "/dev/kvm", early: Early | None = None) -> None:
         try:
             super().__init__(_taken(early, "kvm_fd") if early else os.open(path, os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
@@ -141,7 +143,7 @@ class Kvm(_Descriptor):
         entries = (table.entries[i] for i in range(table.nent))
         return [(e.function, e.index, e.eax, e.ebx, e.ecx, e.edx) for e in entries]
 
-    def create_vm(self, early: Any = None) -> Vm:
+    def create_vm(self, early: Early | None = None) -> Vm:
         """KVM_CREATE_VM, or the one of `early`."""
         fd = _taken(early, "vm_fd") if early else _ioctl("KVM_CREATE_VM", self.fd)
         return Vm(fd, self.vcpu_mmap_size(), lib.EARLY_SLOT if early else 0)
@@ -155,7 +157,7 @@ class Vm(_Descriptor):
         self._run_size = run_size
         self._slot_made = slot_made
 
-    def set_memory_region(self, slot: int, address: int, size: int, host: Any, readonly: bool = False) -> None:
+    def set_memory_region(self, slot: int, address: int, size: int, host: CData, readonly: bool = False) -> None:
         """KVM_SET_USER_MEMORY_REGION.
 
         Args:
@@ -173,7 +175,7 @@ class Vm(_Descriptor):
         region.userspace_addr = int(ffi.cast("uintptr_t", host))
         _ioctl("KVM_SET_USER_MEMORY_REGION", self.fd, region)
 
-    def slots_on_demand(self, ram: Any, end: int | None) -> Any:
+    def slots_on_demand(self, ram: NativeRam, end: int | None) -> Slots:
         """Memory slots for all RAM, made when a vCPU reaches for them (see `memory/slots.c`).
 
         Args:
@@ -281,7 +283,7 @@ class Vm(_Descriptor):
         """KVM_GET_STATS_FD: the VM's scalar statistics by name."""
         return _stats(self.fd)
 
-    def create_vcpu(self, index: int, bus: Bus, early: Any = None) -> Vcpu:
+    def create_vcpu(self, index: int, bus: Bus, early: Early | None = None) -> Vcpu:
         """KVM_CREATE_VCPU, or the one of `early`.
 
         Args:
@@ -306,7 +308,7 @@ class Vcpu:
         native: the C structure (see `_kvm.h`), with the exit to serve.
     """
 
-    def __init__(self, native: Any, bus: Bus) -> None:
+    def __init__(self, native: NativeVcpu, bus: Bus) -> None:
         self.native = native
         self.index: int = native.index
         self.fd: int = native.fd
@@ -324,7 +326,7 @@ class Vcpu:
             lib.vcpu_close(self.native)
             self.fd = -1
 
-    def regs(self) -> Any:
+    def regs(self) -> KvmRegs:
         """KVM_GET_REGS: a `struct kvm_regs *`."""
         regs = ffi.new("struct kvm_regs *")
         _ioctl("KVM_GET_REGS", self.fd, regs)
@@ -334,13 +336,13 @@ class Vcpu:
         """KVM_SET_REGS: the named registers; the others become 0."""
         _ioctl("KVM_SET_REGS", self.fd, ffi.new("struct kvm_regs *", values))
 
-    def sregs(self) -> Any:
+    def sregs(self) -> KvmSregs:
         """KVM_GET_SREGS: a `struct kvm_sregs *`."""
         sregs = ffi.new("struct kvm_sregs *")
         _ioctl("KVM_GET_SREGS", self.fd, sregs)
         return sregs
 
-    def set_sregs(self, sregs: Any) -> None:
+    def set_sregs(self, sregs: KvmSregs) -> None:
         """KVM_SET_SREGS."""
         _ioctl("KVM_SET_SREGS", self.fd, sregs)
 
@@ -361,7 +363,7 @@ class Vcpu:
         if done < len(values):
             raise KvmError(f"KVM_SET_MSRS of MSR {list(values)[done]:#x}", _EINVAL)
 
-    def set_cpuid(self, entries: Any) -> None:
+    def set_cpuid(self, entries: KvmCpuid2) -> None:
         """KVM_SET_CPUID2: a `struct kvm_cpuid2 *`."""
         _ioctl("KVM_SET_CPUID2", self.fd, entries)
 
@@ -377,13 +379,13 @@ class Vcpu:
         ffi.buffer(state.regs)[:] = registers
         _ioctl("KVM_SET_LAPIC", self.fd, state)
 
-    def events(self) -> Any:
+    def events(self) -> KvmVcpuEvents:
         """KVM_GET_VCPU_EVENTS: a `struct kvm_vcpu_events *`."""
         events = ffi.new("struct kvm_vcpu_events *")
         _ioctl("KVM_GET_VCPU_EVENTS", self.fd, events)
         return events
 
-    def set_events(self, events: Any) -> None:
+    def set_events(self, events: KvmVcpuEvents) -> None:
         """KVM_SET_VCPU_EVENTS."""
         _ioctl("KVM_SET_VCPU_EVENTS", self.fd, events)
 
@@ -444,7 +446,7 @@ def _msi_address(apic_id: int) -> int:
     return LAPIC_BASE | apic_id << 12
 
 
-def _msr_list(values: list[tuple[int, int]]) -> Any:
+def _msr_list(values: list[tuple[int, int]]) -> KvmMsrs:
     msrs = ffi.new("struct kvm_msrs *", {"nmsrs": len(values), "entries": len(values)})
     for i, (index, data) in enumerate(values):
         msrs.entries[i].index = index

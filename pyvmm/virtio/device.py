@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Protocol
+    from typing import Protocol
 
+    from pyvmm._kvm import VirtioMmio
     from pyvmm.eventloop import Loop
     from pyvmm.memory import GuestMemory
     from pyvmm.virtio.queue import SplitQueue
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
             memory: the guest's RAM.
         """
 
-        native: Any
+        native: VirtioMmio
         queues: list[SplitQueue]
         kick_fds: list[int]
         irq_fd: int

@@ -17,8 +17,8 @@ from pyvmm.virtio.queue import ERRORS, QueueError, SplitQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
+    from pyvmm._kvm import VirtioMmio as NativeMmio
     from pyvmm.bus import Bus
     from pyvmm.eventloop import Loop
     from pyvmm.memory import GuestMemory
@@ -55,7 +55,7 @@ class VirtioMmio:
         self.memory = memory
         self._log = log
         self._fds: list[int] = []
-        self.native: Any = None
+        self._is_made = False
         try:
             self.irq_fd = self._eventfd()
             self.kick_fds = [self._eventfd() for _ in device.queue_sizes]
@@ -63,7 +63,8 @@ class VirtioMmio:
             self.close()
             raise
         self.queues = [SplitQueue(memory, size) for size in device.queue_sizes]
-        self.native = ffi.new("struct virtio_mmio *")
+        self.native: NativeMmio = ffi.new("struct virtio_mmio *")
+        self._is_made = True
         lib.virtio_mmio_init(self.native, device.device_id, device.features, self.irq_fd)
         for queue, fd in zip(self.queues, self.kick_fds, strict=True):
             lib.virtio_mmio_add_queue(self.native, queue.native, fd)
@@ -187,7 +188,7 @@ class VirtioMmio:
 
     def close(self) -> None:
         """Closes the eventfds."""
-        if self.native:
+        if self._is_made:
             lib.virtio_mmio_end_relay(self.native)
         while self._fds:
             os.close(self._fds.pop())

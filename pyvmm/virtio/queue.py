@@ -6,8 +6,7 @@ from pyvmm._kvm import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pyvmm._kvm import Chain as NativeChain
     from pyvmm.memory import GuestMemory
 
 SIZE_MAX = 256
@@ -42,7 +41,7 @@ class Chain:
 
     __slots__ = ("head", "readable", "writable")
 
-    def __init__(self, native: Any) -> None:
+    def __init__(self, native: NativeChain) -> None:
         self.head: int = native.head
         views = [
             memoryview(ffi.buffer(native.iov[i].iov_base, native.iov[i].iov_len)).cast("B") for i in range(native.count)

@@ -17,7 +17,7 @@ from pyvmm.virtio.queue import ERRORS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from pyvmm.eventloop import Loop
     from pyvmm.virtio.device import Transport
@@ -78,7 +78,7 @@ class Vsock(Device):
         self._log = log
         self._hosts = [host for host in (tcp, unix) if host]
         self._transport: Transport | None = None
-        self.native: Any = ffi.new("struct vsock *")
+        self.native = ffi.new("struct vsock *")
         if lib.vsock_init(self.native, cid) < 0:
             errno = ffi.errno
             self._close_hosts()
