@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
+from _thread import allocate_lock
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.bootinfo import MARKS
@@ -100,11 +101,12 @@ class Machine:
         self._tsc_offset: int | None = None
         self._asked = False  # the guest was asked to end
         self._requests: list[tuple[int, float]] = []  # of `stop`
+        self._stop_fd = -1  # tells the loop of them
+        self._stop_lock = allocate_lock()
         self._error: BaseException | None = None
         self._thread: Thread | None = None  # of `start`
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
         try:
-            self._stop_fd = self._eventfd()
             self._build(console or self._console_pipe())
         except BaseException:
             self.close()
@@ -122,6 +124,8 @@ class Machine:
             self.stop(grace=0)
             self._thread.join()
             self._thread = None
+        with self._stop_lock:
+            self._stop_fd = -1
         while self._closers:
             self._closers.pop()()
 
@@ -356,7 +360,9 @@ class Machine:
             virtio.attach(loop)
             self._closers.append(virtio.device.close)
         loop.add(event_fd, lambda: self._serve_exits(event_fd))
+        self._stop_fd = self._eventfd()
         loop.add(self._stop_fd, self._serve_requests, urgent=True)
+        self._tell_of_requests()  # those from before
         running(loop)
         try:
             loop.run()
@@ -377,7 +383,12 @@ class Machine:
                 does a second call.
         """
         self._requests.append((status, grace))
-        os.write(self._stop_fd, (1).to_bytes(8, "little"))
+        self._tell_of_requests()
+
+    def _tell_of_requests(self) -> None:
+        with self._stop_lock:  # or `close` has closed it, and another file has its number
+            if self._stop_fd >= 0:
+                os.write(self._stop_fd, (1).to_bytes(8, "little"))
 
     def _end(self, status: int) -> None:
         self._mark("exit")

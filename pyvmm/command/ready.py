@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 #: Where images are, as a rule.
+_STDIN, _STDOUT = 0, 1
 _IMAGE_START, _IMAGE_SIZE = 1 * MIB, 512 * KIB
 
 
@@ -52,7 +53,7 @@ class ReadyMachine:
 
     def __init__(self, config: MachineConfig, log: Callable[[str], None]) -> None:
         self._files = _files(config)
-        self._machine: Machine | None = Machine(config, (), log)
+        self._machine: Machine | None = Machine(config, (), log, (_STDIN, _STDOUT))
 
     def take(self, config: MachineConfig) -> Machine | None:
         """The machine, if it is what `config` says and its files are as they were; at most once.

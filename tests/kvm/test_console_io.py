@@ -130,7 +130,7 @@ def test_output_that_is_lost_is_told_once(assemble: Assembler) -> None:
     command = ["sh", "-c", '"$0" boot "$1" >/dev/full', PYVMM, assemble(PRINT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (5, "")
-    assert done.stderr == "pyvmm: stdout: No space left on device; the guest's output is discarded\n"
+    assert done.stderr == "pyvmm: console: No space left on device; the guest's output is discarded\n"
 
 
 def test_output_up_to_the_limit_of_a_file_is_written_and_the_rest_told_of(assemble: Assembler, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_output_up_to_the_limit_of_a_file_is_written_and_the_rest_told_of(assemb
     assert done.returncode == 5
     assert (tmp_path / "log").read_bytes()[size - 10 :] == b"a line\na l"
     assert done.stderr == (
-        "pyvmm: stdout: File too large; raise the limit of a file's size (`ulimit -f`); "
+        "pyvmm: console: File too large; raise the limit of a file's size (`ulimit -f`); "
         "the guest's output is discarded\n"
     )
 

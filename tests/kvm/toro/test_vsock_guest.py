@@ -78,6 +78,7 @@ def test_many_connections_at_once(server: Server) -> None:
 
 
 def test_a_port_that_nobody_listens_on_resets_the_client(server: Server) -> None:
+    assert echo(server, b"it listens") == b"it listens"
     with pytest.raises(ConnectionResetError), server.connect(server.silent) as sock:
         sock.recv(1)
     assert echo(server, b"the others go on") == b"the others go on"
@@ -102,7 +103,7 @@ def test_a_port_in_use_is_one_line(programs: Programs, server: Server) -> None:
     image = programs.image("VsockEcho")
     result = pyvmm("boot", image, "--vsock", "5", "-p", f"{server.echo}:80")
     assert result.status == 125
-    message = f"-p: port {server.echo} of 127.0.0.1: Address already in use; another program listens there"
+    message = f"publishing port {server.echo} of 127.0.0.1: Address already in use; another program listens there"
     assert result.stderr == f"pyvmm: {message}; choose another, or 0 for any\n"
 
 
@@ -120,7 +121,7 @@ def test_a_port_in_use_is_one_line(programs: Programs, server: Server) -> None:
         (["--vsock-uds", "v.sock"], "--vsock-uds needs a vsock device: --vsock CID"),
         (["--vsock-backlog", "1"], "--vsock-backlog needs a vsock device: --vsock CID"),
         (["--vsock", "5", "--vsock-backlog", "0"], "--vsock-backlog 0: not 1 to 4096"),
-        (["--vsock", "5", "--vsock-backlog", "many"], "--vsock-backlog many: not 1 to 4096"),
+        (["--vsock", "5", "--vsock-backlog", "many"], "--vsock-backlog many: not a number"),
         (["--vsock", "5", "--vsock-uds", "a", "--vsock-uds", "b"], "--vsock-uds: given twice"),
         (
             ["--vsock", "5", "--vsock-uds", "/"],

@@ -236,7 +236,7 @@ def test_what_is_no_backend_is_an_error() -> None:
     server = NoBackend()
     device = VirtioFs("share x:FS", b"FS", server, print)
     with pytest.raises(PyvmmError, match=r"^share x:FS: it has died"):
-        device.prepare()
+        device.prepare(1)
     device.close()
     assert server.stops
     assert open_fds() == before
@@ -261,7 +261,7 @@ def test_a_backend_from_before_version_1_is_an_error() -> None:
     server = Server(device)
     device = VirtioFs("share x:FS", b"FS", server, print)
     with pytest.raises(HostError, match="does not know virtio 1"):
-        device.prepare()
+        device.prepare(1)
     device.close()
     server.threads[0].join()
 
