@@ -4,16 +4,18 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import setup  # first: it brings distutils
+from setuptools import find_packages, setup  # first: it brings distutils
 from setuptools.command.build_ext import build_ext
 
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "pyvmm" / "command" / "executable"))
-import build as executable  # noqa: E402
+sys.path.insert(0, str(ROOT))
+from pyvmm.command.executable import build as executable  # noqa: E402
 
 EXECUTABLE = Path("build/executable")
+#: Folders that lie beside pyvmm in the source tree, and inside it once installed.
+INSIDE = {"pyvmm.bench": "bench", "pyvmm.examples": "examples", "pyvmm.toro": "toro"}
 
 
 class BuildExt(build_ext):
@@ -39,6 +41,8 @@ class BuildScripts(build_scripts):
 
 
 setup(
+    packages=[*find_packages(include=["pyvmm", "pyvmm.*", "vhost_user"]), *INSIDE],
+    package_dir=INSIDE,
     cffi_modules=["pyvmm/native/build.py:ffi"],
     scripts=["bin/pyvmm"],
     cmdclass={"build_ext": BuildExt, "build_scripts": BuildScripts},
