@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     ModuleSpec = _frozen_importlib.ModuleSpec
 
 _BACKEND = "_cffi_backend"
+_ENOENT = 2
 
-#: The directory that has the package `pyvmm`, and the one that has what it depends on.
-_root = _libraries = ""
+#: The directory that has the package `pyvmm`, the one that has what it depends on, and the standard library.
+_root = _libraries = _stdlib = ""
 #: Modification time in ns and size of each module's source; empty if it is not to be looked at.
 _stamps: dict[str, tuple[int, int]] = {}
 _finish: Callable[[], None] | None = None
@@ -94,11 +95,18 @@ def _changed(name: str, file: str) -> CodeType | None:
 
 
 def _find_elsewhere(name: str, path: object = None, target: object = None) -> None:
-    """Asked for what no one else has, before there is a sys.path: has that one made.
+    """Asked for what no one else has; before there is a sys.path, has that one made.
 
     The finder for sys.path is behind this one afterwards, and is asked next.
+
+    Raises:
+        HostError: the Python that the executable was made of is not installed any more.
     """
     global _finish
+    if not _stat(f"{_stdlib}/os.py"):
+        from pyvmm.errors import HostError
+
+        raise HostError(_stdlib, _ENOENT, "this pyvmm was built for the Python there; install pyvmm again")
     finish, _finish = _finish, None
     if finish:
         finish()
@@ -140,15 +148,16 @@ def main(
         libraries: the directory that has what pyvmm depends on.
         started: CLOCK_MONOTONIC in ns when the interpreter was there.
     """
-    global _root, _libraries, _stamps, _finish
-    _root, _libraries, _stamps, _finish = frozen["root"] or libraries, libraries, frozen["stamps"], finish
+    global _root, _libraries, _stdlib, _stamps, _finish
+    _root, _libraries, _stdlib = frozen["root"] or libraries, libraries, frozen["stdlib"]
+    _stamps, _finish = frozen["stamps"], finish
     ourselves: Any = sys.modules[__name__]
     sys.meta_path.insert(0, ourselves)
+    namespace: Any = type(sys.implementation)
+    sys.meta_path.append(namespace(find_spec=_find_elsewhere))
     if finish:
-        sys.__dict__["_stdlib_dir"] = frozen["stdlib"]
+        sys.__dict__["_stdlib_dir"] = _stdlib
         sys.stdin = sys.stdout = sys.stderr = None
-        namespace: Any = type(sys.implementation)
-        sys.meta_path.append(namespace(find_spec=_find_elsewhere))
     else:
         sys.path += [libraries, _root]
     sys.argv = words

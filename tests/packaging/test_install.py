@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import ZipFile
 
 import pytest
-from guests import needs_compiler
+from guests import Assembler, needs_compiler, pyvmm
+
+from pyvmm.command.executable.build import libpython
 
 ROOT = Path(__file__).parents[2]
+VERSION = f"3.{sys.version_info[1]}"
+#: The versions of Python that the metadata promises.
+VERSIONS = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: A program that a user might write.
@@ -39,6 +46,13 @@ int main(int argc, char **argv)
 """
 
 
+class Installed(NamedTuple):
+    """A wheel, and the command in the virtual environment that it was installed in."""
+
+    wheel: Path
+    command: Path
+
+
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     """Runs a command that must succeed, and returns its standard output."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -47,6 +61,18 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def interpreter(version: str) -> Path:
+    """A Python of that version that extensions can be built for: ours, pyenv's or the one on PATH."""
+    if version == VERSION:
+        return Path(sys.executable)
+    code = "import ensurepip, os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')"
+    places = [*Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python3")]
+    for path in [*map(str, places), shutil.which(f"python{version}")]:
+        if path and subprocess.run([path, "-c", code], capture_output=True).returncode == 0:
+            return Path(path)
+    pytest.skip(f"no Python {version} with its headers here")
 
 
 def tracked() -> list[str]:
@@ -75,16 +101,23 @@ def sdist(checkout: Path) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
-def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture(scope="module", params=VERSIONS)
+def installed(request: pytest.FixtureRequest, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """The wheel made of the sdist, and a new virtual environment that has it."""
+    python = interpreter(request.param)
     folder = tmp_path_factory.mktemp("install")
-    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    run(python, "-m", "venv", folder / "venv", cwd=folder)
     pip = folder / "venv/bin/pip"
     run(pip, "wheel", "--no-deps", "--wheel-dir", folder, sdist, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     run(pip, "install", wheel, cwd=folder)
-    return wheel, folder / "venv"
+    return Installed(wheel, folder / "venv/bin/pyvmm")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pyvmm build` keeps: the kernel is compiled once, as all wheels have the same."""
+    return tmp_path_factory.mktemp("cache")
 
 
 def test_sdist_has_the_whole_source_tree(sdist: Path) -> None:
@@ -94,8 +127,8 @@ def test_sdist_has_the_whole_source_tree(sdist: Path) -> None:
     assert not {name for name in packed if name.endswith((".elf", ".so", ".pyc"))}
 
 
-def test_wheel_has_every_module_and_all_of_toro(installed: tuple[Path, Path]) -> None:
-    with ZipFile(installed[0]) as archive:
+def test_wheel_has_every_module_and_all_of_toro(installed: Installed) -> None:
+    with ZipFile(installed.wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     names = [name for name in tracked() if not name.endswith("README.md")]
     toro = {f"pyvmm/{name}" for name in names if name.startswith("toro/")}
@@ -106,15 +139,29 @@ def test_wheel_has_every_module_and_all_of_toro(installed: tuple[Path, Path]) ->
 
 
 @needs_compiler
-def test_installed_command_builds_and_boots(installed: tuple[Path, Path], tmp_path: Path) -> None:
-    pyvmm = installed[1] / "bin/pyvmm"
+def test_installed_command_builds_and_boots(installed: Installed, tmp_path: Path, cache: Path) -> None:
     for source, text, said in (("hello.pas", HELLO, "hello\n"), ("ranks.c", RANKS, "rank 0\n")):
         (tmp_path / source).write_text(text)
-        run(pyvmm, "build", source, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
-        assert run(pyvmm, "boot", Path(source).with_suffix(".elf"), cwd=tmp_path) == said
+        run(installed.command, "build", source, cwd=tmp_path, XDG_CACHE_HOME=str(cache))
+        assert run(installed.command, "boot", Path(source).with_suffix(".elf"), cwd=tmp_path) == said
 
 
-def test_installed_benchmarks_are_found(installed: tuple[Path, Path], tmp_path: Path) -> None:
-    assert run(installed[1] / "bin/pyvmm", "bench", "boot", "--help", cwd=tmp_path).startswith(
-        "usage: pyvmm bench boot"
-    )
+def test_installed_benchmarks_are_found(installed: Installed, tmp_path: Path) -> None:
+    assert run(installed.command, "bench", "boot", "--help", cwd=tmp_path).startswith("usage: pyvmm bench boot")
+
+
+@pytest.mark.skipif(not libpython(), reason="this Python is not there as a library")
+def test_python_without_a_known_core_phase_boots_too(checkout: Path, assemble: Assembler, tmp_path: Path) -> None:
+    """As a version of Python does that main.c does not know, whose core phase may be another."""
+    run(sys.executable, "setup.py", "build", cwd=checkout, CFLAGS="-DCORE_PHASE=0")
+    (main,) = checkout.rglob("main.o")
+    assert "_Py_InitializeMain" not in run("nm", main, cwd=tmp_path)
+    (tmp_path / "lib").symlink_to(Path(sys.prefix, "lib"))
+    (tmp_path / "bin").mkdir()
+    shutil.copy(checkout / "build/executable/bin/pyvmm", tmp_path / "bin")
+    command = str(tmp_path / "bin/pyvmm")
+    guest = assemble('print hello, 3\n exit 7\nhello: .ascii "hi\\n"')
+    done = pyvmm("boot", guest, executable=command)
+    assert (done.status, done.stdout, done.stderr) == (7, b"hi\n", "")
+    done = pyvmm("boot", "/no/such", executable=command)
+    assert (done.status, done.stdout, done.stderr) == (125, b"", "pyvmm: /no/such: No such file or directory\n")

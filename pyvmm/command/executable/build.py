@@ -87,7 +87,8 @@ def freeze(root: Path, editable: bool) -> str:
     for i, (name, path) in enumerate(sources(root).items()):
         arrays.append(_array(f"module_{i}", marshal.dumps(compile_module(path.read_text(), name))))
         is_package = int(path.name == "__init__.py")
-        table.append(f'    {{"{name}", module_{i}, sizeof module_{i}, {is_package}, NULL}},\n')
+        fields = f'.name = "{name}", .code = module_{i}, .size = sizeof module_{i}, .is_package = {is_package}'
+        table.append(f"    {{{fields}}},\n")  # Python 3.13 has no get_code
     names = {
         "FROZEN_STDLIB": sysconfig.get_path("stdlib"),
         "FROZEN_PREFIX": sys.base_prefix,

@@ -8,6 +8,7 @@
  *    Initialization Private Provisional API").  Builtin and frozen modules are
  *    there, sys.path, sys.stdout and open() are not.  pyvmm/command/launch.py has the
  *    main phase run when something turns out to need it; most guests end before.
+ *    A Python that is not known to have this API is initialized in one go.
  *  - A page fault for each page that the interpreter uses costs as much as what
  *    it does there: its small objects are in one huge page, and another thread asks
  *    for the rest at once.  The same thread then opens KVM and makes a VM.
@@ -37,7 +38,6 @@
 
 #define HUGE_PAGE (2ul << 20)
 
-extern PyStatus _Py_InitializeMain(void);
 extern PyObject *PyInit__kvm(void);
 
 static uint8_t arenas[2 * HUGE_PAGE];
@@ -118,13 +118,41 @@ static void check(PyStatus status)
         Py_ExitStatusException(status);
 }
 
+/* All that is private to the versions of Python that pyvmm was tested with;
+ * -DCORE_PHASE=0 does without. */
+#ifndef CORE_PHASE
+#define CORE_PHASE (PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030e0000)
+#endif
+#if CORE_PHASE
+extern PyStatus _Py_InitializeMain(void);
+
+static void stop_after_core(PyConfig *config)
+{
+    config->_init_main = 0;
+}
+
+static void main_phase(void)
+{
+    check(_Py_InitializeMain());
+}
+#else
+static void stop_after_core(PyConfig *config)
+{
+    (void)config;
+}
+
+static void main_phase(void)
+{
+}
+#endif
+
 static bool core_only;
 
 static PyObject *finish(PyObject *self, PyObject *arguments)
 {
     (void)self, (void)arguments;
     if (core_only)
-        check(_Py_InitializeMain());
+        main_phase();
     core_only = false;
     Py_RETURN_NONE;
 }
@@ -160,7 +188,8 @@ static void start_python(int argc, char **argv)
     PyConfig_InitIsolatedConfig(&config);
     config.site_import = 0;
     config.install_signal_handlers = 1;
-    config._init_main = !core_only;
+    if (core_only)
+        stop_after_core(&config);
     /* All that getpath.py would look for, so that it does not look. */
     check(PyConfig_SetString(&config, &config.home, FROZEN_PREFIX));
     config.module_search_paths_set = 1;
@@ -191,14 +220,15 @@ int main(int argc, char **argv)
 {
     struct timespec now;
     long long started;
+    bool booting = argc > 1 && !strcmp(argv[1], "boot");
     PyObject *launch, *words, *known, *result;
 
     open_closed_streams();
     signal(SIGPIPE, SIG_IGN); /* as Python does, but in its main phase */
     signal(SIGXFSZ, SIG_IGN); /* guest memory is a file, too */
     find_libraries();
-    core_only = argc > 1 && !strcmp(argv[1], "boot");
-    if (core_only) {
+    core_only = CORE_PHASE && booting;
+    if (booting) {
         int status = warm_boot(argv + 1);
 
         if (status >= 0)

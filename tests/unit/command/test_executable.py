@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from types import CodeType
 
@@ -96,6 +97,26 @@ def test_a_module_of_the_standard_library_brings_the_main_phase() -> None:
     done = run("boot", "x", "--nosuch")  # difflib is asked what was meant
     assert done.returncode == 125
     assert done.stderr == "pyvmm: --nosuch: no such option; try `pyvmm --help`\n"
+
+
+@pytest.mark.parametrize("words", [["boot", "x", "--nosuch"], ["build", "x.pas"]])
+def test_a_python_that_is_gone_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    """As after an upgrade of the system: the executable is there, its standard library is not."""
+    stdlib = sysconfig.get_path("stdlib")
+    gone = stdlib[:-1] + "x"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib").symlink_to(Path(sys.prefix, "lib"))
+    command = tmp_path / "bin/pyvmm"
+    data = PYVMM.read_bytes()
+    for encoding in ("ascii", "utf-32-le"):  # for the interpreter it is a wide string
+        data = data.replace(stdlib.encode(encoding), gone.encode(encoding))
+    command.write_bytes(data)
+    command.chmod(0o755)
+    done = subprocess.run([command, *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        f"pyvmm: {gone}: No such file or directory; this pyvmm was built for the Python there; install pyvmm again\n"
+    )
 
 
 def test_a_source_that_has_changed_since_is_used() -> None:
