@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from difflib import get_close_matches
+from errno import EMFILE
 from pathlib import Path
 
-from pyvmm.errors import UsageError
+from pyvmm.errors import HostError, UsageError
 
 #: Each benchmark's name, and its script.
 SCRIPTS = {
@@ -18,6 +19,8 @@ SCRIPTS = {
     "kernel": "kernel.py",
     "density": "density.py",
 }
+#: An ordinary Python does not start with 4 open files, nor a linker link with 14.
+_FILES_MIN = 64
 
 
 def bench(words: list[str]) -> None:
@@ -28,6 +31,7 @@ def bench(words: list[str]) -> None:
 
     Raises:
         UsageError: there is no such benchmark, or it is not installed.
+        HostError: it could not open its files.
     """
     names = ", ".join(SCRIPTS)
     if not words:
@@ -41,6 +45,8 @@ def bench(words: list[str]) -> None:
     script = next((path for path in (place / SCRIPTS[name] for place in places) if path.is_file()), None)
     if not script:
         raise UsageError(f"{places[0] / SCRIPTS[name]}: not installed")
+    if os.sysconf("SC_OPEN_MAX") < _FILES_MIN:
+        raise HostError(f"bench {name}", EMFILE)
     ours, python = _programs()
     try:
         os.execv(python, [python, str(script), "--pyvmm", ours, *options])

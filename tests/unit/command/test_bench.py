@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,13 @@ def test_a_mistake_is_one_line(words: list[str], told: str) -> None:
     done = pyvmm("bench", *words)
     assert (done.status, done.stdout) == (125, b"")
     assert done.stderr.splitlines()[-1].startswith(f"pyvmm: {told}")
+
+
+@pytest.mark.parametrize("limit", [4, 5, 8, 14, 63])
+def test_a_shortage_of_descriptors_is_one_line(limit: int) -> None:
+    done = pyvmm("bench", "boot", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+    assert (done.status, done.stdout) == (125, b"")
+    assert done.stderr == "pyvmm: bench boot: Too many open files; raise the limit of open files (`ulimit -n`)\n"
 
 
 def test_pyvmm_that_was_called_is_measured_with_the_python_beside_it(tmp_path: Path) -> None:
