@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm.errors import ConfigError
 from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE

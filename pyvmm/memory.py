@@ -6,7 +6,7 @@ addresses have a hole (see `layout`). A page costs nothing until it is touched.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError

@@ -6,7 +6,7 @@ looks at its UART nothing is read, and the terminal keeps its settings.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError

@@ -6,7 +6,7 @@ is told when it may be worth another try.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm.errors import ConfigError, HostError
 from pyvmm.eventloop import CHANGES, READABLE, WRITABLE

@@ -8,7 +8,7 @@ accepted; the guest's connections to port P of CID 2 reach PATH_P.
 from __future__ import annotations
 
 import _socket  # `socket` takes 20 ms to import
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 
 from pyvmm.errors import ConfigError, HostError

@@ -7,7 +7,7 @@ in Rust; they do the same, with other options.
 from __future__ import annotations
 
 import _socket  # `socket` takes 20 ms to import
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError, HostError

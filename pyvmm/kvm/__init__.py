@@ -8,7 +8,7 @@ there is something to do about it, says what. Whoever creates one closes it.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import KvmError

@@ -7,7 +7,7 @@ nobody else.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm.virtio.device import Device
 from pyvmm.virtio.queue import QueueError

@@ -7,7 +7,7 @@ device's code raises breaks that device, never the machine.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError, PyvmmError

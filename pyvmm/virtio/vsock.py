@@ -7,7 +7,7 @@ may connect to; and what they tell, for the log.
 
 from __future__ import annotations
 
-import posix as os  # `import os` alone costs more than a millisecond
+import posix as os
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
