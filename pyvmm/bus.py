@@ -8,6 +8,7 @@ device claims reads as all ones.
 from __future__ import annotations
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
 
         def write(self, offset: int, size: int, value: int) -> None:
             """Stores `value`, of `size` bytes, at `offset`."""
+
+
+def eventfd() -> int:
+    """An eventfd, by which a device is notified or interrupts; the caller closes it.
+
+    Raises:
+        HostError: there is no descriptor for it.
+    """
+    fd = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
+    if fd < 0:
+        raise HostError("eventfd", ffi.errno)
+    return fd
 
 
 class Bus:

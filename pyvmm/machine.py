@@ -5,11 +5,11 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 from _thread import allocate_lock
 
-from pyvmm._kvm import ffi, lib
+from pyvmm._kvm import lib
 from pyvmm.boot.bootinfo import MARKS
 from pyvmm.boot.choose import choose
 from pyvmm.boot.file import File
-from pyvmm.bus import Bus
+from pyvmm.bus import Bus, eventfd
 from pyvmm.devices.console import Console
 from pyvmm.devices.debug_exit import DebugExit
 from pyvmm.devices.i8042 import I8042
@@ -141,9 +141,7 @@ class Machine:
         self.marks[name] = now_ns()
 
     def _eventfd(self) -> int:
-        fd: int = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
-        if fd < 0:
-            raise HostError("eventfd", ffi.errno)
+        fd = eventfd()
         self._closers.append(lambda: os.close(fd))
         return fd
 

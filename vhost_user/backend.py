@@ -23,11 +23,13 @@ from vhost_user import eventfd
 from vhost_user import messages as m
 from vhost_user.channel import Channel
 from vhost_user.device import Queue
+from vhost_user.listener import Listener
 from vhost_user.memory import GuestMemory, Mapping
 from vhost_user.messages import VhostUserError
 from vhost_user.vring import SIZE_MAX, InflightLog, Vring
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
 
     from vhost_user.channel import Message
@@ -46,7 +48,7 @@ class Backend:
         timeout: seconds that a message of the frontend may take from its first byte.
     """
 
-    def __init__(self, device: Device, sock: socket.socket, timeout: float = 5.0) -> None:
+    def __init__(self, device: Device, sock: _socket.socket, timeout: float = 5.0) -> None:
         self._device = device
         self._channel = Channel(sock, m.FRONTEND, timeout)
         self._timeout = timeout
@@ -394,28 +396,12 @@ class Backend:
         self._map_inflight(message.fds[0], inflight)
 
 
-class Server:
-    """Listens at `path`.
+class Server(Listener):
+    """Serves frontends that connect to `path`.
 
     Raises:
         OSError: the socket cannot be made there.
     """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._sock.bind(path)
-        except BaseException:
-            self._sock.close()
-            raise
-        self._sock.listen(1)
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def serve(self, device: Device) -> None:
         """Serves the next frontend until it closes the connection.
@@ -423,12 +409,5 @@ class Server:
         Raises:
             VhostUserError: it broke the protocol; another one may be served.
         """
-        sock, _ = self._sock.accept()
-        with Backend(device, sock) as backend:
+        with Backend(device, self.accept(None)) as backend:
             backend.run()
-
-    def close(self) -> None:
-        """Stops listening and removes the socket. A second call does nothing."""
-        if self._sock.fileno() >= 0:
-            self._sock.close()
-            os.unlink(self._path)

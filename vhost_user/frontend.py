@@ -42,43 +42,6 @@ def connect(path: str, timeout: float = TIMEOUT) -> _socket.socket:
     return sock
 
 
-class Listener:
-    """Waits at `path` for backends that connect by themselves.
-
-    Raises:
-        OSError: the socket cannot be made there.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        try:
-            self._sock.bind(path)
-        except BaseException:
-            self._sock.close()
-            raise
-        self._sock.listen(1)
-
-    def accept(self, timeout: float = TIMEOUT) -> _socket.socket:
-        """The next connection.
-
-        Raises:
-            TimeoutError: none for `timeout` seconds.
-        """
-        self._sock.settimeout(timeout)
-        fd, _ = self._sock._accept()  # type: ignore[attr-defined]
-        return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
-
-    def close(self) -> None:
-        """Stops listening and removes the socket. A second call does nothing."""
-        if self._sock.fileno() >= 0:
-            self._sock.close()
-            try:
-                os.unlink(self._path)
-            except FileNotFoundError:
-                pass
-
-
 class Memory:
     """A region of guest memory, and the descriptor that it is in.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posix as os
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.bus import eventfd
 from pyvmm.errors import HostError
 from pyvmm.layout import SERIAL_PORT, SERIAL_PORTS
 
@@ -38,9 +39,9 @@ class Console:
     def __init__(self, bus: Bus, source: int, target: int, log: Callable[[str], None] = lambda _: None) -> None:
         self._source = source
         self._log = log
-        self.irq_fd = _eventfd()
+        self.irq_fd = eventfd()
         try:
-            self._input_fd = _eventfd()
+            self._input_fd = eventfd()
         except HostError:
             os.close(self.irq_fd)
             raise
@@ -128,10 +129,3 @@ class Console:
             self._terminal = None
         os.close(self.irq_fd)
         os.close(self._input_fd)
-
-
-def _eventfd() -> int:
-    fd: int = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
-    if fd < 0:
-        raise HostError("eventfd", ffi.errno)
-    return fd

@@ -10,6 +10,7 @@ from __future__ import annotations
 import posix as os
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.bus import eventfd
 from pyvmm.errors import HostError, PyvmmError
 from pyvmm.layout import VIRTIO_MMIO_STRIDE
 from pyvmm.virtio.queue import ERRORS, QueueError, SplitQueue
@@ -73,11 +74,8 @@ class VirtioMmio:
         bus.add_native(base, VIRTIO_MMIO_STRIDE, access, self.native, mmio=True, cold=self)
 
     def _eventfd(self) -> int:
-        fd: int = lib.eventfd(0, lib.EFD_CLOEXEC | lib.EFD_NONBLOCK)
-        if fd < 0:
-            raise HostError("eventfd", ffi.errno)
-        self._fds.append(fd)
-        return fd
+        self._fds.append(eventfd())
+        return self._fds[-1]
 
     def attach(self, loop: Loop) -> None:
         """Serves the device from `loop`."""

@@ -15,7 +15,7 @@ from guests import PYVMM, Assembler
 from vhost_user import messages as m
 from vhost_user.channel import Channel
 from vhost_user.device import VERSION_1
-from vhost_user.frontend import Listener
+from vhost_user.listener import Listener
 from vhost_user.messages import Payload
 
 #: Starts its virtio-fs device, and ends with status 7 once that has been done, with the device or without it.

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, pyvmm, tasks, wait_until
 
+from pyvmm import bus
 from pyvmm import machine as module
 from pyvmm._kvm import lib
 from pyvmm.boot import bootinfo, direct, elf
@@ -138,7 +139,7 @@ def test_descriptor_that_run_cannot_have_is_a_host_error(
 ) -> None:
     names = {name: getattr(lib, name) for name in dir(lib)}
     with Machine(config) as machine:
-        monkeypatch.setattr(module, "lib", SimpleNamespace(**(names | {"eventfd": lambda *_: -1})))
+        monkeypatch.setattr(bus, "lib", SimpleNamespace(**(names | {"eventfd": lambda *_: -1})))
         with pytest.raises(HostError, match="eventfd"):
             machine.run()
 

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "native.": set(),
     "memory": {"_kvm", "errors", "layout"},
     "kvm.": {"_kvm", "errors", "layout", "bus", "kvm."},
-    "bus": {"_kvm", "memory"},
+    "bus": {"_kvm", "errors", "memory"},
     "eventloop": set(),
     "boot.": {"_kvm", "boot.", "errors", "layout", "memory"},
     "devices.": {"_kvm", "bus", "errors", "eventloop", "layout"},

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import pyvmm as package
 from pyvmm.command import cli
-from vhost_user.frontend import Listener
+from vhost_user.listener import Listener
 
 Mistake = Callable[..., str]
 

@@ -17,7 +17,7 @@ from pyvmm.eventloop import EventLoop
 from pyvmm.host import virtiofsd
 from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
 from vhost_user.channel import Deadline
-from vhost_user.frontend import Listener
+from vhost_user.listener import Listener
 
 #: Makes the stand-in out of a script's lines.
 Install = Callable[[str], None]

@@ -21,7 +21,8 @@ from vhost_user import messages as m
 from vhost_user.backend import Server
 from vhost_user.channel import Deadline
 from vhost_user.device import INDIRECT_DESC, VERSION_1
-from vhost_user.frontend import Frontend, Listener, connect
+from vhost_user.frontend import Frontend, connect
+from vhost_user.listener import Listener
 from vhost_user.messages import VhostUserError
 from vhost_user.vring import Chain
 
