@@ -339,6 +339,9 @@ static bool read_socket(struct vsock *vsock, struct vsock_stream *stream,
         stream->readable = errno == EINTR;
         return false;
     }
+    /* A unix client that has not read its OK resets by closing, once all is read. */
+    if (got < 0 && errno == ECONNRESET && stream->unix_client)
+        got = 0;
     if (got < 0) {
         stream_fail(vsock, stream);
         return false;
@@ -428,11 +431,13 @@ void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t eve
         }
         break;
     case STREAM_ASKING:
-        if (events & (EPOLLERR | EPOLLHUP)) /* the client did not want to wait */
+        /* The client did not want to wait.  A unix socket hangs up also when its client has
+         * sent all that there is and closed. */
+        if (events & EPOLLERR || (events & EPOLLHUP && !stream->unix_client))
             stream_fail(vsock, stream);
         break;
     case STREAM_OPEN:
-        if (events & EPOLLERR && !room(vsock, stream)) {
+        if (events & EPOLLERR && !stream->unix_client && !room(vsock, stream)) {
             stream_fail(vsock, stream);
             break;
         }

@@ -217,16 +217,19 @@ void host_greet(struct vsock *vsock, struct vsock_stream *stream)
         ask(vsock, stream, (uint32_t)port);
 }
 
-/* Tells a client that the guest has accepted; false when it is gone. */
+/* Tells a client that the guest has accepted; false when that fails.  One that has closed
+ * its socket does not hear of it, but what it sent is still the guest's. */
 bool host_answer(const struct vsock_stream *stream)
 {
     char line[32];
     int length;
+    ssize_t sent;
 
     if (!stream->unix_client)
         return true;
     length = snprintf(line, sizeof line, "OK %u\n", stream->host_port);
-    return send(stream->source.fd, line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL) == length;
+    sent = send(stream->source.fd, line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent == length || (sent < 0 && errno == EPIPE);
 }
 
 /* ---- out from the guest ------------------------------------------------------------------- */
