@@ -1,6 +1,6 @@
 """pyvmm: a KVM virtual machine monitor in Python for Toro unikernels.
 
-The public API, each part of which is loaded when it is first used::
+The public API; each part is loaded on first use::
 
     from pyvmm import Machine, MachineConfig, vsock
 
@@ -11,8 +11,8 @@ The public API, each part of which is loaded when it is first used::
         machine.stop()
         machine.wait()
 
-`Machine` runs a guest, `MachineConfig` says what it is to be; `vsock`, `share` and `console`
-make its devices, `Device` is the base of your own. What goes wrong is a `PyvmmError`
+`Machine` runs the guest that `MachineConfig` describes; `vsock`, `share` and `console` make its
+devices, and `Device` is the base class of your own. Errors are subclasses of `PyvmmError`
 (`pyvmm.errors` draws the tree).
 """
 

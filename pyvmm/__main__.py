@@ -6,14 +6,14 @@ from time import monotonic_ns
 
 started = monotonic_ns()
 
-from pyvmm.command.cli import run  # noqa: E402 - the time before that is the interpreter's
+from pyvmm.command.cli import run  # noqa: E402 - time before this is the interpreter's
 
 
 def _open_closed_streams() -> None:
-    """Makes those of stdin, stdout and stderr that are closed /dev/null.
+    """Opens /dev/null for each of stdin, stdout and stderr that is closed.
 
-    The next files opened would get their numbers, and guest memory would be
-    the guest's console.
+    Otherwise the next files opened would get their numbers, and guest memory would
+    be the guest's console.
     """
     while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)

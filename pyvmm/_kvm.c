@@ -1,7 +1,7 @@
-/* What drives /dev/kvm: ioctls, and the loop around KVM_RUN.
+/* Drives /dev/kvm: ioctls, and the loop around KVM_RUN.
  *
- * A vCPU leaves vcpu_run() only for what C does not know: a port or address that Python
- * serves, a shutdown, an error, or vcpu_stop(). */
+ * vcpu_run() returns only for what C does not serve: a port or address that is Python's,
+ * a shutdown, an error, or vcpu_stop(). */
 #define _GNU_SOURCE
 #include "host.h"
 #include "vcpu.h"
@@ -47,8 +47,8 @@ void route_msi(struct kvm_irq_routing_entry *entry, uint32_t gsi, uint64_t addre
     };
 }
 
-/* The handler of THREAD_KICK_SIGNAL does nothing: that a system call returns EINTR is all
- * it is for. */
+/* The handler of THREAD_KICK_SIGNAL does nothing; the signal's only purpose is to make
+ * system calls return EINTR. */
 static void kicked(int signal)
 {
     (void)signal;
@@ -61,7 +61,7 @@ static void install_kick(void)
 }
 
 /* Copies up to `length` bytes from guest-virtual `address`, within one page.
- * Returns how many it was. */
+ * Returns how many were copied. */
 static uint32_t copy_from_page(struct vcpu *vcpu, uint64_t address, uint8_t *to,
                                uint64_t length)
 {
@@ -84,11 +84,11 @@ static uint32_t copy_from_page(struct vcpu *vcpu, uint64_t address, uint8_t *to,
  *
  * KVM's emulator executes REP OUTSB one byte at a time and exits for each:
  * RCX and RSI have advanced by one, RIP still points at the instruction.  A
- * line of text would be 80 exits of up to 70 us.  So the first byte's exit is
- * made to serve them all, up to the end of the page: the rest of the string is
- * read from guest memory, and the registers, which KVM_CAP_SYNC_REGS puts into
- * kvm_run, are set to where the instruction would leave them.  (Segment bases
- * are taken to be 0, as in every guest that has left real mode.) */
+ * line of text would take 80 exits of up to 70 us.  So the first byte's exit
+ * serves the whole string, up to the end of the page: the rest of it is read
+ * from guest memory, and the registers, which KVM_CAP_SYNC_REGS puts into
+ * kvm_run, are set to what the instruction would leave in them.  (Segment bases
+ * are assumed to be 0, as in every guest that has left real mode.) */
 static void gather_string(struct vcpu *vcpu)
 {
     static const uint8_t rep_outsb[] = {0xf3, 0x6e};
@@ -97,8 +97,8 @@ static void gather_string(struct vcpu *vcpu)
     uint64_t rest = regs->rcx;
     uint32_t copied;
 
-    /* RIP may also be past a plain OUT and at a REP OUTSB that has not begun:
-     * to the same port they are one string, to another they are not. */
+    /* RIP may also be past a plain OUT and at a REP OUTSB that has not begun.  To
+     * the same port they form one string, to another port they do not. */
     if (!rest || regs->rip == vcpu->plain_out || regs->rflags & 1u << 10 /* DF */ ||
         (uint16_t)regs->rdx != vcpu->address)
         return;
@@ -147,7 +147,7 @@ static bool serve(struct vcpu *vcpu)
     case KVM_EXIT_IRQ_WINDOW_OPEN:
         return true;
     case KVM_EXIT_INTERNAL_ERROR:
-        /* Maybe it was RAM that no slot covered. */
+        /* The access may have been to RAM that no slot covers. */
         if (vcpu->bus->slots && slots_cover_all(vcpu->bus->slots) > 0)
             return true;
         vcpu->suberror = run->internal.suberror;
@@ -169,7 +169,7 @@ static bool serve(struct vcpu *vcpu)
     }
 }
 
-/* Runs the guest until something that C does not serve.  Returns KVM_EXIT_*,
+/* Runs the guest until an exit that C does not serve.  Returns KVM_EXIT_*,
  * VCPU_STOPPED or VCPU_FAILED. */
 int vcpu_run(struct vcpu *vcpu)
 {
@@ -185,7 +185,7 @@ int vcpu_run(struct vcpu *vcpu)
             break;
         }
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
-            /* EAGAIN: an AP that waited for its SIPI was woken. */
+            /* EAGAIN: an AP that waits for its SIPI was woken. */
             if (errno == EINTR || errno == EAGAIN)
                 continue;
             vcpu->error = errno;
@@ -204,8 +204,8 @@ int vcpu_run(struct vcpu *vcpu)
 }
 
 /* Takes over a vCPU's file descriptor and maps its kvm_run area of `run_size`
- * bytes (KVM_GET_VCPU_MMAP_SIZE).  Returns -1 with errno set on failure, and
- * then the descriptor is still the caller's. */
+ * bytes (KVM_GET_VCPU_MMAP_SIZE).  Returns -1 with errno set on failure; the
+ * descriptor then remains the caller's. */
 int vcpu_init(struct vcpu *vcpu, int fd, size_t run_size, int index,
               struct bus *bus)
 {
@@ -235,8 +235,8 @@ void vcpu_close(struct vcpu *vcpu)
     vcpu->fd = -1;
 }
 
-/* Makes the vCPU return VCPU_STOPPED, at once and for good: immediate_exit
- * stops a KVM_RUN about to begin, the signal one that has begun. */
+/* Makes vcpu_run() return VCPU_STOPPED, now and from then on: immediate_exit
+ * stops a KVM_RUN that is about to begin, the signal one that has begun. */
 void vcpu_stop(struct vcpu *vcpu)
 {
     if (!vcpu->run) /* closed */

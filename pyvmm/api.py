@@ -1,4 +1,4 @@
-"""Virtio devices with what serves them on the host, from values that a user writes."""
+"""Makes virtio devices, and what serves them on the host, from the values that a user writes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def vsock(
     backlog: int = 1024,
     log: Log = _silent,
 ) -> Vsock:
-    """A virtio-vsock device, listening on its published ports from now on.
+    """A virtio-vsock device. Its published ports accept clients from now on.
 
     Args:
         cid: the guest's context id, 3 to 2^32 - 2.
-        publish: `[ADDR:]HOSTPORT:GUESTPORT` each, a TCP port of the host (of 127.0.0.1; 0 is any)
-            that leads to the guest's; `Machine.ports` tells which it is.
-        allow: `PORT[=HOST:PORT]` each, a port of CID 2 that the guest may connect to and where it
-            leads (127.0.0.1:PORT); `all` for any.
-        unix: path of a unix socket whose clients write `CONNECT PORT`, as Firecracker's.
-        backlog: clients that may wait at each port until the guest takes them.
-        log: called with a line about each connection that cannot be.
+        publish: `[ADDR:]HOSTPORT:GUESTPORT` each: a TCP port of the host (by default on 127.0.0.1;
+            0 is any free one) that leads to a port of the guest. `Machine.ports` has the result.
+        allow: `PORT[=HOST:PORT]` each: a port of CID 2 that the guest may connect to, and where it
+            leads (127.0.0.1:PORT); or `all`.
+        unix: path of a unix socket whose clients write `CONNECT PORT`, as with Firecracker.
+        backlog: how many clients may wait at each port until the guest accepts them.
+        log: called with a line about each connection that is refused.
 
     Raises:
         ConfigError: a value is wrong, or given twice.
@@ -70,7 +70,7 @@ def vsock(
 
 
 def _refuse_repeated(name: str, texts: Sequence[str], keys: Sequence[object]) -> None:
-    """Complains of the first text whose key, if not None, another has."""
+    """Raises for the first text whose key is not None and that of an earlier one."""
     for i, key in enumerate(keys):
         if key is not None and key in keys[:i]:
             raise ConfigError(name, texts[i], "given twice")
@@ -82,20 +82,21 @@ def share(text: str, log: Log = _silent) -> VirtioFs:
     Args:
         text: `DIR:TAG[:ro][:cache=auto|always|none][:restart=no]`, served by virtiofsd; or
             `socket=PATH:TAG`, served by a vhost-user backend that listens there.
-        log: called with each line that virtiofsd says.
+        log: called with each line that virtiofsd prints.
 
     Raises:
-        ConfigError: it is something else, or there is no such directory.
+        ConfigError: the text is malformed, or there is no such directory.
         HostError: virtiofsd cannot be started.
     """
     return shares([text], log)[0]
 
 
 def shares(texts: Sequence[str], log: Log = _silent) -> list[VirtioFs]:
-    """A device for each text (see `share`), with tags of their own.
+    """A device for each text (see `share`). Tags must differ.
 
     Raises:
-        ConfigError: there are too many, or a tag comes twice.
+        ConfigError: as for `share`; or there are too many, or two have the same tag.
+        HostError: virtiofsd cannot be started.
     """
     from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
     from pyvmm.virtio.fs import VirtioFs
@@ -119,15 +120,15 @@ def shares(texts: Sequence[str], log: Log = _silent) -> list[VirtioFs]:
 
 
 def console(target: str, say: Log = _silent, log: Log = _silent) -> VirtioConsole:
-    """A virtio-console, beside the UART that every guest has.
+    """A virtio-console, in addition to the UART that every guest has.
 
     Args:
         target: `file:PATH`, `unix:PATH` (a socket, one client at a time) or `pty`.
         say: called with a line that names the pseudo-terminal.
-        log: called with a line when it cannot be written to.
+        log: called with a line when the target cannot be written to.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the target is malformed.
         HostError: it cannot be opened.
     """
     from pyvmm.host.stream import open_stream

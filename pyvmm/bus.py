@@ -1,8 +1,8 @@
-"""The bus: a port or a guest-physical address, to the device that serves it.
+"""The bus: finds the device that serves a port or a guest-physical address.
 
-Devices whose accesses are frequent are C functions and are called without
-leaving the run loop; the others have a `read` and a `write` in Python. What no
-device claims reads as all ones.
+Devices with frequent accesses are C functions, called without leaving the run
+loop; the others have `read` and `write` in Python. Addresses that no device
+claims read as all ones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Bus:
 
     Args:
         memory: the RAM that string I/O reads from.
-        slots: a `struct slots *` that covers it on demand, if that is how.
+        slots: a `struct slots *`, if memory slots for it are made on demand.
 
     Attributes:
         native: the C side (`struct bus *`).
@@ -59,7 +59,7 @@ class Bus:
         """Gives `device` the ports, or with `mmio` the addresses, [base, base + size).
 
         Raises:
-            ValueError: another device has one of them, or there are too many.
+            ValueError: they overlap another device's, or there are too many regions.
         """
         self._add(mmio, base, size, ffi.NULL, ffi.NULL)
         self._devices[mmio].append((base, size, device))
@@ -70,7 +70,7 @@ class Bus:
         """The same for a C `bus_handler` and its `void *`, which is kept alive.
 
         Args:
-            cold: serves the accesses that `handler` leaves to Python.
+            cold: serves the accesses that `handler` leaves to Python, by returning false.
         """
         self._add(mmio, base, size, handler, device)
         self._owned.append(device)

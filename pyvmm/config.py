@@ -1,4 +1,4 @@
-"""What a machine is to be: the values of `pyvmm boot`'s options, checked."""
+"""The description of a machine: values such as the options of `pyvmm boot`, checked."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE
 CPUS_MAX = 255  # APIC ids of xAPIC mode
 #: 0 and 1 are reserved, 2 is the host, and the last is VMADDR_CID_ANY.
 CID_MIN, CID_MAX = 3, 0xFFFF_FFFE
-COMMAND_LINE_MAX = 4096  # bytes, without the zero at its end
+COMMAND_LINE_MAX = 4096  # bytes, without the NUL at its end
 BOOT_PROTOCOLS = ("direct", "toro-fast", "pvh", "linux")
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 
 class MachineConfig:
-    """One guest's machine.
+    """What a guest's machine is to be.
 
     Attributes:
-        image: path of the ELF file.
+        image: path of the ELF file, or of a Linux bzImage.
         memory: bytes of RAM.
         cpus: number of vCPUs.
         pin: the host CPU of each vCPU, or empty for any.
-        command_line: passed to the guest.
-        vsock: context id of its vsock device, if it has one.
-        boot: the boot protocol, or None for the best that the image offers.
+        command_line: passed to the guest; at most 4096 bytes without NUL. Kept as bytes.
+        vsock: context ID of its vsock device, if it has one.
+        boot: one of `BOOT_PROTOCOLS`, or None for the first of them that the image offers.
         initrd: path of an initial RAM disk, or empty.
 
     Raises:
-        ConfigError: a value is out of range, or does not go with another.
+        ConfigError: a value is out of range, or inconsistent with another.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class MachineConfig:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `512K`, `128M`, `2G`, or of a plain number.
+    """The number of bytes that `512K`, `128M`, `2G` or a plain number stands for.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is none of these.
     """
     unit = _UNITS.get(text[-1:].upper(), 1)
     digits = text if unit == 1 else text[:-1]
@@ -78,10 +78,10 @@ def parse_size(text: str) -> int:
 
 
 def parse_cpu_list(text: str) -> list[int]:
-    """The CPUs of `0,2-3`, in that order.
+    """The CPU numbers in a list such as `0,2-3`, in that order.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is no such list.
     """
     cpus: list[int] = []
     for part in text.split(","):

@@ -10,13 +10,13 @@ _CHUNK = 65536
 
 
 class ConsolePipe:
-    """Two pipes: what the guest prints, and what it reads.
+    """Two pipes: one for what the guest prints, one for what it reads.
 
-    A guest that prints waits while 64 KiB have not been read. Nothing is read ahead, so what a
-    guest sees of time passing is the reader's doing.
+    A guest that prints blocks while 64 KiB are unread. Nothing is read ahead, so the reader sets
+    the pace.
 
     Attributes:
-        guest_input, guest_output: the guest's ends.
+        guest_input, guest_output: descriptors of the guest's ends.
 
     Example::
 
@@ -36,19 +36,19 @@ class ConsolePipe:
         self._ended = False
 
     def write(self, data: bytes) -> None:
-        """Gives the guest `data` to read."""
+        """Writes `data` for the guest to read; blocks while the pipe is full."""
         while data:
             data = data[os.write(self._input, data) :]
 
     def read_until(self, text: bytes, timeout: float = 10.0) -> bytes:
-        """What the guest prints, up to `text` and with it.
+        """Returns what the guest prints, up to and including `text`.
 
         Args:
             timeout: seconds.
 
         Raises:
-            TimeoutError: it has not printed that by then.
-            EOFError: it has ended.
+            TimeoutError: the guest has not printed it by then.
+            EOFError: the guest has ended without printing it.
         """
         end = monotonic() + timeout
         while (at := self._came.find(text)) < 0:
@@ -59,13 +59,13 @@ class ConsolePipe:
         return self._take(at + len(text))
 
     def read(self) -> bytes:
-        """What the guest has printed and nobody has read yet; empty if that is nothing."""
+        """Returns what the guest has printed and was not read yet; possibly nothing. Does not block."""
         while not self._ended and self._fill(0):
             pass
         return self._take(len(self._came))
 
     def drain(self, timeout: float | None) -> None:
-        """Keeps all that the guest prints, for `timeout` seconds (None: for ever) or until it ends."""
+        """Buffers what the guest prints, for `timeout` seconds (None: no limit) or until it ends."""
         end = None if timeout is None else monotonic() + timeout
         while not self._ended and self._fill(end):
             pass
@@ -76,7 +76,7 @@ class ConsolePipe:
         return taken
 
     def _fill(self, end: float | None) -> bool:
-        """Waits for more until `end`, by the monotonic clock; False: there was nothing."""
+        """Waits for more until `end` on the monotonic clock; returns False if nothing came."""
         left = None if end is None else max(0, end - monotonic()) * 1000
         poller = select.poll()
         poller.register(self._output, select.POLLIN)
@@ -88,7 +88,7 @@ class ConsolePipe:
         return True
 
     def guest_has_ended(self) -> None:
-        """Nothing will come any more. A second call does nothing."""
+        """Closes the guest's end, so that readers see the end. A second call does nothing."""
         if self.guest_output >= 0:
             os.close(self.guest_output)
             self.guest_output = -1

@@ -1,18 +1,18 @@
-"""What pyvmm raises, and the exit status that each error ends the command with.
+"""pyvmm's exceptions, and the exit status of the command for each.
 
 PyvmmError            125   the message is one line: what, where, what to do
-├── ConfigError             a value that a machine cannot have
+├── ConfigError             a value that a machine or device cannot have
 ├── UsageError              the command line
 ├── ImageError              the guest's image
 ├── BuildError              `pyvmm build`
 ├── HostError               a system call of the host
 │   └── KvmError            an ioctl of /dev/kvm
-└── GuestError        124   the guest did what no guest can go on from
+└── GuestError        124   the guest cannot go on
 """
 
 from __future__ import annotations
 
-#: A guest that ended by itself gives its own status; these are pyvmm's.
+#: pyvmm's own exit statuses; a guest that ends by itself provides the status.
 STATUS_GUEST_FAILED = 124
 STATUS_PYVMM_FAILED = 125
 STATUS_INTERRUPTED = 130
@@ -20,7 +20,7 @@ STATUS_TERMINATED = 143
 
 
 class PyvmmError(Exception):
-    """Base of all errors that a user is meant to read."""
+    """Base class of all errors that are meant for the user."""
 
     status = STATUS_PYVMM_FAILED
 
@@ -29,8 +29,8 @@ class ConfigError(PyvmmError):
     """A value that a machine or a device cannot have.
 
     Args:
-        parameter: what the value was given for, as `MachineConfig` or the device calls it.
-        value: as it was given; empty if that would not help.
+        parameter: the parameter's name in `MachineConfig` or `pyvmm.api`.
+        value: as it was given; empty if showing it would not help.
         reason: what is wrong with it.
     """
 
@@ -40,18 +40,18 @@ class ConfigError(PyvmmError):
 
 
 class UsageError(PyvmmError):
-    """The command line asks for something that does not exist or cannot be."""
+    """The command line asks for something that does not exist or is impossible."""
 
 
 class ImageError(PyvmmError):
-    """The guest's image cannot be booted; the message names file and field."""
+    """The guest's image cannot be booted. The message names the file and the field."""
 
 
 class BuildError(PyvmmError):
     """A Toro application could not be built."""
 
 
-#: What can be done about an errno, whatever it is about: EMFILE and EFBIG.
+#: What to do about EMFILE and EFBIG, whichever call failed.
 _HINTS = {
     24: "raise the limit of open files (`ulimit -n`)",
     27: "raise the limit of a file's size (`ulimit -f`)",
@@ -59,13 +59,13 @@ _HINTS = {
 
 
 class HostError(PyvmmError):
-    """The host refused something that the machine needs.
+    """The host refused something that a machine needs.
 
     Args:
         what: the call that failed, as a user would look it up.
         errno: its error number.
-        hint: what the user can do about it, if anything. Where a limit of the process is the
-            reason, the message says so instead.
+        hint: what the user can do about it, if anything. If a limit of the process is the
+            reason, the message says that instead.
     """
 
     def __init__(self, what: str, errno: int, hint: str = "") -> None:
@@ -78,7 +78,7 @@ class HostError(PyvmmError):
 
 
 class KvmError(HostError):
-    """An ioctl of /dev/kvm, of a VM or of a vCPU failed."""
+    """/dev/kvm could not be opened, or an ioctl of it, of a VM or of a vCPU failed."""
 
 
 class GuestError(PyvmmError):

@@ -1,4 +1,4 @@
-"""The main thread's loop: file descriptors that become ready, and their callbacks."""
+"""The control thread's loop: calls back when file descriptors become readable or writable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Loop(Protocol):
-        """What `EventLoop` offers to those that it runs."""
+        """What `EventLoop` offers to the code that it calls."""
 
         def add(self, fd: int, callback: Callable[[], None], urgent: bool = False) -> None: ...
         def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None: ...
@@ -27,11 +27,11 @@ FAILED = EPOLLERR | EPOLLHUP
 
 
 class LoopStopped(BaseException):
-    """Unwinds a callback that was in `EventLoop.wait` when the loop was stopped; `EventLoop.run` catches it."""
+    """Unwinds a callback that is in `EventLoop.wait` when the loop is stopped; `EventLoop.run` catches it."""
 
 
 class EventLoop:
-    """An epoll set. Callbacks run one after another and must not block, except by `wait`."""
+    """An epoll set with callbacks, which run one at a time and must not block except in `wait`."""
 
     def __init__(self) -> None:
         self._epoll = epoll()
@@ -44,20 +44,21 @@ class EventLoop:
         """Calls `callback` whenever `fd` is readable.
 
         Args:
-            urgent: also while another callback is in `wait`. It may then find that somebody has read `fd` before it.
+            urgent: also while another callback is in `wait`. It must expect that `fd` has been read already.
 
         Raises:
-            PermissionError: it is a regular file, which always is.
+            FileExistsError: `fd` is watched already.
+            PermissionError: it is a regular file, which is always readable.
         """
         self.watch(fd, READABLE, lambda _: callback())
         if urgent:
             self._urgent.add(fd)
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        """Calls `callback` with what has come true of `events` (READABLE, WRITABLE) or FAILED.
+        """Calls `callback` with those of `events` (READABLE, WRITABLE) and FAILED that have occurred.
 
         Raises:
-            FileExistsError: it is watched already.
+            FileExistsError: `fd` is watched already.
             PermissionError: it is a regular file.
         """
         if fd in self._callbacks:
@@ -66,7 +67,7 @@ class EventLoop:
         self._callbacks[fd] = callback
 
     def change(self, fd: int, events: int) -> None:
-        """Watches for other events; 0 is for none at all, not even FAILED, which would repeat."""
+        """Changes the events that are watched for; 0 is none at all, not even FAILED."""
         if fd not in self._registered:
             if events:
                 self._epoll.register(fd, events)
@@ -78,20 +79,20 @@ class EventLoop:
             self._registered.discard(fd)
 
     def remove(self, fd: int) -> None:
-        """Forgets `fd`; nothing happens if it was not known."""
+        """Stops watching `fd`, if it is watched."""
         self._urgent.discard(fd)
         if self._callbacks.pop(fd, None):
             self.change(fd, 0)
 
     def wait(self, fd: int, writable: bool, seconds: float) -> None:
-        """Waits, within a callback, until `fd` is writable (if not: readable) or the time is up.
+        """Blocks, in a callback, until `fd` is writable (or else readable) or the time is up.
 
         Only urgent callbacks run meanwhile.
 
         Raises:
-            LoopStopped: one of them has stopped the loop.
+            LoopStopped: one of them stopped the loop.
         """
-        from time import monotonic  # who waits here has loaded it
+        from time import monotonic  # loaded already by whatever waits here
 
         end = monotonic() + seconds
         ready = False
@@ -115,27 +116,27 @@ class EventLoop:
             while not self._stopped:
                 ready = [(fd, events, self._callbacks.get(fd)) for fd, events in self._epoll.poll()]
                 for fd, events, callback in ready:
-                    # A callback before it may have removed it, and another file may have its number now.
+                    # An earlier callback may have removed it, and its number may be another file's by now.
                     if callback and self._callbacks.get(fd) is callback and not self._stopped:
                         callback(events)
         except LoopStopped:
             pass
 
     def stop(self) -> None:
-        """Makes `run` return after the callback that is running, or at once if that one waits."""
+        """Makes `run` return after the current callback, or at once if that is in `wait`."""
         self._stopped = True
 
     def close(self) -> None:
-        """Closes the epoll set, not what was added to it."""
+        """Closes the epoll set, but not the descriptors in it."""
         self._epoll.close()
 
 
 class GuardedLoop:
-    """An event loop whose callbacks cannot end the program by an exception.
+    """An event loop whose callbacks may raise.
 
     Args:
-        loop: runs them.
-        failed: called with what one of them has raised.
+        loop: runs the callbacks.
+        failed: called with each exception that one of them raises.
     """
 
     def __init__(self, loop: Loop, failed: Callable[[Exception], None]) -> None:

@@ -1,4 +1,4 @@
-"""Every guest-physical address and port of the machine, in one table.
+"""Every guest-physical address and port of a machine.
 
 The map is that of QEMU's microvm machine (hw/i386/microvm.c and
 docs/system/i386/microvm.rst there), so that images which hard-code it work:
@@ -31,7 +31,7 @@ IOAPIC_BASE = 0xFEC0_0000
 IOAPIC_PINS = 24
 LAPIC_BASE = 0xFEE0_0000
 
-#: Three pages that KVM wants for itself on Intel hosts (KVM_SET_TSS_ADDR).
+#: Three pages that KVM reserves for itself on Intel hosts (KVM_SET_TSS_ADDR).
 KVM_TSS_ADDR = 0xFFFB_D000
 
 SERIAL_PORT = 0x3F8
@@ -46,15 +46,15 @@ DEBUG_EXIT_PORTS = 4
 IRQ_BASE = 32
 SERIAL_GSI = 4
 VIRTIO_GSI = 5
-#: Asks a direct-booted guest for an end; behind those of all GSIs.
+#: Asks a direct-booted guest to end; above the vectors of all GSIs.
 SHUTDOWN_VECTOR = 83
 
 
 class Ram:
-    """Where the RAM of a machine is: below the MMIO hole, and what does not fit there above it.
+    """Where the RAM of a machine is: below the MMIO hole, and above it what does not fit.
 
     Args:
-        size: bytes of it.
+        size: bytes.
 
     Attributes:
         size: as given.
@@ -75,5 +75,5 @@ class Ram:
 
 
 def page_up(address: int) -> int:
-    """The first page boundary that is not below `address`."""
+    """The first page boundary at or above `address`."""
     return (address + PAGE_SIZE - 1) & -PAGE_SIZE

@@ -1,4 +1,4 @@
-"""Guest memory: one memfd, and views of it that cannot leave it.
+"""Guest memory: one memfd, and bounds-checked views of it.
 
 RAM is contiguous in the memfd and in the host's mapping of it; guest-physical
 addresses have a hole (see `layout`). A page costs nothing until it is touched.
@@ -30,14 +30,14 @@ class GuestMemory:
     """The RAM of one guest.
 
     Args:
-        ram: where it is; its size is a multiple of the page size.
-        early: a `struct early *` to take the memory of, or None (see `kvm.take_early`).
+        ram: its layout; the size is a multiple of the page size.
+        early: a `struct early *` to take the memfd and its mapping from, or None (see `kvm.take_early`).
 
     Attributes:
         fd: the memfd, sealed at its size; offset 0 is guest-physical 0.
         regions: (guest-physical start, length, offset in the memfd) of each
             range of RAM, in order.
-        host: where the host has mapped offset 0, a `uint8_t *`.
+        host: host address of offset 0, a `uint8_t *`.
         native: the C side (`struct ram *`).
 
     Raises:
@@ -97,7 +97,7 @@ class GuestMemory:
     def view(self, address: int, length: int) -> memoryview:
         """A writable view of `length` bytes at guest-physical `address`.
 
-        The guest may change what it shows at any time: copy before checking.
+        The guest may change the bytes at any time: copy them before checking.
 
         Raises:
             GuestMemoryError: not all of it is RAM.

@@ -1,1 +1,1 @@
-"""Boot protocols: from an image and a layout to bytes in memory and registers."""
+"""Boot protocols: from an image and a memory layout to memory contents and registers."""

@@ -3,7 +3,7 @@
     RSDP ─► XSDT ─► FADT ─► DSDT   devices, in AML (chapter 20)
                 └─► MADT           processors and the IOAPIC
 
-Linux kernels that are built without MP tables know the machine from here.
+Linux kernels that are built without MP tables find the hardware here.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _SYSTEM_IO = 1
 _RESET_REG_SUPPORTED, _HW_REDUCED = 1 << 10, 1 << 20
 _NO_VGA = 1 << 2
 _RESET = 0xFE
-#: The type of sleep that ends the machine, as \\_S5 names it.
+#: The sleep type that switches the machine off, as \\_S5 names it.
 SLEEP_OFF = 5
 
 
 def build(address: int, cpus: int, virtio: list[tuple[int, int]]) -> bytes:
-    """All tables, the RSDP first, to be put at guest-physical `address`.
+    """All tables, the RSDP first, for guest-physical `address`.
 
     Args:
-        cpus: how many; their APIC ids are 0, 1, 2 and so on.
+        cpus: number of vCPUs; their APIC IDs are 0, 1, 2 and so on.
         virtio: (base, GSI) of each virtio-mmio device.
     """
     dsdt_at = address + 64
@@ -58,12 +58,12 @@ def _align(address: int) -> int:
 
 
 def checksum(data: bytes) -> int:
-    """The byte that makes all of them add up to 0, modulo 256."""
+    """The byte that makes the sum of all bytes 0, modulo 256."""
     return -sum(data) & 0xFF
 
 
 def _table(signature: bytes, revision: int, body: bytes) -> bytes:
-    """A table behind its header (section 5.2.6)."""
+    """Puts the header (section 5.2.6) before a table."""
     header = [signature, 36 + len(body), revision, 0, _OEM, _OEM_TABLE, 1, _CREATOR, 1]
     layout = "<4sIBB6s8sI4sI"
     header[3] = checksum(pack(layout, *header) + body)
@@ -71,7 +71,7 @@ def _table(signature: bytes, revision: int, body: bytes) -> bytes:
 
 
 def _rsdp(xsdt: int) -> bytes:
-    """Section 5.2.5.3; its first 20 bytes have a checksum of their own."""
+    """Section 5.2.5.3; the first 20 bytes have their own checksum."""
     first = pack("<8sB6sBI", b"RSD PTR ", 0, _OEM, 2, 0)
     first = first[:8] + bytes([checksum(first)]) + first[9:]
     whole = first + pack("<IQB3x", 36, xsdt, 0)
@@ -84,7 +84,7 @@ def _address(port: int) -> bytes:
 
 
 def _fadt(dsdt: int) -> bytes:
-    """Section 5.2.9; what a hardware-reduced machine has not is 0."""
+    """Section 5.2.9; fields for hardware that a hardware-reduced machine lacks are 0."""
     fadt = bytearray(276)
 
     def put(at: int, data: bytes) -> None:
@@ -110,13 +110,13 @@ def _madt(cpus: int) -> bytes:
 # ---- AML --------------------------------------------------------------------------
 
 _NAME, _SCOPE, _BUFFER, _PACKAGE, _STRING, _DEVICE = 0x08, 0x10, 0x11, 0x12, 0x0D, b"\x5b\x82"
-_PNP0501 = pack("<B4B", 0x0C, 0x41, 0xD0, 0x05, 0x01)  # a 16550A, as a compressed EISA id
+_PNP0501 = pack("<B4B", 0x0C, 0x41, 0xD0, 0x05, 0x01)  # a 16550A, as a compressed EISA ID
 _RESOURCES_END = b"\x79\0"
 _EDGE = 0x03  # consumer, edge-triggered, active high, not shared
 
 
 def _sized(body: bytes) -> bytes:
-    """The body behind its PkgLength, which counts itself (section 20.2.4)."""
+    """Puts the PkgLength, which includes itself, before a body (section 20.2.4)."""
     if len(body) + 1 < 64:
         return bytes([len(body) + 1]) + body
     size = len(body) + 2

@@ -1,7 +1,7 @@
-"""The boot-info block that a direct-booted kernel is given.
+"""The boot-info block that describes the machine to a direct-booted kernel.
 
-`docs/boot-protocol.md` defines it; a test holds this table, that document and
-the kernel's record (`toro/kernel/BootInfo.pas`) against each other.
+`docs/boot-protocol.md` defines it. A test compares this table, that document and
+the kernel's record (`toro/kernel/BootInfo.pas`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 MAGIC = 0x6F726F54  # "Toro"
 VERSION = 2
 
-#: Types of memory map entries. Together they are all RAM.
+#: Types of memory map entries. Together the entries cover all RAM.
 MEMORY_FREE, MEMORY_IN_USE = 1, 2
 
-#: Name and size in bytes of each field, in order and without gaps.
+#: Name and size in bytes of each field, in order, without gaps.
 FIELDS = (
     ("magic", 4),
     ("version", 4),
@@ -44,7 +44,7 @@ FIELDS = (
 )
 SIZE = sum(size for _, size in FIELDS)
 
-#: Indexes into `marks`, which the kernel fills with its TSC.
+#: Indexes into `marks`, where the kernel stores its TSC.
 MARKS = ("entry", "kernel", "application", "exit")
 
 _MEMORY_ENTRY = (8, 8, 4, 4)  # start, size, type, 0
@@ -72,13 +72,13 @@ def build(
     devices: list[tuple[int, int, int, int]],
     **values: int,
 ) -> bytes:
-    """The block with its tables behind it, to be put at `address`.
+    """The block, followed by its tables, for `address`.
 
     Args:
         address: guest-physical.
-        command_line: without the NUL at its end.
+        command_line: without a NUL at its end.
         memory_map: (start, bytes, type) of each range, ascending.
-        devices: (base, bytes, interrupt vector, virtio device id) of each
+        devices: (base, bytes, interrupt vector, virtio device ID) of each
             virtio-mmio device.
         values: the other fields by name; those not named are 0.
     """

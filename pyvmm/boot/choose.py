@@ -1,4 +1,4 @@
-"""Which boot protocol an image is started with."""
+"""Chooses the boot protocol for an image."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # Documentation/arch/x86/x86_64/mm.rst
 def choose(
     file: File, wanted: str | None, ram: Ram, cpus: int, command_line: bytes, initrd: File | None
 ) -> BootProtocol:
-    """The first of direct, toro-fast, pvh and linux that the image offers, or the one that is wanted.
+    """The first of direct, toro-fast, pvh and linux that the image offers, or the wanted one.
 
     Args:
         file: the image: an ELF executable or a bzImage.
-        wanted: one of these, or None.
+        wanted: the name of a protocol, or None.
         ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: an initial RAM disk, or None.
 
     Raises:
-        ConfigError: the image does not offer it.
-        ImageError: it is damaged, or does not fit.
+        ConfigError: the image does not offer the wanted protocol, or that takes no initrd.
+        ImageError: the image is damaged, offers none, or does not fit into RAM.
     """
     image, offered, symbols = None, [], {}
     if file.read(0, 4) == b"\x7fELF":
@@ -45,7 +45,7 @@ def choose(
                 symbols = find_symbols(file.read, SYMBOLS)
                 offered = ["toro-fast"] if len(symbols) == len(SYMBOLS) else []
             offered.append("pvh")
-        # An ELF image says nothing of this one; a vmlinux is known by where it is linked.
+        # Nothing in an ELF image names this protocol; a vmlinux is recognized by its address.
         if wanted == "linux" or any(segment.vaddr >= _KERNEL_MAP for segment in image.segments):
             offered.append("linux")
         if not offered:

@@ -1,10 +1,10 @@
 """The CPUID leaves of a direct-booted guest.
 
-They are the host's own, less every feature that is not named here: asking KVM
-for its list (KVM_GET_SUPPORTED_CPUID) takes longer than all other ioctls of a
-small guest together. A KVM that does without the CPU's virtualization (PVM) can
-do less than its host, so there only the baseline of x86-64 is shown. A test checks
-that KVM supports what is shown.
+They are the host's own without the features that are not named here. Asking KVM
+for its list (KVM_GET_SUPPORTED_CPUID) would take longer than all other ioctls of a
+small guest together. A KVM without hardware virtualization (PVM) supports less than
+its host, so its guests see only the baseline of x86-64. A test checks that KVM
+supports what guests see.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LEAF_80000001_ECX = _bits(0, 5)
 _LEAF_80000001_EDX = _bits(11, 20, 26, 27, 29)
 _INVARIANT_TSC = 1 << 8
 
-#: What is left of the above without VMX or SVM.
+#: What remains of the above without VMX or SVM.
 _BASE_1_ECX = _bits(13)
 _BASE_80000001_ECX = _bits(0)
 _BASE_80000001_EDX = _bits(11, 20, 29)
@@ -58,7 +58,7 @@ class Cpuid:
     """The leaves of one machine.
 
     Args:
-        cpus: how many vCPUs it has.
+        cpus: number of vCPUs.
 
     Attributes:
         gigabyte_pages: the guest may use 1 GiB pages.
@@ -89,7 +89,7 @@ class Cpuid:
         }
 
     def entries(self, apic_id: int) -> list[Leaf]:
-        """(leaf, subleaf, eax, ebx, ecx, edx) for the vCPU with `apic_id`."""
+        """(leaf, subleaf, eax, ebx, ecx, edx) of each leaf, for the vCPU with `apic_id`."""
         return with_topology([(leaf, 0, *registers) for leaf, registers in self._leaves.items()], self._cpus, apic_id)
 
     def native(self, apic_id: int) -> KvmCpuid2:
@@ -98,7 +98,7 @@ class Cpuid:
 
 
 def with_topology(table: list[Leaf], cpus: int, apic_id: int) -> list[Leaf]:
-    """The leaves with those that say which of `cpus` CPUs this is: one thread a core, all cores in one package."""
+    """Adds the topology to a table: one thread per core, all `cpus` cores in one package."""
     here = min(cpus, 255) << 16 | (apic_id & 0xFF) << 24
     changed = [
         (leaf, subleaf, eax, ebx & 0xFF00 | here if leaf == 1 else ebx, ecx, edx)
@@ -124,7 +124,7 @@ _known: dict[int, tuple[int, int, int, int]] = {}
 
 
 def _host(leaf: int) -> tuple[int, int, int, int]:
-    """The host's own, asked for once: in a virtual machine it takes an exit."""
+    """The host's registers for a leaf, cached: in a virtual machine CPUID costs an exit."""
     if leaf not in _known:
         out = ffi.new("uint32_t[4]")
         lib.cpuid(leaf, 0, out)

@@ -1,8 +1,8 @@
-"""Direct boot: a Toro image starts in 64-bit mode with everything in place.
+"""Direct boot: a Toro image starts in 64-bit mode on its final page tables.
 
-`docs/boot-protocol.md` is the contract. An image asks for it with an ELF note;
-every vCPU then starts at the same entry point, at once, on the final page
-tables, with stacks of its own. Behind the image lie, page by page:
+`docs/boot-protocol.md` is the contract. An image asks for it with an ELF note.
+All vCPUs start at once at the same entry point, each with its own stacks. Behind
+the image lie, each at a page boundary:
 
     CPU areas   for each vCPU: supervisor area, guard page, stack
     boot-info   the block and its tables (see `bootinfo`)
@@ -66,17 +66,17 @@ _GDT = b"".join(entry.to_bytes(8, "little") for entry in (0, 0x00AF_9B00_0000_FF
 
 
 class DirectBoot(BootProtocol):
-    """Where everything goes, for one image on one machine.
+    """The protocol for one image on one machine.
 
     Args:
         image: must carry the note (see `wanted_by`).
         ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
-        cpuid: what the vCPUs can do; None: what this host's can.
+        cpuid: the vCPUs' features; None: those of this host.
 
     Raises:
-        ImageError: the image or its note is wrong, or does not fit.
+        ImageError: the image or its note is wrong, or does not fit into RAM.
     """
 
     is_pc = False
@@ -102,7 +102,7 @@ class DirectBoot(BootProtocol):
 
     @staticmethod
     def wanted_by(image: Image) -> bool:
-        """Whether the image carries a note of this protocol."""
+        """Whether the image carries this protocol's note."""
         return NOTE in image.notes
 
     def _fail(self, text: str) -> ImageError:
@@ -143,16 +143,16 @@ class DirectBoot(BootProtocol):
             )
 
     def load(self, file: File, memory: GuestMemory) -> None:
-        """Copies the image, and makes its tables."""
+        """Copies the image and builds its tables."""
         for segment in self.image.segments:
             file.copy(segment.offset, segment.filesz, memory, segment.paddr)
         self.build_tables(memory)
 
     def build_tables(self, memory: GuestMemory) -> None:
-        """Makes the GDT and the page tables. After it, `end` is known.
+        """Builds the GDT and the page tables, and sets `end`.
 
         RAM and MMIO are readable and writable in ring 3 but not executable;
-        segments have the rights of their p_flags.
+        segments have the access rights of their p_flags.
         """
         memory.write(self.tables, _GDT)
         paging = ffi.new("struct paging *")
@@ -174,24 +174,24 @@ class DirectBoot(BootProtocol):
             guard = area + self.supervisor_size
             call(lib.paging_map, area, guard, data & ~_USER)
             call(lib.paging_map, guard, guard + PAGE_SIZE, 0)
-        # Hiding the tables may itself take a table of 2 MiB and one of 4 KiB
-        # pages at either end.
+        # Hiding the tables may itself take two more tables at either end, one of
+        # 2 MiB and one of 4 KiB pages.
         self._end: int = min(paging.next + 4 * PAGE_SIZE, self._ram.low_end)
         call(lib.paging_map, self.tables, self._end, data & ~_USER)
         self._root: int = paging.root
 
     @property
     def end(self) -> int:
-        """Behind the tables."""
+        """The guest-physical address after the tables."""
         return self._end
 
     @property
     def marks(self) -> int:
-        """Where the kernel writes its marks."""
+        """The guest-physical address where the kernel writes its marks."""
         return self.boot_info + bootinfo.offset_of("marks")
 
     def write_devices(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
-        """They are told of in the boot-info block."""
+        """Remembers the devices for the boot-info block."""
         self._devices = devices
 
     def write_clock(self, memory: GuestMemory, **clock: int) -> None:
@@ -214,7 +214,7 @@ class DirectBoot(BootProtocol):
         memory.write(self.boot_info, block)
 
     def _memory_map(self) -> list[tuple[int, int, int]]:
-        """All RAM: what is free, and what page 0, the image and the data here use."""
+        """All RAM, free or in use: by page 0, the image, and the data put behind it."""
         free, used = bootinfo.MEMORY_FREE, bootinfo.MEMORY_IN_USE
         image = self.image.segments[0].paddr
         bounds = [
@@ -227,12 +227,12 @@ class DirectBoot(BootProtocol):
         return [(start, end - start, kind) for start, end, kind in bounds if end > start]
 
     def set_cpus(self, cpus: Sequence[Cpu], host: Host, have_cpuid: bool = False) -> None:
-        """All of them at the entry point."""
+        """Starts all vCPUs at the entry point, without INIT and SIPI."""
         for cpu in cpus:
             if not have_cpuid:
                 cpu.set_cpuid(self._cpuid.native(cpu.index))
             self._set_registers(cpu)
-            if cpu.index:  # no INIT and SIPI
+            if cpu.index:
                 cpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
 
     def _set_registers(self, cpu: Cpu) -> None:
@@ -257,7 +257,7 @@ class DirectBoot(BootProtocol):
 
 
 def _rights(flags: int) -> int:
-    """The page-table rights for p_flags. One without any is a guard page."""
+    """The page-table flags for p_flags. A segment without any rights is a guard page."""
     if not flags & 7:
         return 0
     return (

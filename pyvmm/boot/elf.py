@@ -1,7 +1,7 @@
 """ELF64 executables, as the System V gABI (chapters 4 and 5) defines them.
 
-The file is hostile: every field is checked before it is used, and whatever is
-wrong raises `ImageError` with the file's name and the field's.
+The file may be hostile: every field is checked before it is used, and an error
+raises `ImageError` with the names of file and field.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    #: (offset, length) to that many bytes of the file, fewer at its end.
+    #: (offset, length) to that many bytes of the file, or fewer at its end.
     Reader = Callable[[int, int], bytes]
 
 PF_X, PF_W, PF_R = 1, 2, 4
@@ -24,7 +24,7 @@ _PT_LOAD, _PT_NOTE = 1, 4
 
 
 class Segment:
-    """A PT_LOAD: `filesz` bytes at `offset` go to `paddr`, zeroes up to `memsz`."""
+    """A PT_LOAD: `filesz` bytes at `offset` go to `paddr`, followed by zeroes up to `memsz`."""
 
     __slots__ = ("filesz", "flags", "memsz", "offset", "paddr", "vaddr")
 
@@ -43,13 +43,13 @@ class Segment:
 
 
 class Image:
-    """What a loader needs to know of an ELF file.
+    """What a loader needs to know about an ELF file.
 
     Attributes:
-        name: the file's, for messages.
+        name: the file's name, for messages.
         entry: e_entry.
-        segments: by ascending physical address; none is empty, none overlap.
-        notes: (name, type) to the descriptor.
+        segments: in ascending order of physical address; at least one, none empty, none overlapping.
+        notes: descriptors by (name, type).
     """
 
     __slots__ = ("entry", "name", "notes", "segments")
@@ -66,11 +66,11 @@ def parse(read: Reader, size: int, name: str) -> Image:
 
     Args:
         read: reads from the file.
-        size: of the file, in bytes.
-        name: of the file, for messages.
+        size: the file's size in bytes.
+        name: the file's name, for messages.
 
     Raises:
-        ImageError: the file is not one, or is damaged.
+        ImageError: the file is no such executable, or is damaged.
     """
     header = read(0, _EHDR_SIZE)
     if header[:4] != b"\x7fELF":

@@ -16,13 +16,13 @@ _TABLE_MAX = 16 << 20
 
 
 def find_symbols(read: Reader, wanted: Iterable[bytes]) -> dict[bytes, int]:
-    """The values of those of the `wanted` symbols that there are.
+    """The values of those `wanted` symbols that the file has, by name.
 
-    An image needs no symbols: a table that is missing, damaged or larger than 16 MiB has none.
+    Symbols are optional: a table that is missing, damaged or larger than 16 MiB counts as empty.
 
     Args:
         read: reads from the file.
-        wanted: their names.
+        wanted: names.
     """
     header = read(0, 64)
     if len(header) < 64:
@@ -39,7 +39,7 @@ def find_symbols(read: Reader, wanted: Iterable[bytes]) -> dict[bytes, int]:
 
 
 def _read(read: Reader, offset: int, size: int) -> bytes:
-    """All of these bytes, or none."""
+    """Reads all of these bytes, or none."""
     data = read(offset, size) if size <= _TABLE_MAX and offset < 1 << 62 else b""
     return data if len(data) == size else b""
 
@@ -48,7 +48,7 @@ def _look_up(symbols: bytes, names: bytes, wanted: Iterable[bytes]) -> dict[byte
     by_offset = {}
     for name in wanted:
         at = names.find(name + b"\0")
-        while at >= 0:  # linkers share the tails of names
+        while at >= 0:  # names may share tails
             by_offset[at] = name
             at = names.find(name + b"\0", at + 1)
     return {by_offset[at]: value for at, value in iter_unpack("<I4xQ8x", symbols) if at in by_offset}

@@ -1,4 +1,4 @@
-"""A file that goes into guest memory: a kernel image, or an initrd."""
+"""Files that go into guest memory: kernel images and initrds."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class File:
     """An open regular file.
 
     Args:
-        name: its path.
+        name: path.
 
     Attributes:
-        fd: its descriptor.
-        name: its path, for messages.
-        size: in bytes.
+        fd: descriptor.
+        name: path, for messages.
+        size: bytes.
 
     Raises:
-        ImageError: it cannot be opened, or is no regular file.
+        ImageError: it cannot be opened, or is not a regular file.
         HostError: this process may open no more files.
     """
 
@@ -36,7 +36,7 @@ class File:
         self.name = name
         self.fd = -1
         try:
-            # A pipe without a writer must not keep pyvmm waiting.
+            # O_NONBLOCK: opening a pipe without a writer would block.
             self.fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             if error.errno == _EMFILE:
@@ -49,16 +49,16 @@ class File:
             raise ImageError(f"{name}: not a regular file")
 
     def close(self) -> None:
-        """Closes it. A second call does nothing."""
+        """Closes the file. A second call does nothing."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
     def read(self, offset: int, size: int) -> bytes:
-        """That many bytes, fewer at the end.
+        """Reads `size` bytes at `offset`, or fewer at the end of the file.
 
         Raises:
-            ImageError: the host cannot read it.
+            ImageError: the host cannot read them.
         """
         try:
             return os.pread(self.fd, size, offset)
@@ -66,11 +66,12 @@ class File:
             raise ImageError(f"{self.name}: {error.strerror}") from None
 
     def copy(self, offset: int, size: int, memory: GuestMemory, address: int) -> None:
-        """Reads `size` bytes at `offset` to guest-physical `address`.
+        """Copies `size` bytes at `offset` to guest-physical `address`.
 
         Raises:
             ImageError: the file has become shorter.
             HostError: it cannot be read.
+            GuestMemoryError: not all of it would be RAM.
         """
         done = 0
         while done < size:

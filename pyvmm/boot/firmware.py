@@ -1,15 +1,14 @@
-"""What firmware leaves behind, for images that expect a PC: both PVH's and Linux's.
+"""What firmware leaves in memory, for images that expect a PC (PVH and Linux).
 
-Nothing below 1 MiB is used that an existing image is known to write before it has
-read it. The tables:
+No address below 1 MiB is used that a known image overwrites before it has read it:
 
-    500     pointer to the MP table, for those that search upward from 0
+    500     pointer to the MP table, for kernels that search upward from 0
     5000    GDT
     6000    PVH start info, module list, memory map
     7000    Linux's zero page
     10000   page tables of Linux's 64-bit entry
     20000   command line
-    9fc00   pointer to the MP table, where the specification has it looked for
+    9fc00   pointer to the MP table, where the specification puts it
     e0000   ACPI tables
     f0000   MP table
 
@@ -50,7 +49,7 @@ _NMI, _EXTINT = 0x400, 0x700
 
 
 def memory_map(ram: Ram) -> list[tuple[int, int, int]]:
-    """(start, bytes, type) of each range of a machine's memory."""
+    """(start, bytes, type) of each range of memory."""
     return [
         (0, LOW_MEMORY_END, RAM),
         (LOW_MEMORY_END, HIGH_MEMORY - LOW_MEMORY_END, RESERVED),
@@ -60,9 +59,9 @@ def memory_map(ram: Ram) -> list[tuple[int, int, int]]:
 
 
 def mp_table(cpus: int) -> bytes:
-    """The configuration table: processors, one ISA bus, one IOAPIC, and where interrupts go.
+    """The configuration table: processors, one ISA bus, one IOAPIC, and interrupt routing.
 
-    IRQ n is pin n; local interrupt 0 is the PICs', 1 is NMI.
+    IRQ n is pin n; local interrupt 0 is ExtINT, 1 is NMI.
     """
     ioapic = cpus
     entries = [pack("<BBBBII8x", 0, cpu, 0x14, 1 | (2 if cpu == 0 else 0), 0x600, 0x201) for cpu in range(cpus)]
@@ -80,12 +79,12 @@ def mp_table(cpus: int) -> bytes:
 
 
 def _with_checksum(data: bytes, at: int) -> bytes:
-    """The bytes with the one at `at` such that all of them add up to 0."""
+    """Sets the byte at `at` so that the sum of all bytes is 0."""
     return data[:at] + bytes([acpi.checksum(data)]) + data[at + 1 :]
 
 
 def write_tables(memory: GuestMemory, cpus: int, virtio: list[tuple[int, int]]) -> None:
-    """Puts the MP table, the pointers to it, and ACPI's tables into memory.
+    """Writes the MP table, the pointers to it and the ACPI tables to memory.
 
     Args:
         virtio: (base, GSI) of each virtio-mmio device.
@@ -98,19 +97,19 @@ def write_tables(memory: GuestMemory, cpus: int, virtio: list[tuple[int, int]]) 
 
 
 def write_command_line(memory: GuestMemory, text: bytes) -> None:
-    """Puts it to COMMAND_LINE, with a NUL behind it."""
+    """Writes the command line, followed by a NUL, to COMMAND_LINE."""
     memory.write(COMMAND_LINE, text + b"\0")
 
 
 def initrd_address(size: int, ram: Ram, kernel_end: int, highest: int, name: str) -> int:
-    """Where an initrd goes: as high as it may, behind the kernel.
+    """The guest-physical address for an initrd: as high as allowed, above the kernel.
 
     Args:
-        size: its bytes.
+        size: bytes.
         ram: where RAM is.
         kernel_end: guest-physical.
-        highest: the last address that it may have.
-        name: the file's, for the message.
+        highest: the last address that the initrd may occupy.
+        name: the file's name, for the message.
 
     Raises:
         ImageError: it does not fit.
@@ -126,10 +125,10 @@ def initrd_address(size: int, ram: Ram, kernel_end: int, highest: int, name: str
 
 
 def lapic_registers(registers: bytes) -> bytes:
-    """A local APIC's, with its local interrupts as `mp_table` says.
+    """Sets the local interrupts in a local APIC's registers as `mp_table` describes them.
 
     Args:
-        registers: as after reset (Intel SDM volume 3, table 11-1).
+        registers: those after reset (Intel SDM volume 3, table 11-1).
     """
     changed = bytearray(registers)
     changed[_LVT_LINT0 : _LVT_LINT0 + 4] = _EXTINT.to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""The CPUID leaves of a guest that expects a PC: all that KVM supports (KVM_GET_SUPPORTED_CPUID)."""
+"""The CPUID leaves of a guest that expects a PC: everything that KVM supports."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class HostCpuid:
     """The leaves of one machine.
 
     Args:
-        supported: (leaf, subleaf, eax, ebx, ecx, edx) of each.
-        cpus: how many vCPUs it has.
-        tsc_deadline: KVM serves the APIC timer's TSC-deadline mode.
+        supported: (leaf, subleaf, eax, ebx, ecx, edx) of each (see `Kvm.supported_cpuid`).
+        cpus: number of vCPUs.
+        tsc_deadline: KVM emulates the APIC timer's TSC-deadline mode.
     """
 
     def __init__(self, supported: list[Leaf], cpus: int, tsc_deadline: bool) -> None:
         self._supported, self._cpus, self._tsc_deadline = supported, cpus, tsc_deadline
 
     def entries(self, apic_id: int) -> list[Leaf]:
-        """(leaf, subleaf, eax, ebx, ecx, edx) for the vCPU with `apic_id`."""
+        """(leaf, subleaf, eax, ebx, ecx, edx) of each leaf, for the vCPU with `apic_id`."""
         more = _HYPERVISOR | _X2APIC | (_TSC_DEADLINE if self._tsc_deadline else 0)
         table = [
             (leaf, subleaf, eax, ebx, ecx | more if leaf == 1 else ecx, edx)

@@ -1,8 +1,8 @@
-"""Linux by its 64-bit boot protocol (Documentation/arch/x86/boot.rst): bzImage and vmlinux.
+"""Linux's 64-bit boot protocol (Documentation/arch/x86/boot.rst) for bzImage and vmlinux.
 
 The machine is in 64-bit mode on an identity map of the first 4 GiB, with RSI
 pointing to the zero page (struct boot_params). A bzImage is entered 0x200 bytes
-into its second part, a vmlinux without a PVH note at its ELF entry point.
+into its second part, a vmlinux at its ELF entry point.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyvmm.memory import GuestMemory
 
 _ACPI_RSDP = 0x70  # in the zero page
-# Offsets in a bzImage and, the same, in the zero page.
+# Offsets, the same in a bzImage and in the zero page.
 _HEADER = 0x1F1
 _SETUP_SECTS, _BOOT_FLAG, _JUMP, _MAGIC_AT, _VERSION = 0x1F1, 0x1FE, 0x200, 0x202, 0x206
 _TYPE_OF_LOADER, _LOADFLAGS = 0x210, 0x211
@@ -45,18 +45,18 @@ _GDT = (0, 0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_006
 
 
 class Linux64Boot(PcBoot):
-    """Where everything goes, for one kernel on one machine.
+    """The protocol for one kernel on one machine.
 
     Args:
-        file: the kernel's.
-        image: its ELF headers; None: it is a bzImage.
+        file: the kernel.
+        image: its ELF headers; None if it is a bzImage.
         ram: where RAM is.
         cpus: number of vCPUs.
         command_line: bytes.
-        initrd: its initial RAM disk, or None.
+        initrd: an initial RAM disk, or None.
 
     Raises:
-        ImageError: it cannot be booted so, or does not fit.
+        ImageError: the kernel does not support the protocol, or does not fit into RAM.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Linux64Boot(PcBoot):
             self._initrd_at = firmware.initrd_address(initrd.size, ram, self._end, highest, initrd.name)
 
     def _read_header(self, file: File) -> int:
-        """Takes the setup header of a bzImage; returns the highest address of an initrd."""
+        """Reads the setup header of a bzImage; returns the highest address for an initrd."""
         head = file.read(0, 0x290)
         if len(head) < 0x290:
             raise ImageError(f"{file.name}: truncated in the setup header ({file.size} bytes)")
@@ -101,7 +101,7 @@ class Linux64Boot(PcBoot):
         (self._load_at,) = unpack_from("<Q", head, _PREF_ADDRESS)
         self._entry = self._load_at + _ENTRY_64
         self._end = self._load_at + max(size_max, self._size)
-        stop = _MAGIC_AT + head[_JUMP + 1]  # the jump over it tells its end
+        stop = _MAGIC_AT + head[_JUMP + 1]  # the jump over the header gives its end
         self._header[: stop - _HEADER] = head[_HEADER:stop]
         return int(unpack_from("<I", head, _INITRD_ADDR_MAX)[0])
 
@@ -139,11 +139,11 @@ class Linux64Boot(PcBoot):
 
     @property
     def end(self) -> int:
-        """The guest-physical address behind all that was put into memory."""
+        """The guest-physical address after everything that was put into memory."""
         return page_up(self._initrd_at + self._initrd.size if self._initrd else self._end)
 
     def set_registers(self, cpu: Cpu) -> None:
-        """64-bit mode on an identity map; RSI points to the zero page."""
+        """Sets 64-bit mode on an identity map; RSI points to the zero page."""
         sregs = cpu.sregs()
         set_segments(sregs, _CODE, _DATA, _TSS, long_mode=True)
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1

@@ -1,4 +1,4 @@
-"""What images that expect a PC have in common, whatever their boot protocol."""
+"""What all boot protocols of images that expect a PC have in common."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESET_IDT_LIMIT = 0xFFFF  # after INIT
 
 
 class PcBoot(BootProtocol):
-    """The first vCPU starts at the entry point, the others wait for INIT and SIPI.
+    """The first vCPU starts at the entry point; the others wait for INIT and SIPI.
 
     Args:
         ram: where RAM is.
@@ -31,16 +31,16 @@ class PcBoot(BootProtocol):
 
     def __init__(self, ram: Ram, cpus: int, existing_toro: bool = False) -> None:
         self._ram, self._cpus = ram, cpus
-        # A PC's last means of a reset is an exception without an IDT. AMD-V does not tell what the
-        # IDT was; existing Toro kernels have a handler for every exception.
+        # A PC's last way to reset is an exception without an IDT. AMD-V does not preserve the IDT's
+        # limit; existing Toro kernels have a handler for every exception.
         self.reset_limits = (0, _RESET_IDT_LIMIT) if existing_toro else (0,)
 
     def write_devices(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
-        """MP and ACPI tables."""
+        """Writes MP and ACPI tables."""
         firmware.write_tables(memory, self._cpus, [(base, gsi) for base, gsi, _ in devices])
 
     def set_cpus(self, cpus: Sequence[Cpu], host: Host, have_cpuid: bool = False) -> None:
-        """All that KVM supports, local interrupts as the tables say, and the entry point."""
+        """Sets CPUID to all that KVM supports, local interrupts as in the tables, and the entry point."""
         deadline = bool(host.check_extension(lib.KVM_CAP_TSC_DEADLINE_TIMER))
         cpuid = HostCpuid(host.supported_cpuid(), len(cpus), deadline)
         for cpu in cpus:
@@ -50,4 +50,4 @@ class PcBoot(BootProtocol):
 
     @abstractmethod
     def set_registers(self, cpu: Cpu) -> None:
-        """Puts the first vCPU at the entry point."""
+        """Sets the registers with which the first vCPU starts."""

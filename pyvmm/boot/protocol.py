@@ -1,4 +1,4 @@
-"""What all boot protocols have in common."""
+"""The interface of boot protocols, and segment registers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyvmm.memory import GuestMemory
 
     class Cpu(Protocol):
-        """A vCPU that has not run, of which these are KVM's ioctls (see `kvm.Vcpu`)."""
+        """A vCPU that has not run (see `kvm.Vcpu`)."""
 
         index: int
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
         def set_mp_state(self, state: int) -> None: ...
 
     class Host(Protocol):
-        """What KVM can do here (see `kvm.Kvm`)."""
+        """This host's KVM (see `kvm.Kvm`)."""
 
         def check_extension(self, capability: int) -> int: ...
         def supported_cpuid(self) -> list[tuple[int, int, int, int, int, int]]: ...
 
 
 class BootProtocol(ABC):
-    """How one image starts on one machine: what memory and registers hold before its first instruction.
+    """How one image starts on one machine: the contents of memory and registers before it runs.
 
-    A machine calls `load`, `write_devices`, `set_cpus` and, when it is about to run, `write_clock`.
+    The machine calls `load`, `write_devices`, `set_cpus` and, just before it runs, `write_clock`.
 
     Attributes:
-        is_pc: the image expects a PC: interrupt controllers and a timer as KVM has them, tables as
-            firmware leaves them, and CPUs that wait for INIT and SIPI. Otherwise interrupts are
-            messages (MSI), and all vCPUs start at once.
-        shutdown_message: data of the message by which CPU 0 is asked to end, or 0 if it would not be
-            understood.
-        reset_limits: IDT limits with which a triple fault is how such a guest ends.
+        is_pc: the image expects a PC: KVM's interrupt controllers and timer, tables as firmware
+            leaves them, and CPUs that wait for INIT and SIPI. Otherwise interrupts are messages
+            (MSI), and all vCPUs start at once.
+        shutdown_message: data of the message (MSI) that asks CPU 0 to end; 0 if the guest would
+            not understand one.
+        reset_limits: IDT limits with which a triple fault is a regular reset.
     """
 
     is_pc = True
@@ -53,28 +53,28 @@ class BootProtocol(ABC):
 
     @property
     def end(self) -> int | None:
-        """Where the guest-physical memory ends that it starts in; None: it may be any."""
+        """The end of the guest-physical memory that the image starts in; None if that may be all RAM."""
         return None
 
     @property
     def marks(self) -> int | None:
-        """Guest-physical address where the guest writes `bootinfo.MARKS`, if it does."""
+        """The guest-physical address where the guest writes `bootinfo.MARKS`; None if it writes none."""
         return None
 
     @abstractmethod
     def load(self, file: File, memory: GuestMemory) -> None:
-        """Puts the image, and what it needs besides, into memory.
+        """Puts the image, and all else that it needs, into memory.
 
         Raises:
-            ImageError: it is damaged, or does not fit.
+            ImageError: the image is damaged, or does not fit.
         """
 
     @abstractmethod
     def write_devices(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
-        """Tells the guest of its virtio devices.
+        """Tells the guest about its virtio devices.
 
         Args:
-            devices: (guest-physical base, GSI, device id) of each.
+            devices: (guest-physical base, GSI, device ID) of each.
         """
 
     @abstractmethod
@@ -82,34 +82,36 @@ class BootProtocol(ABC):
         """Gives each vCPU its CPUID and registers.
 
         Args:
-            cpus: in the order of their APIC ids, which are 0, 1, 2 and so on.
-            have_cpuid: they have their CPUID.
+            cpus: all vCPUs, in the order of their APIC IDs 0, 1, 2 and so on.
+            host: the host's KVM.
+            have_cpuid: CPUID is set already.
         """
 
     def write_clock(self, memory: GuestMemory, **clock: int) -> None:  # noqa: B027 - optional
-        """Tells a guest with `marks` what time it is.
+        """Tells a guest with `marks` the time.
 
         Args:
-            clock: tsc_hz, the guest's; wall_clock_ns since 1970, and wall_clock_tsc, its TSC then.
+            clock: `tsc_hz`, the guest's frequency; `wall_clock_ns` since 1970; and
+                `wall_clock_tsc`, the guest's TSC at that moment.
         """
 
 
 def set_segment(segment: KvmSegment, **fields: int) -> None:
-    """A flat segment, of 32 bits if `fields` do not say otherwise (Intel SDM volume 3, section 3.4.5)."""
+    """Sets a flat segment, of 32 bits unless `fields` say otherwise (Intel SDM volume 3, section 3.4.5)."""
     defaults = {"base": 0, "limit": 0xFFFF_FFFF, "present": 1, "s": 1, "db": 1, "g": 1, "l": 0, "dpl": 0, "unusable": 0}
     for name, value in (defaults | fields).items():
         setattr(segment, name, value)
 
 
 def set_segments(sregs: KvmSregs, code: int, data: int, tss: int | None = None, long_mode: bool = False) -> None:
-    """Flat segments in all segment registers.
+    """Sets flat segments in all segment registers.
 
     Args:
         sregs: a `struct kvm_sregs *`.
         code, data: selectors.
-        tss: that of a busy TSS, which entering 64-bit mode on VT-x needs, be it an empty one
+        tss: selector of a busy TSS, which VT-x requires in 64-bit mode even if it is empty
             (volume 3, section 26.3.1.2); None leaves TR as it is.
-        long_mode: code is of 64 bits.
+        long_mode: the code segment is of 64 bits.
     """
     for name in ("ds", "es", "fs", "gs", "ss"):
         set_segment(getattr(sregs, name), selector=data, type=3)

@@ -27,14 +27,14 @@ NOTE = (b"Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY
 _MAGIC, _VERSION = 0x336E_C578, 1
 _INFO_SIZE, _MODULE_SIZE = 56, 32
 _CR0 = 0x11  # ET PE
-_TORO_DEVICES, _TORO_HEAP = 4, 0x80_0000  # existing Toro kernels: of the command line; where the heap begins
+_TORO_DEVICES, _TORO_HEAP = 4, 0x80_0000  # existing Toro kernels: the most devices; where the heap begins
 _NMI = 4 << 8  # delivery mode of a message: Intel SDM volume 3, section 11.11.2
 _CODE, _DATA, _TSS = 8, 16, 24
 _GDT = (0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067)
 
 
 class PvhBoot(PcBoot):
-    """Where everything goes, for one image on one machine.
+    """The protocol for one image on one machine.
 
     Args:
         image: must carry the note.
@@ -42,10 +42,10 @@ class PvhBoot(PcBoot):
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: a module for the kernel, or None.
-        existing_toro: the image is a Toro kernel of the kind that runs in ring 0.
+        existing_toro: the image is a Toro kernel that runs in ring 0.
 
     Raises:
-        ImageError: it does not fit.
+        ImageError: the note is wrong, or the image does not fit into RAM.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class PvhBoot(PcBoot):
             self._initrd_at = firmware.initrd_address(initrd.size, ram, last, 0xFFFF_FFFF, initrd.name)
 
     def load(self, file: File, memory: GuestMemory) -> None:
-        """Copies the image, its module and the tables to memory."""
+        """Copies the image, the initrd and the tables to memory."""
         for segment in self._image.segments:
             file.copy(segment.offset, segment.filesz, memory, segment.paddr)
         if self._initrd:
@@ -103,13 +103,13 @@ class PvhBoot(PcBoot):
 
     @property
     def end(self) -> int:
-        """The guest-physical address behind all that was put into memory."""
+        """The guest-physical address after everything that was put into memory."""
         if self._initrd:
             return page_up(self._initrd_at + self._initrd.size)
         return page_up(self._image.segments[-1].end)
 
     def set_registers(self, cpu: Cpu) -> None:
-        """Protected mode without paging; EBX points to the start info."""
+        """Sets protected mode without paging; EBX points to the start info."""
         sregs = cpu.sregs()
         set_segments(sregs, _CODE, _DATA, _TSS)
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
@@ -119,9 +119,9 @@ class PvhBoot(PcBoot):
 
 
 def _trimmed(ranges: list[tuple[int, int, int]], cpus: int) -> list[tuple[int, int, int]]:
-    """The same, with RAM above 1 MiB such that each CPU's share of it is a multiple of 8 bytes.
+    """Trims RAM above 1 MiB so that each CPU's share of it is a multiple of 8 bytes.
 
-    Existing Toro kernels divide what is behind their first 8 MiB, and panic otherwise.
+    Existing Toro kernels divide the RAM above their first 8 MiB, and panic otherwise.
     """
     share = 8 * cpus
     return [

@@ -1,4 +1,4 @@
-"""An image made of a few bytes of machine code, for measuring and for trying out."""
+"""An image made of a few bytes of machine code, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _HEADERS = 64 + 3 * 56
 def tiny_image(code: bytes) -> bytes:
     """An ELF executable (System V gABI, chapters 4 and 5) of `code`, which runs in ring 0.
 
-    It offers direct boot and PVH with the same entry point: code that is to be
-    entered either way means the same in 64-bit and in 32-bit mode. Its physical
-    and its virtual addresses are the same; it is loaded readable and executable.
+    It offers direct boot and PVH with the same entry point; code for both must mean
+    the same in 64-bit and 32-bit mode. Physical and virtual addresses are equal; it
+    is loaded readable and executable.
     """
     from struct import pack
 

@@ -1,12 +1,12 @@
-"""Existing Toro images, which run in ring 0, started where their own start-up code would end.
+"""Existing Toro images, which run in ring 0, started where their own start-up code ends.
 
 That code, entered by PVH, spends two million instructions on page tables for 512 GiB.
-Here they are made beforehand, as are the GDT and the code that other CPUs start with,
-both copied from the image, and the first CPU enters `_mainCRTStartup` in 64-bit mode with
-RBX = start info and RCX = 1, the code for PVH:
+Here pyvmm makes the page tables, and copies the GDT and the start-up code of other CPUs
+out of the image. The first CPU enters `_mainCRTStartup` in 64-bit mode with RBX = start
+info and RCX = 1, the code for PVH:
 
-    2000    what other CPUs start with (SIPI vector 2)
-    3000    GDT and IDT, as the image's GDTR and IDTR say
+    2000    start-up code of other CPUs (SIPI vector 2)
+    3000    GDT and IDT, where the image's GDTR and IDTR point
     100000  page tables: pages of 2 MiB
 """
 
@@ -45,14 +45,14 @@ _SIG_PVH = 1
 
 
 class ToroFastBoot(PvhBoot):
-    """PVH without the image's own way to 64-bit mode.
+    """PVH without the image's own switch to 64-bit mode.
 
     Args:
         symbols: addresses of all `SYMBOLS`.
-        others: as for PVH.
+        others: as for `PvhBoot`.
 
     Raises:
-        ImageError: it does not fit, or its symbols lead nowhere.
+        ImageError: the image does not fit, or a symbol is invalid.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ToroFastBoot(PvhBoot):
             raise ImageError(f"{image.name}: toro-fast: page tables end at {_PAGE_TABLES_END:#x}; try pvh")
 
     def load(self, file: File, memory: GuestMemory) -> None:
-        """Copies the image and makes its tables."""
+        """Copies the image and builds its tables."""
         super().load(file, memory)
         start, end = self._symbols[b"trampoline_init"], self._symbols[b"trampoline_end"]
         if not 0 < end - start <= _TRAMPOLINE_SIZE:
@@ -76,7 +76,7 @@ class ToroFastBoot(PvhBoot):
         memory.write(_PAGE_TABLES, _page_tables(self._ram.end))
 
     def _read(self, memory: GuestMemory, symbol: bytes, size: int) -> bytes:
-        """What the image has there."""
+        """Reads the part of the image that a symbol points to."""
         address = self._symbols[symbol]
         if not any(s.paddr <= address and address + size <= s.end for s in self._image.segments):
             raise ImageError(f"{self._image.name}: symbol {symbol.decode()}: {address:#x} is in no segment")
@@ -90,7 +90,7 @@ class ToroFastBoot(PvhBoot):
         return limit, base
 
     def set_registers(self, cpu: Cpu) -> None:
-        """64-bit mode, as the image's own start-up code would leave it."""
+        """Sets 64-bit mode, as the image's own start-up code would."""
         sregs = cpu.sregs()
         set_segments(sregs, _CODE, _DATA, long_mode=True)
         sregs.gdt.limit, sregs.gdt.base = self._gdt
@@ -101,7 +101,7 @@ class ToroFastBoot(PvhBoot):
 
 
 def _page_tables(ram_end: int) -> bytes:
-    """An identity map of RAM, which ends at `ram_end`, and of the first 4 GiB, in tables for 512 GiB."""
+    """An identity map up to `ram_end`, and at least of the first 4 GiB, in tables for 512 GiB."""
     directories = _PAGE_TABLES + 0x2000
     end = min(max(ram_end, 4 << 30), 512 << 30)
     root = pack("<Q", _PAGE_TABLES + 0x1000 | _TABLE).ljust(0x1000, b"\0")

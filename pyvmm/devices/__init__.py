@@ -1,1 +1,1 @@
-"""Devices on the bus that are served in Python, one small file each."""
+"""Devices on the bus that Python serves, one file each."""

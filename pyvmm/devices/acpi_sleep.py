@@ -1,4 +1,4 @@
-"""ACPI's sleep registers, by which a hardware-reduced machine is switched off (ACPI 6.5, section 4.8.3.7)."""
+"""ACPI's sleep registers, which switch a hardware-reduced machine off (ACPI 6.5, section 4.8.3.7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SLP_EN = 0x20
 
 
 class AcpiSleep:
-    """Control and status. There is one kind of sleep, and it is the end.
+    """Sleep control and status. Any sleep type ends the guest.
 
     Args:
         end: called when the guest goes to sleep.
@@ -24,10 +24,10 @@ class AcpiSleep:
         self._end = end
 
     def read(self, offset: int, size: int) -> int:
-        """It has never slept."""
+        """Zero: the machine has not been asleep."""
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """SLP_EN in the control register."""
+        """Ends the guest on SLP_EN in the control register."""
         if offset == 0 and value & _SLP_EN:
             self._end()

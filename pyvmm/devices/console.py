@@ -1,7 +1,7 @@
 """The guest's serial console, on two descriptors of the host.
 
-Output is written in C as it comes. Input is asked for by the guest: until it
-looks at its UART nothing is read, and the terminal keeps its settings.
+C writes output as it comes. Until the guest looks for input at its UART, none is
+read, and the terminal keeps its settings.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _EPIPE = 32
 
 
 class Console:
-    """The 16550 at 0x3f8 and its two ends on the host.
+    """The 16550 at port 0x3f8 and its two descriptors on the host.
 
     Args:
         bus: gets the device.
-        source, target: where its input comes from and its output goes; they stay the caller's.
+        source, target: descriptors to read input from and write output to; they stay the caller's.
         log: called with a line when the output cannot be written.
 
     Attributes:
-        irq_fd: eventfd that the device raises its interrupt with.
+        irq_fd: eventfd that raises the device's interrupt.
     """
 
     def __init__(self, bus: Bus, source: int, target: int, log: Callable[[str], None] = lambda _: None) -> None:
@@ -54,7 +54,7 @@ class Console:
         self._terminal: list[Any] | None = None
 
     def attach(self, loop: Loop) -> None:
-        """Serves input from `loop`, once the guest wants it."""
+        """Serves input from `loop` once the guest wants it."""
         self._loop = loop
         loop.add(self._input_fd, self._guest_wants_input)
 
@@ -64,13 +64,13 @@ class Console:
         self._push()
 
     def _report(self) -> None:
-        """Tells, once, that output is lost, unless it is a pipe that nobody reads any more."""
+        """Logs, once, that output is lost; but not if a pipe was closed by its reader."""
         errno, self._serial.out_error = self._serial.out_error, 0
         if errno not in (0, _EPIPE):
             self._log(f"{HostError('console', errno)}; the guest's output is discarded")
 
     def _push(self) -> None:
-        """Moves input to the UART until it is full or there is none."""
+        """Moves input to the UART until that is full or there is none left."""
         while not self._ended:
             if self._pending:
                 taken = lib.serial_input(self._serial, self._pending, len(self._pending))
@@ -108,7 +108,7 @@ class Console:
             self._loop.remove(self._source)
 
     def _raw_terminal(self) -> None:
-        """Characters as they are typed and no echo; Ctrl-C stays a signal."""
+        """Switches off line editing and echo; Ctrl-C stays a signal."""
         import termios
 
         self._terminal = termios.tcgetattr(self._source)
@@ -117,7 +117,7 @@ class Console:
         termios.tcsetattr(self._source, termios.TCSANOW, mode)
 
     def close(self) -> None:
-        """Restores the terminal and closes the eventfds. No vCPU runs any more."""
+        """Restores the terminal and closes the eventfds. All vCPUs must have stopped."""
         self._report()
         if self._terminal is not None:
             import termios

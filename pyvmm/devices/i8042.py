@@ -1,4 +1,4 @@
-"""The reset line of an i8042 keyboard controller, which is all a microvm has of one."""
+"""The reset line of an i8042 keyboard controller, the only part of it that a microvm has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PULSE_RESET = 0xFE  # pulse output port bit 0, low-active: the CPU's reset pin
 
 
 class I8042:
-    """The device. Its status says that both buffers are empty.
+    """The device. Its status register shows both buffers as empty.
 
     Args:
         reset: called when the guest pulls the reset line.
@@ -24,10 +24,10 @@ class I8042:
         self._reset = reset
 
     def read(self, offset: int, size: int) -> int:
-        """Zero: no key, ready for a command."""
+        """Zero: both buffers are empty."""
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Obeys the reset command and ignores the others."""
+        """Executes the reset command and ignores all others."""
         if value == _PULSE_RESET:
             self._reset()

@@ -1,1 +1,1 @@
-"""What pyvmm asks of the host for its guests."""
+"""What pyvmm asks of the host on behalf of its guests."""

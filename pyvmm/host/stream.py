@@ -1,7 +1,7 @@
-"""What a virtio-console leads to: a file, a pseudo-terminal, or a client of a unix socket.
+"""What a virtio-console is connected to: a file, a pseudo-terminal, or a client of a unix socket.
 
-All are watched for changes only (EPOLLET): whoever could not read or write on
-is told when it may be worth another try.
+All are watched edge-triggered (EPOLLET): after a read or write that could not be
+completed, a callback says when to try again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _EVENTS = READABLE | WRITABLE | CHANGES
 
 
 class Stream:
-    """A file: what is written goes there, and nothing comes from it.
+    """A file: output is written to it, and there is no input.
 
     Args:
-        path: it is made, or emptied.
+        path: created, or truncated.
         log: called with a line when it cannot be written to.
 
     Raises:
@@ -45,17 +45,17 @@ class Stream:
         """Calls `changed` from the loop when more can be read or written than before."""
         try:
             loop.watch(self._fd, _EVENTS, lambda _: changed())
-        except PermissionError:  # a regular file, which always is ready
+        except PermissionError:  # a regular file never blocks
             pass
 
     def read(self, size: int) -> bytes:
-        """What has come, up to `size` bytes; empty when it is nothing."""
+        """Returns up to `size` bytes of input; empty if there is none now."""
         return b""
 
     def write(self, data: memoryview) -> int:
-        """Writes data; returns how many bytes are taken care of, 0 when it must wait.
+        """Writes or discards data; returns how many bytes, 0 if they must wait.
 
-        What nobody is there to read is discarded.
+        Data is discarded when there is no reader.
         """
         try:
             return os.write(self._fd, data)
@@ -74,13 +74,13 @@ class Stream:
 
 
 class Terminal(Stream):
-    """A pseudo-terminal in raw mode (pty(7)), for one program at a time that opens it.
+    """A pseudo-terminal in raw mode (pty(7)), which one program at a time may open.
 
     Attributes:
         name: the path to open.
 
     Raises:
-        HostError: there are no more.
+        HostError: the host has no pseudo-terminal left.
     """
 
     def __init__(self) -> None:
@@ -96,14 +96,14 @@ class Terminal(Stream):
         mode[1] &= ~termios.OPOST
         mode[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         termios.tcsetattr(slave, termios.TCSANOW, mode)
-        # The mode stays; from now on the master tells when nobody has it open.
+        # The mode persists; from now on the master reports when the slave is not open.
         os.close(slave)
         os.set_blocking(self._fd, False)
 
     def read(self, size: int) -> bytes:
         try:
             return os.read(self._fd, size)
-        except OSError:  # EAGAIN; EIO: nobody has it open
+        except OSError:  # EAGAIN; EIO: the slave is not open
             return b""
 
     def write(self, data: memoryview) -> int:
@@ -122,10 +122,10 @@ class Terminal(Stream):
 
 
 class Client(Stream):
-    """The client of a unix socket. Further ones wait until it has gone.
+    """The client of a unix socket. Others wait until it disconnects.
 
     Args:
-        host: listens; closed with the stream.
+        host: the listening socket; closed with the stream.
     """
 
     def __init__(self, host: UnixHost) -> None:
@@ -137,7 +137,7 @@ class Client(Stream):
         loop.watch(self._host.fd, READABLE | CHANGES, lambda _: self._accept())
 
     def _accept(self) -> None:
-        """Takes the next client if there is none."""
+        """Accepts the next client if none is connected."""
         if self._fd < 0:
             self._fd = self._host.accept()
             if self._fd >= 0:
@@ -165,7 +165,7 @@ class Client(Stream):
             return os.write(self._fd, data)
         except BlockingIOError:
             return 0
-        except OSError:  # it has gone, which `read` sees
+        except OSError:  # disconnected, which `read` notices
             return len(data)
 
     def close(self) -> None:
@@ -174,15 +174,16 @@ class Client(Stream):
 
 
 def open_stream(target: str, say: Callable[[str], None], log: Callable[[str], None]) -> Stream:
-    """The stream of `file:PATH`, `pty` or `unix:PATH`.
+    """Opens the stream that a text names.
 
     Args:
-        say: called with the name of a pseudo-terminal.
+        target: `file:PATH`, `pty` or `unix:PATH`.
+        say: called with a line that names the pseudo-terminal.
         log: called with a line about what goes wrong later.
 
     Raises:
-        ConfigError: it is something else, or not a path for it.
-        HostError: the host has none.
+        ConfigError: the text is malformed, or the path is impossible.
+        HostError: the stream cannot be opened.
     """
     kind, _, path = target.partition(":")
     if target == "pty":

@@ -1,8 +1,8 @@
-"""The host's TCP for a guest: published ports, and what the guest may connect to."""
+"""A guest's access to TCP on the host: published ports, and where the guest may connect to."""
 
 from __future__ import annotations
 
-# `socket` takes 20 ms to import; this is what it is made of.
+# `socket` takes 20 ms to import; `_socket` is the C module below it.
 import _socket
 from errno import EADDRINUSE
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOOPBACK = "127.0.0.1"
-#: How many clients may wait at each published port: the kernel allows no more by
-#: default (net.core.somaxconn).
+#: The most clients that may wait at each published port; Linux's default for
+#: net.core.somaxconn.
 BACKLOG_MAX = 4096
 
 
@@ -22,11 +22,11 @@ class Publish:
     """`[ADDR:]HOSTPORT:GUESTPORT`, with an IPv6 address in brackets.
 
     Attributes:
-        address, port: where to listen; port 0 is any that is free.
-        guest_port: the guest's, on vsock.
+        address, port: where to listen; port 0 is any free one.
+        guest_port: the guest's vsock port.
 
     Raises:
-        ConfigError: the text is something else.
+        ConfigError: the text is malformed.
     """
 
     def __init__(self, text: str) -> None:
@@ -42,10 +42,10 @@ class Publish:
 
 
 def parse_port(text: str, low: int, high: int) -> int:
-    """A decimal number from `low` to `high`.
+    """Parses a decimal number from `low` to `high`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is something else.
     """
     if not (text.isascii() and text.isdigit() and len(text) < 11 and low <= int(text) <= high):
         raise ValueError(text)
@@ -53,14 +53,14 @@ def parse_port(text: str, low: int, high: int) -> int:
 
 
 def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
-    """`PORT[=HOST:PORT]` or `all`.
+    """Parses `PORT[=HOST:PORT]` or `all`.
 
     Returns:
-        The port of CID 2, None for all; and where it leads, port 0 for the
-        same one.
+        The port of CID 2 (None: all), and the host and port that it leads to
+        (port 0: the same one).
 
     Raises:
-        ConfigError: the text is something else.
+        ConfigError: the text is malformed.
     """
     if text == "all":
         return None, (LOOPBACK, 0)
@@ -78,18 +78,18 @@ def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
 
 
 class TcpHost:
-    """Listens for the guest's published ports, and knows where allowed ones lead.
+    """Listens on published ports, and resolves where allowed ports lead.
 
     Args:
-        published: each is listened on from now on.
-        allowed: as `parse_allow` gives them.
-        backlog: clients that may wait at each port before they are taken.
+        published: ports to listen on from now on.
+        allowed: results of `parse_allow`.
+        backlog: how many clients may wait at each port.
 
     Attributes:
-        ports: (address, port, guest's port) of each published port, as it is.
+        ports: (address, port, guest's port) of each published port; no port is 0.
         listeners: (descriptor, guest's port) of each.
-        allowed: the `struct sockaddr` that each port leads to, None being all
-            others; port 0 there is the same port.
+        allowed: by port of CID 2 (None: all others), the `struct sockaddr` that it
+            leads to; port 0 there stands for the same port.
 
     Raises:
         HostError: a port cannot be listened on.
@@ -117,7 +117,7 @@ class TcpHost:
             sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
             self._sockets.append(sock)
             # For ports whose last connections are still in TIME_WAIT; a second
-            # listener stays impossible.
+            # listener remains impossible.
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
             sock.bind((publish.address, publish.port))
             sock.listen(backlog)
@@ -135,7 +135,7 @@ class TcpHost:
 
 def _resolve(host: str, port: int) -> bytes:
     """The `struct sockaddr` (ip(7), ipv6(7)) of a host's first address."""
-    # As bytes, because to encode a str Python imports IDNA's tables, for 8 ms.
+    # As bytes: to encode a str, Python imports IDNA's tables, which takes 8 ms.
     name = host.encode() if host.isascii() else host
     try:
         family, _, _, _, address = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)[0]

@@ -1,8 +1,8 @@
-"""A unix socket that clients reach the guest through.
+"""A unix socket through which clients reach the guest.
 
-That of `--vsock-uds` is known to Firecracker's users: a client of PATH writes
-`CONNECT PORT` and a newline, and reads `OK` with a number once the guest has
-accepted; the guest's connections to port P of CID 2 reach PATH_P.
+For vsock it works like Firecracker's: a client of PATH writes `CONNECT PORT` and a
+newline, and reads `OK` with a number once the guest has accepted; the guest's
+connections to port P of CID 2 reach PATH_P.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 
 from pyvmm.errors import ConfigError, HostError
 
-#: Bytes of a path (`sun_path` of unix(7), with its zero), less those of `_PORT`.
+#: Bytes of a path: `sun_path` of unix(7) without its NUL, minus room for `_PORT`.
 PATH_MAX = 107 - len("_4294967294")
 _FILE_TYPE, _SOCKET = 0o170000, 0o140000
 
 
 class UnixHost:
-    """The socket, listening.
+    """A listening unix socket.
 
     Args:
-        path: where it is made. One that nobody listens on is replaced.
-        backlog: clients that may wait before they are taken.
-        purpose: what messages call it.
+        path: where to make it. A stale socket, on which nothing listens, is replaced.
+        backlog: how many clients may wait.
+        purpose: the parameter's name in messages.
 
     Attributes:
-        fd: the socket.
-        path: as bytes.
+        fd: the socket's descriptor.
+        path: the path as bytes.
 
     Raises:
-        ConfigError: there is another file, or the path is too long.
-        HostError: somebody listens there already, or it cannot be made.
+        ConfigError: the path is too long, or another kind of file is there.
+        HostError: another program listens there, or the socket cannot be made.
     """
 
     def __init__(self, path: str, backlog: int, purpose: str = "unix") -> None:
@@ -78,24 +78,24 @@ class UnixHost:
             )
 
     def accept(self) -> int:
-        """The descriptor of the next client, not blocking; -1 when nobody waits."""
+        """The descriptor of the next client, non-blocking; -1 if none waits."""
         if not self._socket:
             return -1
         try:
-            fd: int = self._socket._accept()[0]  # type: ignore[attr-defined] # what `socket` makes its accept of
+            fd: int = self._socket._accept()[0]  # type: ignore[attr-defined] # what socket.accept calls
         except OSError:
             return -1
         os.set_blocking(fd, False)
         return fd
 
     def close(self) -> None:
-        """Stops listening and removes the file, if it is still this one. A second call does nothing."""
+        """Stops listening and removes the file, if it is still ours. A second call does nothing."""
         if not self._socket:
             return
         try:
             if self._inode and _inode(self.path) == self._inode:
                 os.unlink(self.path)
-        except OSError:  # somebody has removed it
+        except OSError:  # removed already
             pass
         self._socket.close()
         self._socket = None

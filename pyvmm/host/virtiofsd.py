@@ -1,7 +1,7 @@
-"""Who serves a shared directory: virtiofsd, started here, or a vhost-user socket that is there.
+"""What serves a shared directory: virtiofsd, started here, or an existing vhost-user socket.
 
-There are two programs of this name, of QEMU before version 8 in C, and of today
-in Rust; they do the same, with other options.
+Two programs have this name: the one in C, part of QEMU before version 8, and its
+successor in Rust. They do the same but differ in their options.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from pyvmm.eventloop import Loop
 
     class Deadline(Protocol):
-        """When something must be done."""
+        """The time by which something must be done (see `vhost_user.channel`)."""
 
         def left(self) -> float:
-            """Seconds until then, at least 0."""
+            """Seconds that are left, at least 0."""
 
         def wait(self, fd: int) -> float:
-            """Serves what must not wait until a descriptor is readable; returns what is left."""
+            """Serves urgent events until a descriptor is readable; returns the seconds left."""
 
-    #: Its options, of (descriptor, directory, cache mode).
+    #: (descriptor, directory, cache mode) to virtiofsd's options.
     Options = Callable[[int, str, str], list[str]]
 
 
@@ -42,7 +42,7 @@ def _options_rust(fd: int, directory: str, cache: str) -> list[str]:
     return [f"--fd={fd}", f"--shared-dir={directory}", f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
 
 
-#: Where distributions have it.
+#: Where distributions install it.
 PROGRAMS: list[tuple[str, Options]] = [
     ("/usr/libexec/virtiofsd", _options_rust),
     ("/usr/lib/virtiofsd", _options_rust),
@@ -52,25 +52,25 @@ CACHES = ("auto", "always", "none")
 TAG_MAX = 36  # bytes (virtio 1.2, section 5.11.4)
 
 _SIGKILL = 9
-_KILL_MS = 1000  # until one that was killed has ended
-_SAID_MAX = 4096  # bytes of what it says at a time
+_KILL_MS = 1000  # for a killed process to end
+_SAID_MAX = 4096  # bytes of its output to read at a time
 
 
 class Share:
-    """What is shared.
+    """A parsed share.
 
     Args:
         text: `DIR:TAG[:ro][:cache=MODE][:restart=no]` or `socket=PATH:TAG`.
 
     Attributes:
-        text: as it was given.
-        path: the directory, or the socket.
-        is_socket: which.
-        tag: its name for the guest.
-        read_only, cache, restart: of a directory.
+        text: as given.
+        path: of the directory, or of the socket.
+        is_socket: which of the two.
+        tag: the name that the guest mounts.
+        read_only, cache, restart: options of a directory.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the text is malformed.
     """
 
     def __init__(self, text: str) -> None:
@@ -99,18 +99,18 @@ class Share:
 
 
 class Virtiofsd:
-    """virtiofsd for a directory: a process for each driver that starts the device.
+    """virtiofsd for a directory: a new process for each driver that starts the device.
 
     Args:
         share: the directory.
-        log: called with each line that it says.
+        log: called with each line that virtiofsd prints.
 
     Raises:
         ConfigError: there is no such directory.
         HostError: there is no virtiofsd.
     """
 
-    #: Ends with a connection: a driver that starts anew gets a new one.
+    #: virtiofsd serves one connection and ends with it.
     ends_with_connection = True
 
     def __init__(self, share: Share, log: Callable[[str], None]) -> None:
@@ -133,10 +133,10 @@ class Virtiofsd:
         raise HostError(f"{self._where}: virtiofsd", 2, "install virtiofsd, or Debian's qemu-system-common")
 
     def connect(self, deadline: Deadline) -> _socket.socket:
-        """Starts it; returns a connection to it, where it may turn out that it has failed (`why`).
+        """Starts virtiofsd; returns a connection to it. If it fails later, `why` tells the reason.
 
         Raises:
-            HostError: the host has no process or descriptors for it.
+            HostError: the host has no process or descriptor left.
         """
         self.stop()
         try:
@@ -146,8 +146,8 @@ class Virtiofsd:
             raise HostError(f"{self._where}: virtiofsd", error.errno or 0) from None
 
     def _start(self) -> _socket.socket:
-        # A name that the kernel finds (unix(7), autobind): no file is made. We are the first to
-        # connect, and virtiofsd takes no second connection.
+        # The kernel chooses a name (unix(7), autobind), so no file is made. We connect first, and
+        # virtiofsd accepts no second connection.
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         output = -1
@@ -180,7 +180,7 @@ class Virtiofsd:
         self._pidfd = os.pidfd_open(pid)
 
     def attach(self, loop: Loop) -> None:
-        """Logs from `loop` what it says."""
+        """Logs what virtiofsd prints, from `loop`."""
         self._loop = loop
         if self._output >= 0:
             loop.add(self._output, self._said)
@@ -199,7 +199,7 @@ class Virtiofsd:
             return ""
 
     def why(self, deadline: Deadline) -> str:
-        """Why the connection ended: the first line that it said, or how it ended. It is stopped then."""
+        """Stops virtiofsd; returns why the connection ended: its first line of output, or its status."""
         ended = not self._pid or self._has_ended(deadline)
         status = self._kill()
         said = self._read() if self._output >= 0 else ""
@@ -216,9 +216,9 @@ class Virtiofsd:
         return bool(lib.wait_readable(self._pidfd, int(deadline.wait(self._pidfd) * 1000)))
 
     def _kill(self) -> int | None:
-        """Ends it with all the processes that it has made, stopped ones included; returns its wait status.
+        """Kills virtiofsd and all processes that it has made, stopped ones included; returns its wait status.
 
-        None: a process that waits for a file system that hangs cannot be killed yet. Init will collect it.
+        Returns None for a process that cannot be killed yet, because its file system hangs. Init will reap it.
         """
         if not self._pid:
             return 0
@@ -226,7 +226,7 @@ class Virtiofsd:
         os.kill(pid, _SIGKILL)
         try:
             os.killpg(pid, _SIGKILL)
-        except ProcessLookupError:  # it has not come to making its process group
+        except ProcessLookupError:  # its process group does not exist yet
             pass
         status = None
         if self._pidfd < 0 or lib.wait_readable(self._pidfd, _KILL_MS):
@@ -237,7 +237,7 @@ class Virtiofsd:
         return status
 
     def stop(self) -> None:
-        """Ends it, if it runs. A second call does nothing."""
+        """Ends virtiofsd if it runs. A second call does nothing."""
         self._kill()
         if self._output >= 0:
             if self._loop:
@@ -252,7 +252,7 @@ class SocketBackend:
     """A vhost-user backend that listens at a path.
 
     Args:
-        share: the path.
+        share: names the path.
     """
 
     ends_with_connection = False
@@ -263,10 +263,10 @@ class SocketBackend:
         self._path = share.path
 
     def connect(self, deadline: Deadline) -> _socket.socket:
-        """A connection.
+        """Connects to the backend.
 
         Raises:
-            HostError: nobody listens.
+            HostError: nothing listens there, or it does not accept in time.
         """
         try:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -277,14 +277,14 @@ class SocketBackend:
         return sock
 
     def attach(self, loop: Loop) -> None:
-        """It says nothing."""
+        """Does nothing: it has no output here."""
 
     def why(self, deadline: Deadline) -> str:
         """Why the connection ended."""
         return "its backend has gone"
 
     def stop(self) -> None:
-        """The connection was all."""
+        """Does nothing: the backend is not ours to end."""
 
     close = stop
 

@@ -3,7 +3,7 @@
 The three classes mirror the three kinds of file descriptor of the KVM API
 (Documentation/virt/kvm/api.rst in the Linux sources, whose section names are
 the ioctls' names). Every failure is a `KvmError` that names the ioctl and, where
-there is something to do about it, says what. Whoever creates one closes it.
+the user can do something about it, says what. The creator of an object closes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyvmm.bus import Bus
 
 API_VERSION = 12
-_ENXIO, _EINVAL, _EMFILE = 6, 22, 24  # the module `errno` makes 130 names, which takes a while
+_ENXIO, _EINVAL, _EMFILE = 6, 22, 24  # without the module `errno`, which makes 130 names
 
 
 def _ioctl(name: str, fd: int, argument: CData | int = 0) -> int:
@@ -37,7 +37,7 @@ def _ioctl(name: str, fd: int, argument: CData | int = 0) -> int:
 
 
 def _failure(name: str, errno: int, opening: bool = False) -> KvmError:
-    """With what a user can do about it. Without descriptors there is nothing, and no module to be loaded either."""
+    """A `KvmError` with a hint. After EMFILE there is none, as the module with the hints could not be loaded."""
     if errno == _EMFILE:
         return KvmError(name, errno)
     from pyvmm.kvm.hints import of_ioctl, of_open
@@ -45,19 +45,19 @@ def _failure(name: str, errno: int, opening: bool = False) -> KvmError:
     return KvmError(name, errno, (of_open if opening else of_ioctl)(name, errno))
 
 
-#: A `struct early *` for the next `take_early`, where it was made beforehand (`ready.prepare`).
+#: A `struct early *` for the next `take_early`, if one was made in advance (`ready.prepare_any`).
 prepared: Early | None = None
 
 
 def take_early(wanted: bool) -> Early | None:
-    """What was made while the interpreter started, a `struct early *`, or None.
+    """Returns the VM that was made while the interpreter started, a `struct early *`, or None.
 
-    It is a VM with a slot for its first EARLY_SLOT bytes of RAM, the split irqchip
-    and vCPU 0. `Kvm`, `Kvm.create_vm`, `Vm.create_vcpu` and `GuestMemory` each take
-    their part of it; whoever has called this discards the rest (`lib.early_discard`).
+    It has a slot for its first EARLY_SLOT bytes of RAM, the split irqchip and vCPU 0.
+    `Kvm`, `Kvm.create_vm`, `Vm.create_vcpu` and `GuestMemory` each take their part of
+    it; the caller discards the rest (`lib.early_discard`).
 
     Args:
-        wanted: it does for the machine that there is to be. Otherwise it is discarded.
+        wanted: whether it suits the machine. If not, it is discarded.
     """
     global prepared
     early, prepared = prepared, None
@@ -72,7 +72,7 @@ def take_early(wanted: bool) -> Early | None:
 
 
 def _taken(early: Early, name: str) -> int:
-    """A descriptor that belongs to the caller from now on."""
+    """Takes a descriptor out of `early`; the caller owns it from now on."""
     fd: int = getattr(early, name)
     setattr(early, name, -1)
     return fd
@@ -98,14 +98,19 @@ class _Descriptor:
 
 
 class Kvm(_Descriptor):
-    """The system-wide level.
+    """The system-wide level of the API.
 
     Args:
         path: the device.
-        early: see `take_early`; used in place of opening `path`.
+        early: if not None, provides the descriptor (see `take_early`), and `path` is not opened.
 
     Raises:
-        KvmError: it cannot be opened, or speaks another version of the API.
+        KvmError: the device cannot be opened, or has another API version than 12.
+
+    Example::
+
+        with Kvm() as kvm, kvm.create_vm() as vm:
+            print(kvm.check_extension(lib.KVM_CAP_MAX_VCPUS), vm.stats())
     """
 
     def __init__(self, path: str = "/dev/kvm", early: Early | None = None) -> None:
@@ -120,20 +125,27 @@ class Kvm(_Descriptor):
             raise KvmError(path, error.errno, "it is not the KVM device") from None
         if version != API_VERSION:
             self.close()
-            raise KvmError(path, _EINVAL, f"it speaks KVM API {version}, pyvmm needs {API_VERSION}")
+            raise KvmError(path, _EINVAL, f"it has KVM API {version}, pyvmm needs {API_VERSION}")
 
     def check_extension(self, capability: int) -> int:
-        """KVM_CHECK_EXTENSION: 0 when absent, else a value that depends on it."""
+        """KVM_CHECK_EXTENSION: 0 if the capability (KVM_CAP_…) is absent, else a value that depends on it."""
         return _ioctl("KVM_CHECK_EXTENSION", self.fd, capability)
 
     def require(self, *names: str) -> None:
-        """Raises `KvmError` for the first capability (KVM_CAP_…) that is absent."""
+        """Checks capabilities.
+
+        Args:
+            names: of constants, such as KVM_CAP_SYNC_REGS.
+
+        Raises:
+            KvmError: names the first that is absent.
+        """
         for name in names:
             if not self.check_extension(getattr(lib, name)):
                 raise KvmError(name, _ENXIO, "this kernel's KVM is too old for pyvmm")
 
     def vcpu_mmap_size(self) -> int:
-        """KVM_GET_VCPU_MMAP_SIZE: bytes of a vCPU's kvm_run area."""
+        """KVM_GET_VCPU_MMAP_SIZE: the size of a vCPU's kvm_run area in bytes."""
         return _ioctl("KVM_GET_VCPU_MMAP_SIZE", self.fd)
 
     def supported_cpuid(self) -> list[tuple[int, int, int, int, int, int]]:
@@ -144,13 +156,19 @@ class Kvm(_Descriptor):
         return [(e.function, e.index, e.eax, e.ebx, e.ecx, e.edx) for e in entries]
 
     def create_vm(self, early: Early | None = None) -> Vm:
-        """KVM_CREATE_VM, or the one of `early`."""
+        """KVM_CREATE_VM, or the VM of `early` (see `take_early`)."""
         fd = _taken(early, "vm_fd") if early else _ioctl("KVM_CREATE_VM", self.fd)
         return Vm(fd, self.vcpu_mmap_size(), lib.EARLY_SLOT if early else 0)
 
 
 class Vm(_Descriptor):
-    """One virtual machine; `Kvm.create_vm` makes it."""
+    """One virtual machine, made by `Kvm.create_vm`.
+
+    Args:
+        fd: its descriptor.
+        run_size: see `Kvm.vcpu_mmap_size`.
+        slot_made: bytes of RAM that slot 0 covers already, from address 0.
+    """
 
     def __init__(self, fd: int, run_size: int, slot_made: int) -> None:
         super().__init__(fd)
@@ -161,10 +179,10 @@ class Vm(_Descriptor):
         """KVM_SET_USER_MEMORY_REGION.
 
         Args:
-            slot: its number; a slot of size 0 is removed.
+            slot: the slot's number.
             address: guest-physical, page-aligned.
-            size: bytes, a multiple of the page size.
-            host: where the memory is mapped here, a `uint8_t *`.
+            size: bytes, a multiple of the page size; 0 removes the slot.
+            host: host address of the memory, a `uint8_t *`.
             readonly: guest writes exit as MMIO.
         """
         region = ffi.new("struct kvm_userspace_memory_region *")
@@ -176,16 +194,19 @@ class Vm(_Descriptor):
         _ioctl("KVM_SET_USER_MEMORY_REGION", self.fd, region)
 
     def slots_on_demand(self, ram: NativeRam, end: int | None) -> Slots:
-        """Memory slots for all RAM, made when a vCPU reaches for them (see `memory/slots.c`).
+        """Memory slots for all RAM, made when a vCPU first touches it (see `native/memory/slots.c`).
 
         Args:
             ram: a `struct ram *`.
-            end: slots for [0, end) are made at once; for all RAM if it is None, and
-                on kernels that do not exit for an instruction they cannot emulate
-                (KVM_CAP_EXIT_ON_EMULATION_FAILURE, before Linux 5.14).
+            end: slots for [0, end) are made at once. All RAM is covered at once if it is
+                None, and on kernels that do not exit for an instruction that they cannot
+                emulate (no KVM_CAP_EXIT_ON_EMULATION_FAILURE, before Linux 5.14).
 
         Returns:
-            A `struct slots *` for the bus; the caller keeps it, and `ram`, alive.
+            A `struct slots *` for the bus. The caller keeps it and `ram` alive.
+
+        Raises:
+            KvmError: KVM has no memory for a slot.
         """
         slots = ffi.new("struct slots *")
         lib.slots_init(slots, self.fd, ram, self._slot_made)
@@ -217,21 +238,21 @@ class Vm(_Descriptor):
         _ioctl("KVM_CREATE_IRQCHIP", self.fd)
 
     def create_pit(self) -> None:
-        """KVM_CREATE_PIT2: the PIT, and the speaker's port 0x61 that gates its channel 2."""
+        """KVM_CREATE_PIT2: the PIT, and the speaker port 0x61, which gates its channel 2."""
         _ioctl("KVM_CREATE_PIT2", self.fd, ffi.new("struct kvm_pit_config *", {"flags": lib.KVM_PIT_SPEAKER_DUMMY}))
 
     def split_irqchip(self, pins: int) -> None:
         """KVM_CAP_SPLIT_IRQCHIP: only the local APICs in the kernel.
 
         Args:
-            pins: how many GSIs of the routing table a user-space IOAPIC has.
+            pins: number of IOAPIC pins, the first GSIs of the routing table; the IOAPIC itself is user space's.
         """
         self._enable(lib.KVM_CAP_SPLIT_IRQCHIP, pins)
 
     def route_ioapic(self, pins: int = 24) -> None:
         """KVM_SET_GSI_ROUTING: GSI n to IOAPIC pin n, and to no PIC.
 
-        A GSI that also reached the PIC would deliver vectors 0-15 through
+        A GSI that also reached the PIC would deliver vectors 0 to 15 through
         LINT0, which is ExtINT after reset.
         """
         routing = ffi.new("struct kvm_irq_routing *", {"nr": pins, "entries": pins})
@@ -240,10 +261,10 @@ class Vm(_Descriptor):
         _ioctl("KVM_SET_GSI_ROUTING", self.fd, routing)
 
     def route_msi(self, routes: Mapping[int, tuple[int, int]]) -> None:
-        """KVM_SET_GSI_ROUTING: each GSI to a message, and no other GSI anywhere.
+        """KVM_SET_GSI_ROUTING: each GSI to a message (MSI). All other GSIs lose their routes.
 
         Args:
-            routes: GSI to (APIC id, vector), edge-triggered and fixed.
+            routes: (APIC ID, vector) by GSI; delivery is fixed and edge-triggered.
         """
         routing = ffi.new("struct kvm_irq_routing *", {"nr": len(routes), "entries": len(routes)})
         for i, (gsi, (apic_id, vector)) in enumerate(routes.items()):
@@ -251,17 +272,17 @@ class Vm(_Descriptor):
         _ioctl("KVM_SET_GSI_ROUTING", self.fd, routing)
 
     def irqfd(self, fd: int, gsi: int, deassign: bool = False) -> None:
-        """KVM_IRQFD: a write to eventfd `fd` raises `gsi`."""
+        """KVM_IRQFD: from now on a write to eventfd `fd` raises `gsi`; with `deassign`, no longer."""
         flags = lib.KVM_IRQFD_FLAG_DEASSIGN if deassign else 0
         _ioctl("KVM_IRQFD", self.fd, ffi.new("struct kvm_irqfd *", {"fd": fd, "gsi": gsi, "flags": flags}))
 
     def ioeventfd(self, fd: int, address: int, size: int, match: int | None = None, pio: bool = False) -> None:
-        """KVM_IOEVENTFD: a guest's write adds one to eventfd `fd`, without an exit.
+        """KVM_IOEVENTFD: a guest's write adds one to eventfd `fd`, without an exit to user space.
 
         Args:
-            address: guest-physical, or a port with `pio`.
-            size: of the write in bytes: 1, 2, 4 or 8, or 0 for any.
-            match: only writes of this value, if given.
+            address: guest-physical; a port with `pio`.
+            size: bytes written: 1, 2, 4 or 8, or 0 for any.
+            match: if given, only writes of this value count.
         """
         flags = (lib.KVM_IOEVENTFD_FLAG_PIO if pio else 0) | (
             lib.KVM_IOEVENTFD_FLAG_DATAMATCH if match is not None else 0
@@ -273,8 +294,11 @@ class Vm(_Descriptor):
         """KVM_SIGNAL_MSI: sends a message to one CPU.
 
         Args:
-            apic_id: the CPU's.
-            data: the vector, and the delivery mode in bits 8 to 10 (Intel SDM volume 3, section 11.11.2).
+            apic_id: of the CPU.
+            data: vector, and delivery mode in bits 8 to 10 (Intel SDM volume 3, section 11.11.2).
+
+        Raises:
+            KvmError: among other reasons, the CPU's local APIC is disabled.
         """
         message = ffi.new("struct kvm_msi *", {"address_lo": _msi_address(apic_id), "data": data})
         _ioctl("KVM_SIGNAL_MSI", self.fd, message)
@@ -284,11 +308,11 @@ class Vm(_Descriptor):
         return _stats(self.fd)
 
     def create_vcpu(self, index: int, bus: Bus, early: Early | None = None) -> Vcpu:
-        """KVM_CREATE_VCPU, or the one of `early`.
+        """KVM_CREATE_VCPU, or the vCPU of `early`.
 
         Args:
-            index: its number, and its APIC id.
-            bus: what its exits are served on.
+            index: the vCPU's number and APIC ID.
+            bus: serves its exits.
             early: see `take_early`; its vCPU is number 0.
         """
         fd = _taken(early, "vcpu_fd") if early else _ioctl("KVM_CREATE_VCPU", self.fd, index)
@@ -301,11 +325,11 @@ class Vm(_Descriptor):
 
 
 class Vcpu:
-    """One virtual CPU; `Vm.create_vcpu` makes it.
+    """One virtual CPU, made by `Vm.create_vcpu`.
 
     Attributes:
-        index: its number, and its APIC id.
-        native: the C structure (see `_kvm.h`), with the exit to serve.
+        index: its number and APIC ID.
+        native: a `struct vcpu *` (`native/vcpu.h`), with the exit to serve.
     """
 
     def __init__(self, native: NativeVcpu, bus: Bus) -> None:
@@ -333,7 +357,7 @@ class Vcpu:
         return regs
 
     def set_regs(self, **values: int) -> None:
-        """KVM_SET_REGS: the named registers; the others become 0."""
+        """KVM_SET_REGS: sets registers by name (`rip=…`); the others become 0."""
         _ioctl("KVM_SET_REGS", self.fd, ffi.new("struct kvm_regs *", values))
 
     def sregs(self) -> KvmSregs:
@@ -343,38 +367,38 @@ class Vcpu:
         return sregs
 
     def set_sregs(self, sregs: KvmSregs) -> None:
-        """KVM_SET_SREGS."""
+        """KVM_SET_SREGS: takes a `struct kvm_sregs *`."""
         _ioctl("KVM_SET_SREGS", self.fd, sregs)
 
     def msrs(self, indexes: Iterable[int]) -> dict[int, int]:
-        """KVM_GET_MSRS: the values by index; those KVM does not know are left out."""
+        """KVM_GET_MSRS: values by index, up to the first that KVM does not know."""
         wanted = list(indexes)
         msrs = _msr_list([(index, 0) for index in wanted])
         known = _ioctl("KVM_GET_MSRS", self.fd, msrs)
         return {msrs.entries[i].index: msrs.entries[i].data for i in range(known)}
 
     def set_msrs(self, values: Mapping[int, int]) -> None:
-        """KVM_SET_MSRS.
+        """KVM_SET_MSRS: sets MSRs, given as values by index, in order.
 
         Raises:
-            KvmError: KVM refused one of them; the message says which.
+            KvmError: KVM refused one; the message says which. Those before it are set.
         """
         done = _ioctl("KVM_SET_MSRS", self.fd, _msr_list(list(values.items())))
         if done < len(values):
             raise KvmError(f"KVM_SET_MSRS of MSR {list(values)[done]:#x}", _EINVAL)
 
     def set_cpuid(self, entries: KvmCpuid2) -> None:
-        """KVM_SET_CPUID2: a `struct kvm_cpuid2 *`."""
+        """KVM_SET_CPUID2: takes a `struct kvm_cpuid2 *`."""
         _ioctl("KVM_SET_CPUID2", self.fd, entries)
 
     def lapic(self) -> bytes:
-        """KVM_GET_LAPIC: the local APIC's page of registers."""
+        """KVM_GET_LAPIC: the local APIC's register page, 1024 bytes."""
         state = ffi.new("struct kvm_lapic_state *")
         _ioctl("KVM_GET_LAPIC", self.fd, state)
         return bytes(ffi.buffer(state.regs))
 
     def set_lapic(self, registers: bytes) -> None:
-        """KVM_SET_LAPIC: as `lapic` returned them."""
+        """KVM_SET_LAPIC: takes registers as `lapic` returns them."""
         state = ffi.new("struct kvm_lapic_state *")
         ffi.buffer(state.regs)[:] = registers
         _ioctl("KVM_SET_LAPIC", self.fd, state)
@@ -386,11 +410,11 @@ class Vcpu:
         return events
 
     def set_events(self, events: KvmVcpuEvents) -> None:
-        """KVM_SET_VCPU_EVENTS."""
+        """KVM_SET_VCPU_EVENTS: takes a `struct kvm_vcpu_events *`."""
         _ioctl("KVM_SET_VCPU_EVENTS", self.fd, events)
 
     def mp_state(self) -> int:
-        """KVM_GET_MP_STATE."""
+        """KVM_GET_MP_STATE: a KVM_MP_STATE_…"""
         state = ffi.new("struct kvm_mp_state *")
         _ioctl("KVM_GET_MP_STATE", self.fd, state)
         return int(state.mp_state)
@@ -400,13 +424,13 @@ class Vcpu:
         _ioctl("KVM_SET_MP_STATE", self.fd, ffi.new("struct kvm_mp_state *", {"mp_state": state}))
 
     def tsc_khz(self) -> int:
-        """KVM_GET_TSC_KHZ: the frequency of the guest's TSC."""
+        """KVM_GET_TSC_KHZ: the frequency of the guest's TSC in kHz."""
         return _ioctl("KVM_GET_TSC_KHZ", self.fd)
 
     def tsc_offset(self) -> int | None:
-        """KVM_VCPU_TSC_OFFSET: guest TSC less host TSC, modulo 2^64.
+        """KVM_VCPU_TSC_OFFSET: guest TSC minus host TSC, modulo 2^64.
 
-        None on kernels that cannot tell (before Linux 5.16).
+        None on kernels without it (before Linux 5.16).
         """
         value = ffi.new("uint64_t *")
         attr = ffi.new("struct kvm_device_attr *", {"group": lib.KVM_VCPU_TSC_CTRL, "attr": lib.KVM_VCPU_TSC_OFFSET})
@@ -425,8 +449,7 @@ class Vcpu:
         """KVM_RUN in the calling thread, with the GIL released.
 
         Returns:
-            The KVM_EXIT_* that C did not serve (details are in `native`), or
-            VCPU_STOPPED.
+            The KVM_EXIT_* that C did not serve, with details in `native`, or VCPU_STOPPED.
 
         Raises:
             KvmError: KVM_RUN failed.
@@ -437,12 +460,12 @@ class Vcpu:
         return reason
 
     def stop(self) -> None:
-        """Makes `run` return VCPU_STOPPED at once, from any thread and for good."""
+        """Makes `run` return VCPU_STOPPED, now and from then on. May be called from any thread."""
         lib.vcpu_stop(self.native)
 
 
 def _msi_address(apic_id: int) -> int:
-    """Where a message for one CPU is written to (Intel SDM volume 3, section 11.11.1)."""
+    """The address that a message (MSI) for one CPU is written to (Intel SDM volume 3, section 11.11.1)."""
     return LAPIC_BASE | apic_id << 12
 
 

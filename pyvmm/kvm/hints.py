@@ -1,4 +1,4 @@
-"""What a user can do about KVM's refusals. Loaded when there is one."""
+"""What a user can do when KVM refuses something. Loaded only then."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _IOCTLS = {
 
 
 def of_ioctl(name: str, errno: int) -> str:
-    """For an ioctl that failed; empty if there is nothing to say."""
+    """A hint about an ioctl that failed; empty if there is none."""
     return _IOCTLS.get((name, errno), "")
 
 
 def of_open(path: str, errno: int) -> str:
-    """For a device that could not be opened."""
+    """A hint about a device that could not be opened; empty if there is none."""
     if errno == ENOENT:
         return "load kvm_intel or kvm_amd, or enable virtualization in the firmware (or in the outer hypervisor)"
     if errno in (EACCES, EPERM):

@@ -1,4 +1,4 @@
-"""KVM's binary statistics (api.rst, section 4.133)."""
+"""KVM's binary statistics (Documentation/virt/kvm/api.rst, section 4.133)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ _DESCRIPTOR_SIZE = 16
 
 
 def scalars(data: bytes) -> dict[str, int]:
-    """The statistics of one value each, by name.
+    """Statistics that have a single value, by name; histograms are left out.
 
     Args:
-        data: all that a statistics descriptor has to read: a header, for each
-            statistic a descriptor with its name, and the values.
+        data: the whole contents of a statistics file: a header, a descriptor with
+            the name for each statistic, and the values.
     """
 
     def u32(at: int) -> int:

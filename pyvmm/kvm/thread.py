@@ -1,4 +1,4 @@
-"""vCPU threads: each runs its guest CPU in C, and asks Python for cold exits only."""
+"""vCPU threads: each runs its vCPU in C and leaves only cold exits to Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class VcpuThread:
     """The thread of one vCPU, named vcpuN.
 
     Args:
-        vcpu: what it runs; closed by `close`.
+        vcpu: the vCPU to run; closed by `close`.
     """
 
     def __init__(self, vcpu: Vcpu) -> None:
@@ -28,11 +28,11 @@ class VcpuThread:
         """Starts the thread.
 
         Args:
-            event_fd: an eventfd to which one is added for each cold exit.
+            event_fd: an eventfd that is incremented for each cold exit.
             cpu: the host CPU to run on, or None for any.
 
         Raises:
-            HostError: there is no such thread to be had.
+            HostError: the host cannot provide the thread.
         """
         error = lib.vcpu_start(self.vcpu.native, event_fd, -1 if cpu is None else cpu)
         if error:
@@ -40,7 +40,7 @@ class VcpuThread:
         self._started = True
 
     def exit_reason(self) -> int | None:
-        """Why the vCPU waits for `resume`; None while it runs.
+        """The KVM_EXIT_* for which the vCPU waits for `resume`, or VCPU_STOPPED; None while it runs.
 
         Raises:
             KvmError: KVM_RUN failed.
@@ -53,11 +53,11 @@ class VcpuThread:
         return int(native.reason)
 
     def resume(self) -> None:
-        """Lets the vCPU go on."""
+        """Lets the vCPU continue after its exit has been served."""
         lib.vcpu_resume(self.vcpu.native)
 
     def stop(self) -> None:
-        """Stops the thread and waits for its end. The vCPU can still be asked; while it runs, KVM has it wait."""
+        """Stops the thread and waits for its end. Only then do ioctls of the vCPU not block."""
         if self._started:
             self.vcpu.stop()
             lib.vcpu_join(self.vcpu.native)
@@ -70,17 +70,17 @@ class VcpuThread:
 
 
 def failure(vcpu: Vcpu, reason: int) -> GuestError:
-    """The error for an exit that a guest cannot go on from."""
+    """The error for an exit from which the guest cannot go on."""
     native = vcpu.native
     rip = vcpu.regs().rip
     where = f"vCPU {vcpu.index} at {rip:#x}"
     if reason == lib.KVM_EXIT_SHUTDOWN:
-        if rip == _RESET_VECTOR:  # AMD-V forgets where it was, and KVM resets it
+        if rip == _RESET_VECTOR:  # AMD-V loses RIP, and KVM resets the vCPU
             where = f"vCPU {vcpu.index}"
         return GuestError(f"{where}: triple fault: an exception whose handler could not be entered either")
     if reason == lib.KVM_EXIT_INTERNAL_ERROR:
         if native.suberror == lib.KVM_INTERNAL_ERROR_EMULATION and native.details > 1:
-            # detail[0] counts flags; then a length and up to 15 bytes
+            # detail[0] holds flags; then come a length and up to 15 bytes
             raw = bytes(ffi.buffer(native.detail))[8:]
             code = raw[1 : 1 + min(raw[0], _INSTRUCTION_MAX)].hex(" ")
             return GuestError(f"{where}: KVM cannot execute the instruction {code}")

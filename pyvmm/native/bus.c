@@ -1,11 +1,11 @@
-/* The bus: accesses that a vCPU's exit describes, to the device that serves them. */
+/* The bus: passes the access that an exit describes to the device that serves it. */
 #include "bus.h"
 #include "vcpu.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* Adds a region.  Fails with ENOSPC, or EEXIST where it overlaps another. */
+/* Adds a region.  Returns -1 with errno ENOSPC, or EEXIST if it overlaps another. */
 int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
             bus_handler *handler, void *device)
 {
@@ -40,8 +40,8 @@ static const struct bus_region *find_region(const struct vcpu *vcpu, bool mmio)
     return NULL;
 }
 
-/* RAM that no slot covered: makes one, and does this one access by hand.  What
- * cannot be had ends the vCPU. */
+/* An access to RAM that no slot covers: makes a slot, and performs this one access
+ * itself.  If KVM refuses the slot, the vCPU ends. */
 static bool ram_access(struct vcpu *vcpu, uint8_t *ram)
 {
     if (slots_cover(vcpu->bus->slots, vcpu->address) < 0) {
@@ -56,8 +56,8 @@ static bool ram_access(struct vcpu *vcpu, uint8_t *ram)
 }
 
 /* Serves the access described in `vcpu`, or returns false to leave it to
- * Python.  What no region claims reads as all ones, and writes are lost, as on
- * a bus where nothing answers. */
+ * Python.  Addresses that no region claims read as all ones and ignore writes,
+ * as on a bus where no device answers. */
 bool bus_access(struct vcpu *vcpu, bool mmio)
 {
     const struct bus_region *region = find_region(vcpu, mmio);

@@ -1,4 +1,4 @@
-/* The bus: which device serves a port or a guest-physical address. */
+/* The bus: finds the device that serves a port or a guest-physical address. */
 #ifndef PYVMM_BUS_H
 #define PYVMM_BUS_H
 
@@ -11,14 +11,14 @@ struct vcpu;
 
 /* Serves one access to a region.  `data` holds `count` values of `size` bytes
  * (count > 1 only for string I/O); a read fills it.  `offset` is relative to
- * the region, and offset + size never passes its end.  Returns false to have
- * Python serve the access as well, before the vCPU goes on. */
+ * the region, and offset + size is within it.  Returns false to have Python
+ * serve the access too, before the vCPU continues. */
 PYTHON typedef bool bus_handler(void *device, struct vcpu *vcpu, bool write,
                                 uint64_t offset, uint8_t *data, uint32_t size,
                                 uint32_t count);
 
-/* A range of ports or of guest-physical addresses.  One without a handler is
- * served in Python. */
+/* A range of ports or of guest-physical addresses.  Python serves one without a
+ * handler. */
 struct bus_region {
     uint64_t base, size;
     bus_handler *handler;
@@ -30,7 +30,7 @@ struct bus_region {
 /* Filled before the first vCPU runs and constant from then on: no lock. */
 struct bus {
     const struct ram *ram;
-    struct slots *slots; /* NULL where all slots are made beforehand */
+    struct slots *slots; /* NULL if all slots are made in advance */
     struct bus_region pio[BUS_REGIONS], mmio[BUS_REGIONS];
     uint32_t pio_count, mmio_count;
 };

@@ -1,11 +1,11 @@
-/* What every guest needs of KVM, made before anybody knows which guest it will
- * be: while the interpreter starts, a thread opens KVM, makes a VM and its first
- * memory slot.
+/* Makes what every guest needs of KVM before it is known which guest it will be:
+ * while the interpreter starts, a thread opens KVM and makes a VM, its first memory
+ * slot and vCPU 0.
  *
- * The size of its RAM is not known yet, so room for the most that there can be
- * is reserved; whoever takes it sizes the file and unmaps the rest.  The interrupt
- * controller is that of direct boot; who boots otherwise cannot take this VM.  When
- * anything fails nothing is left, and whoever wants it makes it himself and hears why. */
+ * The size of RAM is not known yet, so the maximum is reserved; the taker sizes the
+ * file and unmaps the rest.  The interrupt controller is that of direct boot, so
+ * other boot protocols cannot take this VM.  On any failure nothing is left, and the
+ * machine makes its own VM and reports the reason. */
 #define _GNU_SOURCE
 #include "early.h"
 #include "host.h"
@@ -31,7 +31,7 @@ static bool make_cpu(struct early *e)
     return e->vcpu_fd >= 0;
 }
 
-/* Makes it at once.  Returns false, with nothing left open, when it cannot. */
+/* Makes the VM in this thread.  Returns false, with nothing left open, on failure. */
 bool early_make(struct early *e)
 {
     struct kvm_userspace_memory_region region = {.memory_size = EARLY_SLOT};
@@ -72,14 +72,14 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* Begins to make it, after a call of `first` if that is not NULL. */
+/* Starts the thread that makes the VM, after calling `first` if that is not NULL. */
 void early_start(void (*first)(void))
 {
     begin = first;
     begun = thread_start(&thread, "early", -1, run, NULL) == 0;
 }
 
-/* Waits for it, and hands it over.  Returns false if there is none. */
+/* Waits for the thread and hands the VM over.  Returns false if there is none. */
 bool early_take(struct early *e)
 {
     if (!begun)

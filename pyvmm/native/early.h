@@ -1,4 +1,4 @@
-/* A VM made before it is known for which guest. */
+/* A VM made before its guest is known. */
 #ifndef PYVMM_EARLY_H
 #define PYVMM_EARLY_H
 
@@ -15,8 +15,8 @@
 
 PYTHON struct early {
     int kvm_fd, vm_fd, memory_fd, vcpu_fd; /* in the order in which they are opened */
-    uint8_t *host;                         /* where the memfd is mapped */
-    int cpus; /* vCPU 0 has its CPUID for a machine of so many vCPUs; 0: it has none */
+    uint8_t *host;                         /* host address of the memfd's mapping */
+    int cpus; /* vCPU 0 has the CPUID of a machine with so many vCPUs; 0: it has none */
 };
 
 PYTHON bool early_make(struct early *early);

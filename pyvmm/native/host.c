@@ -1,5 +1,5 @@
-/* Small calls to the host and its CPU: what cffi cannot express, or
- * what the Python module that offers it would cost more to import. */
+/* Small calls to the host and its CPU that cffi cannot express, or that would cost
+ * the import of a Python module. */
 #define _GNU_SOURCE
 #include "host.h"
 #include "early.h"
@@ -39,8 +39,8 @@ void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 }
 
 /* Blocks the signals in the calling thread; returns a descriptor to read them
- * from, or -1 with errno set.  One that is ignored, as nohup(1) and shells do
- * for their background jobs, stays so. */
+ * from, or -1 with errno set.  Signals that are ignored, as by nohup(1) and in
+ * background jobs of shells, remain so. */
 int signal_fd(const int *signals, int count)
 {
     struct sigaction action;
@@ -57,8 +57,7 @@ int signal_fd(const int *signals, int count)
     return fd;
 }
 
-/* A descriptor that is readable once `ns` have passed.  Returns -1 with errno
- * set on failure. */
+/* Returns a descriptor that becomes readable after `ns`, or -1 with errno set. */
 int timer_fd(uint64_t ns)
 {
     const struct itimerspec when = {
@@ -71,8 +70,8 @@ int timer_fd(uint64_t ns)
     return fd;
 }
 
-/* Drops signals that nobody has read from the descriptor, closes it, and
- * unblocks them. */
+/* Drops signals that were not read from the descriptor, closes it, and unblocks
+ * the signals. */
 void signal_fd_close(int fd, const int *signals, int count)
 {
     struct signalfd_siginfo info;
@@ -87,7 +86,7 @@ void signal_fd_close(int fd, const int *signals, int count)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Lets the process have `wanted` descriptors, or as many as it may. */
+/* Raises the limit of descriptors to `wanted`, or as far as allowed. */
 void raise_descriptor_limit(uint64_t wanted)
 {
     struct rlimit limit;
@@ -98,10 +97,10 @@ void raise_descriptor_limit(uint64_t wanted)
     }
 }
 
-/* Gives a memfd `size` bytes and maps them, without touching a page.  The size is
- * sealed: a device in another process gets the descriptor too, and must not be able
- * to take memory away from under this one (SIGBUS).  Returns NULL with errno set on
- * failure. */
+/* Gives a memfd `size` bytes and maps them, or uses the mapping `reserved`, without
+ * touching a page.  The size is sealed: a backend in another process gets the
+ * descriptor too, and could otherwise shrink the file, so that accesses here raise
+ * SIGBUS.  Returns NULL with errno set on failure. */
 uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved)
 {
     void *host = MAP_FAILED;
@@ -116,7 +115,7 @@ uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved)
     return host == MAP_FAILED ? NULL : host;
 }
 
-/* Whether a descriptor becomes readable within so many milliseconds. */
+/* Waits up to `timeout_ms`; returns whether the descriptor is readable. */
 bool wait_readable(int fd, int timeout_ms)
 {
     struct pollfd poller = {.fd = fd, .events = POLLIN};
@@ -129,12 +128,12 @@ void event_raise(int fd)
 {
     const uint64_t one = 1;
     if (fd >= 0 && write(fd, &one, sizeof one) < 0)
-        return; /* the counter is full: the reader knows already */
+        return; /* the counter is full, so the reader is notified already */
 }
 
 static int pin(pthread_attr_t *attr, int cpu)
 {
-    /* The kernel knows CPUs beyond CPU_SETSIZE; the mask must reach them. */
+    /* The kernel may have CPUs beyond CPU_SETSIZE. */
     size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
     cpu_set_t *set = CPU_ALLOC((size_t)cpu + 1);
 
@@ -147,8 +146,8 @@ static int pin(pthread_attr_t *attr, int cpu)
     return 0;
 }
 
-/* Starts a thread that runs C alone, on host CPU `cpu` (-1: on any).  Signals are the
- * main thread's, but for the one that interrupts a vCPU's system calls.  Returns 0 or an
+/* Starts a thread that runs only C code, on host CPU `cpu` (-1: any).  All signals are
+ * blocked in it except the one that interrupts a vCPU's system calls.  Returns 0 or an
  * errno. */
 int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *), void *argument)
 {
@@ -164,8 +163,8 @@ int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void
         sigfillset(&all);
         sigdelset(&all, THREAD_KICK_SIGNAL);
         pthread_sigmask(SIG_SETMASK, &all, &old);
-        /* A thread has the name of its creator at first: to give it another later
-         * takes four system calls. */
+        /* A thread inherits its creator's name; renaming it later would take four
+         * system calls. */
         prctl(PR_GET_NAME, own);
         prctl(PR_SET_NAME, name);
         error = pthread_create(thread, &attr, run, argument);

@@ -1,8 +1,8 @@
-/* What Python may use of the C parts. */
+/* Marks what Python may use of the C parts. */
 #ifndef PYVMM_PYTHON_H
 #define PYVMM_PYTHON_H
 
-/* Marks a function, enum or structure that build.py declares to cffi as it stands. */
+/* Precedes a function, enum, structure or typedef that build.py declares to cffi. */
 #define PYTHON
 
 #endif

@@ -1,10 +1,10 @@
 /* A 16550A UART (National Semiconductor PC16550D data sheet).
  *
  * Output is written as the guest sends it: a `rep outsb` of a line is one exit
- * and one write(2).  A full pipe blocks the vCPU, so nothing is lost or
- * buffered without bound.  When nothing can be written any more the rest is
- * discarded: a guest does not die of a log that nobody reads.  Input is taken from the host only once
- * the guest has looked for it, 16 bytes ahead at most. */
+ * and one write(2).  A full pipe blocks the vCPU, so nothing is lost, and nothing
+ * is buffered without bound.  After a failed write the rest is discarded: a closed
+ * pipe must not end the guest.  Input is read from the host only once the guest
+ * has looked for it, and at most 16 bytes ahead. */
 #include "serial.h"
 #include "host.h"
 #include "vcpu.h"
@@ -57,7 +57,7 @@ static void want_input(struct serial *serial)
     event_raise(serial->input_fd);
 }
 
-/* Queues received bytes; returns how many there was room for. */
+/* Queues received bytes; returns how many fit. */
 static uint32_t receive(struct serial *serial, const uint8_t *data, uint32_t len)
 {
     uint32_t n = 0;
@@ -67,8 +67,8 @@ static uint32_t receive(struct serial *serial, const uint8_t *data, uint32_t len
     return n;
 }
 
-/* Gives input from the host to the guest; returns how many bytes it took.
- * input_fd is signalled when it has room again. */
+/* Passes input to the guest; returns how many bytes fit.  input_fd is signalled when
+ * there is room again. */
 uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len)
 {
     pthread_mutex_lock(&serial->lock);
@@ -77,7 +77,7 @@ uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len)
     return n;
 }
 
-/* Called without the lock: the write may block for long. */
+/* Called without the lock, as the write may block for long. */
 static void transmit(struct serial *serial, struct vcpu *vcpu,
                      const uint8_t *data, uint32_t len)
 {
@@ -135,7 +135,7 @@ static uint8_t read_register(struct serial *serial, uint64_t reg)
         want_input(serial);
         return LSR_TX_EMPTY | (serial->rx_len ? LSR_DATA_READY : 0);
     case MSR:
-        if (serial->mcr & MCR_LOOP) /* OUT2, OUT1, RTS, DTR come back */
+        if (serial->mcr & MCR_LOOP) /* OUT2, OUT1, RTS, DTR loop back */
             return (uint8_t)((serial->mcr & 0x0c) << 4 | (serial->mcr & 2) << 3 |
                              (serial->mcr & 1) << 5);
         return MSR_CONNECTED;
@@ -144,7 +144,7 @@ static uint8_t read_register(struct serial *serial, uint64_t reg)
     }
 }
 
-/* Returns true when `value` is to be transmitted. */
+/* Returns true if `value` is to be transmitted. */
 static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
 {
     switch (reg) {
@@ -155,9 +155,9 @@ static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
         }
         if (serial->mcr & MCR_LOOP)
             receive(serial, &value, 1);
-        serial->thr_empty = false; /* writing THR acknowledges it, too */
+        serial->thr_empty = false; /* writing THR acknowledges it too */
         update_irq(serial);
-        serial->thr_empty = true; /* and the byte is gone at once */
+        serial->thr_empty = true; /* and the byte is transmitted at once */
         update_irq(serial);
         return !(serial->mcr & MCR_LOOP);
     case IER:
@@ -194,13 +194,13 @@ static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
     }
 }
 
-/* The bus handler.  A wide access reaches neighbouring registers byte by
- * byte, as on the ISA bus. */
+/* The bus handler.  A wide access reaches neighbouring registers byte by byte,
+ * as on the ISA bus. */
 bool serial_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset,
                    uint8_t *data, uint32_t size, uint32_t count)
 {
     struct serial *serial = device;
-    uint32_t sent = 0; /* data[0..sent) goes out in one write */
+    uint32_t sent = 0; /* data[0..sent) is sent with one write */
 
     pthread_mutex_lock(&serial->lock);
     for (uint32_t i = 0; i < size * count; i++) {

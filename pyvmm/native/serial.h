@@ -12,13 +12,13 @@ struct serial {
     pthread_mutex_t lock;
     int out_fd;       /* transmitted bytes; -1 discards them */
     int irq_fd;       /* eventfd that raises the interrupt, or -1 */
-    int input_fd;     /* eventfd: the guest wants input, has room again, or out_error is set */
-    int out_error;    /* errno with which output ended, or 0 */
+    int input_fd;     /* eventfd: the guest wants input or has room again, or out_error is set */
+    int out_error;    /* errno that ended output, or 0 */
     uint8_t ier, lcr, mcr, scr, fcr;
     uint16_t divisor;
     bool thr_empty;   /* THR-empty interrupt not yet acknowledged */
     bool irq_line;
-    bool wants_input; /* the guest has ever looked for input */
+    bool wants_input; /* the guest has looked for input */
     uint8_t rx[SERIAL_FIFO];
     uint32_t rx_head, rx_len;
 };

@@ -1,4 +1,4 @@
-/* A child process that dies with this one, and sees less of the host. */
+/* A child process that ends with this one and has restricted access to the host. */
 #define _GNU_SOURCE
 #include "spawn.h"
 #include "host.h"
@@ -35,8 +35,8 @@ static void write_file(const char *path, const char *text)
     close(fd);
 }
 
-/* Makes setgroups(2) do nothing, successfully.  A user cannot leave his groups in a
- * user namespace, and virtiofsd ends when it cannot; so it keeps what he has. */
+/* Makes setgroups(2) succeed without effect.  A process cannot leave its groups in a
+ * user namespace, and virtiofsd would end when that fails. */
 static void ignore_setgroups(void)
 {
     struct sock_filter filter[] = {
@@ -51,8 +51,8 @@ static void ignore_setgroups(void)
         give_up("a system call filter (seccomp)");
 }
 
-/* Makes this process, without any rights, root of a user namespace in which it
- * is the only user. */
+/* Makes this unprivileged process root of a user namespace that maps only its own
+ * user. */
 static void enter_user_namespace(void)
 {
     uid_t uid = geteuid();
@@ -69,7 +69,7 @@ static void enter_user_namespace(void)
     ignore_setgroups();
 }
 
-/* Nothing below `path` can be written to by this process and its children. */
+/* Makes everything below `path` read-only for this process and its children. */
 static void make_read_only(const char *path)
 {
     struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -81,13 +81,13 @@ static void make_read_only(const char *path)
         give_up("a read-only mount");
 }
 
-/* Starts a program that is killed when the calling thread ends.  It has `keep` and
- * the standard streams: nothing to read, and `output` for what it says.
+/* Starts a program that is killed when the calling thread ends.  It inherits `keep`
+ * and the standard streams: empty input, and `output` for output and errors.
  *
- * `read_only`: a directory that it cannot write to, or NULL.  `as_root`: it thinks
- * that it is root, and has root's rights in namespaces of its own.
+ * `read_only`: a directory that it cannot write to, or NULL.  `as_root`: it runs as
+ * root of a user namespace of its own.
  *
- * Returns its process id, or -1 with errno set.  A failure after that is told by
+ * Returns its process ID, or -1 with errno set.  Later failures are written to
  * `output`. */
 int spawn(char *const *argv, int keep, int output, const char *read_only, bool as_root)
 {
@@ -99,8 +99,8 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
-    setpgid(0, 0); /* Ctrl-C is for the parent */
-    signal(SIGPIPE, SIG_DFL); /* but SIGXFSZ stays ignored: a guest that makes a large file gets EFBIG */
+    setpgid(0, 0); /* Ctrl-C is for the parent only */
+    signal(SIGPIPE, SIG_DFL); /* SIGXFSZ stays ignored: large files of a guest fail with EFBIG */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     dup2(open("/dev/null", O_RDWR | O_CLOEXEC), STDIN_FILENO);
@@ -108,7 +108,7 @@ int spawn(char *const *argv, int keep, int output, const char *read_only, bool a
     dup2(output, STDERR_FILENO);
     syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     fcntl(keep, F_SETFD, 0);
-    raise_descriptor_limit(RLIM_INFINITY); /* virtiofsd has one for each file that its guest knows */
+    raise_descriptor_limit(RLIM_INFINITY); /* virtiofsd has one for each inode of its guest */
     if (as_root)
         enter_user_namespace();
     if (read_only)

@@ -1,6 +1,6 @@
 /* vCPU threads.
  *
- * A vCPU's thread never takes the GIL.  For an exit that Python serves it writes to an
+ * A vCPU thread never takes the GIL.  For an exit that Python serves it writes to an
  * eventfd and sleeps on a semaphore until vcpu_resume(). */
 #define _GNU_SOURCE
 #include "vcpu.h"
@@ -29,10 +29,9 @@ static void *vcpu_thread(void *arg)
     return NULL;
 }
 
-/* Runs the vCPU in a thread of its own, named vcpuN and pinned to host CPU
- * `cpu` (-1: not pinned).  Each exit that C does not serve sets vcpu->exited
- * and adds one to `event_fd`; the vCPU then waits for vcpu_resume().  Returns
- * 0 or an errno. */
+/* Runs the vCPU in a thread named vcpuN, pinned to host CPU `cpu` (-1: not
+ * pinned).  Each exit that C does not serve sets vcpu->exited and adds one to
+ * `event_fd`; the vCPU then waits for vcpu_resume().  Returns 0 or an errno. */
 int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
 {
     char name[16];
@@ -48,15 +47,15 @@ bool vcpu_has_exited(struct vcpu *vcpu)
     return atomic_load(&vcpu->exited);
 }
 
-/* Lets a vCPU go on after its exit has been served. */
+/* Lets a vCPU continue after its exit has been served. */
 void vcpu_resume(struct vcpu *vcpu)
 {
     atomic_store(&vcpu->exited, false);
     sem_post(&vcpu->resume);
 }
 
-/* Waits for the end of the thread of a stopped vCPU.  It may have been about
- * to block in a write when vcpu_stop() kicked it: kick on. */
+/* Waits for the thread of a stopped vCPU to end.  It may have been about to block
+ * in a write when vcpu_stop() kicked it, so it is kicked until it ends. */
 void vcpu_join(struct vcpu *vcpu)
 {
     struct timespec until;

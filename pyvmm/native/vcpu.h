@@ -10,7 +10,7 @@
 
 #include "bus.h"
 
-/* Why vcpu_run() returned, beside the reasons of KVM (which are >= 0). */
+/* Why vcpu_run() returned, besides KVM's exit reasons (which are >= 0). */
 #define VCPU_STOPPED (-1) /* vcpu_stop() was called */
 #define VCPU_FAILED (-2)  /* KVM_RUN failed: vcpu.error is its errno */
 
@@ -22,13 +22,13 @@ struct vcpu {
     size_t run_size;
     struct bus *bus;
 
-    /* The exit that vcpu_run() returned for, for Python to serve. */
+    /* The exit for which vcpu_run() returned, for Python to serve. */
     int reason, error;
     bool write;
     uint64_t address;
     uint32_t size, count;
     uint8_t *data;
-    uint64_t detail[16]; /* what KVM adds to a failure, `details` words of it */
+    uint64_t detail[16]; /* KVM's details of a failure, `details` words of them */
     uint32_t suberror, details;
 
     uint64_t plain_out; /* RIP of an OUT known not to be a string instruction */
@@ -39,7 +39,7 @@ struct vcpu {
     uint64_t emulated; /* instructions that KVM could not execute */
 
     pthread_t thread;
-    int event_fd;    /* eventfd that tells of an exit */
+    int event_fd;    /* eventfd that reports an exit */
     sem_t resume;    /* posted when the exit has been served */
     atomic_bool stop, running, exited;
 };

@@ -1,10 +1,10 @@
-/* The side of the warm process: takes a client's request, and becomes like its
- * client in all that the kernel tells of it, or declines.
+/* The warm process's side: takes a client's request and adopts the client's attributes
+ * as the kernel reports them, or declines.
  *
- * Nobody may get by this what he could not do himself.  So it serves only a process
- * of the same user, the same groups and capabilities, the same user, mount, PID and
- * network namespaces, root directory, security label and filters; and the same executable.  What differs but
- * can be had is adopted: limits, nice value, CPUs, control group, working directory. */
+ * No client may gain rights by this.  So only a process of the same user is served, with
+ * the same groups and capabilities, user, mount, PID and network namespaces, root
+ * directory, security label, filters and executable.  What may differ is adopted: limits,
+ * nice value, CPUs, control group, working directory. */
 #define _GNU_SOURCE
 #include "warm_server.h"
 
@@ -25,13 +25,13 @@
 
 #define TEXT_MAX 8192
 
-/* Of /proc/PID: what is another file where a process sees another world. */
+/* Files in /proc/PID that differ for a process with another view of the system. */
 static const char *const files[] = {
     "exe", "root/", "ns/user", "ns/mnt", "ns/pid", "ns/net",
 };
 #define FILES ((int)(sizeof files / sizeof *files))
 
-/* Where the socket is.  Returns false when there can be none. */
+/* The socket's address.  Returns false if the path is too long. */
 bool warm_address(struct sockaddr_un *address)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -45,8 +45,8 @@ bool warm_address(struct sockaddr_un *address)
     return length > 0 && (size_t)length < sizeof address->sun_path;
 }
 
-/* What /proc tells of a process, or of this one if `pid` is 0.  Returns its
- * length, cut to TEXT_MAX, or -1. */
+/* Reads a file of /proc/PID, or of this process if `pid` is 0.  Returns the length,
+ * at most TEXT_MAX, or -1. */
 static ssize_t proc_text(int pid, const char *name, char text[TEXT_MAX + 1])
 {
     char path[64];
@@ -63,7 +63,7 @@ static ssize_t proc_text(int pid, const char *name, char text[TEXT_MAX + 1])
     return length;
 }
 
-/* What this process is, as far as it does not change. */
+/* The attributes of this process that do not change. */
 static struct {
     struct {
         dev_t device;
@@ -79,7 +79,7 @@ static bool same_text(int pid, const char *name, const char *text)
     return proc_text(pid, name, theirs) < TEXT_MAX && !strcmp(text, theirs);
 }
 
-/* The lines of /proc/PID/status that say what a process may do. */
+/* Compares the lines of /proc/PID/status about a process's rights. */
 static bool same_rights(const char *ours, const char *theirs)
 {
     static const char *const fields[] = {
@@ -97,7 +97,7 @@ static bool same_rights(const char *ours, const char *theirs)
     return true;
 }
 
-/* Notes what this process is.  A kind of namespace that this kernel has not is 0. */
+/* Notes the attributes of this process; 0 for namespaces that this kernel lacks. */
 void warm_know_myself(void)
 {
     int proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -143,7 +143,7 @@ static uint64_t status_number(const char *status, const char *field, int base)
     return at ? strtoull(at + strlen(field), NULL, base) : 0;
 }
 
-/* Joins the client's control group; of version 2 alone, which has one line. */
+/* Joins the client's control group; only with version 2, which has one line. */
 static bool adopt_cgroup(int pid)
 {
     char mine[TEXT_MAX + 1], theirs[TEXT_MAX + 1], path[TEXT_MAX + 64];
@@ -214,8 +214,8 @@ static bool adopt(int pid)
     return true;
 }
 
-/* Reads the request and puts the descriptors in place.  Returns its strings, to
- * be kept as the environment is in them, or NULL. */
+/* Reads the request and puts the descriptors in place.  Returns its strings, or NULL.
+ * They must stay allocated, as the environment points into them. */
 static char *receive(int fd, struct warm_request *request)
 {
     union {
@@ -246,7 +246,7 @@ static char *receive(int fd, struct warm_request *request)
     return strings;
 }
 
-/* Waits for a client that no other process takes; `fd` need not block. */
+/* Waits for a client that no other process accepts; `fd` may be non-blocking. */
 int warm_accept(int fd)
 {
     struct pollfd polled = {.fd = fd, .events = POLLIN};
@@ -257,10 +257,9 @@ int warm_accept(int fd)
     return client;
 }
 
-/* Takes over for the client that is connected to `fd`, as far as the environment.
- * Returns the words of its command line, each with its zero, or NULL when that
- * cannot be: then the client boots by itself.  From now on this process dies with
- * the client. */
+/* Takes over for the client that is connected to `fd`, including its environment.
+ * Returns the words of its command line, each with its NUL, or NULL on failure: then
+ * the client boots by itself.  From now on this process dies with the client. */
 const char *warm_serve(int fd, uint32_t *words, uint64_t *started_ns)
 {
     struct warm_request request;
@@ -295,8 +294,8 @@ bool warm_reply(int fd, int kind, int value)
     return send(fd, &reply, sizeof reply, MSG_NOSIGNAL) == sizeof reply;
 }
 
-/* Makes those pages of [start, end) this process's own that are there already
- * (Documentation/admin-guide/mm/pagemap.rst); what nobody has touched stays so. */
+/* Copies those pages of [start, end) that are present (Documentation/admin-guide/mm/
+ * pagemap.rst) to this process; untouched pages stay absent. */
 static void populate_present(int pagemap, uint64_t start, uint64_t end)
 {
     const uint64_t page = 4096, present = 1ull << 63;
@@ -319,8 +318,8 @@ static void populate_present(int pagemap, uint64_t start, uint64_t end)
         madvise((void *)first, end - first, MADV_POPULATE_WRITE);
 }
 
-/* Makes all memory that this process shares with its parent its own, so that it
- * need not be copied page by page once somebody waits. */
+/* Copies all memory that this process shares with its parent now, rather than page
+ * by page when a client waits. */
 void warm_populate(void)
 {
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -338,7 +337,7 @@ void warm_populate(void)
         close(pagemap);
 }
 
-/* Has this process end with `parent`, which has forked it; with nobody if it is 0. */
+/* Makes this process end with its parent `parent`; 0: no longer. */
 void warm_die_with(int parent)
 {
     prctl(PR_SET_PDEATHSIG, parent ? SIGKILL : 0);

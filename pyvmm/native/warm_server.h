@@ -1,5 +1,5 @@
-/* What a `pyvmm boot` and the warm process that boots for it say to each other, over a
- * unix stream socket.  Both are the same executable, on the same host. */
+/* The protocol between a `pyvmm boot` and the warm process that boots for it, on a unix
+ * stream socket.  Both are the same executable on the same host. */
 #ifndef PYVMM_WARM_H
 #define PYVMM_WARM_H
 
@@ -9,8 +9,8 @@
 
 #include "python.h"
 
-/* From the client, with its stdin, stdout and stderr (SCM_RIGHTS); behind it
- * `bytes` of strings with their zeros: the words behind `pyvmm`, the environment. */
+/* From the client, with its stdin, stdout and stderr (SCM_RIGHTS); followed by `bytes`
+ * of strings with their NULs: the words after `pyvmm`, then the environment. */
 struct warm_request {
     uint32_t words, variables, bytes, reserved;
     uint64_t started_ns; /* CLOCK_MONOTONIC when the client began */

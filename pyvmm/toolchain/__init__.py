@@ -1,1 +1,1 @@
-"""From a Toro program to an image, and from addresses in it to names."""
+"""From a Toro program to an image with a table of function names."""

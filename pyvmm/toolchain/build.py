@@ -1,15 +1,15 @@
-"""`pyvmm build`: a Toro application in Pascal, or an MPI program in C, to an ELF image.
+"""`pyvmm build`: compiles a Toro application in Pascal, or an MPI program in C, to an ELF image.
 
-Free Pascal compiles, GNU as and ld do the rest; gcc compiles C. Three stages, each of which is
-kept and used again while nothing that it is made of has changed:
+Free Pascal compiles, GNU as and ld do the rest; gcc compiles C. There are three stages, and the
+result of each is cached until one of its inputs changes:
 
     FPC's own `system` unit, for a bare x86-64 (Debian's fpc-source)
     Toro's kernel, and the part of FPC's library that builds on it
-    the application, where FPC itself sees what must be compiled again
+    the application, where FPC itself decides what to compile again
 
-A C program gets a Pascal program around it (toro/c/CProgram.pas) and a small C
-library (toro/c). The first two stages lie in directories named after a hash of their sources and appear
-there by a rename, so any number of builds can run at once.
+A C program is wrapped in a Pascal program (toro/c/CProgram.pas) and gets a small C library
+(toro/c). The directories of the first two stages are named after a hash of their sources and
+put in place by a rename, so any number of builds can run at once.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ C_PACKAGES = "gcc binutils"
 _FPC_SOURCES = Path("/usr/share/fpcsrc")
 _TARGET = ["-n", "-Tembedded"]
 _WARNINGS = ["-v0ew"]
-# Without those about what a kernel is made of: addresses as numbers (4055), units
-# that are there for their symbols (5023), parameters that a callback must have (5024).
+# Without hints that a kernel cannot avoid: addresses as numbers (4055), units used
+# for their symbols only (5023), parameters that a callback must have (5024).
 _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
-# Frame pointers make backtraces; sections by function leave out what is unused.
+# Frame pointers allow backtraces; a section per function allows leaving out unused ones.
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
-# For a debugger: FPC has either debug information or sections by function.
+# For a debugger: FPC offers either debug information or a section per function.
 _DEBUG_CODE = ["-O-", "-gw3"]
-# For C: no headers but ours and the compiler's own, and nothing that needs more of an
-# operating system than a stack.
+# For C: only our headers and the compiler's own, and no code that needs an operating
+# system.
 _C = [
     *("-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
@@ -55,7 +55,7 @@ _C_CODE = ["-O2"]
 _C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
-#: Routines of FPC's library that the kernel replaces: Kernel.pas, rtl/randomseed.pas.
+#: Routines of FPC's library that Kernel.pas and rtl/randomseed.pas replace.
 _WRAPPED = ("fpc_initializeunits", "SYSTEM_$$_RANDOMIZE")
 #: The directories of the kernel's units, within toro/. They precede FPC's, so that a unit in
 #: rtl/ replaces FPC's of the same name.
@@ -63,9 +63,9 @@ _UNITS = (
     *("boot", "rtl", "kernel", "kernel/heap", "kernel/threads", "kernel/sockets", "kernel/gdb"),
     *("drivers", "drivers/fuse", "mpi"),
 )
-#: What is assembly in the first of them.
+#: The assembly files in boot/.
 _BOOT = ("nucleus", "startup")
-#: What applications use of FPC's library, compiled together with the kernel.
+#: Units of FPC's library for applications, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 
 
@@ -73,18 +73,18 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
     """Compiles an application.
 
     Args:
-        source: the program's Pascal file, or its C file (`.c`); units and headers beside it
-            are found.
-        output: where the image goes; the source with `.elf` if not given.
-        symbols: defined for the compiler, in the kernel as well.
-        debug: the image gets debug information, for GDB, and its code is not optimized.
+        source: path of a Pascal program or a C file (`.c`); units and headers may lie beside it.
+        output: path of the image; by default `source` with the extension `.elf`.
+        symbols: defined for the compiler, in the kernel too.
+        debug: includes debug information for GDB, and does not optimize.
 
     Returns:
         The image's path.
 
     Raises:
-        BuildError: a tool is missing, or the application does not compile; what
-            the compiler said is on stderr.
+        BuildError: a tool is missing, or the application does not compile; the compiler's
+            output is on stderr.
+        UsageError: a symbol is not an identifier.
     """
     program = Path(source)
     for symbol in symbols:
@@ -110,13 +110,13 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
 
 
 class _Toolchain:
-    """The compiler, its library's sources and Toro's.
+    """The compiler, and the sources of its library and of Toro.
 
     Args:
         symbols, debug: see `build`.
 
     Raises:
-        BuildError: one of them is not there.
+        BuildError: one of them is missing.
     """
 
     def __init__(self, symbols: list[str], debug: bool) -> None:
@@ -131,7 +131,7 @@ class _Toolchain:
         self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
         self._code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{symbol}" for symbol in symbols)]
         self._c_code = [*(_C_DEBUG_CODE if debug else _C_CODE), *(f"-D{symbol}" for symbol in symbols)]
-        # Debug information says where the sources are.
+        # Debug information contains the path of the sources.
         options = [*_TARGET, *self._code, str(self.toro) if debug else ""]
         self.key = _digest(version, " ".join(options), Path(__file__).read_bytes())
         rtl = self._fpc / "rtl"
@@ -156,7 +156,7 @@ class _Toolchain:
         _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", quiet=True)
 
     def build_kernel(self, system: Path, to: Path) -> None:
-        """Compiles the nucleus, the loader, the kernel and the library around it."""
+        """Compiles the nucleus, the loader, the kernel and FPC's units for applications."""
         for name in _BOOT:
             _run(["as", str(self.toro / f"boot/{name}.s"), "-o", str(to / f"{name}.o")], f"the {name}")
         everything = to / "everything.pas"
@@ -164,12 +164,12 @@ class _Toolchain:
         everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
         paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
         said = _run(["ppcx64", *_TARGET, *_HINTS, *self._code, *paths, str(everything)], "the Toro kernel", quiet=True)
-        # FPC's own library is full of hints; the kernel's units have none.
+        # FPC's own library is full of hints; only those about the kernel's units are shown.
         ours = {path.name for path in [*self.toro.rglob("*.pas"), *self.toro.rglob("*.inc")]}
         sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
 
     def compile_c(self, program: Path, kernel_key: str, work: Path) -> tuple[Path, list[str]]:
-        """Compiles a C program to `work`; returns the Pascal program around it, and all C objects."""
+        """Compiles a C program in `work`; returns the Pascal program that wraps it, and all C objects."""
         for tool in ("gcc", "objcopy"):
             if not shutil.which(tool):
                 raise BuildError(f"{tool} is not installed: `apt install {C_PACKAGES}`")
@@ -189,26 +189,26 @@ class _Toolchain:
         made = _once("c", _digest(kernel_key, _output(["gcc", "--version"])), library)
         code = work / "c-program.o"
         _run([*compiler, str(program), "-o", str(code)], program)
-        # FPC has a main of its own.
+        # FPC defines a main of its own.
         _run(["objcopy", "--redefine-sym", "main=toro_c_main", str(code)], program)
         return self.toro / "c/CProgram.pas", [str(code), *map(str, sorted(made.glob("*.o")))]
 
     def build_application(
         self, program: Path, pascal: Path, c_objects: list[str], system: Path, kernel: Path, work: Path
     ) -> Path:
-        """Compiles the program and links it with everything it uses; returns the image in `work`."""
+        """Compiles the program and links it with all that it uses; returns the image, in `work`."""
         source = pascal.resolve()
         paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
         compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, "-Cn", "-Fatorortl", *paths, *self._library_paths]
-        # FPC looks for units in the current directory before all others.
+        # FPC looks for units in the current directory first.
         _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
         boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
         objects = [*boot, *_linked_objects(link_script.read_text(), work), *c_objects]
         link_script.unlink()
 
-        # The names of the functions are linked in behind the code, so the
-        # second link leaves it where the first one has put it.
+        # Function names are linked in behind the code, so that the second link
+        # does not move it.
         names = work / "function-names.o"
         script = str(self.toro / "toro.ld")
         linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", *(f"--wrap={symbol}" for symbol in _WRAPPED)]
@@ -229,7 +229,7 @@ def _linked_objects(script: str, work: Path) -> list[str]:
 
 
 def _install(built: Path, image: Path) -> None:
-    """Puts the image in place at once, so nobody boots half of it."""
+    """Puts the image in place by a rename, so that nobody boots half of it."""
     temporary = image.with_name(f".{image.name}.{os.getpid()}")
     try:
         shutil.copy(built, temporary)
@@ -243,7 +243,7 @@ def _install(built: Path, image: Path) -> None:
 def _run(
     command: list[str], what: object, stdin: str | None = None, quiet: bool = False, cwd: Path | None = None
 ) -> str:
-    """Runs a tool and returns what it says, which goes to stderr as well unless `quiet`."""
+    """Runs a tool and returns its output, which also goes to stderr unless `quiet`."""
     result = subprocess.run(command, input=stdin, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode or not quiet:
         sys.stderr.write(result.stdout)
@@ -273,7 +273,7 @@ def _contents(paths: Iterable[Path]) -> Iterator[bytes]:
 
 
 def _cache() -> Path:
-    """Where intermediate files are kept, for this user."""
+    """This user's directory for intermediate files."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pyvmm")
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -283,7 +283,7 @@ def _cache() -> Path:
 
 
 def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
-    """A directory with what `make` puts there, made when it is not there yet."""
+    """A cached directory, filled by `make` if it does not exist yet."""
     done = _cache() / f"{name}-{key}"
     if not done.is_dir():
         with tempfile.TemporaryDirectory(dir=done.parent, ignore_cleanup_errors=True) as temporary:
@@ -302,8 +302,8 @@ def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
 def _application_directory(program: Path, key: str) -> Iterator[Path]:
     """The directory of one program's intermediate files, for one build at a time.
 
-    It is emptied when a source beside the program has changed: FPC would go by
-    times, which it knows to two seconds. It still looks at those of other files.
+    It is emptied when a source beside the program has changed, as FPC compares times only
+    to two seconds. For all other files FPC's own check applies.
     """
     work = _cache() / f"application-{_digest(str(program.resolve()))}"
     work.mkdir(exist_ok=True)

@@ -22,11 +22,11 @@ _SEPARATOR = re.compile(r"_\$__\$\$_|_\$\$_|_\$_|\$_\$")
 
 
 def symbol_table(nm: str, sources: Iterable[Path]) -> str:
-    """Assembly of the table (its format is described in toro/kernel/Symbols.pas).
+    """The table as assembly source; toro/kernel/Symbols.pas describes its format.
 
     Args:
-        nm: what `nm -n --defined-only` printed.
-        sources: Pascal files to take the spelling of names from.
+        nm: output of `nm -n --defined-only`.
+        sources: Pascal files that show how names are spelled.
     """
     spelling = _spelling(path.read_text(errors="replace") for path in sources)
     by_address: dict[int, str] = {}
@@ -44,10 +44,10 @@ def symbol_table(nm: str, sources: Iterable[Path]) -> str:
 
 
 def readable(name: str, spelling: dict[str, str]) -> str:
-    """A mangled name (`P$HELLO_$$_SHOW$LONGINT`) as a programmer knows it (`Hello.Show`).
+    """A mangled name (`P$HELLO_$$_SHOW$LONGINT`) as the sources spell it (`Hello.Show`).
 
     Args:
-        name: the linker's.
+        name: as the linker knows it.
         spelling: the sources' spelling by upper-case identifier.
     """
     if "_$$_" not in name:

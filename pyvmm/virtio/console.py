@@ -1,8 +1,8 @@
-"""virtio-console (virtio 1.2, section 5.3) with one port: bytes from and to a stream of the host.
+"""virtio-console (virtio 1.2, section 5.3) with one port, connected to a stream of the host.
 
 What the stream does not take at once stays in the guest's buffers, and what the
-guest has no buffers for stays on the host, so a slow side stops the other and
-nobody else.
+guest has no buffers for stays on the host. So a slow side stops the other side
+and nothing else.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from pyvmm.virtio.queue import Chain, SplitQueue
 
     class Stream(Protocol):
-        """The other end."""
+        """The host's end of the port (see `pyvmm.host.stream`). No method blocks."""
 
         def attach(self, loop: Loop, changed: Callable[[], None]) -> None:
-            """Calls `changed` when more can be read or written than before."""
+            """Calls `changed` from `loop` when more can be read or written than before."""
 
         def read(self, size: int) -> bytes:
-            """What has come, up to `size` bytes; empty when it is nothing."""
+            """Returns up to `size` bytes of what has arrived; empty if nothing has."""
 
         def write(self, data: memoryview) -> int:
-            """Returns how many bytes are taken care of, 0 when they must wait."""
+            """Writes or discards bytes; returns how many, 0 if they must wait."""
 
         def close(self) -> None:
-            """Frees it."""
+            """Closes the stream."""
 
 
 _RECEIVE, _TRANSMIT = 0, 1
 _READ_MAX = 4096  # bytes from the stream that wait for a buffer
-#: Chains after which the loop's other descriptors have their turn.
+#: Chains to serve before other descriptors get a turn.
 _TURN = 64
 
 
@@ -47,7 +47,7 @@ class VirtioConsole(Device):
     """The device.
 
     Args:
-        stream: closed with the device.
+        stream: what the port is connected to; closed with the device.
     """
 
     name = "console"
@@ -63,17 +63,17 @@ class VirtioConsole(Device):
         self._unsent: list[memoryview] = []  # of that chain
 
     def attach(self, loop: Loop) -> None:
-        """Bytes from the host come through `loop`."""
+        """Receives bytes from the host through `loop`."""
         self._stream.attach(loop, self._changed)
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
-        """The driver is ready."""
+        """Takes the queues; nothing is sent before a buffer or byte comes."""
         self._transport, self._queues = transport, queues
 
     def _changed(self) -> None:
-        """The stream can do more."""
+        """Serves both queues: more can be read or written than before."""
         for index in (_RECEIVE, _TRANSMIT):
-            if not self._transport:  # not yet, or broken by the first
+            if not self._transport:  # not active yet, or broken by the first queue
                 return
             try:
                 self.kicked(index)
@@ -81,7 +81,7 @@ class VirtioConsole(Device):
                 self._transport.needs_reset(f"queue {index}: {error}")
 
     def kicked(self, index: int) -> None:
-        """Serves a queue; what is left after a while when it comes again."""
+        """Serves a queue. After `_TURN` chains it kicks itself to continue later."""
         assert self._transport
         queue = self._queues[index]
         serve = self._receive if index == _RECEIVE else self._transmit
@@ -95,7 +95,7 @@ class VirtioConsole(Device):
                 self._transport.interrupt()
 
     def _receive(self, queue: SplitQueue) -> bool:
-        """Fills one chain; False: there is nothing, or no chain."""
+        """Fills one chain; returns False if there is nothing to send, or no chain."""
         if not self._came:
             self._came = memoryview(self._stream.read(_READ_MAX))
         if not self._came:
@@ -113,7 +113,7 @@ class VirtioConsole(Device):
         return True
 
     def _transmit(self, queue: SplitQueue) -> bool:
-        """Sends one chain, or what is left of it; False: there is none, or the stream is full."""
+        """Writes one chain, or the rest of it; returns False if there is none, or the stream is full."""
         if not self._chain:
             self._chain = queue.pop()
             if not self._chain:
@@ -131,12 +131,12 @@ class VirtioConsole(Device):
         return True
 
     def pause(self) -> None:
-        """Forgets the chain that is being sent: its queue changes."""
+        """Drops the chain in progress, as its queue changes."""
         self._chain = None
         self._unsent = []
 
     def reset(self) -> None:
-        """Forgets the driver, not what has come for the next one."""
+        """Forgets the driver, but not the bytes that are waiting for the next one."""
         self.pause()
         self._transport = None
 

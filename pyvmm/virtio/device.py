@@ -1,4 +1,4 @@
-"""What every virtio device is: queues, features, a configuration space, and three calls."""
+"""The base class of virtio devices: queues, features, a configuration space and a life cycle."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pyvmm.virtio.queue import SplitQueue
 
     class Transport(Protocol):
-        """What a device asks of its transport.
+        """What a transport offers to its device.
 
         Attributes:
             native: the C side (`struct virtio_mmio *`).
-            queues: the device's.
-            kick_fds: eventfd of each queue's notifications.
-            irq_fd: eventfd that raises the interrupt, for another process.
+            queues: the device's queues.
+            kick_fds: for each queue, the eventfd of its notifications.
+            irq_fd: eventfd that raises the interrupt, for use by another process.
             memory: the guest's RAM.
         """
 
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
         memory: GuestMemory
 
         def interrupt(self) -> None:
-            """Tells the driver of used buffers."""
+            """Interrupts the driver because of used buffers."""
 
         def needs_reset(self, reason: str) -> None:
-            """The device cannot go on before the driver resets it; calls `Device.reset`."""
+            """Breaks the device until the driver resets it. Calls `Device.reset` and logs `reason`."""
 
         def use_elsewhere(self) -> None:
-            """Another process serves the queues and writes to `irq_fd`."""
+            """From now until reset, another process serves the queues and writes to `irq_fd`.
+
+            Raises:
+                HostError: there is no thread for its interrupts.
+            """
 
 
 #: Features of the ring and of the transport (virtio 1.2, section 6).
@@ -52,26 +56,26 @@ RING_FEATURES = INDIRECT_DESC | EVENT_IDX | VERSION_1
 class Device(ABC):
     """Base of all devices.
 
-    All calls come from the main thread, in this order; any number of cycles, and `needs_reset`
-    or the machine's end may cut one short::
+    All calls come from the control thread (the one in `Machine.run`), in this order. There may be
+    any number of cycles, and `needs_reset` or the machine's end may cut one short::
 
         prepare, attach, (activate, (kicked | pause, resume)*, reset)*, close
 
-    The device owns its queues from `activate` to `reset`, but not between `pause` and `resume`,
+    The device owns its queues from `activate` to `reset`, except between `pause` and `resume`,
     when the transport changes them. One with `own_thread` uses them in another thread or process
     and is notified there (`Transport.kick_fds`); `pause` and `reset` return once that has ended.
 
-    What a call raises breaks the device (`Transport.needs_reset`), not the machine: `QueueError`
-    is the driver's fault, `PyvmmError` the host's, anything else is logged as a bug.
+    An exception breaks the device (`Transport.needs_reset`), not the machine: `QueueError` is the
+    driver's fault, `PyvmmError` the host's, and anything else is logged as a bug.
 
     Attributes:
-        name: for messages.
-        device_id: its number (virtio 1.2, section 5).
-        features: the bits it offers.
-        queue_sizes: the most entries of each of its queues.
-        config: its configuration space.
-        own_thread: its queues are not served by the main thread.
-        ports: (address, port, guest's port) of each port of the guest that it publishes.
+        name: used in messages.
+        device_id: virtio's number for this type of device (virtio 1.2, section 5).
+        features: bits that the device offers.
+        queue_sizes: the maximum number of entries of each queue, a power of 2 up to 256.
+        config: the configuration space, up to 256 bytes.
+        own_thread: the queues are not served by the control thread.
+        ports: (address, port, guest's port) of each published port.
     """
 
     name = "virtio"
@@ -83,38 +87,41 @@ class Device(ABC):
     ports: Sequence[tuple[str, int, int]] = ()
 
     def prepare(self, cpus: int) -> None:  # noqa: B027 - optional
-        """Called once before the attributes are looked at: what the host was asked for must be there by then.
+        """Called once, before the attributes are read: waits for what the host was asked for.
 
         Args:
-            cpus: how many vCPUs the machine has.
+            cpus: number of vCPUs.
+
+        Raises:
+            PyvmmError: the device cannot be made; so cannot the machine.
         """
 
     def attach(self, loop: Loop) -> None:  # noqa: B027 - optional
-        """The loop that runs the device; a device that has no descriptors needs none."""
+        """Called once, when the guest runs. A device with descriptors of its own adds them to `loop`."""
 
     def close(self) -> None:  # noqa: B027 - optional
-        """Frees what the device has of the host. A second call does nothing."""
+        """Frees the device's resources on the host. A second call does nothing."""
 
     @abstractmethod
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
-        """The driver is ready (DRIVER_OK).
+        """Starts the device: the driver has written DRIVER_OK.
 
         Args:
-            queues: those of `queue_sizes`; one that the driver has not enabled
-                gives nothing.
-            features: what both sides can do.
+            transport: valid until `reset`.
+            queues: as many as `queue_sizes`; one that the driver has not enabled stays empty.
+            features: bits that both sides support.
         """
 
     @abstractmethod
     def kicked(self, index: int) -> None:
-        """The driver has put something into a queue."""
+        """Serves queue number `index`, to which the driver has added buffers. May be spurious."""
 
     def pause(self) -> None:  # noqa: B027 - optional
-        """Leaves the queues alone, because they change."""
+        """Stops using the queues, which are about to change."""
 
     def resume(self) -> None:  # noqa: B027 - optional
-        """Goes on with them."""
+        """Uses the queues again."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Forgets the driver; the queues must not be used any more."""
+        """Forgets the driver. The queues must not be used from then on."""

@@ -1,15 +1,15 @@
-"""virtio-fs (virtio 1.2, section 5.11): a directory of the host, which another process serves.
+"""virtio-fs (virtio 1.2, section 5.11): a directory of the host, served by another process.
 
-That process, a vhost-user backend such as virtiofsd, takes requests out of guest
-memory and puts replies there. Its notifications come from KVM, and its interrupts
-go there: no code of ours runs for a request.
+That process, a vhost-user backend such as virtiofsd, reads requests from guest
+memory and writes replies to it. It is notified by an eventfd and interrupts by one,
+so no code of ours runs for a request.
 
-What the guest knows of the directory (node ids, open files) is the backend's, and
-gone with it. So when a backend dies, the device needs a reset: a driver that can
-do so starts it anew, and finds a new backend.
+The guest's node IDs and open files are the backend's, and die with it. So when a
+backend dies the device needs a reset. A driver that can do that starts the device
+again and gets a new backend.
 
-The backend is not trusted: all that starting, pausing, stopping or giving up the
-device has to wait for it is bounded by one deadline, and signals are served meanwhile.
+The backend is not trusted. Each call of a method of the device waits for it up to one
+deadline, and signals are served meanwhile.
 """
 
 from __future__ import annotations
@@ -32,36 +32,43 @@ if TYPE_CHECKING:
     from pyvmm.virtio.queue import SplitQueue
 
     class Backend(Protocol):
-        """Who serves the directory.
+        """What serves the directory (see `pyvmm.host.virtiofsd`).
 
         Attributes:
-            ends_with_connection: a new driver gets a new one.
-            restarts: there is another one after it has died.
+            ends_with_connection: it serves one connection only, so a reset stops it and the
+                next driver gets a new one.
+            restarts: `connect` may be called again after it has died.
         """
 
         ends_with_connection: bool
         restarts: bool
 
         def connect(self, deadline: Deadline) -> socket:
-            """A connection to it."""
+            """Starts the backend if need be; returns a connected socket, which the caller closes.
+
+            It may still fail after that: `why` tells.
+
+            Raises:
+                HostError: it cannot be started or reached.
+            """
 
         def attach(self, loop: Loop) -> None:
-            """The loop for what it says."""
+            """Logs what the backend prints, from `loop`."""
 
         def why(self, deadline: Deadline) -> str:
-            """Why a connection ended."""
+            """Stops the backend; returns why the connection ended, as part of a message."""
 
         def stop(self) -> None:
-            """Ends it, until `connect`."""
+            """Ends the backend, until `connect` starts it again. Does nothing if it does not run."""
 
         def close(self) -> None:
-            """Ends it."""
+            """Ends the backend for good. A second call does nothing."""
 
 
 _QUEUE_SIZE = 256
 _REQUEST_QUEUES_MAX = 8
 _TAG_BYTES = 36
-_PATIENCE = 5.0  # seconds that a backend has for all that one call of a method asks of it
+_PATIENCE = 5.0  # seconds: the deadline of each call of a method
 _ENOTCONN = 107
 
 
@@ -69,10 +76,10 @@ class VirtioFs(Device):
     """The device.
 
     Args:
-        where: how messages call it.
-        tag: its name for the guest, at most 36 bytes.
-        backend: serves it; closed with the device.
-        log: called with a line when the backend fails.
+        where: the device's name in messages.
+        tag: the name that the guest mounts, at most 36 bytes (section 5.11.4).
+        backend: what serves the directory; closed with the device.
+        log: called with a line when the backend fails while no driver uses it.
 
     Attributes:
         tag: as given.
@@ -96,10 +103,10 @@ class VirtioFs(Device):
         self._sock: socket | None = backend.connect(self._deadline())
 
     def prepare(self, cpus: int) -> None:
-        """Waits for the backend, which has been starting meanwhile.
+        """Waits for the backend, which has been starting since the device was made.
 
         Raises:
-            PyvmmError: it has failed, or is none.
+            PyvmmError: it has failed, or does not speak vhost-user.
         """
         frontend = self._connect(self._deadline())
         self.features = frontend.features & RING_FEATURES
@@ -128,20 +135,20 @@ class VirtioFs(Device):
         return PyvmmError(f"{self._where}: {self._backend.why(deadline)} ({error})")
 
     def _fail(self, error: VhostUserError, deadline: Deadline) -> None:
-        """The backend has not done what it was asked for, and is not asked for anything else."""
+        """Gives the backend up: it did not do what it was asked to."""
         self._disconnect()
         if self._transport:
             self._transport.needs_reset(str(self._failure(error, deadline)))
 
     def attach(self, loop: Loop) -> None:
-        """Learns from `loop` when the backend dies."""
+        """Watches for the backend's death from `loop`."""
         self._loop = loop
         self._backend.attach(loop)
         if self._frontend:
             loop.add(self._frontend.fileno(), self._ended)
 
     def _ended(self) -> None:
-        """The backend has closed the connection, or says something that nobody asked for."""
+        """Gives the backend up: it closed the connection, or sent something unasked."""
         self._disconnect()
         reason = self._backend.why(self._deadline())
         if self._transport:
@@ -157,7 +164,7 @@ class VirtioFs(Device):
             self._frontend = None
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
-        """The driver is ready: the backend gets its queues."""
+        """Hands the queues to the backend. A failure breaks the device."""
         self._transport, self._queues = transport, queues
         transport.use_elsewhere()
         deadline = self._deadline()
@@ -199,7 +206,7 @@ class VirtioFs(Device):
         self._change(self._stop_rings)
 
     def resume(self) -> None:
-        """Gives them again; one that was reset begins at its start."""
+        """Hands the queues to the backend again; one that was reset starts from index 0."""
         if self._frontend and self._transport:
             for index, queue in enumerate(self._queues):
                 if not queue.native.enabled:
@@ -216,7 +223,7 @@ class VirtioFs(Device):
                 self._fail(error, deadline)
 
     def reset(self) -> None:
-        """The driver is gone, and with it all that the backend knows of it."""
+        """Takes the queues back for good, or ends the backend with all that it knows of the driver."""
         if self._frontend and not self._backend.ends_with_connection:
             try:
                 with self._frontend.within(self._deadline()):
@@ -229,7 +236,7 @@ class VirtioFs(Device):
         self._transport = None
 
     def kicked(self, index: int) -> None:
-        """The backend knows."""
+        """Does nothing: the backend is notified itself."""
 
     def close(self) -> None:
         """Ends the connection and the backend. A second call does nothing."""
@@ -241,7 +248,7 @@ class VirtioFs(Device):
 
 
 def _regions(transport: Transport) -> list[Memory]:
-    """The guest's memory: its slots of KVM play no part."""
+    """The ranges of guest memory, in the backend's terms. KVM's memory slots play no part."""
     memory = transport.memory
     host = _address(memory.host)
     return [Memory(Region(start, size, host + at, at), memory.fd) for start, size, at in memory.regions]

@@ -1,8 +1,8 @@
-"""virtio over MMIO (virtio 1.2, section 4.2); `virtio/mmio.c` serves the registers.
+"""virtio over MMIO (virtio 1.2, section 4.2); `native/virtio/mmio.c` serves the registers.
 
-The main thread is the control thread of that file: it starts, stops and resets
-devices as their drivers have written, and logs what breaks one. Whatever a
-device's code raises breaks that device, never the machine.
+The code here runs in the control thread, which starts, stops and resets devices as
+their drivers ask by writing registers, and logs what breaks one. An exception from a
+device's code breaks that device, never the machine.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ QUEUE_NOTIFY = 0x50
 
 
 class VirtioMmio:
-    """One device on the bus.
+    """The transport of one device.
 
     Args:
-        device: what it is.
-        base: guest-physical address of its registers.
-        bus: gets the registers.
+        device: the device; its life cycle is driven from here.
+        base: guest-physical address of the registers.
+        bus: where the registers are added.
         memory: the guest's RAM.
-        log: called with a line about a driver that misbehaves.
-        cpus: how many vCPUs the machine has.
+        log: called with a line about a driver or device that misbehaves.
+        cpus: number of vCPUs.
 
     Attributes:
-        irq_fd: eventfd that raises its interrupt, unless it has a line.
-        kick_fds: eventfd of each queue's notifications.
-        queues: the device's.
+        irq_fd: eventfd that raises the interrupt, unless there is a line.
+        kick_fds: for each queue, the eventfd of its notifications.
+        queues: the device's queues.
         memory: the guest's RAM.
         native: the C side (`struct virtio_mmio *`).
     """
@@ -79,7 +79,7 @@ class VirtioMmio:
 
     def attach(self, loop: Loop) -> None:
         """Serves the device from `loop`."""
-        from pyvmm.eventloop import GuardedLoop  # the guest runs by now
+        from pyvmm.eventloop import GuardedLoop  # imported when the guest runs
 
         self.device.attach(GuardedLoop(loop, self._failed))
         if not self.device.own_thread:
@@ -90,12 +90,12 @@ class VirtioMmio:
         loop.add(self.kick_fds[index], lambda: self.kicked(index))
 
     def read(self, offset: int, size: int) -> int:
-        """A read that C answered with zeroes because no driver makes it."""
+        """Logs a read of no register, which C answered with zeroes."""
         self._log(f"{self._name}: read of {size} bytes at {offset:#x}, which is no register")
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """A write that C left: one that starts, resets or changes the device, or is to no register."""
+        """Serves a write that C left: it starts, resets or changes the device, or is to no register."""
         if size != 4 or offset % 4:
             self._log(f"{self._name}: write of {size} bytes at {offset:#x}, which is no register")
         else:
@@ -106,10 +106,10 @@ class VirtioMmio:
         return f"{self.device.name} at {self.base:#x}"
 
     def settle(self) -> None:
-        """Does what the driver has written.
+        """Takes all steps that the driver has asked for.
 
-        What the registers say counts, not whose exit this is: another vCPU may have reset
-        the device since it was to be started.
+        What the registers say counts, not the exit being served: another vCPU may have
+        reset the device in between.
         """
         while step := lib.virtio_mmio_next(self.native):
             try:
@@ -127,7 +127,7 @@ class VirtioMmio:
         self.device.activate(self, self.queues, self.native.driver_features & self.device.features)
         if self.device.own_thread:
             return
-        # Some drivers fill and notify their queues before they are ready.
+        # Some drivers fill and notify their queues before DRIVER_OK.
         for index in range(len(self.queues)):
             self._kick(index)
 
@@ -140,7 +140,7 @@ class VirtioMmio:
             self.needs_reset(f"queue {bad}: {ERRORS[self.queues[bad].native.error]}")
 
     def kicked(self, index: int) -> None:
-        """Serves a queue whose `kick_fds` became readable."""
+        """Serves a queue whose `kick_fds` eventfd has become readable."""
         os.read(self.kick_fds[index], 8)
         self._kick(index)
 
@@ -155,15 +155,15 @@ class VirtioMmio:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """The device's code has raised `error`."""
+        """Breaks the device, whose code has raised `error`."""
         self.needs_reset(str(error) if isinstance(error, PyvmmError) else _bug(error))
 
     def interrupt(self) -> None:
-        """Tells the driver of used buffers."""
+        """Interrupts the driver because of used buffers."""
         lib.virtio_mmio_interrupt(self.native)
 
     def needs_reset(self, reason: str) -> None:
-        """The device cannot go on: it stops until the driver resets it."""
+        """Breaks the device until the driver resets it, and logs `reason`."""
         self._log(f"{self._name} stopped: {reason}")
         try:
             self.device.reset()
@@ -172,7 +172,7 @@ class VirtioMmio:
         lib.virtio_mmio_needs_reset(self.native)
 
     def use_elsewhere(self) -> None:
-        """Another process serves the queues from now on, and interrupts by `irq_fd`.
+        """From now until reset, another process serves the queues and interrupts by `irq_fd`.
 
         Raises:
             HostError: there is no thread for its interrupts.
@@ -181,11 +181,11 @@ class VirtioMmio:
             raise HostError("thread for interrupts", error)
 
     def use_line(self, vm_fd: int, gsi: int) -> None:
-        """Interrupts by a pin of the IOAPIC from now on, in place of `irq_fd`."""
+        """Interrupts by an IOAPIC pin from now on, in place of `irq_fd`."""
         lib.virtio_mmio_use_line(self.native, vm_fd, gsi)
 
     def close(self) -> None:
-        """Closes the eventfds."""
+        """Ends the relay thread, if there is one, and closes the eventfds."""
         if self._is_made:
             lib.virtio_mmio_end_relay(self.native)
         while self._fds:
@@ -193,7 +193,7 @@ class VirtioMmio:
 
 
 def _bug(error: Exception) -> str:
-    """One line about an exception that must not be, with the place that raised it."""
+    """One line about an unexpected exception, with the place that raised it."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

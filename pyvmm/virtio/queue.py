@@ -1,4 +1,16 @@
-"""The device's side of a split virtqueue; `native/virtio/queue.c` does the work."""
+"""The device's side of a split virtqueue (virtio 1.2, section 2.7), on top of `native/virtio/queue.c`.
+
+To serve a queue: `pop` chains until None, `push` each, raise the interrupt if
+`must_interrupt`, and `watch` before waiting for the next notification::
+
+    while True:
+        while chain := queue.pop():
+            queue.push(chain, fill(chain.writable))
+        if queue.must_interrupt():
+            transport.interrupt()
+        if not queue.watch():
+            return
+"""
 
 from __future__ import annotations
 
@@ -11,7 +23,7 @@ if TYPE_CHECKING:
 
 SIZE_MAX = 256
 
-#: What a driver can do wrong, with the section of virtio 1.2 that forbids it.
+#: What a driver can do wrong, and the section of virtio 1.2 that forbids it.
 ERRORS = {
     lib.QUEUE_BAD_SIZE: "its size is no power of 2 within the maximum (2.7)",
     lib.QUEUE_BAD_RINGS: "a ring is misaligned or not in RAM (2.7)",
@@ -27,16 +39,19 @@ ERRORS = {
 
 
 class QueueError(Exception):
-    """The driver broke the queue: its device needs a reset."""
+    """The driver broke the queue, and its device needs a reset. The message says how."""
 
 
 class Chain:
-    """A descriptor chain: buffers to read from, then buffers to write to.
+    """A descriptor chain, with buffers to read from and buffers to write to.
+
+    The views show guest memory, which the driver may change at any time: copy before checking.
+    They are valid until the machine is closed, but after `push` they are the driver's.
 
     Attributes:
-        head: what `SplitQueue.push` gives back.
-        readable: views of the device-readable buffers.
-        writable: views of the device-writable ones.
+        head: index of the first descriptor, for `SplitQueue.push`.
+        readable: memoryviews of the device-readable buffers, in order.
+        writable: memoryviews of the device-writable buffers, in order.
     """
 
     __slots__ = ("head", "readable", "writable")
@@ -53,13 +68,15 @@ class Chain:
 class SplitQueue:
     """One virtqueue.
 
+    Only its owner may use it (see `Device`). Nothing outside guest memory is touched, whatever
+    the driver writes to the rings; the first error breaks the queue until `reset`.
+
     Args:
         memory: the guest's RAM.
-        size_max: the most entries that the device can do, a power of 2 up to 256.
+        size_max: the maximum number of entries, a power of 2 up to 256.
 
     Attributes:
-        native: the C side (`struct queue *`); the transport fills in what the
-            driver sets up.
+        native: the C side (`struct queue *`). The transport fills in what the driver sets up.
     """
 
     def __init__(self, memory: GuestMemory, size_max: int = SIZE_MAX) -> None:
@@ -69,18 +86,18 @@ class SplitQueue:
         self._chain = ffi.new("struct chain *")
 
     def enable(self) -> None:
-        """Takes the rings that the driver has set up.
+        """Takes over the rings that the driver has set up.
 
         Raises:
-            QueueError: they cannot be.
+            QueueError: size or addresses are invalid.
         """
         self._check(lib.queue_enable(self.native))
 
     def pop(self) -> Chain | None:
-        """The next chain that the driver has made available.
+        """The next chain that the driver has made available; None if there is none, or the queue is not enabled.
 
         Raises:
-            QueueError: the driver broke the queue, now or before.
+            QueueError: the driver broke the queue, now or earlier.
         """
         return Chain(self._chain) if self._check(lib.queue_pop(self.native, self._chain)) else None
 
@@ -90,21 +107,26 @@ class SplitQueue:
         return result
 
     def push(self, chain: Chain, written: int) -> None:
-        """Gives a chain back, of whose writable bytes the first `written` were."""
+        """Returns a chain to the driver.
+
+        Args:
+            chain: one that `pop` returned, once.
+            written: how many bytes were written, from the start of the writable buffers.
+        """
         lib.queue_push(self.native, chain.head, written)
 
     def must_interrupt(self) -> bool:
-        """Whether the driver wants an interrupt for what was pushed since the last call."""
+        """Whether the driver wants an interrupt for the chains pushed since the last call."""
         return bool(lib.queue_must_interrupt(self.native))
 
     def watch(self) -> bool:
-        """Asks to be notified of new chains; returns whether there is one already."""
+        """Asks the driver to notify of new chains; returns whether there is one already."""
         return bool(lib.queue_watch(self.native))
 
     def unwatch(self) -> None:
-        """Tells the driver not to notify."""
+        """Asks the driver not to notify of new chains; it may do so anyway."""
         lib.queue_unwatch(self.native)
 
     def reset(self) -> None:
-        """As the driver found it first."""
+        """Disables the queue and clears its error and indexes."""
         lib.queue_reset(self.native)

@@ -1,8 +1,8 @@
 """virtio-vsock (virtio 1.2, section 5.10): streams between guest ports and host sockets.
 
-`vsock.c` and what belongs to it move the packets, in a thread of their own.
-Here is what they are told before: which sockets lead in, and where the guest
-may connect to; and what they tell, for the log.
+`native/vsock/` moves the packets, in a thread of its own. Python tells it beforehand
+which sockets lead to the guest and where the guest may connect to, and logs what it
+reports.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from pyvmm.virtio.queue import SplitQueue
 
     class Tcp(Protocol):
-        """The host's TCP.
+        """The host's TCP (see `pyvmm.host.tcp`).
 
         Attributes:
-            listeners: sockets that listen, and the guest's ports that they lead to.
+            listeners: descriptors of listening sockets, and the guest's port that each leads to.
             ports: (address, port, guest's port) of each.
-            allowed: ports of CID 2, None for all others, and the `struct sockaddr`
-                that each leads to; port 0 there is the same port.
+            allowed: by port of CID 2 (None: all others), the `struct sockaddr` that it leads
+                to; port 0 there stands for the same port.
         """
 
         listeners: list[tuple[int, int]]
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
             """Closes the sockets."""
 
     class Unix(Protocol):
-        """A unix socket that listens.
+        """A listening unix socket (see `pyvmm.host.unix`).
 
         Attributes:
-            fd: the socket; its clients say `CONNECT PORT`.
-            path: where it is; the guest's port P of CID 2 leads to `path`_P.
+            fd: its descriptor; clients write `CONNECT PORT`.
+            path: its path; port P of CID 2 leads to `path`_P.
         """
 
         fd: int
@@ -60,8 +60,8 @@ class Vsock(Device):
 
     Args:
         cid: the guest's context id, 3 to 2^32 - 2.
-        log: called with a line about each connection that cannot be.
-        tcp, unix: ways in and out; closed with the device.
+        log: called with a line about each connection that is refused.
+        tcp, unix: the host's ends; closed with the device.
 
     Raises:
         HostError: the host has no descriptors for it.
@@ -91,34 +91,38 @@ class Vsock(Device):
             lib.vsock_listen_unix(self.native, unix.fd, unix.path)
 
     def attach(self, loop: Loop) -> None:
-        """Logs from `loop` what the thread has to say."""
+        """Logs from `loop` what the thread reports."""
         loop.add(self.native.note_fd, self.noted)
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
-        """The driver is ready: clients have waited in the sockets' backlogs until now."""
+        """Starts the thread. Clients have waited in the sockets' backlogs until now."""
         self._transport = transport
         lib.vsock_activate(self.native, transport.native, not features & VERSION_1)
         self.resume()
 
     def pause(self) -> None:
-        """Ends the thread; connections stay."""
+        """Ends the thread; connections persist."""
         lib.vsock_pause(self.native)
 
     def resume(self) -> None:
-        """Goes on with them."""
+        """Starts the thread again.
+
+        Raises:
+            HostError: the host cannot provide the thread.
+        """
         error = lib.vsock_start(self.native)
         if error:
             raise HostError("thread of vsock", error)
 
     def reset(self) -> None:
-        """All connections end with the driver."""
+        """Resets all connections and ends the thread."""
         lib.vsock_reset(self.native)
 
     def kicked(self, index: int) -> None:
-        """The thread knows."""
+        """Does nothing: the thread is notified itself."""
 
     def noted(self) -> None:
-        """Logs what is new."""
+        """Logs what the thread has reported."""
         os.read(self.native.note_fd, 8)
         note = ffi.new("struct vsock_note *")
         while lib.vsock_take_note(self.native, note):
@@ -136,7 +140,7 @@ class Vsock(Device):
                 self._log(f"a connection is refused: the guest has {lib.VSOCK_STREAMS} already")
 
     def close(self) -> None:
-        """Ends all connections, and listens for no more."""
+        """Ends all connections and stops listening."""
         lib.vsock_close(self.native)
         self._close_hosts()
 

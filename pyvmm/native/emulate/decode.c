@@ -1,6 +1,6 @@
-/* Decodes instructions: prefixes, opcode maps, and the modrm byte (Intel SDM volume 2,
- * chapter 2 and appendix A).  The bytes are the guest's: what is not in the tables, or
- * too long, is unknown. */
+/* Decodes instructions: prefixes, opcode maps and the modrm byte (Intel SDM volume 2,
+ * chapter 2 and appendix A).  The bytes are the guest's; anything that is not in the
+ * tables, or too long, is unknown. */
 #include "emulate/emulate.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@
 #define SCALAR(size) {NATIVE, XMM, XMM, size, 0}
 #define INTEGER {NATIVE, MMX, MMX, 8, 0}, PACKED
 
-/* 0F: an instruction for each of the prefixes none, 66, F3, F2. */
+/* 0F: one instruction for each of the prefixes none, 66, F3 and F2. */
 static const struct form map_0f[256][4] = {
     [0x10] = {{LOAD, XMM, XMM, 16, 0}, {LOAD, XMM, XMM, 16, 0},
               {LOAD, XMM, XMM, 4, MERGE}, {LOAD, XMM, XMM, 8, MERGE}},
@@ -83,7 +83,7 @@ static const struct form map_0f38[2][4] = {
      {CRC32, GPR, GPR, 4, WIDE | WORD}},
 };
 
-/* D8 to DF, by modrm.reg: bytes of the memory operand, less than 0 where it is stored. */
+/* D8 to DF, by modrm.reg: bytes of the memory operand, negative for stores. */
 static const int8_t x87_memory[8][8] = {
     {4, 4, 4, 4, 4, 4, 4, 4},
     {4, 0, -4, -4, 28, 2, -28, -2},
@@ -95,7 +95,7 @@ static const int8_t x87_memory[8][8] = {
     {2, 0, -2, -2, 10, 8, -10, -8},
 };
 
-/* Which of modrm C0 to FF there are. */
+/* Which of modrm C0 to FF exist. */
 static const uint64_t x87_registers[8] = {
     0xffffffffffffffff, 0xffff7f330001ffff, 0x00000200ffffffff, 0x00ffff0cffffffff,
     0xffffffff0000ffff, 0x0000ffffffff00ff, 0xffffffff0200ffff, 0x00ffff0100000000,
@@ -129,12 +129,12 @@ static int32_t displacement(struct cursor *cursor, uint32_t size)
 /* ---- prefixes ------------------------------------------------------------------- */
 
 struct prefixes {
-    uint8_t repeat; /* F2 or F3, the last of them */
+    uint8_t repeat; /* the last of F2 and F3 */
     bool address_size;
     const struct kvm_segment *segment;
 };
 
-/* Reads them and returns the byte behind.  REX counts as the last of them only. */
+/* Reads prefixes and returns the byte that follows.  REX counts only as the last prefix. */
 static uint8_t read_prefixes(const struct cpu *cpu, struct cursor *cursor, struct insn *insn,
                              struct prefixes *prefixes)
 {
@@ -267,11 +267,11 @@ static bool finish_x87(struct insn *insn)
     insn->stores = size < 0;
     insn->form.size = (uint8_t)(size < 0 ? -size : size);
     if (size > 10 || size < -10)
-        return !insn->operand16; /* with it, the environment is of 16 bits */
+        return !insn->operand16; /* with 66, the environment has 16-bit fields */
     return size != 0;
 }
 
-/* Decodes what is at RIP of `cpu`.  *truncated tells that there are too few bytes. */
+/* Decodes `bytes`, those at RIP.  Sets *truncated if there are too few. */
 enum outcome insn_decode_bytes(const struct cpu *cpu, const uint8_t *bytes, uint32_t count,
                           struct insn *insn, bool *truncated)
 {
@@ -305,7 +305,7 @@ enum outcome insn_decode_bytes(const struct cpu *cpu, const uint8_t *bytes, uint
     return known && !cursor.truncated ? DONE : UNKNOWN;
 }
 
-/* Reads and decodes the instruction at RIP, which may go on in the next page. */
+/* Reads and decodes the instruction at RIP, which may extend into the next page. */
 enum outcome insn_decode(struct cpu *cpu, struct insn *insn)
 {
     uint64_t at = cpu->regs.rip + (cpu_long_mode(cpu) ? 0 : cpu->sregs.cs.base);

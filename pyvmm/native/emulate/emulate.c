@@ -1,11 +1,11 @@
-/* Lets a vCPU go on where its KVM cannot execute an instruction.
+/* Lets a vCPU continue where KVM cannot execute an instruction.
  *
- * A KVM without the CPU's virtualization interprets ring 0, and its emulator was made
- * for what drivers do to devices: it lacks floating point and more.  It exits then
+ * A KVM without hardware virtualization interprets ring 0, and its emulator was made
+ * for drivers' accesses to devices: it lacks floating point and more.  It then exits
  * (KVM_EXIT_INTERNAL_ERROR, suberror KVM_INTERNAL_ERROR_EMULATION) with RIP at the
- * instruction.  So the vCPU's state is fetched, the instruction is executed here, or
- * its exception made pending, and the state is put back.  docs/limits.md says which
- * instructions these are. */
+ * instruction.  So the vCPU's state is read, the instruction is executed here or its
+ * exception made pending, and the state is written back.  docs/limits.md lists the
+ * instructions. */
 #include "emulate/emulate.h"
 #include "vcpu.h"
 
@@ -46,7 +46,7 @@ static int put_back(struct vcpu *vcpu, struct cpu *cpu, struct kvm_xsave *xsave,
 {
     if (xsave && memcmp(xsave->region, &cpu->fx, sizeof cpu->fx)) {
         memcpy(xsave->region, &cpu->fx, sizeof cpu->fx);
-        /* What is in its initial state would stay there, whatever the area says. */
+        /* Without its bit a component is set to its initial state, whatever the area holds. */
         xsave->region[XSTATE_BV] |= XSTATE_FP_SSE;
         if (ioctl(vcpu->fd, KVM_SET_XSAVE, xsave) < 0)
             return -1;
@@ -65,8 +65,8 @@ static int put_back(struct vcpu *vcpu, struct cpu *cpu, struct kvm_xsave *xsave,
     return outcome == FAULT ? inject(vcpu, cpu) : 0;
 }
 
-/* Executes the instruction that the vCPU has exited for.  Returns false when it is
- * unknown, or KVM does not hand over the vCPU's state. */
+/* Executes the instruction for which the vCPU has exited.  Returns false if it is
+ * unknown, or an ioctl for the vCPU's state fails. */
 bool vcpu_emulate(struct vcpu *vcpu)
 {
     struct cpu cpu = {.ram = vcpu->bus->ram, .regs = vcpu->run->s.regs.regs};

@@ -1,11 +1,12 @@
-/* Executes on a guest's behalf what the instruction emulator of its KVM does not know.
+/* Executes instructions that KVM's emulator does not know on a guest's behalf.
  *
- *     decode.c   bytes to a struct insn
- *     memory.c   guest-virtual addresses
- *     execute.c  what each instruction does
- *     fpu.c      ... those of SSE, MMX and x87 that compute
- *     native.c   ... by way of the host's CPU
- *     emulate.c          a vCPU's state, from KVM and back
+ *     decode.c    bytes to a struct insn
+ *     memory.c    guest-virtual memory
+ *     operands.c  registers and memory as operands
+ *     execute.c   instructions
+ *     fpu.c       ... arithmetic of SSE, MMX and x87
+ *     native.c    ... on the host's CPU
+ *     emulate.c   a vCPU's state, from KVM and back
  */
 #ifndef PYVMM_EMULATE_H
 #define PYVMM_EMULATE_H
@@ -17,7 +18,7 @@
 #include "memory/ram.h"
 
 #define INSN_MAX 15     /* bytes of an instruction */
-#define OPERAND_MAX 112 /* bytes of an operand; FNSAVE's is the longest */
+#define OPERAND_MAX 112 /* bytes of an operand; FNSAVE has the longest */
 
 #define REX_W 8
 #define REX_R 4
@@ -46,7 +47,7 @@ struct fxsave {
     uint16_t fop;
     uint64_t fip, fdp;
     uint32_t mxcsr, mxcsr_mask;
-    uint8_t st[8][16]; /* ST(n); MMn as well while TOP is 0 */
+    uint8_t st[8][16]; /* ST(n); also MMn while TOP is 0 */
     uint8_t xmm[16][16];
     uint8_t rest[96];
 } __attribute__((aligned(16)));
@@ -79,7 +80,7 @@ static inline uint64_t truncated(uint64_t value, uint32_t size)
 
 enum vector { DB = 1, BP = 3, UD = 6, NM = 7, SS = 12, GP = 13, PF = 14, MF = 16, XM = 19 };
 
-/* Kinds of operands: modrm.reg is a register of its kind, modrm.rm a register or memory. */
+/* Kinds of operands.  modrm.reg is a register of its kind, modrm.rm a register or memory. */
 enum kind { NOTHING, XMM, MMX, GPR };
 
 /* How an instruction is executed. */
@@ -89,34 +90,34 @@ enum how {
 };
 
 enum form_flags {
-    ALIGNED = 1,    /* memory must be, to 16 bytes */
+    ALIGNED = 1,    /* memory must be aligned to 16 bytes */
     MEMORY = 2,     /* modrm.rm must be memory */
     REGISTER = 4,   /* modrm.rm must be a register */
-    IMMEDIATE = 8,  /* a byte of it */
+    IMMEDIATE = 8,  /* one byte follows */
     BARE = 16,      /* no modrm */
     WIDE = 32,      /* 4 bytes, or 8 with REX.W */
     WORD = 64,      /* ... or 2 with prefix 66 */
-    MERGE = 128,    /* between registers, the rest of the target stays */
+    MERGE = 128,    /* between registers, the rest of the target is kept */
 };
 
 struct form {
     uint8_t how, reg, rm; /* enum how, enum kind */
-    uint8_t size;         /* bytes of modrm.rm, if it is memory or general */
+    uint8_t size;         /* bytes of modrm.rm, if it is memory or a general register */
     uint8_t flags;
 };
 
-/* Columns of the opcode maps: the prefix that chooses among instructions. */
+/* Columns of the opcode maps: the prefix that selects the instruction. */
 enum prefix { PREFIX_NONE, PREFIX_66, PREFIX_F3, PREFIX_F2 };
 
 struct insn {
     uint8_t length, rex, opcode, modrm, immediate;
     enum prefix prefix;
     bool operand16, locked, in_memory;
-    bool stores;      /* of x87 only: to memory */
-    struct form form; /* with the size that the prefixes give */
+    bool stores;      /* x87 only: to memory */
+    struct form form; /* with the size that the prefixes select */
     uint8_t reg, rm;  /* register numbers */
     uint64_t address; /* linear, if in_memory */
-    bool on_stack;    /* by way of SS */
+    bool on_stack;    /* through SS */
 };
 
 /* An operand, read from the guest. */
@@ -127,8 +128,8 @@ union value {
     uint64_t qword[2];
 };
 
-/* What returns an enum outcome returns DONE, or FAULT with the exception in `cpu`, or
- * UNKNOWN. */
+/* Functions that return an enum outcome return DONE, FAULT with the exception in `cpu`,
+ * or UNKNOWN. */
 
 /* decode.c */
 PYTHON enum outcome insn_decode(struct cpu *cpu, struct insn *insn);
@@ -136,7 +137,7 @@ enum outcome insn_decode_bytes(const struct cpu *cpu, const uint8_t *bytes, uint
                           struct insn *insn, bool *truncated);
 
 /* memory.c */
-enum access { READ, WRITE, FETCH, MODIFY }; /* MODIFY reads what is then written */
+enum access { READ, WRITE, FETCH, MODIFY }; /* MODIFY reads first, then writes */
 
 enum outcome cpu_fault(struct cpu *cpu, enum vector vector);
 enum outcome cpu_fault_with(struct cpu *cpu, enum vector vector, uint32_t error);

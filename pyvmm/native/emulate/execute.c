@@ -1,14 +1,14 @@
-/* What each instruction does to a `struct cpu` and to guest memory: moves, shuffles and
- * integers; arithmetic of SSE, MMX and x87 is in fpu.c.  Either all of an
- * instruction happens, or none of it and a fault. */
+/* Executes instructions on a `struct cpu` and guest memory: moves, shuffles and
+ * integers; arithmetic of SSE, MMX and x87 is in fpu.c.  An instruction either takes
+ * effect entirely, or faults without effect. */
 #include "emulate/emulate.h"
 
 #include <string.h>
 
 #define FSW_TOP 0x3800u
-#define CRC32C 0x82f63b78u /* its polynomial, lowest bit first */
+#define CRC32C 0x82f63b78u /* the polynomial, lowest bit first */
 
-/* Makes MMn ST(n), and all of them valid, as every MMX instruction does. */
+/* Makes MMn alias ST(n) and marks all as valid, as every MMX instruction does. */
 static void enter_mmx(struct fxsave *fx)
 {
     uint32_t top = (fx->fsw & FSW_TOP) / (FSW_TOP & -FSW_TOP);
@@ -191,7 +191,7 @@ static enum outcome movbe(struct cpu *cpu, const struct insn *insn)
     return DONE;
 }
 
-/* On the guest's memory itself: other CPUs of the guest are at it as well. */
+/* Works on guest memory directly, as other vCPUs may access it at the same time. */
 static enum outcome cmpxchg16b(struct cpu *cpu, const struct insn *insn)
 {
     struct kvm_regs *regs = &cpu->regs;
@@ -232,7 +232,7 @@ bool insn_uses_fpu(const struct insn *insn)
     return uses_sse(insn) || uses_mmx(insn) || insn->form.how == X87 || insn->form.how == WAIT;
 }
 
-/* Whether the guest's system lets it use these registers now. */
+/* Whether the control registers allow these registers now. */
 static enum outcome available(struct cpu *cpu, const struct insn *insn)
 {
     uint64_t cr0 = cpu->sregs.cr0;
@@ -275,7 +275,7 @@ static enum outcome operate(struct cpu *cpu, const struct insn *insn)
     return UNKNOWN;
 }
 
-/* Executes an instruction that insn_decode() knew. */
+/* Executes an instruction that insn_decode() has decoded. */
 enum outcome insn_execute(struct cpu *cpu, const struct insn *insn)
 {
     struct kvm_regs regs = cpu->regs;
@@ -291,7 +291,7 @@ enum outcome insn_execute(struct cpu *cpu, const struct insn *insn)
         outcome = operate(cpu, insn);
     }
     if (outcome != DONE) {
-        if (cpu->vector != XM) /* MXCSR notes what was raised */
+        if (cpu->vector != XM) /* MXCSR keeps the flags of #XM */
             cpu->fx = fx;
         cpu->regs = regs;
         return outcome;

@@ -1,8 +1,8 @@
 /* Floating point and vectors: the host's CPU does the arithmetic (native.c).
  *
- * Exceptions of SSE are masked meanwhile, and what the CPU notes in MXCSR is then judged
- * by the guest's masks.  Those of x87 are delivered by the next x87 or MMX instruction:
- * each looks first, so that the host never meets one. */
+ * SSE exceptions are masked during that, and the flags in MXCSR are then checked against
+ * the guest's masks.  x87 exceptions are delivered by the next x87 or MMX instruction:
+ * each checks for a pending one first, so the host never raises one. */
 #include "emulate/emulate.h"
 
 #include <string.h>
@@ -14,8 +14,8 @@
 #define MXCSR_KNOWN 0xffffu /* DAZ and below */
 #define X87_EXCEPTIONS 0x3fu
 
-/* Executes `opcode` with a register of `kind`, which is *target, and a source, both of 16
- * bytes.  The result is in *target, or in *rax. */
+/* Executes `opcode` with *target, a register of `kind`, and a source, both of 16 bytes.
+ * The result is in *target, or in *rax. */
 static enum outcome natively(struct cpu *cpu, const struct insn *insn, uint8_t opcode,
                              uint8_t kind, union value *target, const union value *source,
                              __u64 *rax)
@@ -37,7 +37,7 @@ static enum outcome natively(struct cpu *cpu, const struct insn *insn, uint8_t o
     }
     raised = state.mxcsr & MXCSR_EXCEPTIONS;
     unmasked = raised & ~(cpu->fx.mxcsr >> MXCSR_MASK_SHIFT);
-    if (unmasked & MXCSR_BEFORE) /* then nothing is computed */
+    if (unmasked & MXCSR_BEFORE) /* these exceptions prevent the computation */
         raised &= MXCSR_BEFORE;
     cpu->fx.mxcsr |= raised;
     if (unmasked)
@@ -107,7 +107,8 @@ bool fpu_pending(const struct cpu *cpu)
     return cpu->fx.fsw & ~cpu->fx.fcw & X87_EXCEPTIONS;
 }
 
-/* All but FNCLEX, FNINIT, FNSTSW AX, and FNSTENV, FNSTCW, FNSAVE, FNSTSW to memory. */
+/* Whether the instruction delivers pending exceptions: all except FNCLEX, FNINIT,
+ * FNSTSW AX, and FNSTENV, FNSTCW, FNSAVE, FNSTSW to memory. */
 static bool x87_waits(const struct insn *insn)
 {
     uint8_t reg = insn->modrm >> 3 & 7;
@@ -125,7 +126,7 @@ enum outcome fpu_x87(struct cpu *cpu, const struct insn *insn)
 
     if (x87_waits(insn) && fpu_pending(cpu))
         return cpu_fault(cpu, MF);
-    /* A store that raises an exception leaves memory as it is. */
+    /* A store that raises an exception leaves memory unchanged. */
     if (insn->in_memory) {
         outcome = access_rm(cpu, insn, &operand, insn->form.size, insn->stores ? MODIFY : READ);
         if (outcome != DONE)
@@ -134,7 +135,7 @@ enum outcome fpu_x87(struct cpu *cpu, const struct insn *insn)
     state.mxcsr = MXCSR_MASKS;
     native_fpu(&state, insn, &operand, &cpu->regs.rax, &cpu->regs.rflags);
     state.mxcsr = cpu->fx.mxcsr;
-    if (state.fip != cpu->fx.fip) /* addresses of the host's */
+    if (state.fip != cpu->fx.fip) /* addresses in the host's code */
         state.fip = cpu->regs.rip;
     if (state.fdp != cpu->fx.fdp)
         state.fdp = insn->address;

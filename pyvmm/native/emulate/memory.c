@@ -1,11 +1,11 @@
-/* Guest-virtual memory: 4- and 5-level paging (Intel SDM volume 3, section 4.5), or
- * none.  The guest may change its tables meanwhile: every entry is read once. */
+/* Guest-virtual memory: 4- and 5-level paging (Intel SDM volume 3, section 4.5), or no
+ * paging.  The guest may change its tables at any time, so every entry is read once. */
 #include "emulate/emulate.h"
 
 #include <string.h>
 
 #define PAGE 4096u
-#define ADDRESS 0x000ffffffffff000ull /* in a table's entry */
+#define ADDRESS 0x000ffffffffff000ull /* bits of a page-table entry */
 
 #define PRESENT 1ull
 #define WRITABLE 2ull
@@ -15,7 +15,7 @@
 #define LARGE 0x80ull
 #define NO_EXECUTE (1ull << 63)
 
-/* Of a page fault's error code. */
+/* Bits of a page fault's error code. */
 #define PF_PRESENT 1u
 #define PF_WRITE 2u
 #define PF_USER 4u
@@ -62,7 +62,7 @@ static enum outcome page_fault(struct cpu *cpu, uint64_t address, enum access ac
     return cpu_fault_with(cpu, PF, error);
 }
 
-/* Whether a page with these rights, those of all levels together, may be used so. */
+/* Whether a page with these rights, combined from all levels, allows the access. */
 static bool allowed(const struct cpu *cpu, uint64_t rights, enum access access)
 {
     bool user = in_ring_3(cpu);
@@ -101,7 +101,7 @@ static enum outcome walk(struct cpu *cpu, uint64_t address, enum access access,
     return DONE;
 }
 
-/* Sets *physical to where `address` is. */
+/* Translates `address` to *physical. */
 static enum outcome translate(struct cpu *cpu, uint64_t address, enum access access,
                               uint64_t *physical)
 {
@@ -118,7 +118,7 @@ static bool canonical(const struct cpu *cpu, uint64_t address)
     return !cpu_long_mode(cpu) || (uint64_t)((int64_t)(address << unused) >> unused) == address;
 }
 
-/* Copies between `data` and at most a page at `address`, all of it or nothing. */
+/* Copies all or nothing between `data` and at most a page at `address`. */
 enum outcome virtual_access(struct cpu *cpu, uint64_t address, void *data, uint32_t size,
                             enum access access, bool on_stack)
 {
@@ -137,7 +137,7 @@ enum outcome virtual_access(struct cpu *cpu, uint64_t address, void *data, uint3
             return outcome;
         host[i] = ram_at(cpu->ram, physical[i], i ? size - first : first);
         if (!host[i])
-            return UNKNOWN; /* a device's registers, or nothing */
+            return UNKNOWN; /* not RAM */
         if (i)
             break;
     }
@@ -153,7 +153,7 @@ enum outcome virtual_access(struct cpu *cpu, uint64_t address, void *data, uint3
     return DONE;
 }
 
-/* Sets *host to where the 16 bytes of an instruction are, which it will write. */
+/* Sets *host to the host address of the 16 bytes that an instruction will write. */
 enum outcome virtual_find(struct cpu *cpu, const struct insn *insn, uint8_t **host)
 {
     uint64_t physical;

@@ -1,15 +1,15 @@
-/* Has the host's CPU execute instructions of SSE, MMX and x87 on a guest's registers.
+/* Executes SSE, MMX and x87 instructions on the host's CPU with a guest's registers.
  *
- * No code is made for it: below there is, assembled, each of these instructions with
- * its operands replaced by XMM0 or MM0 (or EAX) and memory at RDI, a RET behind it, in
- * a slot of its own.  FXRSTOR loads the guest's registers before, and FXSAVE takes
- * them back.  Who calls masks exceptions that would be delivered here. */
+ * No code is generated at run time.  The tables below contain each of these
+ * instructions with its operands replaced by XMM0 or MM0 (or EAX) and memory at RDI,
+ * followed by RET, in a slot of its own.  FXRSTOR loads the guest's registers first,
+ * and FXSAVE stores them afterwards.  The caller must mask exceptions. */
 #include "emulate/emulate.h"
 
-/* native_0f[opcode][prefix], 8 bytes each; where the source cannot be memory it is
- * XMM0 or MM0.  native_wide is rows 28 to 2F with REX.W; native_compare is C2 by
- * immediate.  native_x87[opcode - D8]: modrm.reg with memory, then all with registers;
- * 4 bytes each.  What the decoder does not know is UD2. */
+/* native_0f[opcode][prefix], 8 bytes each; a source that cannot be memory is XMM0 or
+ * MM0.  native_wide is rows 28 to 2F with REX.W; native_compare is C2 by immediate.
+ * native_x87[opcode - D8]: modrm.reg with memory, then all with registers; 4 bytes
+ * each.  Entries that the decoder does not know are UD2. */
 asm(".pushsection .text, \"ax\", @progbits\n"
 
     ".macro slot prefix:req, rex:req, opcode:req, modrm:req\n"
@@ -78,14 +78,14 @@ extern const uint8_t native_wide[8][4][8] __attribute__((visibility("hidden")));
 extern const uint8_t native_compare[8][4][8] __attribute__((visibility("hidden")));
 extern const uint8_t native_x87[8][72][4] __attribute__((visibility("hidden")));
 
-/* Calls a slot with these registers, RDI being `operand`. */
+/* Calls a slot with these registers and `operand` in RDI. */
 static void run(const uint8_t *slot, struct fxsave *fx, const void *operand, __u64 *rax,
                 __u64 *flags)
 {
     uint64_t arithmetic = *flags & FLAGS_ARITHMETIC, a = *rax;
     struct fxsave host;
 
-    /* What is pushed must not be where this function's own variables may be. */
+    /* Pushes must not overwrite this function's variables in the red zone. */
     asm volatile("lea -128(%%rsp), %%rsp\n\t"
                  "fxsave64 (%[host])\n\t"
                  "fxrstor64 (%[fx])\n\t"
@@ -104,7 +104,7 @@ static void run(const uint8_t *slot, struct fxsave *fx, const void *operand, __u
     *flags = (*flags & ~FLAGS_ARITHMETIC) | (arithmetic & FLAGS_ARITHMETIC);
 }
 
-/* `insn`, or its like with another opcode, on XMM0 and MM0 of `fx`. */
+/* Executes `insn`, with `opcode` in place of its own, on XMM0 and MM0 of `fx`. */
 void native_sse(struct fxsave *fx, const struct insn *insn, uint8_t opcode, const void *operand,
                 __u64 *rax, __u64 *flags)
 {
@@ -117,7 +117,7 @@ void native_sse(struct fxsave *fx, const struct insn *insn, uint8_t opcode, cons
     run(slot, fx, operand, rax, flags);
 }
 
-/* An x87 instruction on all of `fx`. */
+/* Executes an x87 instruction on `fx`. */
 void native_fpu(struct fxsave *fx, const struct insn *insn, void *operand, __u64 *rax,
                 __u64 *flags)
 {

@@ -5,7 +5,7 @@
 
 /* ---- registers -------------------------------------------------------------------- */
 
-/* A general register, by its number in an instruction. */
+/* The general register with this number in an instruction. */
 __u64 *cpu_general(struct cpu *cpu, uint8_t number)
 {
     struct kvm_regs *regs = &cpu->regs;
@@ -19,7 +19,7 @@ uint64_t cpu_general_value(const struct cpu *cpu, uint8_t number)
     return *cpu_general((struct cpu *)cpu, number);
 }
 
-/* As instructions of `size` bytes do: of 4, the upper half becomes 0. */
+/* Sets a register as instructions of `size` bytes do; 4 bytes clear the upper half. */
 void cpu_set_general(struct cpu *cpu, uint8_t number, uint64_t value, uint32_t size)
 {
     __u64 *at = cpu_general(cpu, number);
@@ -51,8 +51,8 @@ enum outcome access_rm(struct cpu *cpu, const struct insn *insn, void *data,
     return virtual_access(cpu, insn->address, data, size, access, insn->on_stack);
 }
 
-/* Reads modrm.rm: of memory and general registers as many bytes as the form says, of
- * others all; 0 behind them. */
+/* Reads modrm.rm: from memory and general registers as many bytes as the form says,
+ * from others all; the rest is 0. */
 enum outcome read_rm(struct cpu *cpu, const struct insn *insn, union value *value)
 {
     uint32_t size = insn->form.size;

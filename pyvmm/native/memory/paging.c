@@ -2,8 +2,8 @@
  *
  * Tables come from an arena and are written through the host's mapping of
  * guest RAM.  paging_map() maps a range to itself with the largest pages that
- * fit; a later call may give a part of it other flags, and splits pages as far
- * as it must.  512 GiB by 1 GiB pages are one table, by 2 MiB pages 513. */
+ * fit; a later call may give a part of it other flags, which splits pages where
+ * necessary.  512 GiB take one table with 1 GiB pages, 513 with 2 MiB pages. */
 #include "memory/paging.h"
 
 #include <errno.h>
@@ -31,8 +31,8 @@ static uint64_t new_table(struct paging *paging)
     return table;
 }
 
-/* Takes tables from guest-physical [arena, arena_end), page-aligned and not
- * at 0.  Returns -1 (ENOSPC) when not even the root fits. */
+/* Takes tables from guest-physical [arena, arena_end), page-aligned and not at 0.
+ * Returns -1 (ENOSPC) if not even the root fits. */
 int paging_init(struct paging *paging, uint8_t *ram, uint64_t arena,
                 uint64_t arena_end, bool gigabyte_pages)
 {
@@ -44,7 +44,7 @@ int paging_init(struct paging *paging, uint8_t *ram, uint64_t arena,
     return paging->root ? 0 : -1;
 }
 
-/* Turns a large page, or nothing, into a table of the next level. */
+/* Turns a large page, or an absent entry, into a table of the next level. */
 static uint64_t split(struct paging *paging, uint64_t entry, uint64_t span)
 {
     uint64_t table = new_table(paging), flags, *entries;
@@ -61,8 +61,8 @@ static uint64_t split(struct paging *paging, uint64_t entry, uint64_t span)
     return table;
 }
 
-/* Maps [start, end) in a table whose entries span `span` bytes each and whose
- * first one is for address `base`. */
+/* Maps [start, end) in a table whose entries each span `span` bytes, from address
+ * `base` on. */
 static int map_level(struct paging *paging, uint64_t table, uint64_t base,
                      uint64_t span, uint64_t start, uint64_t end, uint64_t flags)
 {
@@ -85,7 +85,7 @@ static int map_level(struct paging *paging, uint64_t table, uint64_t base,
             child = is_table ? entries[i] & ADDRESS : split(paging, entries[i], span);
             if (!child)
                 return -1;
-            /* Rights are those of the leaf: allow everything above it. */
+            /* The leaf decides about rights; levels above it allow everything. */
             entries[i] = child | PRESENT | WRITABLE | USER;
             if (map_level(paging, child, low, span / ENTRIES, at, stop, flags) < 0)
                 return -1;
@@ -97,7 +97,7 @@ static int map_level(struct paging *paging, uint64_t table, uint64_t base,
 
 /* Maps page-aligned [start, end), below 2^47, to itself with `flags` (bits of
  * a page-table entry; without the present bit the range is unmapped).  Returns
- * -1 (ENOSPC) when the arena is full. */
+ * -1 (ENOSPC) if the arena is full. */
 int paging_map(struct paging *paging, uint64_t start, uint64_t end, uint64_t flags)
 {
     if (map_level(paging, paging->root, 0, 1ull << 39, start, end, flags) == 0)

@@ -1,4 +1,4 @@
-/* Where the guest's RAM is here. */
+/* Translates guest-physical addresses to host addresses. */
 #include "memory/ram.h"
 
 #include <stddef.h>
@@ -15,7 +15,7 @@ uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length)
     return NULL;
 }
 
-/* Adds a range; there is room for those of layout.py. */
+/* Adds a range.  layout.py has no more than RAM_REGIONS. */
 void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host)
 {
     ram->region[ram->count].start = start;

@@ -1,4 +1,4 @@
-/* The guest's RAM: ranges of guest-physical addresses, and where they are mapped here. */
+/* The guest's RAM: ranges of guest-physical addresses and their host addresses. */
 #ifndef PYVMM_MEMORY_RAM_H
 #define PYVMM_MEMORY_RAM_H
 
@@ -7,7 +7,7 @@
 #include "python.h"
 
 #define RAM_MAX (1ull << 39) /* bytes */
-#define RAM_REGIONS 2 /* below the 32-bit hole, and from 4 GiB on */
+#define RAM_REGIONS 2 /* below the 32-bit MMIO hole, and from 4 GiB on */
 
 struct ram {
     uint32_t count;

@@ -1,18 +1,16 @@
-/* Memory slots, made when the guest first reaches for their memory.
+/* Memory slots, made when the guest first accesses their memory.
  *
- * A slot costs KVM time and memory in proportion to its size, where it keeps a
- * reverse map (0.5 ms and 2 MiB for each GiB were seen), so 512 GiB at once
- * would delay a guest by seconds that it may never touch.  An access to RAM
- * that no slot covers exits like one to MMIO; the vCPU then makes a slot around
- * it and serves this one access from RAM itself.  An instruction that KVM
- * cannot emulate on MMIO tells no address: then all slots are made, and it is
- * executed again.
+ * Where KVM keeps a reverse map, a slot costs time and memory in proportion to its
+ * size (0.5 ms and 2 MiB per GiB were seen), so 512 GiB at once would delay a guest
+ * that may never touch them by seconds.  An access to RAM that no slot covers exits
+ * like one to MMIO; the vCPU then makes a slot around it and performs this one access
+ * itself.  For an instruction that KVM cannot emulate on MMIO it reports no address:
+ * then all slots are made, and the instruction is executed again.
  *
- * Slots grow with their number, so there are never many.  SLOTS_MAX is enough
- * whatever a guest touches, in whatever order: a new slot leaves at most one gap
- * more than there was.  So as long as there are fewer than SLOTS_FULL, slots and
- * gaps together become at most two more for each; from then on a slot fills the gap
- * that it is in, and their sum stays what it is. */
+ * Slots grow with their number, so there are never many.  SLOTS_MAX suffices whatever
+ * a guest touches, in whatever order.  A new slot adds at most one gap, so while there
+ * are fewer than SLOTS_FULL slots, each raises the number of slots and gaps together
+ * by at most two; from then on a slot fills its whole gap, and their sum stays. */
 #include "memory/slots.h"
 
 #include <assert.h>
@@ -25,7 +23,7 @@
 _Static_assert(WINDOW << SLOTS_FULL / SLOTS_A_STEP >= 2 * RAM_MAX,
                "the largest window has all RAM in it, and the hole");
 
-/* Notes that there is a slot for [start, end). */
+/* Records that there is a slot for [start, end). */
 void slots_add(struct slots *slots, uint64_t start, uint64_t end)
 {
     assert(slots->count < SLOTS_MAX);
@@ -34,7 +32,7 @@ void slots_add(struct slots *slots, uint64_t start, uint64_t end)
     slots->count++;
 }
 
-/* `made` bytes from 0 on are in slot 0 already, if it is not 0. */
+/* If `made` is not 0, slot 0 covers that many bytes from address 0 already. */
 void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made)
 {
     pthread_mutex_init(&slots->lock, NULL);
@@ -59,7 +57,7 @@ static int make_slot(struct slots *slots, uint64_t start, uint64_t end)
     return 0;
 }
 
-/* The end of the slot that `address` is in, or 0. */
+/* The end of the slot that covers `address`, or 0. */
 uint64_t slots_end(const struct slots *slots, uint64_t address)
 {
     for (uint32_t i = 0; i < slots->count; i++)
@@ -68,8 +66,8 @@ uint64_t slots_end(const struct slots *slots, uint64_t address)
     return 0;
 }
 
-/* The gap between slots that `address` is in; false when it is in a slot, or in
- * no RAM. */
+/* Finds the gap between slots around `address`; false if a slot covers it, or it is
+ * not RAM. */
 static bool find_gap(const struct slots *slots, uint64_t address, uint64_t *start,
                      uint64_t *end)
 {
@@ -92,8 +90,8 @@ static bool find_gap(const struct slots *slots, uint64_t address, uint64_t *star
     return true;
 }
 
-/* The slot to be made for guest-physical `address`: of the gap that it is in, what is
- * in one window.  Returns false when it is in a slot, or in no RAM. */
+/* Chooses the slot to make for guest-physical `address`: the part of the gap around it
+ * that is in one window.  Returns false if a slot covers it, or it is not RAM. */
 bool slots_choose(const struct slots *slots, uint64_t address, uint64_t *start, uint64_t *end)
 {
     uint64_t window = WINDOW << slots->count / SLOTS_A_STEP;
@@ -108,7 +106,7 @@ bool slots_choose(const struct slots *slots, uint64_t address, uint64_t *start, 
 }
 
 /* Makes sure that a slot covers guest-physical `address`, if that is RAM.
- * Returns -1 with errno set when KVM has no memory for it. */
+ * Returns -1 with errno set if KVM has no memory for it. */
 int slots_cover(struct slots *slots, uint64_t address)
 {
     uint64_t start, end;
@@ -121,7 +119,7 @@ int slots_cover(struct slots *slots, uint64_t address)
     return result;
 }
 
-/* Covers all RAM.  Returns how many slots that took, or -1 with errno set. */
+/* Covers all RAM.  Returns the number of new slots, or -1 with errno set. */
 int slots_cover_all(struct slots *slots)
 {
     const struct ram *ram = slots->ram;

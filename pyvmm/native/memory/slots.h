@@ -1,4 +1,4 @@
-/* Which of the guest's RAM KVM knows as memory. */
+/* Memory slots: the parts of the guest's RAM that KVM knows. */
 #ifndef PYVMM_MEMORY_SLOTS_H
 #define PYVMM_MEMORY_SLOTS_H
 
@@ -7,8 +7,8 @@
 
 #include "memory/ram.h"
 
-#define SLOTS_A_STEP 8                 /* slots of one size, before it doubles */
-#define SLOTS_FULL (13 * SLOTS_A_STEP) /* from then on they are as large as can be */
+#define SLOTS_A_STEP 8                 /* slots of one size before the size doubles */
+#define SLOTS_FULL (13 * SLOTS_A_STEP) /* from then on they have the maximum size */
 #define SLOTS_MAX (2 * SLOTS_FULL + RAM_REGIONS)
 
 struct slots {

@@ -1,19 +1,19 @@
 /* How a virtio-mmio device interrupts.
  *
- * Where interrupts are messages, each is a write to an eventfd that KVM knows.  On a PC
- * a device has a line, a pin of the IOAPIC, which is high for as long as InterruptStatus
- * is not 0: until the driver has acknowledged all of it.  A pin that is level-triggered
- * interrupts again after EOI if its line is still high, or high again; an edge-triggered
- * one when it rises.  Both would lose interrupts if each were a pulse: one that falls
- * between the driver's look at InterruptStatus and its EOI counts for nothing.
+ * Where interrupts are messages, each is a write to an irqfd.  On a PC a device has a
+ * line, a pin of the IOAPIC, which is high while InterruptStatus is not 0: until the
+ * driver has acknowledged all of it.  A level-triggered pin interrupts again after EOI
+ * if its line is high then; an edge-triggered one when the line rises.  If each interrupt
+ * were a pulse, both would lose interrupts: one between the driver's read of
+ * InterruptStatus and its EOI would have no effect.
  *
- * Some drivers (existing Toro's) acknowledge after they have served a device, not before,
- * and would take away what was raised meanwhile.  So an acknowledgement counts only for
- * what InterruptStatus has shown; the rest interrupts anew.  A driver that acknowledges
- * without having looked acknowledges everything.
+ * Some drivers (those of existing Toro kernels) acknowledge after they have served a
+ * device, not before, and would clear what was raised in between.  So an acknowledgement
+ * covers only what a read of InterruptStatus has shown; the rest interrupts again.  A
+ * driver that acknowledges without having read it acknowledges everything.
  *
- * A process that serves the queues itself (vhost-user) has an eventfd only.  On a PC a
- * thread reads that, and raises the line. */
+ * A process that serves the queues itself (vhost-user) has only an eventfd.  On a PC the
+ * relay thread waits for that and raises the line. */
 #define _GNU_SOURCE
 #include "virtio/mmio.h"
 #include "host.h"
@@ -25,7 +25,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* From now on the device has a line: `gsi` of a VM with an IOAPIC. */
+/* Gives the device a line: `gsi` of a VM with an IOAPIC. */
 void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi)
 {
     mmio->vm_fd = vm_fd;
@@ -73,7 +73,7 @@ uint32_t virtio_mmio_interrupt_status(struct virtio_mmio *mmio)
     return status;
 }
 
-/* The driver writes these reasons to InterruptACK.  An edge needs the line to fall. */
+/* The driver has written `reasons` to InterruptACK.  The line must fall to make an edge. */
 void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons)
 {
     pthread_mutex_lock(&mmio->line_lock);
@@ -90,7 +90,7 @@ void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons)
     pthread_mutex_unlock(&mmio->line_lock);
 }
 
-/* No interrupt is due any more. */
+/* Clears all pending interrupts. */
 void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio)
 {
     mmio->looked = false;
@@ -99,8 +99,8 @@ void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio)
 
 /* ---- interrupts of another process -------------------------------------------------- */
 
-/* irq_fd is the backend's as well, which could make a read of it block: edge-triggered
- * epoll tells of each write, and nobody reads. */
+/* The backend has irq_fd too and could make a read of it block.  So it is never read:
+ * edge-triggered epoll reports each write. */
 static void *relay_thread(void *arg)
 {
     struct virtio_mmio *mmio = arg;
@@ -141,7 +141,7 @@ static int start_relay(struct virtio_mmio *mmio)
     return thread_start(&mmio->relay, "virtio-irq", -1, relay_thread, mmio);
 }
 
-/* Another process serves the queues from now on, and interrupts by writing to irq_fd,
+/* From now on another process serves the queues and interrupts by writing to irq_fd,
  * which raises the line if there is one.  Returns 0 or an errno. */
 int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
 {
@@ -161,7 +161,7 @@ int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
     return error;
 }
 
-/* Ends what virtio_mmio_use_elsewhere() has started. */
+/* Ends the relay thread, if virtio_mmio_use_elsewhere() has started it. */
 void virtio_mmio_end_relay(struct virtio_mmio *mmio)
 {
     if (!mmio->relaying)

@@ -1,17 +1,17 @@
 /* The MMIO transport of virtio, version 2 (virtio 1.2, section 4.2).
  *
- * Registers are served here, in the vCPU's thread and without the GIL, under one lock.
- * What concerns the device itself (start it, stop it, change a queue that it uses) is
- * written down here and done by one thread, the control thread (Python's main thread):
- * it asks virtio_mmio_next() what to do and tells when it is done.  So whatever vCPUs
- * write, in whatever order their exits are served, a device's life is one sequence of
- * steps, and each queue has one owner at a time.
+ * Registers are served here, in vCPU threads without the GIL, under one lock.  What
+ * concerns the device itself (start it, stop it, change a queue that it uses) is only
+ * recorded here; the control thread (the one in Machine.run) asks virtio_mmio_next()
+ * what to do, does it, and reports that it is done.  So whatever vCPUs write, in
+ * whatever order their exits are served, a device's life is one sequence of steps, and
+ * each queue has one owner at a time.
  *
- * Drivers are expected to keep the specification's order, and some do not: an existing
- * Toro sets FEATURES_OK and DRIVER_OK at once or only the latter, and sets up its queues
- * before either.  So queues may be set up at any time before DRIVER_OK; what is enforced
- * is that features are those offered, fixed by FEATURES_OK or DRIVER_OK, and that a
- * queue does not change while it is ready. */
+ * Not all drivers keep the specification's order: an existing Toro sets FEATURES_OK and
+ * DRIVER_OK at once, or only the latter, and sets up its queues before either.  So
+ * queues may be set up at any time before DRIVER_OK.  Enforced are that features are
+ * among those offered and fixed by FEATURES_OK or DRIVER_OK, and that an enabled queue
+ * does not change. */
 #include "virtio/mmio.h"
 #include "host.h"
 
@@ -26,8 +26,8 @@
 #define VENDOR 0x6d6d7670 /* "pvmm" */
 #define NO_SHARED_MEMORY 0xffffffffu
 
-#define KICKS 256              /* of a queue, before it gets an ioeventfd */
-#define ALL_SLOTS (4ull << 30) /* bytes of RAM whose slots are all made before one */
+#define KICKS 256              /* notifications of a queue before it gets an ioeventfd */
+#define ALL_SLOTS (4ull << 30) /* the most bytes of RAM for which all slots are made first */
 
 #define STATUS_OF_DRIVER                                              \
     (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |           \
@@ -45,7 +45,7 @@ void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t fea
     pthread_mutex_init(&mmio->line_lock, NULL);
 }
 
-/* Gives the device its next queue; returns its number, or -1. */
+/* Adds the device's next queue; returns its number, or -1. */
 int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd)
 {
     struct virtio_mmio_queue *added;
@@ -59,17 +59,17 @@ int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kic
     return (int)mmio->queue_count++;
 }
 
-/* Whether the driver is to be told that the configuration or NEEDS_RESET has changed.
- * Drivers of existing Toro kernels never acknowledge such an interrupt, and a line would
- * stay high for ever: they do not accept version 1, or never read the device's features. */
+/* Whether to interrupt for a change of the configuration or of NEEDS_RESET.  Drivers of
+ * existing Toro kernels never acknowledge such an interrupt, so a line would stay high;
+ * they do not accept version 1, or never read the device's features. */
 static bool hears_of_changes(const struct virtio_mmio *mmio)
 {
     return mmio->status & VIRTIO_CONFIG_S_DRIVER_OK && mmio->features_read &&
            mmio->driver_features & 1ull << VIRTIO_F_VERSION_1;
 }
 
-/* Replaces the configuration space by at most 256 bytes, and tells a driver that
- * runs. */
+/* Replaces the configuration space, at most 256 bytes, and interrupts a driver that
+ * uses the device. */
 void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size)
 {
     bool tell;
@@ -96,8 +96,8 @@ static void reset_queue(struct virtio_mmio_queue *queue)
     queue->ready = queue->change_due = false;
 }
 
-/* A write to QueueReady takes effect, while the transport owns the queue.  Returns false
- * when the driver set up a queue that cannot be. */
+/* Applies a write to QueueReady; the transport must own the queue.  Returns false if
+ * the driver has set up an invalid queue. */
 static bool set_ready(struct virtio_mmio *mmio, struct virtio_mmio_queue *to, bool ready)
 {
     uint64_t features = mmio->driver_features & mmio->device_features;
@@ -133,8 +133,8 @@ static void reset(struct virtio_mmio *mmio)
     virtio_mmio_forget_interrupts(mmio);
 }
 
-/* What the driver has written that the control thread must act on, the oldest first.
- * With VIRTIO_MMIO_START the device owns its queues. */
+/* The next step that the control thread must take because of what the driver has
+ * written.  With VIRTIO_MMIO_START the device owns its queues. */
 enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *mmio)
 {
     enum virtio_mmio_step step = VIRTIO_MMIO_SETTLED;
@@ -163,8 +163,8 @@ bool virtio_mmio_runs(struct virtio_mmio *mmio)
     return runs;
 }
 
-/* The device is paused: queues that the driver took back or gave change now.  Returns
- * the number of one that cannot be, or -1. */
+/* Applies writes to QueueReady; the device must be paused.  Returns the number of an
+ * invalid queue, or -1. */
 int virtio_mmio_change_queues(struct virtio_mmio *mmio)
 {
     int bad = -1;
@@ -180,7 +180,7 @@ int virtio_mmio_change_queues(struct virtio_mmio *mmio)
     return bad;
 }
 
-/* The device has stopped, because the driver resets it. */
+/* Resets the transport, after the device has stopped for a reset by the driver. */
 void virtio_mmio_reset(struct virtio_mmio *mmio)
 {
     pthread_mutex_lock(&mmio->lock);
@@ -188,8 +188,8 @@ void virtio_mmio_reset(struct virtio_mmio *mmio)
     pthread_mutex_unlock(&mmio->lock);
 }
 
-/* The device has stopped, and does nothing before the driver resets it (section 2.1.2).
- * The driver may have done so meanwhile. */
+/* Marks the device, which has stopped, as broken until the driver resets it (section
+ * 2.1.2).  The driver may have done so already. */
 void virtio_mmio_needs_reset(struct virtio_mmio *mmio)
 {
     bool tell = false;
@@ -261,7 +261,7 @@ static void set_half(uint64_t *value, bool high, uint32_t half)
                   : (*value & ~0xffffffffull) | half;
 }
 
-/* Returns false when the device must be paused for the change. */
+/* Returns false if the device must be paused for the change. */
 static bool write_ready(struct virtio_mmio *mmio, bool ready)
 {
     struct virtio_mmio_queue *queue = selected(mmio);
@@ -291,10 +291,10 @@ static void set_up_queue(struct virtio_mmio *mmio, uint64_t offset, uint32_t val
     struct virtio_mmio_queue *queue = selected(mmio);
 
     if (!queue || queue->ready)
-        return; /* fixed until it is taken back */
+        return; /* fixed while the queue is enabled */
     switch (offset) {
     case VIRTIO_MMIO_QUEUE_NUM:
-        /* One that is too large is found out when the queue becomes ready. */
+        /* A size that is too large is detected when the queue is enabled. */
         queue->size = value > UINT16_MAX ? 0 : (uint16_t)value;
         break;
     case VIRTIO_MMIO_QUEUE_DESC_LOW:
@@ -319,7 +319,7 @@ static void accept_features(struct virtio_mmio *mmio, uint32_t value)
     set_half(&mmio->driver_features, mmio->driver_features_sel == 1, value);
 }
 
-/* Returns false when the device is to be started, or stopped for a reset. */
+/* Returns false if the device must be started, or stopped for a reset. */
 static bool write_status(struct virtio_mmio *mmio, uint32_t value)
 {
     uint32_t added = value & STATUS_OF_DRIVER & ~mmio->status;
@@ -343,7 +343,7 @@ static bool write_status(struct virtio_mmio *mmio, uint32_t value)
 static bool write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
 {
     if (mmio->reset_due && offset != VIRTIO_MMIO_INTERRUPT_ACK)
-        return true; /* what comes before Status reads 0 is lost */
+        return true; /* writes before Status reads 0 are lost */
     switch (offset) {
     case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
         mmio->device_features_sel = value;
@@ -380,7 +380,7 @@ static void read_config(struct virtio_mmio *mmio, uint64_t at, uint8_t *data, ui
 
 /* ---- notifications -------------------------------------------------------------------------- */
 
-/* Has KVM tell of a queue's notifications by itself.  `address` is that of
+/* Makes KVM deliver a queue's notifications without exits.  `address` is that of
  * QueueNotify. */
 static void make_ioeventfd(struct slots *slots, uint64_t address, int fd, uint32_t queue)
 {
@@ -395,16 +395,16 @@ static void make_ioeventfd(struct slots *slots, uint64_t address, int fd, uint32
     if (size <= ALL_SLOTS && slots_cover_all(slots) < 0)
         return;
     if (ioctl(slots->vm_fd, KVM_IOEVENTFD, &request) < 0)
-        return; /* notifications go on as exits */
+        return; /* notifications remain exits */
 }
 
-/* A notification costs a guest 63 us as an exit on a KVM without hardware support, and
- * 21 us by an ioeventfd.  But with one, a VM younger than 15 ms takes as long to end,
- * and each memory slot made later costs 5 ms.  So only a queue that is notified often
- * gets one: KICKS exits take a guest as long as that.
+/* On a KVM without hardware support a notification costs a guest 63 us as an exit, and
+ * 21 us by an ioeventfd.  But a VM with an ioeventfd takes 15 ms more to end, and each
+ * memory slot made later costs 5 ms.  So only a queue that is notified often gets one:
+ * KICKS exits cost about as much.
  *
  * Called without the lock: a backend that has the eventfd too can make the write block,
- * and then it stops this vCPU alone, until vcpu_stop(). */
+ * which stops only this vCPU, until vcpu_stop(). */
 static void notify(struct virtio_mmio *mmio, struct vcpu *vcpu, uint32_t index)
 {
     struct virtio_mmio_queue *queue;

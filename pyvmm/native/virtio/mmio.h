@@ -7,9 +7,9 @@
 
 #define VIRTIO_MMIO_QUEUES 16
 
-/* Who owns the queues (struct queue, and the rings that it points at): the transport, which
- * serves vCPUs under the lock, or the device.  Only the control thread, which calls
- * virtio_mmio_next(), takes a device to RUNNING and away from it.
+/* The owner of the queues (struct queue, and the rings that it points to) is the
+ * transport, which serves vCPUs under the lock, or the device.  Only the control thread,
+ * which calls virtio_mmio_next(), takes a device to RUNNING and away from it.
  *
  *     SET_UP ── DRIVER_OK ──► STARTING ── next() ──► RUNNING ── needs_reset() ──► BROKEN
  *       ▲                        │                      │                           │
@@ -17,16 +17,16 @@
  */
 enum virtio_mmio_state {
     VIRTIO_MMIO_SET_UP,   /* transport */
-    VIRTIO_MMIO_STARTING, /* nobody: registers of queues are fixed */
+    VIRTIO_MMIO_STARTING, /* nobody; queue registers are fixed */
     VIRTIO_MMIO_RUNNING,  /* device */
     VIRTIO_MMIO_BROKEN,   /* nobody */
 };
 
-/* What the control thread has to do next. */
+/* What the control thread must do next. */
 PYTHON enum virtio_mmio_step {
     VIRTIO_MMIO_SETTLED,
-    VIRTIO_MMIO_START,  /* start the device, which is RUNNING from now on */
-    VIRTIO_MMIO_CHANGE, /* pause it, virtio_mmio_change_queues(), let it go on */
+    VIRTIO_MMIO_START,  /* start the device; it is RUNNING now */
+    VIRTIO_MMIO_CHANGE, /* pause it, virtio_mmio_change_queues(), resume it */
     VIRTIO_MMIO_RESET,  /* stop it, virtio_mmio_reset() */
 };
 
@@ -34,11 +34,11 @@ PYTHON enum virtio_mmio_step {
 struct virtio_mmio_queue {
     struct queue *queue;
     int kick_fd; /* eventfd of QueueNotify */
-    atomic_uint kicks; /* that were exits */
+    atomic_uint kicks; /* notifications that were exits */
     uint16_t size;
     uint64_t desc, avail, used;
     bool ready;
-    bool change_due, change_to; /* of `ready`, written while the device runs */
+    bool change_due, change_to; /* a write to QueueReady while the device runs */
 };
 
 struct virtio_mmio {
@@ -48,22 +48,22 @@ struct virtio_mmio {
     uint32_t device_features_sel, driver_features_sel, queue_sel;
     uint32_t status;
     enum virtio_mmio_state state;
-    bool reset_due;     /* Status = 0 was written while the device runs */
-    bool features_read; /* by the driver: those of the device */
+    bool reset_due;     /* Status = 0 was written while the device was running */
+    bool features_read; /* the driver has read the device's features */
     struct virtio_mmio_queue queue[VIRTIO_MMIO_QUEUES];
 
     uint8_t config[256]; /* the device's configuration space */
     uint32_t config_size, config_generation;
-    bool used_elsewhere; /* another process fills the used rings, and interrupts */
-    bool complained; /* of an access that no driver makes */
+    bool used_elsewhere; /* another process fills the used rings and interrupts */
+    bool complained; /* logged an access to no register */
 
     /* irq.c */
     int irq_fd; /* eventfd that raises the interrupt */
     pthread_mutex_t line_lock;
     uint32_t interrupt_status;
-    uint32_t unseen; /* of it: raised since the driver last read it */
+    uint32_t unseen; /* bits raised since the driver last read it */
     bool looked;     /* the driver has read it since it last acknowledged */
-    int vm_fd;       /* -1: there is no line */
+    int vm_fd;       /* -1: no line */
     uint32_t gsi;
     pthread_t relay;
     bool relaying;

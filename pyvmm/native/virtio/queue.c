@@ -5,10 +5,10 @@
  *     used ring          flags, idx, size × { head, written }, avail_event
  *
  * The driver may be hostile and may change all of it at any time.  So every
- * index, address and length is read from guest memory once, into a local, and
- * the local is checked and used.  The first thing that is wrong marks the queue
- * as broken for good; nothing outside the guest's RAM is ever touched.  idx
- * counts without bound, modulo 2^16; the ring's size is a power of 2. */
+ * index, address and length is read from guest memory once, into a local variable,
+ * which is then checked and used.  The first error breaks the queue until reset;
+ * nothing outside the guest's RAM is ever touched.  idx counts modulo 2^16; the
+ * ring's size is a power of 2. */
 #include "virtio/queue.h"
 
 #include <linux/virtio_ring.h>
@@ -48,7 +48,7 @@ static uint8_t *avail_event(const struct queue *queue)
            queue->size * sizeof(struct vring_used_elem);
 }
 
-/* Both rings' flags are their first field. */
+/* flags is the first field of both rings. */
 static uint16_t avail_flags(const struct queue *queue)
 {
     return load16(queue->avail_at);
@@ -60,7 +60,7 @@ static int broken(struct queue *queue, enum queue_error error)
     return -1;
 }
 
-/* Gives a queue of up to `size_max` (at most QUEUE_SIZE_MAX) entries its
+/* Initializes a queue of up to `size_max` (at most QUEUE_SIZE_MAX) entries to its
  * state after reset. */
 void queue_init(struct queue *queue, const struct ram *ram, uint16_t size_max)
 {
@@ -76,8 +76,8 @@ void queue_reset(struct queue *queue)
     };
 }
 
-/* Takes the rings that the driver has set up.  Returns -1, with queue->error
- * set, when they cannot be. */
+/* Takes over the rings that the driver has set up.  Returns -1, with queue->error
+ * set, if they are invalid. */
 int queue_enable(struct queue *queue)
 {
     uint64_t size = queue->size, event = queue->event_idx ? EVENT_SIZE : 0;
@@ -98,7 +98,7 @@ int queue_enable(struct queue *queue)
     return 0;
 }
 
-/* The table that a chain goes through: the queue's own, or an indirect one. */
+/* The descriptor table that is being walked: the queue's own, or an indirect one. */
 struct table {
     const uint8_t *at;
     uint32_t count;
@@ -111,7 +111,7 @@ static struct vring_desc read_desc(const struct table *table, uint32_t index)
     struct vring_desc desc;
 
     memcpy(&desc, table->at + index * sizeof desc, sizeof desc);
-    __asm__ volatile("" ::: "memory"); /* what is checked is what was copied */
+    __asm__ volatile("" ::: "memory"); /* the compiler must not read it again */
     return desc;
 }
 
@@ -178,8 +178,8 @@ static int walk(struct queue *queue, struct chain *chain)
     }
 }
 
-/* Takes the next chain that the driver has made available.  Returns 1, 0 when
- * there is none, or -1 when the queue is broken. */
+/* Takes the next chain that the driver has made available.  Returns 1, 0 if there
+ * is none, or -1 if the queue is broken. */
 int queue_pop(struct queue *queue, struct chain *chain)
 {
     uint16_t ready, head;
@@ -204,14 +204,15 @@ int queue_pop(struct queue *queue, struct chain *chain)
     return walk(queue, chain);
 }
 
-/* Makes the chain that was popped last available again, if none was pushed for it. */
+/* Makes the last popped chain available again; it must not have been pushed. */
 void queue_unpop(struct queue *queue)
 {
     if (!queue->error && queue->enabled)
         queue->next_avail--;
 }
 
-/* Gives a chain back, of whose writable bytes the first `written` were. */
+/* Returns a chain to the driver; the first `written` of its writable bytes were
+ * written. */
 void queue_push(struct queue *queue, uint16_t head, uint32_t written)
 {
     struct vring_used_elem entry = {.id = head, .len = written};
@@ -225,7 +226,7 @@ void queue_push(struct queue *queue, uint16_t head, uint32_t written)
     store16(used_idx(queue), queue->next_used);
 }
 
-/* Whether the driver wants an interrupt for what was pushed since the last call
+/* Whether the driver wants an interrupt for the chains pushed since the last call
  * (sections 2.7.7.2 and 2.7.10). */
 bool queue_must_interrupt(struct queue *queue)
 {
@@ -234,15 +235,15 @@ bool queue_must_interrupt(struct queue *queue)
     if (queue->error || !queue->enabled || before == now)
         return false;
     queue->signalled_used = now;
-    /* The driver sets its wish, then looks at idx; we the other way round. */
+    /* The driver sets the event or flag, then reads idx; we do the reverse. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!queue->event_idx)
         return !(avail_flags(queue) & VRING_AVAIL_F_NO_INTERRUPT);
     return vring_need_event(load16(used_event(queue)), now, before);
 }
 
-/* Asks the driver to notify of new chains.  Returns whether there is one
- * already, which it may not have notified of. */
+/* Asks the driver to notify of new chains.  Returns whether there is one already,
+ * for which no notification may come. */
 bool queue_watch(struct queue *queue)
 {
     if (queue->error || !queue->enabled)
@@ -255,7 +256,7 @@ bool queue_watch(struct queue *queue)
     return load16(avail_idx(queue)) != queue->next_avail;
 }
 
-/* Tells the driver not to notify.  With EVENT_IDX the old avail_event does. */
+/* Asks the driver not to notify.  With EVENT_IDX, leaving avail_event alone does. */
 void queue_unwatch(struct queue *queue)
 {
     if (!queue->error && queue->enabled && !queue->event_idx)
