@@ -1,4 +1,4 @@
-"""The side of a device: a virtio device that is a class in Python, for any frontend.
+"""The device's side: serves a virtio device written in Python to any frontend.
 
 class Upper(Device):
     features = VERSION_1
@@ -40,12 +40,12 @@ _ABLE = m.F_MQ | m.F_REPLY_ACK | m.F_INFLIGHT_SHMFD | m.F_RESET_DEVICE | m.F_CON
 
 
 class Backend:
-    """One frontend, served.
+    """Serves one frontend.
 
     Args:
-        device: what it gets.
-        sock: the connection; it is the backend's, also when this fails.
-        timeout: seconds that a message of the frontend may take from its first byte.
+        device: the device to serve.
+        sock: the connection; owned from now on, even if this fails.
+        timeout: seconds that a message of the frontend may take from its first byte on.
     """
 
     def __init__(self, device: Device, sock: _socket.socket, timeout: float = 5.0) -> None:
@@ -91,10 +91,10 @@ class Backend:
             m.GET_STATUS: lambda _: m.U64(self._status),
         }
         self._inflight_fd = -1
-        self._unfinished: set[int] = set()  # queues that had more requests than were served
+        self._unfinished: set[int] = set()  # queues with requests left over from the last turn
 
     def close(self) -> None:
-        """Ends the connection and lets go of the guest's memory. A second call does nothing."""
+        """Ends the connection and unmaps guest memory. A second call does nothing."""
         for queue in self._queues:
             queue.close()
         self._memory.close()
@@ -115,18 +115,18 @@ class Backend:
         """Serves the frontend until it closes the connection.
 
         Raises:
-            VhostUserError: it broke the protocol, or asked for more than this process can have.
+            VhostUserError: it broke the protocol, or needs more memory or descriptors than there are.
         """
         try:
             while self._turn():
                 pass
             return
         except MemoryError:
-            pass  # and what its frames hold of memory is free again
+            pass  # and its frames release the memory that they hold
         raise VhostUserError("there is not enough memory for what the frontend asks for")
 
     def _turn(self) -> bool:
-        """Waits, and serves what has come; False: the frontend has closed the connection."""
+        """Waits for events and serves them; returns False if the frontend has closed the connection."""
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
         kicks = {}
@@ -143,8 +143,8 @@ class Backend:
         return self._channel.fileno() not in ready or self._serve_message()
 
     def _serve_queue(self, index: int) -> None:
-        """Serves as many requests as the queue can hold; a queue that the driver broke stops, and its error is
-        signalled."""
+        """Serves at most as many requests as the queue has entries. If the driver breaks the queue, it stops and
+        its error is signalled."""
         queue = self._queues[index]
         if not queue.ring or not queue.enabled:
             return
@@ -157,7 +157,7 @@ class Backend:
             queue.stop()
             self._signal(queue, "err")
             return
-        if served == queue.size:  # a driver may never stop: others have their turn
+        if served == queue.size:  # a driver may never stop, so others get a turn
             self._unfinished.add(index)
         if served and queue.ring.must_interrupt():
             self._signal(queue, "call")
@@ -344,15 +344,15 @@ class Backend:
         self._requests = Channel(sock, {}, self._timeout)
 
     def config_changed(self) -> None:
-        """Tells the frontend that the configuration space has changed, if it wants to know.
+        """Notifies the frontend, if it wants that, of a change of the configuration space.
 
         Raises:
-            VhostUserError: it is gone.
+            VhostUserError: the frontend is gone.
         """
         if self._requests:
             self._requests.send(m.CONFIG_CHANGE, m.Empty())
 
-    # ---- what outlives the backend --------------------------------------------------
+    # ---- memory that outlives the backend --------------------------------------------------
 
     def _drop_inflight(self) -> None:
         if self._inflight:
@@ -397,7 +397,7 @@ class Backend:
 
 
 class Server(Listener):
-    """Serves frontends that connect to `path`.
+    """Listens at `path` and serves the frontends that connect.
 
     Raises:
         OSError: the socket cannot be made there.
@@ -407,7 +407,7 @@ class Server(Listener):
         """Serves the next frontend until it closes the connection.
 
         Raises:
-            VhostUserError: it broke the protocol; another one may be served.
+            VhostUserError: it broke the protocol; `serve` may be called again.
         """
         with Backend(device, self.accept(None)) as backend:
             backend.run()

@@ -1,4 +1,4 @@
-"""A unix socket that carries messages and descriptors, and never waits for ever."""
+"""A unix socket that carries messages and descriptors, with time limits for both directions."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     P = TypeVar("P", bound=Payload)
 
 _FD_SIZE = 4
-#: The peer may have the same open file description, and clear its O_NONBLOCK.
+#: The peer may share the open file description and clear its O_NONBLOCK.
 _NO_WAIT = _socket.MSG_DONTWAIT
 _FLAGS = VERSION_MASK | REPLY | NEED_REPLY
 
 
 class Message:
-    """What has come, with descriptors that are the receiver's: `take_fd` them, or `close` them.
+    """A received message. The receiver owns its descriptors: `take_fd` or `close` them.
 
     Attributes:
-        kind: what is asked, or answered.
-        flags: of the header.
-        body: the payload's bytes.
+        kind: the request, or the request that is answered.
+        flags: the header's flags.
+        body: the payload as bytes.
         fds: descriptors.
     """
 
@@ -54,10 +54,10 @@ class Message:
         self.close()
 
     def payload(self, expected: type[P]) -> P:
-        """The payload.
+        """Decodes the payload.
 
         Raises:
-            VhostUserError: it is another.
+            VhostUserError: it is malformed.
         """
         try:
             return expected.decode(self.body)
@@ -65,23 +65,23 @@ class Message:
             raise VhostUserError(f"{self.kind}: {error}") from None
 
     def take_fd(self) -> int | None:
-        """The first descriptor, which is the caller's from now on."""
+        """Removes and returns the first descriptor; the caller owns it."""
         return self.fds.pop(0) if self.fds else None
 
     def close(self) -> None:
-        """Closes the descriptors that nobody took."""
+        """Closes the descriptors that were not taken."""
         while self.fds:
             os.close(self.fds.pop())
 
 
 class Deadline:
-    """When a peer must be done with all that is asked of it, however many messages that takes.
+    """The time by which a peer must have done all that is asked of it, in however many messages.
 
     Args:
-        seconds: from now on.
+        seconds: from now.
         wait: called before each system call that may block, with a descriptor, whether to wait until it
-            is writable (if not: readable), and the seconds that are left. It may serve other events
-            meanwhile, returns once the descriptor is ready or the time is up, and whatever it raises
+            is writable (or else readable), and the seconds left. It may serve other events meanwhile and
+            returns once the descriptor is readable or writable or the time is up. An exception from it
             ends the operation.
 
     Attributes:
@@ -94,11 +94,11 @@ class Deadline:
         self._wait = wait
 
     def left(self) -> float:
-        """Seconds until then, at least 0."""
+        """Seconds left, at least 0."""
         return max(0.0, self._end - monotonic())
 
     def wait(self, fd: int, writable: bool = False) -> float:
-        """Has `wait` wait for a descriptor, if there is one; returns what is `left`."""
+        """Calls `wait`, if given, for a descriptor; returns the seconds left."""
         if self._wait:
             self._wait(fd, writable, self.left())
         return self.left()
@@ -108,10 +108,10 @@ class Channel:
     """One connection.
 
     Args:
-        sock: is connected; closed with the channel.
-        known: what the peer may ask, by number.
-        timeout: seconds that a message may take, to be sent or from its first byte on, where
-            no `Deadline` is given.
+        sock: connected; closed with the channel.
+        known: the requests that the peer may send, by number.
+        timeout: seconds for sending a message, or for receiving one from its first byte on, unless a
+            `Deadline` is given.
     """
 
     def __init__(self, sock: _socket.socket, known: dict[int, Kind], timeout: float) -> None:
@@ -133,7 +133,7 @@ class Channel:
         """Sends a message, with copies of `fds`.
 
         Raises:
-            VhostUserError: the peer is gone, or does not take it in time.
+            VhostUserError: the peer is gone, or does not accept it in time.
         """
         body = payload.encode()
         data = memoryview(HEADER.pack(kind.number, VERSION | flags, len(body)) + body)
@@ -159,10 +159,10 @@ class Channel:
         self._sock.settimeout(left)
 
     def receive(self) -> Message | None:
-        """The next request of the peer; None when it has closed the connection.
+        """The next request of the peer; None if it has closed the connection.
 
         Raises:
-            VhostUserError: it is none, or does not come as a whole in time.
+            VhostUserError: it is malformed, or incomplete after the time limit.
         """
         return self._receive("a request", Deadline(self._timeout))
 
@@ -170,7 +170,7 @@ class Channel:
         """The reply to a request of this kind.
 
         Raises:
-            VhostUserError: something else comes, or nothing in time.
+            VhostUserError: something else is received, or nothing in time.
         """
         message = self._receive(f"the reply to {kind}", deadline or Deadline(self._timeout), kind)
         if not message:
@@ -213,7 +213,7 @@ class Channel:
         return self._known[number]
 
     def _exactly(self, size: int, deadline: Deadline, what: str, fds: list[int] | None) -> bytes:
-        """That many bytes; none when the peer has closed the connection before the first."""
+        """Reads exactly that many bytes; none if the peer closed the connection before the first."""
         data = b""
         while len(data) < size:
             self._limit(deadline, what)
@@ -236,7 +236,7 @@ class Channel:
         return data
 
     def _first_part(self, size: int, fds: list[int]) -> bytes:
-        # Room for one descriptor more than there may be: a kernel that leaves some out says so.
+        # Room for one descriptor more than allowed: a kernel that drops some reports it.
         space = _socket.CMSG_SPACE(_FD_SIZE * (FDS_MAX + 1))
         part, ancillary, flags, _ = self._sock.recvmsg(size, space, _socket.MSG_CMSG_CLOEXEC | _NO_WAIT)
         for level, kind, numbers in ancillary:
@@ -259,7 +259,7 @@ class Channel:
         self.send(message.kind, payload, REPLY, fds)
 
     def acknowledge(self, message: Message, error: int = 0) -> None:
-        """Answers one that has no reply of its own, if it asks for that: 0 is success.
+        """Acknowledges a request without a reply of its own, if it asks for that; 0 is success.
 
         Raises:
             VhostUserError: as `send`.

@@ -1,4 +1,4 @@
-"""What a device in Python is, and what its backend knows of each of its queues."""
+"""The base class of devices, and what a backend knows about each queue."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ INDIRECT_DESC = 1 << 28
 
 
 class Device(ABC):
-    """A device. Its methods are called from `serve`, one at a time.
+    """A device. Its methods are called by `Server.serve`, one at a time.
 
     Attributes:
         features: virtio feature bits that it offers.
-        queues: how many it has.
-        config: its configuration space; empty: the frontend keeps it.
-        request_max: the most bytes that a request may have, to read and to write together. A driver that
-            makes a longer one breaks its queue.
+        queues: the number of queues.
+        config: the configuration space; if empty, the frontend has it.
+        request_max: the most bytes of a request, readable and writable together. A longer request
+            breaks its queue.
     """
 
     features = VERSION_1 | INDIRECT_DESC
@@ -35,22 +35,22 @@ class Device(ABC):
 
     @abstractmethod
     def serve(self, index: int, chain: Chain) -> int:
-        """Serves a request of a queue; returns how many bytes it has written."""
+        """Serves a request of queue number `index`; returns how many bytes were written to `chain`."""
 
     def set_config(self, offset: int, data: bytes) -> None:
-        """The driver writes to the configuration space.
+        """Serves a write of the driver to the configuration space.
 
         Raises:
-            VhostUserError: it may not.
+            VhostUserError: the write is not allowed.
         """
         raise VhostUserError("the configuration space is read-only")
 
     def reset(self) -> None:  # noqa: B027 - optional
-        """Forgets the driver."""
+        """Forgets the driver, which has reset the device."""
 
 
 class Queue:
-    """What is known of one queue."""
+    """The state of one queue."""
 
     def __init__(self) -> None:
         self.size = self.base = 0

@@ -1,9 +1,9 @@
-"""Eventfds that a peer shares, used so that it cannot make this process wait.
+"""Eventfds shared with a peer, used so that the peer cannot make this process block.
 
 Whether a read or write of an eventfd blocks depends on a flag (O_NONBLOCK) of the open file description, and on the
-counter: the peer has both as well, and may change them between any two system calls. A read can say for itself that it
-must not wait (RWF_NOWAIT of preadv2(2)). A write cannot; but when an asynchronous request completes the kernel adds one
-to an eventfd (IOCB_FLAG_RESFD of io_submit(2)), and it does not wait for room.
+counter. The peer shares both and may change them between any two system calls. A read can ask not to block
+(RWF_NOWAIT of preadv2(2)). A write cannot; but when an asynchronous request completes, the kernel adds one to an
+eventfd (IOCB_FLAG_RESFD of io_submit(2)) without waiting for room.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _SETUP, _SUBMIT, _GETEVENTS = map(ctypes.c_long, (206, 209, 208) if os.uname().m
 #: A `struct iocb`: data, key, rw_flags, opcode, reqprio, fildes, buf, nbytes, offset, reserved, flags, resfd.
 _REQUEST = Struct("<Q2I2HI4Q2I")
 _RESFD = 1
-_EVENTS = 64  # completions that a context has room for, at least; more than there are threads that signal at once
+_EVENTS = 64  # minimum room for completions in a context; more than the threads that signal at once
 _EVENT_SIZE = 32
 
 _NONE, _ONE, _ALL = map(ctypes.c_long, (0, 1, _EVENTS))
 _libc = ctypes.CDLL(None, use_errno=True)
-#: The AIO context and the process that it is of: it is not inherited by fork(2).
+#: The AIO context and its process; fork(2) does not inherit it.
 _context: tuple[int, ctypes.c_ulong] | None = None
 
 
 def is_eventfd(fd: int) -> bool:
-    """Whether a descriptor is an eventfd, found out without asking the file itself."""
+    """Whether a descriptor is an eventfd, without any operation on the file itself."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[eventfd]"
     except OSError:
@@ -34,7 +34,7 @@ def is_eventfd(fd: int) -> bool:
 
 
 def drain(fd: int) -> bool:
-    """Sets an eventfd to 0; False: it is 0."""
+    """Sets an eventfd to 0; returns False if it was 0."""
     try:
         return os.preadv(fd, [bytearray(8)], -1, os.RWF_NOWAIT) == 8
     except BlockingIOError:
@@ -45,9 +45,9 @@ def signal(fd: int) -> None:
     """Adds one to an eventfd, unless it is at its limit.
 
     Raises:
-        OSError: it is none, or this process may not use asynchronous I/O.
+        OSError: it is no eventfd, or this process may not use asynchronous I/O.
     """
-    # A read of 0 bytes, which an eventfd refuses: that completes the request as well.
+    # A read of 0 bytes, which an eventfd refuses; that completes the request too.
     request = ctypes.create_string_buffer(_REQUEST.pack(0, 0, 0, 0, 0, fd, 0, 0, 0, 0, _RESFD, fd))
     requests = ctypes.c_void_p(ctypes.addressof(request))
     context = _aio()

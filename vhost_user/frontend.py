@@ -1,4 +1,4 @@
-"""The side of a virtual machine monitor: shares guest memory with a backend and gives it queues."""
+"""A virtual machine monitor's side: shares guest memory with a backend and hands it queues."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0  # seconds
 
-#: The protocol features that a frontend can do. F_BACKEND_REQ is asked for only where
-#: somebody serves it, F_STATUS where somebody sets it.
+#: The protocol features that a frontend supports. F_BACKEND_REQ is negotiated only with
+#: `serve`, F_STATUS only if `able` includes it.
 ABLE = m.F_MQ | m.F_REPLY_ACK | m.F_CONFIG | m.F_INFLIGHT_SHMFD | m.F_RESET_DEVICE
 
 
 def connect(path: str, timeout: float = TIMEOUT) -> _socket.socket:
-    """A connection to the backend that listens at `path`.
+    """Connects to the backend that listens at `path`.
 
     Raises:
-        OSError: nobody does, or it takes longer than `timeout` seconds.
+        OSError: none does, or it takes longer than `timeout` seconds.
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
@@ -43,10 +43,10 @@ def connect(path: str, timeout: float = TIMEOUT) -> _socket.socket:
 
 
 class Memory:
-    """A region of guest memory, and the descriptor that it is in.
+    """A region of guest memory, and the descriptor that contains it.
 
     Args:
-        region: where it is.
+        region: addresses, size and offset.
         fd: stays the caller's.
     """
 
@@ -55,13 +55,13 @@ class Memory:
 
 
 class Ring:
-    """A queue that is set up.
+    """A queue as the driver has set it up.
 
     Args:
-        size: its entries.
+        size: number of entries.
         descriptors, available, used: user addresses of its parts.
-        kick, call, err: eventfds of notifications, interrupts and errors; the caller's.
-            None: there is none.
+        kick, call, err: eventfds of notifications, interrupts and errors, or None; they stay the
+            caller's.
     """
 
     def __init__(
@@ -81,24 +81,24 @@ class Ring:
 class Frontend:
     """A connection to a backend.
 
-    The order is: what features there are is known; `set_features`; `share_memory`;
+    The constructor negotiates protocol features. Then call `set_features`, `share_memory`, and
     `start_ring` for each queue.
 
     Args:
-        sock: is connected; it is the frontend's, also when this fails.
+        sock: connected; owned from now on, even if this fails.
         timeout: seconds that the backend has for all that one call of a method asks of it.
-        able: protocol features to use as far as the backend has them.
-        serve: answers what the backend asks by itself: gets its kind, payload and descriptors
-            (which are closed after it), and returns 0 or an errno. F_BACKEND_REQ is agreed on only with it.
-        deadline: as `within`, for the negotiation that is done here.
+        able: protocol features to use if the backend has them.
+        serve: answers requests of the backend: gets kind, payload and descriptors (which are closed
+            afterwards), and returns 0 or an errno. F_BACKEND_REQ is negotiated only with it.
+        deadline: bounds the negotiation here, as in `within`.
 
     Attributes:
-        features: what the backend offers a guest.
-        protocol_features: what both sides use.
-        queues: how many queues the backend can serve; None: it does not say.
+        features: virtio features that the backend offers.
+        protocol_features: those that both sides use.
+        queues: how many queues the backend can serve; None if it does not say.
 
     Raises:
-        VhostUserError: the peer is no backend.
+        VhostUserError: the peer does not speak the protocol, or not in time.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class Frontend:
             self._open(sock)
 
     def within(self, deadline: Deadline | None = None) -> _Within:
-        """Bounds the methods that are called in a `with` block by one deadline.
+        """Bounds all methods called in a `with` block by one deadline.
 
         Args:
-            deadline: `timeout` seconds from now if None. Within another such block, that one's holds.
+            deadline: `timeout` seconds from now if None. In a nested block the outer deadline holds.
         """
         return _Within(self, deadline or Deadline(self._timeout))
 
@@ -145,7 +145,7 @@ class Frontend:
         self._has_protocol_features = bool(offered & m.F_PROTOCOL_FEATURES)
         if not self._has_protocol_features:
             return
-        # What one backend could, the next one at the same place need not.
+        # The next backend at the same place may support less.
         usable = self._ask(m.GET_PROTOCOL_FEATURES, m.Empty(), m.U64).value & self._able
         self._tell(m.SET_PROTOCOL_FEATURES, m.U64(usable))
         self.protocol_features = usable
@@ -163,12 +163,12 @@ class Frontend:
             theirs.close()
 
     def fileno(self) -> int:
-        """The connection's descriptor; it becomes readable when the backend is gone."""
+        """The connection's descriptor, which becomes readable when the backend is gone."""
         return self._channel.fileno()
 
     @property
     def requests_fd(self) -> int | None:
-        """Readable when `serve_request` has something to do; None: there is no such channel."""
+        """A descriptor that is readable when `serve_request` has something to do; None without F_BACKEND_REQ."""
         return self._requests.fileno() if self._requests else None
 
     def close(self) -> None:
@@ -184,10 +184,10 @@ class Frontend:
             self._requests.close()
             self._requests = None
 
-    # ---- asking -------------------------------------------------------------------
+    # ---- requests -----------------------------------------------------------------
 
     def _exchange(self, kind: Kind, payload: Payload, flags: int = 0, fds: Sequence[int] = ()) -> Message:
-        """The reply to a request."""
+        """Sends a request and returns its reply."""
         deadline = self._deadline or Deadline(self._timeout)
         self._channel.send(kind, payload, flags, fds, deadline)
         return self._channel.receive_reply(kind, deadline)
@@ -197,7 +197,7 @@ class Frontend:
             return reply.payload(expected)
 
     def _tell(self, kind: Kind, payload: Payload, fds: Sequence[int] = ()) -> None:
-        """Sends a request that has no reply of its own, and waits until it is done where both can."""
+        """Sends a request without a reply of its own; with F_REPLY_ACK, waits until it is done."""
         if not self.protocol_features & m.F_REPLY_ACK:
             self._channel.send(kind, payload, 0, fds, self._deadline)
             return
@@ -211,10 +211,10 @@ class Frontend:
             raise VhostUserError(f"{what}: the backend cannot")
 
     def get_config(self, offset: int, size: int) -> bytes:
-        """Bytes of the backend's configuration space.
+        """Reads bytes of the backend's configuration space (F_CONFIG).
 
         Raises:
-            VhostUserError: it has none there, or keeps none (F_CONFIG).
+            VhostUserError: it has no such bytes, or no configuration space.
         """
         self._need(m.F_CONFIG, m.GET_CONFIG)
         config = self._ask(m.GET_CONFIG, m.Config(offset, 0, bytes(size)), m.Config)
@@ -223,31 +223,31 @@ class Frontend:
         return config.data
 
     def set_config(self, offset: int, data: bytes) -> None:
-        """Writes to it."""
+        """Writes bytes to the backend's configuration space (F_CONFIG)."""
         self._need(m.F_CONFIG, m.SET_CONFIG)
         self._tell(m.SET_CONFIG, m.Config(offset, 0, data))
 
     def reset_device(self) -> None:
-        """Back to the start, rings included (F_RESET_DEVICE)."""
+        """Resets the device and its rings (F_RESET_DEVICE)."""
         self._need(m.F_RESET_DEVICE, m.RESET_DEVICE)
         self._tell(m.RESET_DEVICE, m.Empty())
         self._rings.clear()
 
     def set_status(self, status: int) -> None:
-        """The driver's Status register (F_STATUS)."""
+        """Passes on the driver's Status register (F_STATUS)."""
         self._need(m.F_STATUS, m.SET_STATUS)
         self._tell(m.SET_STATUS, m.U64(status))
 
     def get_status(self) -> int:
-        """What the backend makes of it."""
+        """The Status register as the backend has it (F_STATUS)."""
         self._need(m.F_STATUS, m.GET_STATUS)
         return self._ask(m.GET_STATUS, m.Empty(), m.U64).value
 
     def serve_request(self) -> bool:
-        """Serves one request of the backend; False: it has closed its channel.
+        """Serves one request of the backend; returns False if it has closed its channel.
 
         Raises:
-            VhostUserError: it broke the protocol there.
+            VhostUserError: it broke the protocol.
         """
         if not self._requests or not self._serve:
             return False
@@ -261,13 +261,13 @@ class Frontend:
             self._requests.acknowledge(message, error)
         return True
 
-    # ---- setting up ---------------------------------------------------------------
+    # ---- set-up -------------------------------------------------------------------
 
     def set_features(self, features: int) -> None:
-        """What the guest has accepted.
+        """Sets the features that the guest has accepted.
 
         Raises:
-            VhostUserError: as all that tells the backend something.
+            VhostUserError: the backend refuses them, is gone, or does not answer in time.
         """
         self._accepted = features
         if self._has_protocol_features:
@@ -275,14 +275,20 @@ class Frontend:
         self._tell(m.SET_FEATURES, m.U64(features))
 
     def share_memory(self, memory: list[Memory]) -> None:
-        """All of the guest's memory."""
+        """Shares all guest memory with the backend.
+
+        Raises:
+            VhostUserError: as for `set_features`.
+        """
         self._memory = memory
         table = m.MemoryTable(tuple(each.region for each in memory))
         self._tell(m.SET_MEM_TABLE, table, [each.fd for each in memory])
 
     def share_inflight(self, queues: int, queue_size: int) -> None:
-        """Where the backend can (F_INFLIGHT_SHMFD), gets from it the memory in which it notes what it has taken,
-        which the next backend will find. Does nothing elsewhere."""
+        """Gets from the backend the memory in which it records requests in progress, for the next backend.
+
+        Does nothing if the backend does not support that (F_INFLIGHT_SHMFD).
+        """
         if not self.protocol_features & m.F_INFLIGHT_SHMFD or self._inflight:
             return
         with self.within():
@@ -295,7 +301,7 @@ class Frontend:
             self._tell(m.SET_INFLIGHT_FD, inflight, [fd])
 
     def start_ring(self, index: int, ring: Ring, base: int = 0) -> None:
-        """Has the backend serve a queue, from entry `base` of the available ring on."""
+        """Makes the backend serve a queue, from entry `base` of the available ring on."""
         with self.within():
             self._tell(m.SET_VRING_NUM, m.VringState(index, ring.size))
             self._tell(m.SET_VRING_BASE, m.VringState(index, base))
@@ -312,7 +318,7 @@ class Frontend:
         self._tell(kind, m.VringFd(index, fd is None), [] if fd is None else [fd])
 
     def stop_ring(self, index: int) -> int:
-        """Ends that, once the backend is done with what it has taken. Returns where it would go on."""
+        """Takes a queue back once the backend has finished the requests it has taken; returns the next `base`."""
         self._rings.pop(index, None)
         state = self._ask(m.GET_VRING_BASE, m.VringState(index, 0), m.VringState)
         if state.index != index or state.value > 0xFFFF:
@@ -323,21 +329,21 @@ class Frontend:
 
     @property
     def resumable(self) -> bool:
-        """Whether another backend can go on with what this one has taken."""
+        """Whether another backend can continue the requests that this one has taken."""
         return self._inflight is not None
 
     def reconnect(self, sock: _socket.socket, bases: dict[int, int]) -> None:
-        """Goes on with another backend, as far as the last one was set up.
+        """Continues with another backend, set up as the last one was.
 
-        What the last one had taken and not given back is served again where both can
-        (`resumable`); otherwise nobody serves it: the caller must fail it.
+        Requests that the last one had taken and not returned are served again if `resumable`;
+        otherwise the caller must fail them.
 
         Args:
-            sock: its connection; it is the frontend's, also when this fails.
+            sock: the new connection; owned from now on, even if this fails.
             bases: the used index of each ring, from guest memory.
 
         Raises:
-            VhostUserError: it does not go on; the connection is closed.
+            VhostUserError: the new backend fails or supports less; the connection is closed.
         """
         self._disconnect()
         rings, self._rings = self._rings, {}
@@ -365,7 +371,7 @@ class Frontend:
 
 
 class _Within:
-    """Sets a frontend's deadline while it is entered, unless there is one."""
+    """A context in which a frontend has a deadline, unless an outer one has set it."""
 
     def __init__(self, frontend: Frontend, deadline: Deadline) -> None:
         self._frontend, self._deadline = frontend, deadline

@@ -1,4 +1,4 @@
-"""A unix socket that the other side of vhost-user connects to: either may be the one that listens."""
+"""A listening unix socket. Either side of vhost-user may be the one that listens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import posix as os
 
 
 class Listener:
-    """A unix socket at `path`, where the other side connects.
+    """Listens at `path` for the other side.
 
     Raises:
         OSError: the socket cannot be made there.
@@ -30,13 +30,13 @@ class Listener:
         self.close()
 
     def accept(self, timeout: float | None = 5.0) -> _socket.socket:
-        """The next connection.
+        """Waits for the next connection.
 
         Args:
-            timeout: seconds, or None for ever.
+            timeout: seconds; None: no limit.
 
         Raises:
-            TimeoutError: none for `timeout` seconds.
+            TimeoutError: there was none in time.
         """
         self._sock.settimeout(timeout)
         fd, _ = self._sock._accept()  # type: ignore[attr-defined]

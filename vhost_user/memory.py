@@ -1,8 +1,7 @@
-"""Guest memory as a backend sees it: regions of descriptors, mapped.
+"""Guest memory as a backend sees it: regions of files, mapped.
 
-An access to a mapping behind the end of its file ends the process (SIGBUS). So only a file that cannot
-become shorter is mapped: a memfd that is sealed against that (F_SEAL_SHRINK of fcntl(2)), as QEMU,
-Firecracker and pyvmm make theirs.
+An access to a mapping past the end of its file kills the process (SIGBUS). So only files that cannot
+shrink are mapped: memfds with F_SEAL_SHRINK (fcntl(2)), such as those of QEMU, Firecracker and pyvmm.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ _LIMIT = 1 << 64
 def _seals(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-    except OSError:  # no file that can be sealed
+    except OSError:  # not a file that can be sealed
         return 0
 
 
 class Mapping:
-    """`size` bytes of a descriptor from `offset` on, as `bytes`.
+    """`size` bytes of a file from `offset` on, mapped as `bytes`.
 
     Args:
         fd: may be closed afterwards.
 
     Raises:
-        VhostUserError: there is not that much, or it may become less.
+        VhostUserError: the file is shorter, or may shrink.
     """
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
         skipped = offset % mmap.ALLOCATIONGRANULARITY
-        # Before anything else: a file of another kind may be one that a process of the peer serves.
+        # First: other operations could block, if a process of the peer serves the file system.
         if not _seals(fd) & fcntl.F_SEAL_SHRINK:
             raise VhostUserError("memory that may shrink: it must be a memfd with F_SEAL_SHRINK")
         try:
@@ -51,7 +50,7 @@ class Mapping:
         self.bytes = memoryview(self._map)[skipped:]
 
     def close(self) -> None:
-        """Unmaps it, at the latest when the last view of it is gone."""
+        """Unmaps the memory, at the latest when the last view of it is gone."""
         self.bytes.release()
         try:
             self._map.close()
@@ -60,7 +59,7 @@ class Mapping:
 
 
 class GuestMemory:
-    """The regions that the frontend has shared, mapped."""
+    """The mapped regions that the frontend has shared."""
 
     def __init__(self) -> None:
         self._regions: list[tuple[Region, Mapping]] = []
@@ -84,7 +83,7 @@ class GuestMemory:
         """Unmaps a region.
 
         Raises:
-            VhostUserError: there is none like that.
+            VhostUserError: there is no such region.
         """
         for index, (other, mapping) in enumerate(self._regions):
             if (other.address, other.size, other.user_address) == (region.address, region.size, region.user_address):
@@ -94,7 +93,7 @@ class GuestMemory:
         raise VhostUserError(f"{region} is not there")
 
     def view(self, address: int, length: int) -> memoryview:
-        """`length` bytes at guest-physical `address`, which the guest may change at any time.
+        """A view of `length` bytes at guest-physical `address`, which the guest may change at any time.
 
         Raises:
             VhostUserError: not all of it is in one region.
@@ -106,7 +105,7 @@ class GuestMemory:
         raise VhostUserError(f"no memory at [{address:#x}, {address + length:#x})")
 
     def user_view(self, address: int, length: int) -> memoryview:
-        """The same at a user address, as those of rings are."""
+        """The same at a user address, as rings have."""
         for region, mapping in self._regions:
             at = address - region.user_address
             if at >= 0 and at + length <= region.size:
@@ -114,6 +113,6 @@ class GuestMemory:
         raise VhostUserError(f"no memory at user address [{address:#x}, {address + length:#x})")
 
     def close(self) -> None:
-        """Unmaps all."""
+        """Unmaps all regions."""
         while self._regions:
             self._regions.pop()[1].close()

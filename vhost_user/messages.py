@@ -2,7 +2,7 @@
 
 A message is a header of 12 bytes (request, flags, size of the rest; 32 bits
 each, in the host's byte order, little-endian here), a payload, and descriptors
-that travel beside it (SCM_RIGHTS). Names are those of the specification.
+that accompany it (SCM_RIGHTS). Names are those of the specification.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class VhostUserError(Exception):
-    """The peer broke the protocol, is gone, or took too long; the message says what was wrong."""
+    """The peer broke the protocol, is gone, or took too long. The message says which."""
 
 
 HEADER = Struct("<3I")
 VERSION, VERSION_MASK = 1, 3
 REPLY, NEED_REPLY = 1 << 2, 1 << 3
 
-PAYLOAD_MAX = 4096  # bytes; the longest is GET_CONFIG's
+PAYLOAD_MAX = 4096  # bytes; GET_CONFIG has the longest
 MEMORY_REGIONS_MAX = 8
 FDS_MAX = 8
 
-#: The bit of the device features that says that there are protocol features. It
-#: is between the two sides, and never a guest's.
+#: The device feature bit that announces protocol features. It is used between the two
+#: sides and never passed to a guest.
 F_PROTOCOL_FEATURES = 1 << 30
 
 # Protocol features.
@@ -46,7 +46,7 @@ F_STATUS = 1 << 16
 
 
 class Payload:
-    """Base of the payloads: fields of fixed size, in the order of `fields`."""
+    """Base class of payloads: fields of fixed size, in the order of `fields`."""
 
     fields: ClassVar[tuple[str, ...]] = ()
     layout: ClassVar[Struct] = Struct("")
@@ -74,10 +74,10 @@ class Payload:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """From all of `data`.
+        """Decodes all of `data`.
 
         Raises:
-            VhostUserError: it is longer or shorter.
+            VhostUserError: it has the wrong length.
         """
         if len(data) != cls.layout.size:
             raise VhostUserError(f"{len(data)} bytes of payload, not {cls.layout.size}")
@@ -106,7 +106,7 @@ class VringState(Payload):
 
 
 class VringAddress(Payload):
-    """Where a queue's rings are: user addresses, those of the memory table."""
+    """Where a queue's rings are, as user addresses (see `Region`)."""
 
     fields = ("index", "flags", "descriptors", "used", "available", "log")
     layout = Struct("<2I4Q")
@@ -119,7 +119,7 @@ class VringAddress(Payload):
 
 
 class VringFd(Payload):
-    """The queue that a descriptor is for; `without_fd` means that there is none."""
+    """The queue that a descriptor is for; with `without_fd` there is none."""
 
     fields = ("index", "without_fd")
     layout = Struct("<Q")
@@ -140,8 +140,8 @@ class VringFd(Payload):
 
 
 class Region(Payload):
-    """Guest memory: `size` bytes at guest-physical `address`, which are `offset` bytes
-    into a descriptor, and have `user_address` in the addresses of rings."""
+    """Guest memory: `size` bytes at guest-physical `address`, at `offset` in a file, and at
+    `user_address` in the frontend, whose addresses rings have."""
 
     fields = ("address", "size", "user_address", "offset")
     layout = Struct("<4Q")
@@ -152,7 +152,7 @@ class Region(Payload):
 
 
 class MemoryTable(Payload):
-    """All of the guest's memory; one descriptor a region."""
+    """All guest memory, with one descriptor per region."""
 
     fields = ("regions",)
     layout = Struct("<2I")
@@ -176,7 +176,7 @@ class MemoryTable(Payload):
 
 
 class OneRegion(Payload):
-    """A region that is added or removed."""
+    """A region to add or remove."""
 
     fields = ("region",)
     region: Region
@@ -194,7 +194,7 @@ class OneRegion(Payload):
 
 
 class Config(Payload):
-    """Bytes of the device's configuration space, from `offset` on."""
+    """Bytes of the device's configuration space at `offset`."""
 
     fields = ("offset", "flags", "data")
     layout = Struct("<3I")
@@ -218,10 +218,10 @@ class Config(Payload):
 
 
 class Inflight(Payload):
-    """Memory in which a backend notes what it has taken: `size` bytes from `offset` of a descriptor."""
+    """Memory in which a backend records requests in progress: `size` bytes at `offset` of a file."""
 
     fields = ("size", "offset", "queues", "queue_size")
-    layout = Struct("<2Q2H4x")  # as a C compiler pads it
+    layout = Struct("<2Q2H4x")  # padded as by a C compiler
     size: int
     offset: int
     queues: int
@@ -229,7 +229,7 @@ class Inflight(Payload):
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """From all of `data`; some peers leave the padding out."""
+        """Decodes all of `data`; some peers leave the padding out."""
         return super().decode(data + bytes(4) if len(data) == cls.layout.size - 4 else data)
 
 
@@ -244,16 +244,16 @@ class VringArea(Payload):
 
 
 class Kind:
-    """What a request consists of.
+    """A kind of request.
 
     Attributes:
         number: on the wire.
         name: in the specification.
-        payload: of the request.
-        reply: of its reply; None: it has one only when it is asked for (NEED_REPLY), a U64
-            that is 0 after success.
-        fds: the most descriptors that come with it.
-        reply_fds: and with its reply.
+        payload: type of its payload.
+        reply: type of its reply's payload. None: it is answered only if NEED_REPLY is set, by a
+            U64 that is 0 after success.
+        fds: the most descriptors of a request.
+        reply_fds: the most descriptors of its reply.
     """
 
     __slots__ = ("fds", "name", "number", "payload", "reply", "reply_fds")
@@ -304,7 +304,7 @@ REM_MEM_REG = Kind(38, "REM_MEM_REG", OneRegion, fds=1)
 SET_STATUS = Kind(39, "SET_STATUS", U64)
 GET_STATUS = Kind(40, "GET_STATUS", reply=U64)
 
-#: What a frontend asks, and what a backend asks on its own channel, by number.
+#: Requests of a frontend, and of a backend on its own channel, by number.
 FRONTEND = {kind.number: kind for kind in list(globals().values()) if isinstance(kind, Kind)}
 
 CONFIG_CHANGE = Kind(2, "BACKEND_CONFIG_CHANGE_MSG")

@@ -1,8 +1,8 @@
 """The device's side of a split virtqueue (virtio 1.2, section 2.7), as a backend serves it.
 
-Where the frontend gives memory for it, each chain that is taken is noted there
-until it is given back. A backend that takes over from one that has died so finds
-what it must do again (the specification's section "Inflight I/O tracking").
+If the frontend provides memory for that, each chain in progress is recorded there
+until it is returned. So a backend that replaces one that has died finds what to do
+again (the specification's section "Inflight I/O tracking").
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _NO_INTERRUPT = 1
 
 
 class Chain:
-    """A request: buffers to read from, then buffers to write to.
+    """A request, with buffers to read from and buffers to write to.
 
     Attributes:
-        head: what `Vring.push` gives back.
+        head: index of the first descriptor, for `Vring.push`.
         readable, writable: views of the buffers, which the guest may change at any time.
     """
 
@@ -38,11 +38,11 @@ class Chain:
         self.writable: list[memoryview] = []
 
     def read(self) -> bytes:
-        """A copy of all that there is to read."""
+        """Copies all readable bytes."""
         return b"".join(self.readable)
 
     def write(self, data: bytes) -> int:
-        """Writes `data`, as far as there is room; returns how many bytes that is."""
+        """Writes `data` as far as there is room; returns how many bytes."""
         written = 0
         for view in self.writable:
             part = data[written : written + len(view)]
@@ -52,14 +52,14 @@ class Chain:
 
 
 class InflightLog:
-    """What one queue has taken, in memory that outlives the backend.
+    """The requests of one queue that are in progress, in memory that outlives the backend.
 
     A header (features, version, size, head of the last batch, used index), and for
-    each descriptor whether it is taken, its predecessor in the batch, and a count.
+    each descriptor whether it is in progress, its predecessor in the batch, and a count.
 
     Args:
         memory: `size_of(size)` bytes.
-        size: entries of the queue.
+        size: number of entries of the queue.
     """
 
     _HEADER = Struct("<Q4H")
@@ -74,7 +74,7 @@ class InflightLog:
 
     @classmethod
     def size_of(cls, size: int) -> int:
-        """Bytes for a queue of `size` entries."""
+        """Bytes of a log for a queue of `size` entries."""
         used = cls._HEADER.size + size * cls._ENTRY.size
         return (used + cls._ALIGN - 1) // cls._ALIGN * cls._ALIGN
 
@@ -85,22 +85,22 @@ class InflightLog:
         self._memory[self._entry(head)] = taken
 
     def take(self, head: int) -> None:
-        """Notes it."""
-        self._counter = (self._counter + 1) % (1 << 64)  # the frontend can have set it to anything
+        """Records a request as in progress."""
+        self._counter = (self._counter + 1) % (1 << 64)  # the frontend may have set it to anything
         self._ENTRY.pack_into(self._memory, self._entry(head), 0, 0, self._counter)
         self._set_taken(head, True)
 
     def finish(self, head: int) -> None:
-        """Is about to be given back: the used index moves after this."""
+        """Records that a request is about to be returned; the used index moves next."""
         _U16.pack_into(self._memory, 12, head)
 
     def finished(self, head: int, used_index: int) -> None:
-        """It has been."""
+        """Records that the request has been returned."""
         self._set_taken(head, False)
         _U16.pack_into(self._memory, 14, used_index)
 
     def recover(self, used_index: int) -> list[int]:
-        """What was taken and not given back, oldest first."""
+        """Heads of requests that are still in progress, oldest first."""
         _, _, _, last, noted = self._HEADER.unpack_from(self._memory)
         if noted != used_index:  # the last backend died between two steps
             if last < self._size:
@@ -116,18 +116,18 @@ class InflightLog:
 
 
 class Vring:
-    """A queue that runs.
+    """A started queue.
 
     Args:
-        memory: the guest's.
-        size: entries.
+        memory: guest memory.
+        size: number of entries.
         descriptors, available, used: user addresses.
-        base: the entry of the available ring to begin with; with a log, what it says.
-        request_max: bytes that a chain may have, readable and writable together.
-        log: notes what is taken.
+        base: the entry of the available ring to begin with; a log overrides it.
+        request_max: the most bytes of a chain, readable and writable together.
+        log: records requests in progress, if not None.
 
     Raises:
-        VhostUserError: the rings are not in memory.
+        VhostUserError: the rings are not in guest memory.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Vring:
         return int(_U16.unpack_from(view, at)[0])
 
     def pop(self) -> Chain | None:
-        """The next request; None: there is none.
+        """The next request, or None.
 
         Raises:
             VhostUserError: the driver broke the queue.
@@ -206,7 +206,7 @@ class Vring:
             index = following
 
     def push(self, chain: Chain, written: int) -> None:
-        """Gives a request back, of whose writable bytes the first `written` were."""
+        """Returns a request; the first `written` of its writable bytes were written."""
         _USED.pack_into(self._used, 4 + _USED.size * (self._used_index % self._size), chain.head, written)
         self._used_index = (self._used_index + 1) & 0xFFFF
         if self._log:
@@ -220,6 +220,6 @@ class Vring:
         return not self._u16(self._available, 0) & _NO_INTERRUPT
 
     def close(self) -> None:
-        """Lets go of the guest's memory."""
+        """Releases guest memory."""
         for view in (self._table, self._available, self._used):
             view.release()
