@@ -1,4 +1,4 @@
-"""A virtio-fs device in Python: a directory of the host, and an eye on what the driver asks."""
+"""A virtio-fs device in Python: a directory of the host, with a record of the driver's requests."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ needs_simd_exceptions = pytest.mark.skipif(in_emulator(), reason="QEMU's TCG doe
 PAGE = 4096
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
-#: A folder of Toro images that are made already, for where there is no compiler (tests/lab).
+#: A folder of prebuilt Toro images, for places without a compiler (tests/lab).
 MADE = os.environ.get("PYVMM_TEST_IMAGES")
 
 
@@ -70,7 +70,7 @@ EHDR = {
     "e_phnum": (56, 2),
 }
 
-#: The same of a program header.
+#: The same for a program header.
 PHDR = {
     "p_type": (0, 4),
     "p_flags": (4, 4),

@@ -1,4 +1,4 @@
-"""A walk of 4-level page tables as a CPU does it (Intel SDM volume 3, section 4.5.4)."""
+"""Walks 4-level page tables as a CPU does (Intel SDM volume 3, section 4.5.4)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What a guest can touch so that memory slots become many."""
+"""Addresses that a guest can touch to get as many memory slots as possible."""
 
 from __future__ import annotations
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.layout import Ram
 
-_STEP = 128 << 20  # what the ends of slots are multiples of
+_STEP = 128 << 20  # ends of slots are multiples of this
 
 
 class Slots:

@@ -50,7 +50,7 @@ class BackendThread:
 
     def __init__(self, device: Device) -> None:
         self.sock, sock = socket.socketpair()
-        self.backend = Backend(device, sock, timeout=1000)  # some tests make time pass quickly
+        self.backend = Backend(device, sock, timeout=1000)  # some tests speed time up
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -59,7 +59,7 @@ class BackendThread:
         try:
             with self.backend:
                 self.backend.run()
-        except BaseException as error:  # the test looks at it
+        except BaseException as error:  # the test checks it
             self.error = error.with_traceback(None)  # its frames would keep memory mapped
 
     def join(self) -> None:

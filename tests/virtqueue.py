@@ -1,4 +1,4 @@
-"""A driver's side of a split virtqueue in plain Python, after virtio 1.2, section 2.7."""
+"""The driver's side of a split virtqueue in plain Python (virtio 1.2, section 2.7)."""
 
 from __future__ import annotations
 

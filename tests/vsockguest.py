@@ -1,7 +1,7 @@
 """A guest of the vsock device in plain Python: its driver and its applications.
 
-The device is the real one, with its transport and rings in guest memory; it takes
-its turns when the test says so.
+The device is the real one, with its transport and rings in guest memory; the test
+decides when it takes a turn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests that need /dev/kvm: skipped where it cannot be opened."""
+"""Tests that need /dev/kvm: skipped if it cannot be opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm as a library: machines in any program, several at once, that leave it as it was."""
+"""pyvmm as a library: any program may run machines, several at once, and is left unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPIN = """
 .data
 text: .ascii "hello\\n"
 """
-#: Answers each byte on its console by the next one in the alphabet, and ends after `z`.
+#: Answers each byte on its console with the next letter of the alphabet, and ends after `z`.
 _NEXT = """
     mov edx, 0x3fd
 1:  in al, dx

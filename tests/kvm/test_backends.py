@@ -1,4 +1,4 @@
-"""`pyvmm boot` with a backend in another process that means harm."""
+"""`pyvmm boot` with a hostile backend in another process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vhost_user.device import VERSION_1
 from vhost_user.listener import Listener
 from vhost_user.messages import Payload
 
-#: Starts its virtio-fs device, and ends with status 7 once that has been done, with the device or without it.
+#: Starts its virtio-fs device and then ends with status 7, whether the device works or not.
 GUEST = """
 .macro wr off, val
     mov dword ptr [rbx + \\off], \\val

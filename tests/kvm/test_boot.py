@@ -1,4 +1,4 @@
-"""`pyvmm boot`, from outside: a guest's end, its ports, its memory, its boot-info."""
+"""`pyvmm boot` from outside: a guest's exit status, ports, memory and boot-info."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_vcpu_that_only_halts_does_not_end_the_guest(boot: Boot) -> None:
 
 # ---- memory ------------------------------------------------------------------------------
 
-# Each 8 bytes at the addresses that follow `wanted` are written, then read back.
+# Writes 8 bytes to each address after `wanted`, then reads them back.
 _TOUCH = """
     lea rbx, [rip + wanted]
     mov ecx, {count}
@@ -122,7 +122,7 @@ def test_memory_map_covers_all_ram_and_all_of_it_works(boot: Boot, size: int) ->
     result = boot(source, "--mem", str(size))
     assert (result.status, result.stderr) == (0, "")
     ranges = [(start, start + length) for start, length, _, _ in struct.iter_unpack("<QQII", result.stdout)]
-    # Ascending, without gaps or overlaps, but for the hole below 4 GiB.
+    # Ascending, without gaps or overlaps, except for the hole below 4 GiB.
     assert ranges[0][0] in (0, PAGE)
     assert [start for start, _ in ranges[1:]] == [end if end < 3 * GIB else 4 * GIB for _, end in ranges[:-1]]
     assert ranges[-1][1] == (size if size <= 3 * GIB else size + GIB)
@@ -192,7 +192,7 @@ def test_clock_of_the_guest_tells_the_time(boot: Boot) -> None:
     after = time.time_ns()
     tsc, hz, wall_clock, wall_clock_tsc = struct.unpack("<4Q", result.stdout)
     now = wall_clock + (tsc - wall_clock_tsc) % 2**64 * 10**9 // hz
-    # KVM tells the rate in kHz; the clocks are read one after the other.
+    # KVM reports the rate in kHz; the clocks are read one after the other.
     assert before - 10**6 <= now <= after + 10**6
 
 

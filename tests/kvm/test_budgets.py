@@ -1,7 +1,7 @@
-"""How much a boot of HelloWorld may take, counted by `pyvmm bench exits`.
+"""What a boot of HelloWorld may cost, counted by `pyvmm bench exits`.
 
-No count depends on the machine's speed. A change that needs more says why where it
-raises the budget; one that needs much less lowers it.
+No count depends on the machine's speed. A change that needs more raises the budget
+and says why beside it; one that needs much less lowers it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from guests import needs_compiler, pyvmm
 
 pytestmark = needs_compiler
 
-#: The kernel finds all it wants in the boot-info block: nothing is probed, nothing programmed.
+#: The kernel finds everything in the boot-info block: nothing is probed or programmed.
 FIRST_LINE_EXITS: dict[str, int] = {}
-#: One for each of its two lines, and the end.
+#: One for each of its two lines, and one for the end.
 EXITS = {"io": 3}
 #: Descriptor tables, control registers and MSRs are loaded, and ring 3 is entered (boot/nucleus.s).
 INTERPRETED_MAX = 60
-#: Of the executable: 27 look whether a module's source has changed, which a development install
-#: alone does; 18 are ioctls of KVM. Threads make it vary (155 to 161).
+#: Of the executable. 27 check whether a module's source has changed, which only a development
+#: install does; 18 are ioctls of KVM. The number varies with threads (155 to 161).
 SYSTEM_CALLS_MAX = 163
 if sys.version_info[:2] == (3, 12):
     SYSTEM_CALLS_MAX += 4  # half a megabyte more of static data, populated in steps of 128 KiB
-#: `boot/` for direct boot alone, the devices that every guest has, and no virtio.
+#: Direct boot only, the devices that every guest has, and no virtio.
 MODULES_MAX = 27
-#: cffi's own, and two that the interpreter has built in for when the guest runs.
+#: cffi's own, and two builtin modules that are used when the guest runs.
 OTHER_MODULES = {"__future__", "_cffi_backend", "gc", "select"}
-#: The kernel with threads, console, heap and exceptions, and the names of functions for backtraces.
+#: The kernel with threads, console, heap and exceptions, and function names for backtraces.
 IMAGE_BYTES_MAX = 104 << 10
 
 

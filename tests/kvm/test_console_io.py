@@ -18,7 +18,7 @@ from guests import ECHO, MIB, PYVMM, Assembler, Result, of_threads, wait_until
 
 Boot = Callable[..., Result]
 
-# Echoes what it reads, woken by the UART's interrupt (vector 36): it sleeps in between.
+# Echoes what it reads; halts until the UART's interrupt (vector 36).
 INTERRUPT_ECHO = """
     lea rax, [rip + handler]
     lea rbx, [rip + idt + 36 * 16]
@@ -60,7 +60,7 @@ handler:
     .quad idt
 """
 
-# Says that it runs, and is then busy with interrupts off.
+# Prints that it runs, then loops with interrupts off.
 SPIN = 'print ready, 6\n cli\n1: jmp 1b\n .data\n ready: .ascii "ready\\n"'
 
 TEXT = bytes(byte for byte in range(256) if byte != ord("q")) * 8
@@ -263,7 +263,7 @@ def on_terminal(start: Start, terminal: list[int]) -> subprocess.Popen[bytes]:
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
-    os.write(terminal[0], b"x")  # and no newline: it comes once the line discipline is off
+    os.write(terminal[0], b"x")  # without a newline: it arrives once line editing is off
     assert said(process, 1) == b"x"
     return process
 

@@ -1,4 +1,4 @@
-"""bench/density.py with real guests, which it leaves none of."""
+"""bench/density.py with real guests, none of which it leaves behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_guests_are_counted_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (one.guests, three.guests) == (1, 3)
     assert (len(one.starts), len(three.starts)) == (1, 3)
     assert 0 < one.memory.guest < three.memory.guest < 3 * (16 << 20)
-    assert one.memory.vmm < three.memory.vmm < 3 * one.memory.vmm  # they share what is in files
+    assert one.memory.vmm < three.memory.vmm < 3 * one.memory.vmm  # file pages are shared
     assert sum(three.memory.by_mapping.values()) == three.memory.vmm
     assert image not in " ".join(map(command_of, density.descendants(os.getpid())))
 

@@ -1,4 +1,4 @@
-"""Drivers that race with themselves, or break a queue and take it away: their device suffers, nobody else."""
+"""Drivers that race with themselves, or break a queue and take it back: only their device suffers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ set_up: # queue EAX, its rings at 16 MiB and 16 KiB behind that; R13 is where
 begin:
 """
 
-#: CPU 1 starts the device and CPU 0 resets it, at about the same time. Then CPU 0 sets up queues as if
-#: it were reset: it exits with 9 if the device takes chains although Status reads 0.
+#: CPU 1 starts the device and CPU 0 resets it at about the same time. Then CPU 0 sets up queues as after
+#: a reset, and exits with 9 if the device takes chains although Status reads 0.
 _RACE = """
     .set ROUND, 0x900000; .set ANSWER, 0x900040; .set ROUNDS, 100
     test esi, esi

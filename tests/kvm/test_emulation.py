@@ -1,4 +1,4 @@
-"""Ring-0 guests whose instructions not every KVM can execute: they run all the same."""
+"""Ring-0 guests with instructions that not every KVM can execute run anyway."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from test_boot import assert_ended
 
 Boot = Callable[..., Result]
 
-#: Fills an IDT at which each exception N enters `handler` with its number on the stack, above an error code
-#: (0 where the CPU has none), and loads it.
+#: Builds and loads an IDT: each exception enters `handler` with its number on the stack, above an error code
+#: (0 if the CPU pushes none).
 IDT = """
     lea rax, [rip + gates]
     lea rbx, [rip + idt]

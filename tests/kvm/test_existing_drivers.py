@@ -1,6 +1,6 @@
-"""A console driver that does what those of existing Toro kernels do.
+"""A console driver that behaves like those of existing Toro kernels.
 
-It looks at no features and accepts none, sets up its queues and notifies them before DRIVER_OK, writes FEATURES_OK
+It reads no features and accepts none, sets up its queues and notifies them before DRIVER_OK, writes FEATURES_OK
 and DRIVER_OK at once, has rings of 32 without room for EVENT_IDX, serves before it acknowledges, and waits for each
 packet that it sends.
 """

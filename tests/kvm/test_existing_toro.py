@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from guests import PYVMM, Assembler, pyvmm
 
-#: The start-up code, as little of it as works: page tables for 4 GiB only. The kernel behind it checks what
-#: it was entered with, wakes the other CPUs, tells of what it found, and ends as those kernels do.
+#: Minimal start-up code, with page tables for 4 GiB only. The kernel checks its state on entry, starts the
+#: other CPUs, prints what it found, and ends as those kernels do.
 SOURCE = """
     .intel_syntax noprefix
     .section .note.Xen, "a", @note

@@ -1,4 +1,4 @@
-"""pyvmm.kvm: each ioctl does what it says, and each failure says which it was."""
+"""pyvmm.kvm: each ioctl does its work, and each failure names its ioctl."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_guests_are_shown_nothing_that_kvm_does_not_support(kvm: Kvm, cpus: int)
         for name in _FEATURES.get((leaf, subleaf), ""):
             shown = registers["abcd".index(name)]
             allowed = supported[leaf, subleaf]["abcd".index(name)] | (1 << 31 if (leaf, name) == (1, "c") else 0)
-            # The APIC's bit follows from the in-kernel APIC that pyvmm always makes.
+            # The APIC bit follows from the in-kernel APIC, which pyvmm always creates.
             allowed |= 1 << 9 if (leaf, name) == (1, "d") else 0
             assert shown & ~allowed == 0, f"leaf {leaf:#x}, e{name}x: {shown & ~allowed:#x}"
     assert (supported[0x8000_0008, 0][0] & 0xFF) >= 36

@@ -1,4 +1,4 @@
-"""Interrupts of virtio devices on a PC: lines that are high until the driver has acknowledged."""
+"""Interrupts of virtio devices on a PC: lines that stay high until the driver acknowledges."""
 
 from __future__ import annotations
 

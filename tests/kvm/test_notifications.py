@@ -1,4 +1,4 @@
-"""Notifications of virtqueues: exits at first, by an ioeventfd once there are many."""
+"""Notifications of virtqueues: exits at first, an ioeventfd after many."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ GUEST = """
 def test_a_queue_that_is_notified_often_costs_no_more_exits(
     assemble: Assembler, count: int, exits: int, memory: int
 ) -> None:
-    last = memory - 1 if memory < GIB else GIB + memory - 1  # 5 GiB: behind the MMIO hole
+    last = memory - 1 if memory < GIB else GIB + memory - 1  # 5 GiB: above the MMIO hole
     config = MachineConfig(assemble(GUEST.format(count=count, last=last)), memory)
     with Machine(config, [Echo()], console=(0, 1)) as machine:
         assert machine.run() == 0
-        # Status, the other queue, and maybe memory that no slot covered yet.
+        # Status, the other queue, and perhaps memory that no slot covers yet.
         assert exits + 2 <= machine.exits()[lib.KVM_EXIT_MMIO] <= exits + 3

@@ -1,4 +1,4 @@
-"""A guest's ports and MMIO, through the command: devices, string output, and where nothing is."""
+"""A guest's ports and MMIO, through the command: devices, string output, and unclaimed addresses."""
 
 from __future__ import annotations
 

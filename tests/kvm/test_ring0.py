@@ -1,4 +1,4 @@
-"""Ring 0 of a guest with instructions that compilers put there: pyvmm executes those that KVM does not know."""
+"""Ring-0 code as compilers generate it: pyvmm executes the instructions that KVM does not know."""
 
 from __future__ import annotations
 

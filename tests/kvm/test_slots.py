@@ -1,4 +1,4 @@
-"""Memory slots on demand: what is reached is covered, once, and nothing outside of RAM."""
+"""Memory slots on demand: touched memory is covered, once, and nothing outside RAM."""
 
 from __future__ import annotations
 

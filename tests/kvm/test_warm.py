@@ -1,4 +1,4 @@
-"""`pyvmm warm`: a guest that it boots is the user's in all that he may notice."""
+"""`pyvmm warm`: to its user, a guest that it boots looks like any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if Path(PYVMM).read_bytes()[:4] != b"\x7fELF":
     pytest.skip("this pyvmm is a script", allow_module_level=True)
 
 END = 'print text, 5\n exit 3\n .data\n text: .ascii "text\\n"'
-# Says that it runs, and sleeps.
+# Prints that it runs, and halts.
 SLEEP = 'print ready, 6\n cli\n hlt\n .data\n ready: .ascii "ready\\n"'
 
 

@@ -1,8 +1,8 @@
-"""A plugin of pytest that tells the outer half (`test`) how each test went and which guests it booted.
+"""A pytest plugin that reports to the outer half (`test`) how each test went and which guests it booted.
 
-A line of JSON on stderr says that a test begins, another that it is over. LAB_PART (such as 0/2)
-says which of the files are run here. LAB_DONE lists the tests that are done: another machine
-had them, and ended later.
+A line of JSON on stderr announces that a test begins, another that it is over. LAB_PART (such as
+0/2) selects the files to run here. LAB_DONE lists the tests that are done: they ran in another
+machine, which ended later.
 """
 
 from __future__ import annotations

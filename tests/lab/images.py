@@ -1,4 +1,4 @@
-"""Makes the images of all Toro programs that the tests boot, for where there is no compiler.
+"""Builds the images of all Toro programs that the tests boot, for places without a compiler.
 
 python3 tests/lab/images.py FOLDER
 """

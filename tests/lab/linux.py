@@ -44,7 +44,7 @@ echo "ready for you"
 exec sh -i
 """
 
-#: What a bzImage may be compressed with, by its first bytes, and what takes it apart.
+#: How a bzImage may be compressed, by its first bytes, and what decompresses it.
 DECOMPRESSORS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x02!L\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}
 _SETUP_SECTS, _PAYLOAD_OFFSET = 0x1F1, 0x248
 _SECTOR = 512

@@ -25,7 +25,7 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Host:
     """What the host has for the guest."""
 
-    server: socket.socket  # where a client gets back, reversed, what it has sent
+    server: socket.socket  # where a client receives what it has sent, reversed
     console: Path  # the socket of the virtio-console
     shared: Path  # the directory FS
 

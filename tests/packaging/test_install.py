@@ -1,4 +1,4 @@
-"""What a user installs: the sdist builds into a wheel, and the wheel works outside the source tree."""
+"""What users install: the sdist builds into a wheel, and the wheel works outside the source tree."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ QEMU = "qemu-system-x86_64"
 _CPUS = {"tcg": ["-accel", "tcg,thread=multi", "-cpu", "max"], "kvm": ["-accel", "kvm", "-cpu", "qemu64"]}
 _MACHINE = (
     "-nodefaults -no-user-config -display none -no-reboot -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 "
-    "-global virtio-mmio.force-legacy=false"  # version 2 of the transport is not what QEMU offers by itself
+    "-global virtio-mmio.force-legacy=false"  # by default QEMU offers the legacy transport, not version 2
 ).split()
 
 
@@ -31,7 +31,7 @@ def _accelerator(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.skipif(not usable, reason=reason))
 
 
-#: For `pytest.mark.parametrize`: those that can be used here are not skipped.
+#: For `pytest.mark.parametrize`: those that cannot be used here are skipped.
 ACCELERATORS = [_accelerator(name) for name in _CPUS]
 
 

@@ -31,7 +31,7 @@ pytestmark = [
 )
 def test_examples_say_the_same(tmp_path: Path, accelerator: str, source: str, cpus: int) -> None:
     kernel = toro_image(EXAMPLES / source, tmp_path)
-    # The machine keeps the last page of what 256 MiB it is given.
+    # The machine reserves the last page of its 256 MiB.
     status, console = boot(kernel, accelerator=accelerator, cpus=cpus)
     here = pyvmm("boot", kernel, "--cpus", str(cpus), "--mem", "256M")
     assert status == here.status

@@ -1,4 +1,4 @@
-"""Backends of vhost-user with QEMU as their frontend: one of vhost-user-py, and the real virtiofsd."""
+"""vhost-user backends with QEMU as frontend: one made with vhost-user-py, and the real virtiofsd."""
 
 from __future__ import annotations
 

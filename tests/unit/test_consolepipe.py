@@ -1,4 +1,4 @@
-"""pyvmm.consolepipe: what a guest prints is read as it is asked for, whenever it comes."""
+"""pyvmm.consolepipe: output is read on demand, whenever it arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.errors: one base, one line, one status each."""
+"""pyvmm.errors: one base class, one line and one status for each error."""
 
 from __future__ import annotations
 

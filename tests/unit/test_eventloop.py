@@ -1,4 +1,4 @@
-"""pyvmm.eventloop: callbacks of readable descriptors, until stopped."""
+"""pyvmm.eventloop: callbacks for readable descriptors, until it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.layout: the table is consistent with itself."""
+"""pyvmm.layout: the table is consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.memory: every access is inside one range of RAM, or an error."""
+"""pyvmm.memory: every access is within one range of RAM, or an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.boot.tiny: the image is one that the parser takes, with both protocols."""
+"""pyvmm.boot.tiny: the parser accepts the image, with both protocols."""
 
 from __future__ import annotations
 

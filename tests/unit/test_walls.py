@@ -127,7 +127,7 @@ def test_vhost_user_imports_nothing_of_pyvmm() -> None:
 
 # ---- start-up ------------------------------------------------------------------------
 
-#: Modules that take longer to import than a guest takes to boot, or as long.
+#: Modules that take at least as long to import as a guest takes to boot.
 HEAVY = """
 argparse asyncio collections contextlib dataclasses enum functools inspect json logging os pathlib re select
 shutil signal socket struct subprocess tempfile threading traceback typing

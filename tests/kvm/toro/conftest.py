@@ -1,4 +1,4 @@
-"""Toro programs as guests: compiled once, booted in one line."""
+"""Toro programs as guests: compiled once, booted with one call."""
 
 from __future__ import annotations
 

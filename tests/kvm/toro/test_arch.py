@@ -1,4 +1,4 @@
-"""What applications have of the CPU: exceptions and interrupts of their own, time, text."""
+"""The CPU as applications see it: exception and interrupt handlers, time; and text routines."""
 
 from __future__ import annotations
 

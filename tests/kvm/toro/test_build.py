@@ -1,4 +1,4 @@
-"""`pyvmm build`: images, messages, and what is done again."""
+"""`pyvmm build`: images, messages, and what is rebuilt."""
 
 from __future__ import annotations
 

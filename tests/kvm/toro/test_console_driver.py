@@ -1,4 +1,4 @@
-"""Toro's driver of virtio-console and the device of the VMM, over the whole way."""
+"""Toro's virtio-console driver with the VMM's device, end to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The boot-info block: the VMM, the kernel and the document say the same."""
+"""The boot-info block: VMM, kernel and document agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM: a program is asked for its end, and comes to it if it does not."""
+"""SIGTERM: a program is asked to end, and ended if it does not."""
 
 from __future__ import annotations
 

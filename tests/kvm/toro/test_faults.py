@@ -1,4 +1,4 @@
-"""What a Toro program may not do ends it with registers, a backtrace and a known status."""
+"""A fault ends a Toro program with registers, a backtrace and a documented status."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_registers_are_those_of_the_fault(toro: Callable[..., Result]) -> No
     lines = toro("Faults", "--append", "nil").stdout.decode()
     dump = dict(re.findall(r"(\w+) +([0-9A-F]{16})", lines))
     assert int(dump["CR2"], 16) == 8
-    assert int(dump["ERR"], 16) & 7 == 6  # a write, from ring 3, to a page that is not there
+    assert int(dump["ERR"], 16) & 7 == 6  # a write from ring 3 to an unmapped page
     assert int(dump["FLG"], 16) & 0x200  # interrupts are on
 
 

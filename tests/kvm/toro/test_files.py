@@ -1,4 +1,4 @@
-"""Toro's files, on a virtio-fs device in Python that keeps count."""
+"""Toro's files on a virtio-fs device in Python that counts requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_files(
     assert [line for line in lines if not line.startswith("ok ")] == []
     assert len(lines) == 40
     assert device.most > 1
-    # What the guest has not given back is at most what it remembers, or has not told yet.
+    # The guest has not forgotten at most what it remembers, or has not reported yet.
     assert sum(device.nodes.values()) < 150
     assert device.asked["forget"] > 300
     removals = device.asked["unlink"] + device.asked["rmdir"] + device.asked["rename"]

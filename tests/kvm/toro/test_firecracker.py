@@ -1,8 +1,8 @@
 """A Toro image in the state in which Firecracker enters a Linux ELF image on x86-64.
 
-64-bit mode with nothing but what that takes: an identity map of the first GiB alone, a GDT
-of four entries at 0x500, no rounding of CR0 and CR4 towards what Linux wants, a stack, and
-a zero page with no more than the loader's fields, the memory map and the command line.
+The bare minimum for 64-bit mode: an identity map of the first GiB only, a GDT of four
+entries at 0x500, no more bits in CR0 and CR4 than needed, a stack, and a zero page with
+the loader's fields, the memory map and the command line only.
 """
 
 from __future__ import annotations

@@ -89,6 +89,6 @@ def test_a_program_is_interrupted_and_its_fault_is_seen(images: Path, tmp_path: 
         assert "Cannot access memory at address 0x0" in said
         assert "received signal SIGSEGV" in said
         assert "DebuggedForever.pas" in said
-        # Nobody catches it: the kernel tells of it as it would without GDB.
+        # It is not caught: the kernel reports it as it would without GDB.
         assert "writing to 0000000000000000: nil pointer" in guest.stdout.read()
         assert guest.wait(60) == 120

@@ -1,4 +1,4 @@
-"""The kernel, told by programs that check it from inside."""
+"""The kernel, checked from inside by programs."""
 
 from __future__ import annotations
 

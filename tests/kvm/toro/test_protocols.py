@@ -1,4 +1,4 @@
-"""One Toro image by each of pyvmm's boot protocols."""
+"""One Toro image with each of pyvmm's boot protocols."""
 
 from __future__ import annotations
 

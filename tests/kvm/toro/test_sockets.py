@@ -1,4 +1,4 @@
-"""Toro's sockets and the host's TCP, over the whole way: what a server meets in its life."""
+"""Toro's sockets and the host's TCP, end to end: everything that a server encounters."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_client_that_does_not_read_stops_only_its_own_connection(server: Serve
     with server.connect(FLOOD) as deaf:
         deaf.sendall(b"x")
         assert exchange(server, b"others go on") == b"others go on"
-        first = deaf.recv(1000)  # what was sent meanwhile is not lost
+        first = deaf.recv(1000)  # nothing sent meanwhile is lost
         assert first == (bytes(range(251)) * 4)[: len(first)]
 
 
@@ -198,7 +198,7 @@ def test_a_client_can_end_the_guest(programs: Programs) -> None:
         assert process.stderr
         found = re.search(rb"port (\d+) of", process.stderr.readline())
         assert found
-        # It comes before the guest is up, and waits.
+        # It connects before the guest is up, and waits.
         with socket.create_connection(("127.0.0.1", int(found[1]))) as sock:
             sock.sendall(b"\x2a")
             assert process.wait(60) == 42

@@ -1,4 +1,4 @@
-"""Threads on one core and on many: programs that check them from inside, and what a failing one says."""
+"""Threads on one core and on many: checked from inside by programs, and how a failure is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A virtio device of the VMM and a driver in the guest, over the whole way."""
+"""A virtio device of the VMM and a driver in the guest, end to end."""
 
 from __future__ import annotations
 

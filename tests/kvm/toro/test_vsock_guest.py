@@ -22,7 +22,7 @@ class Server:
 
     process: subprocess.Popen[str]
     echo: int
-    silent: int  # nobody listens on the guest's side
+    silent: int  # the guest does not listen there
 
     def connect(self, port: int | None = None) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", self.echo if port is None else port))

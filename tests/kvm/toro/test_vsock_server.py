@@ -1,4 +1,4 @@
-"""Streams of the host through vsock to a guest that keeps up: whole, many, and ended in every way."""
+"""Streams from the host through vsock to a guest: complete, many, and ended in every way."""
 
 from __future__ import annotations
 

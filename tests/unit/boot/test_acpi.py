@@ -1,4 +1,4 @@
-"""ACPI tables: checksums, pointers, and what iasl makes of the AML."""
+"""ACPI tables: checksums, pointers, and the AML as iasl disassembles it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.boot.bootinfo: the block is laid out as its table says."""
+"""pyvmm.boot.bootinfo: the block has the layout of its table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.boot.cpuid: what each vCPU is told."""
+"""pyvmm.boot.cpuid: what each vCPU sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pyvmm.boot.direct: the note, the plan, the rights of every page, the registers."""
+"""pyvmm.boot.direct: the note, the layout, the rights of every page, the registers."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ def test_vcpus_share_the_tables_and_the_gdt_and_the_first_is_the_bsp(booted: Boo
     assert (first.apic_base, second.apic_base) == (0xFEE0_0900, 0xFEE0_0800)
     gdt = booted.memory.read(booted.boot.tables, 24)
     assert gdt[:8] == bytes(8)
-    # Type, S, DPL, P and L of both descriptors: what CS and SS already hold.
+    # Type, S, DPL, P and L of both descriptors match what CS and SS hold.
     assert (gdt[8 + 5], gdt[8 + 6] >> 4, gdt[16 + 5]) == (0x9B, 0xA, 0x93)
     for sregs in (first, second):
         assert (sregs.cs.selector, sregs.cs.type, sregs.cs.l, sregs.cs.db, sregs.cs.dpl) == (8, 11, 1, 0, 0)

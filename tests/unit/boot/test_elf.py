@@ -1,4 +1,4 @@
-"""pyvmm.boot.elf: good images are read, and nothing else but ImageError comes out of bad ones."""
+"""pyvmm.boot.elf: good images are parsed, and bad ones raise nothing but ImageError."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_any_generated_image_is_read_back(
         at += gap * 4096
         loads.append(Load(at, data, pages * 4096, flags))
         at += pages * 4096
-    # Sorting is the parser's work: the last one first is allowed here.
+    # The parser sorts, so any order is allowed here.
     image = parse(elf_image(loads[::-1][:60], b"".join(note(*n) for n in notes)))
     assert [(s.paddr, s.memsz, s.flags) for s in image.segments] == [
         (load.paddr, load.memsz, load.flags) for load in loads[-60:]

@@ -1,4 +1,4 @@
-"""The tables that firmware would leave, read back as the specifications have them."""
+"""The tables that firmware would leave, parsed as the specifications define them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images, initrds and command lines that cannot be, through the command: one line and status 125."""
+"""Invalid images, initrds and command lines, through the command: one line and status 125."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linux's 64-bit protocol: bzImages made here, and what goes into the zero page."""
+"""Linux's 64-bit protocol: bzImages made here, and the contents of the zero page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PVH: what the start info says, and images that do not fit."""
+"""PVH: the start info, and images that do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Existing Toro images: their symbols, what is prepared for them, and what cannot be."""
+"""Existing Toro images: their symbols, their tables, and invalid images."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_symbols_are_found() -> None:
 
 def test_names_that_share_a_tail_are_found() -> None:
     data = image({b"a_gdt": 7}).replace(b"\0a_gdt\0", b"\0a_gdt\0")
-    at = data.index(b"\0a_gdt\0") - 24 + 1  # the one entry's st_name
+    at = data.index(b"\0a_gdt\0") - 24 + 1  # st_name of the only entry
     data = data[: at - 1] + struct.pack("<I", 3) + data[at + 3 :]
     assert find_symbols(lambda at, size: data[at : at + size], [b"gdt"]) == {b"gdt": 7}
 

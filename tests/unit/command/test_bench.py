@@ -1,4 +1,4 @@
-"""`pyvmm bench`: which script it becomes, and what the scripts share."""
+"""`pyvmm bench`: the script that it runs, and what the scripts share."""
 
 from __future__ import annotations
 

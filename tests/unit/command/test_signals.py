@@ -1,4 +1,4 @@
-"""pyvmm.command.signals: what a signal asks of the machine, and that all is as it was afterwards."""
+"""pyvmm.command.signals: what a signal does to the machine, and that everything is restored."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_signals_take_their_usual_course_again_afterwards() -> None:
     before, mask = open_fds(), signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with Signals(machine):
         assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} <= signal.pthread_sigmask(signal.SIG_BLOCK, [])
-        os.kill(os.getpid(), signal.SIGINT)  # nobody has read it
+        os.kill(os.getpid(), signal.SIGINT)  # it was not read
     assert (open_fds(), signal.pthread_sigmask(signal.SIG_BLOCK, [])) == (before, mask)
 
 

@@ -1,4 +1,4 @@
-"""pyvmm.command.timing: what is known is shown, what is not is unknown."""
+"""pyvmm.command.timing: known steps are shown, others are unknown."""
 
 from __future__ import annotations
 
@@ -121,6 +121,6 @@ def test_process_start_is_within_the_tick_that_the_kernel_tells() -> None:
     ticks = int(stat.rpartition(")")[2].split()[19])
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     earliest = ticks * tick_ns - clock_gettime_ns(CLOCK_BOOTTIME) + clock_gettime_ns(CLOCK_MONOTONIC)
-    # The two clocks are read one after the other, here and there.
+    # Both places read the two clocks one after the other.
     assert earliest - MS <= process_start_ns() <= earliest + tick_ns + MS
     assert process_start_ns() < monotonic_ns()

@@ -1,4 +1,4 @@
-"""pyvmm.devices.console: input flows only when asked for, from whatever stdin is."""
+"""pyvmm.devices.console: input is read only on demand, whatever stdin is."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_terminal_gives_characters_at_once_and_without_echo(terminal: list[int],
     assert guest.read_all() == b""
     assert local_modes(process) == termios.ISIG  # Ctrl-C stays a signal
     os.write(user, b"x")
-    assert select([process], [], [], 60)[0]  # the kernel passes it on in its own time
+    assert select([process], [], [], 60)[0]  # the kernel delivers it asynchronously
     assert guest.read_all() == b"x"
     os.set_blocking(user, False)
     with pytest.raises(BlockingIOError):

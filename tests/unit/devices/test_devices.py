@@ -1,4 +1,4 @@
-"""pyvmm.devices: those that are served in Python."""
+"""pyvmm.devices: the devices that Python serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published ports and allowed ones: the words for them, and what they do."""
+"""Published and allowed ports: their syntax and their effect."""
 
 from __future__ import annotations
 

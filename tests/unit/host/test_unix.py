@@ -1,4 +1,4 @@
-"""The unix socket of `--vsock-uds`: its file, and who may be there already."""
+"""The unix socket of `--vsock-uds`: its file, and what may be in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting virtiofsd, and a stand-in for it that is a shell script."""
+"""Starting virtiofsd, or a shell script in its place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
 from vhost_user.channel import Deadline
 from vhost_user.listener import Listener
 
-#: Makes the stand-in out of a script's lines.
+#: Makes a stand-in for virtiofsd from a script's lines.
 Install = Callable[[str], None]
 
 

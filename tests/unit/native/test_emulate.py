@@ -1,4 +1,4 @@
-"""pyvmm/native/emulate: what an instruction does, compared with this machine's CPU doing it."""
+"""pyvmm/native/emulate: the effect of instructions, compared with this machine's CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyvmm.memory import GuestMemory
 
 HERE = Path(__file__).parent
 
-#: Virtual addresses; each page of data is somewhere else in guest-physical memory.
+#: Virtual addresses; the pages of data are scattered in guest-physical memory.
 CODE, DATA = 0x40_0000, 0x60_0000
 CODE_PAGE, DATA_PAGES = 0x1_0000, (0x2_0000, 0x4_0000)
 TABLES = 0x8_0000
@@ -36,7 +36,7 @@ DEBUG, UD, NM, SS, GP, PF, MF = 1, 6, 7, 12, 13, 14, 16
 FAULTS = SS, GP, PF
 FSW_ES, FSW_TOP = 0x80, 0x3800
 
-#: What this machine may say to an instruction that the tables do not have, or that goes outside of any RAM.
+#: This machine's possible reactions to an instruction that is not in the tables, or that accesses no RAM.
 REFUSED = UD, SS, GP, PF, MF
 
 _FX = 416
@@ -76,7 +76,7 @@ class Effect:
         x87 = x87[8 - top :] + x87[: 8 - top]
         memory: bytes | None = state.memory
         if self.vector in FAULTS:
-            # Which byte of an operand faults is the CPU's choice, whether those before it are stored,
+            # CPUs differ in which byte of an operand faults, whether bytes before it are stored,
             # and whether an MMX instruction has reset TOP by then.
             memory = None
             fsw &= ~FSW_TOP
@@ -234,7 +234,7 @@ def random_state(random: Random, exceptions: bool = True) -> State:
         fsw |= 0x8080
     mxcsr = MXCSR_RESET
     if exceptions and random.randrange(3) == 0:
-        mxcsr = random.getrandbits(16) | 0xC00  # but for overflow and underflow: see docs/limits.md
+        mxcsr = random.getrandbits(16) | 0xC00  # except for overflow and underflow: see docs/limits.md
     ftw = random.choice((0, 0xFF, random.getrandbits(8)))
     fx = struct.pack("<HHBxHQQII", fcw, fsw, ftw, 0, 0, 0, mxcsr, 0xFFFF)
     fx += b"".join(extended(random) for _ in range(8)) + b"".join(vector(random) for _ in range(16))
@@ -345,7 +345,7 @@ def compare(native: Native, emulated: Emulated, code: bytes, state: State) -> Ef
         if mine.vector in FAULTS:
             assert mine.state.memory == state.memory
             if theirs.vector == DEBUG and theirs.state.fx[2] & FSW_ES:
-                return mine  # nothing is stored for an unmasked exception, and some CPUs know that first
+                return mine  # nothing is stored for an unmasked exception, which some CPUs detect first
         assert mine.comparable() == theirs.comparable(), code.hex(" ")
     return mine
 
@@ -408,7 +408,7 @@ def test_fwait(native: Native, emulated: Emulated, seed: int) -> None:
 def test_mxcsr_is_loaded_and_stored(native: Native, emulated: Emulated, reg: int, seed: int) -> None:
     random = Random(seed)
     state = random_state(random)
-    if random.randrange(2):  # mostly such as LDMXCSR takes
+    if random.randrange(2):  # mostly values that LDMXCSR accepts
         state.memory = struct.pack("<I", random.getrandbits(16)) * (2 * PAGE // 4)
     code = encode(random, state, NONE, b"\x0f\xae", reg, False)
     effect = compare(native, emulated, code, state)

@@ -1,4 +1,4 @@
-"""tests/fuzz for a while, under sanitizers; `make fuzz` runs it for as long as you like."""
+"""Runs tests/fuzz for a short time under sanitizers; `make fuzz` runs it for longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walls between the C parts: what each object file takes from the others (`nm`)."""
+"""The walls between the C parts: what each object file uses of the others (`nm`)."""
 
 from __future__ import annotations
 

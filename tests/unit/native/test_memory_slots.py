@@ -1,4 +1,4 @@
-"""Which memory slots are made, of the most RAM that there can be: never too many, whatever a guest touches."""
+"""The choice of memory slots for the largest RAM: never too many, whatever a guest touches."""
 
 from __future__ import annotations
 

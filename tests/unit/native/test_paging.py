@@ -1,4 +1,4 @@
-"""pyvmm/native/memory/paging.c: what a CPU that walks the tables finds."""
+"""pyvmm/native/memory/paging.c: what a CPU finds when it walks the tables."""
 
 from __future__ import annotations
 

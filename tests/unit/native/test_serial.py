@@ -1,4 +1,4 @@
-"""pyvmm/native/serial.c: the registers of a 16550A as its data sheet has them."""
+"""pyvmm/native/serial.c: the registers of a 16550A, as in its data sheet."""
 
 from __future__ import annotations
 

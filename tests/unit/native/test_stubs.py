@@ -1,4 +1,4 @@
-"""pyvmm/_kvm.pyi says what there is."""
+"""pyvmm/_kvm.pyi declares what the module has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of functions, as FPC mangles them and as backtraces show them."""
+"""Function names, as FPC mangles them and as backtraces show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A socket with messages: all that a hostile peer can put into it."""
+"""A socket with messages: everything that a hostile peer can send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eventfds whose other owner does what it can to make this process wait."""
+"""Eventfds shared with a peer that tries everything to make this process block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from vhost_user import eventfd
 
-LIMIT = (1 << 64) - 2  # the most that a write leaves in the counter
+LIMIT = (1 << 64) - 2  # the largest value that a write can leave
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def fd() -> Iterator[int]:
 
 
 def test_each_signal_counts(fd: int) -> None:
-    for _ in range(1000):  # more than there is room for completions
+    for _ in range(1000):  # more than the room for completions
         eventfd.signal(fd)
     assert os.eventfd_read(fd) == 1000
 

@@ -1,4 +1,4 @@
-"""A frontend and a backend, and what each makes of a peer that is none."""
+"""A frontend and a backend, and each with a peer that breaks the protocol."""
 
 from __future__ import annotations
 

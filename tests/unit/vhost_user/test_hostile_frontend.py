@@ -1,4 +1,4 @@
-"""A frontend that says anything, with any descriptors: it is served or refused, and its backend ends with it."""
+"""A frontend that sends anything, with any descriptors: it is served or refused, and its backend ends with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ addresses = st.just(m.VringAddress(0, 0, USER + TABLE, USER + USED, USER + AVAIL
 )
 vring_fds = st.builds(m.VringFd, small, st.booleans())
 
-#: Of each kind of request, payloads that are right, nearly so, or not.
+#: Payloads for each kind of request: valid, nearly valid, or invalid.
 PAYLOADS: dict[m.Kind, st.SearchStrategy[m.Payload]] = {
     m.SET_FEATURES: st.builds(m.U64, longs),
     m.SET_PROTOCOL_FEATURES: st.builds(m.U64, st.integers(0, 1 << 17)),
@@ -52,13 +52,13 @@ PAYLOADS: dict[m.Kind, st.SearchStrategy[m.Payload]] = {
     m.SET_STATUS: st.builds(m.U64, longs),
     **{kind: st.just(m.Empty()) for kind in m.FRONTEND.values() if kind.payload is m.Empty},
 }
-#: What goes with it (see `descriptors`).
+#: Descriptors to send with it (see `descriptors`).
 KINDS = ["sealed", "sealed", "event", "event", "full", "memfd", "pipe", "socket", "zero"]
 requests = st.sampled_from(list(PAYLOADS)).flatmap(
     lambda kind: st.tuples(st.just(kind), PAYLOADS[kind], st.lists(st.sampled_from(KINDS), max_size=min(kind.fds, 2)))
 )
 
-#: What makes queue 0 run.
+#: Messages that start queue 0.
 SET_UP: list[tuple[m.Kind, m.Payload, list[str]]] = [
     (m.SET_FEATURES, m.U64(VERSION_1 | INDIRECT_DESC | m.F_PROTOCOL_FEATURES), []),
     (m.SET_MEM_TABLE, m.MemoryTable((m.Region(0, RAM, USER, 0),)), ["sealed"]),

@@ -34,7 +34,7 @@ def test_it_answers_fuse_requests(tmp_path: Path, able: int) -> None:
         memory.write(REQUEST, request)
         guest.drivers[1].add([(REQUEST, len(request), False), (REPLY, 200, True)])
         guest.kick(1)
-        # It interrupts when it gets the descriptor, too.
+        # It also interrupts when it gets the descriptor.
         while not (taken := guest.drivers[1].take()):
             guest.wait(1)
         ((_, written),) = taken

@@ -92,7 +92,7 @@ class QueueModel(RuleBasedStateMachine):
         wanted = self.quiet_pushes > 0 and self.interrupts
         assert self.queue.must_interrupt() == wanted
         self.quiet_pushes = 0
-        # used_event names one entry: once passed, it asks for nothing until it is moved.
+        # used_event names one entry: once passed, it requests nothing until it is moved.
         if wanted and self.driver.event_idx:
             self.interrupts = False
 
@@ -100,7 +100,7 @@ class QueueModel(RuleBasedStateMachine):
     def take(self, wanted: bool) -> None:
         assert self.driver.take() == self.pushed
         self.pushed = []
-        # The driver takes an interrupt for what it has seen as served.
+        # The driver takes an interrupt for entries that it has already seen.
         self.queue.must_interrupt()
         self.quiet_pushes = 0
         self.interrupts = wanted

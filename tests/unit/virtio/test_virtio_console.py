@@ -1,4 +1,4 @@
-"""virtio-console: bytes both ways, sides that are slow, and drivers that are broken."""
+"""virtio-console: bytes both ways, slow sides, and broken drivers."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_many_chains_are_served_by_turns(guest: Guest) -> None:
         guest.tx.add([(BUFFERS, 1, False)])
     guest.registers.transport._kick(1)
     assert len(guest.stream.output) == 64
-    guest.registers.transport.kicked(1)  # it has notified itself
+    guest.registers.transport.kicked(1)  # it kicked itself
 
 
 def test_a_reset_forgets_what_was_being_sent(guest: Guest) -> None:

@@ -133,7 +133,7 @@ def test_what_the_driver_finds(guest: Callable[..., Guest]) -> None:
     assert made.registers.read(8) == 26
     tag, requests = struct.unpack("<36sI", bytes(made.registers.read(CONFIG + i, 1) for i in range(40)))
     assert (tag.rstrip(b"\0"), requests) == (b"FS", 1)
-    # What both its backend and the device can do.
+    # Features of both the backend and the device.
     assert made.device.features == RING_FEATURES & Upper.features
 
 
@@ -156,7 +156,7 @@ def test_the_backend_serves_the_drivers_requests(guest: Callable[..., Guest]) ->
     made.start()
     assert made.ask(b"hello") == b"HELLO"
     assert made.ask(b"first queue", 0) == b"FIRST QUEUE"
-    # It has interrupted by itself; a driver that asks why may think of its rings.
+    # The backend interrupts by itself; InterruptStatus names the rings.
     os.read(made.registers.transport.irq_fd, 8)
     assert made.registers.read(INTERRUPT_STATUS) == 1
 

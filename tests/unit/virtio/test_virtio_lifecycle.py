@@ -1,7 +1,7 @@
 """A device's life under several vCPUs: one sequence of steps, and one owner of its queues at a time.
 
-The model is in rules that run one at a time, in every order that exits can be served in;
-then the real devices meet real threads. (`tests/fuzz/lifecycle.c` is the same under the thread
+The model's rules run one at a time, in every order in which exits can be served; then real
+devices run with real threads. (`tests/fuzz/lifecycle.c` does the same under the thread
 sanitizer.)
 """
 
@@ -112,7 +112,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.device = Owner()
         self.registers = Registers(self.memory, self.device)
         self.waiting: dict[int, tuple[int, int]] = {}
-        # What a driver that writes alone, and waits for each write, would have brought about.
+        # The result if a single driver writes and waits for each write.
         self.status = 0
         self.started = self.broken = self.resetting = False
 
@@ -125,7 +125,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Anything but Status."""
         before = self.registers.read(STATUS)
         self._write(cpu, offset, value)
-        if self.registers.read(STATUS) & ~before & NEEDS_RESET:  # a queue that cannot be
+        if self.registers.read(STATUS) & ~before & NEEDS_RESET:  # an invalid queue
             assert offset == QUEUE_READY
             assert not self.started
             self.broken = True

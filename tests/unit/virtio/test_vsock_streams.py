@@ -1,4 +1,4 @@
-"""vsock under random traffic: whole streams, and packets that make no sense."""
+"""vsock under random traffic: complete streams, and nonsensical packets."""
 
 from __future__ import annotations
 
