@@ -22,7 +22,7 @@ type
 
 var
   Job: TJob;
-  Left: LongInt;           { reads that nobody has begun }
+  Left: LongInt;           { reads that were not started yet }
   Failed: Boolean;
 
 function Reader(Parameter: Pointer): PtrInt;
@@ -52,7 +52,7 @@ begin
   Result := 0;
 end;
 
-{ Operations a second. }
+{ Operations per second. }
 procedure Tell(const Name: ShortString; Count, Cycles: QWord);
 begin
   WriteLn(Name, ' ', Count * TheBootInfo^.TscHz div Cycles);
@@ -121,7 +121,7 @@ begin
   DedicateBlockDriver('FS', 0);
   if not SysMount('virtiofs', 'FS', 0) then
     Halt(1);
-  Run(1024 * KIB, False, THREADS_MAX, 256); { memory is touched for the first time }
+  Run(1024 * KIB, False, THREADS_MAX, 256); { touches memory for the first time }
   Read(4 * KIB, False, 1, 4000);
   Read(64 * KIB, False, 1, 2000);
   Read(1024 * KIB, False, 1, 256);

@@ -13,9 +13,9 @@ uses
 {$endif}
 
 const
-  PAIRS = 1000000;  { of each thread }
-  SLOTS = 1024;     { blocks that a thread has at a time }
-  THREADS = 2;      { at once, on a core each }
+  PAIRS = 1000000;  { per thread }
+  SLOTS = 1024;     { blocks that a thread holds at a time }
+  THREADS = 2;      { at once, each on its own core }
 
 type
   TWork = procedure(Thread: LongInt);
@@ -40,13 +40,13 @@ begin
   Result := State shr 8;
 end;
 
-{ All magnitudes from 1 to 4096 bytes alike. }
+{ Sizes from 1 to 4096 bytes, each order of magnitude with the same probability. }
 function RandomSize(var State: LongWord): PtrUInt; inline;
 begin
   Result := 1 + NextRandom(State) and (LongWord(1) shl (NextRandom(State) and 15 * 13 shr 4) - 1);
 end;
 
-{ Blocks of one size, freed in the order in which they came. }
+{ Blocks of one size, freed in the order of their allocation. }
 procedure OneSize(Thread: LongInt);
 var
   Blocks: array[0..SLOTS - 1] of Pointer;
@@ -81,7 +81,7 @@ begin
     FreeMem(Blocks[Slot]);
 end;
 
-{ The same, but of what a thread frees most has another one allocated. }
+{ The same, but most blocks that a thread frees were allocated by another. }
 procedure Foreign(Thread: LongInt);
 var
   State: LongWord;
@@ -158,7 +158,7 @@ begin
 end;
 
 begin
-  { Once for nothing: memory that was never touched is not what is measured. }
+  { A first run does not count: first touches of memory are not measured. }
   Silent := True;
   MeasureAll(THREADS);
   Silent := False;

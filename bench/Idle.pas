@@ -1,4 +1,4 @@
-{ The guest of density.py: it says that it is there, and has nothing to do then. }
+{ The guest of density.py: prints a line, then idles. }
 program Idle;
 
 uses

@@ -9,7 +9,7 @@ uses
 
 const
   SAMPLES = 201;
-  TURNS = 2000;     { of what is too short to be timed one by one }
+  TURNS = 2000;     { for operations that are too short to be timed one by one }
   HALTED = 500;     { microseconds after which an idle core has halted }
   STACK = 32768;
 

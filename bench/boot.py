@@ -1,8 +1,8 @@
 """How long it takes from spawning a VMM to its guest's first instruction, and to its end.
 
-All commands run in turn, so that whatever else the machine does meets all of them
-alike. Times start right before the process is spawned. A run that tells its first
-KVM_RUN does not count for the wall time, because telling costs time itself.
+All commands run in turn, so that other load on the machine affects them alike. Times
+start right before the process is spawned. Runs that report their first KVM_RUN do not
+count for the wall time, because the report costs time itself.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Samples = dict[str, dict[str, list[float]]]
 
 WARM_UP_RUNS = 3
-#: A warm process makes the next child meanwhile.
+#: Time for a warm process to make the next child.
 PAUSE_SECONDS = 0.04
 COLD, WARM, KEPT = OURS = "pyvmm", "pyvmm, warm", "pyvmm, kept loaded"
 END = bytes.fromhex("31c0 e6f4 f4 ebfd")  # xor eax, eax; out 0xf4, al; hlt; jmp $ - 1
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(vmms: list[Vmm], runs: int) -> Samples:
-    """All runs in turn; the first few are thrown away."""
+    """All runs in turn; the first few are discarded."""
     samples: Samples = {}
     with tempfile.TemporaryDirectory() as directory:
         marks = Path(directory) / "marks.json"

@@ -10,12 +10,12 @@ _COLOURS = ("#4878a8", "#a8c4dc")
 
 
 def bars(samples: dict[str, dict[str, list[float]]], quantities: tuple[str, ...], unit: str) -> str:
-    """Medians: a group of bars for each name, a bar for each quantity.
+    """Draws medians: a group of bars for each name, a bar for each quantity.
 
     Args:
         samples: by name and quantity.
-        quantities: which of them, in order.
-        unit: of all of them, for the legend.
+        quantities: those to draw, in order.
+        unit: their unit, for the legend.
     """
     medians = {
         name: {quantity: statistics.median(known[quantity]) for quantity in quantities if known.get(quantity)}

@@ -1,10 +1,10 @@
-"""Many guests at once: how long each takes to start, and what each costs while it idles.
+"""Many guests at once: how long each takes to start, and what it costs while it idles.
 
-Every guest is a `pyvmm boot` of its own, of a program that prints a line and has nothing
-to do then (`Idle.pas`). They start one after the other. A process's memory is its PSS,
-where a page that several share counts in parts; guest memory is the mappings of the memfd
-`guest-ram`, and what is left is the VMM's. What the host has less to give, MemAvailable,
-has all that in it and KVM's own memory besides. CPU time is that of all threads, in ns.
+Every guest is a `pyvmm boot` of its own, of a program that prints a line and then idles
+(`Idle.pas`). They start one after the other. A process's memory is its PSS, which divides
+shared pages by their sharers; guest memory is the mappings of the memfd `guest-ram`, and
+the rest is the VMM's. The decrease of the host's MemAvailable includes all of that and
+KVM's own memory. CPU time is that of all threads, in ns.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ IDLE_SECONDS = 10.0
 SETTLE_SECONDS = 1.0
 MAPPINGS_TOLD = 6
 KIB, MIB = 1 << 10, 1 << 20
-#: What is left to others.
+#: Bytes of memory to leave to others.
 THREADS_SPARE, MEMORY_SPARE = 100, 512 * MIB
 COLD = {"XDG_RUNTIME_DIR": "/nonexistent"}
 
 
 @dataclass
 class Memory:
-    """Of some processes, in bytes.
+    """Memory of some processes, in bytes.
 
     Attributes:
-        vmm: PSS less that of guest memory.
+        vmm: PSS without that of guest memory.
         guest: guest memory that has been touched.
-        by_mapping: the parts of `vmm`, by what is mapped.
+        by_mapping: `vmm`, by mapped file.
     """
 
     vmm: int = 0
@@ -52,7 +52,7 @@ class Memory:
     by_mapping: dict[str, int] = field(default_factory=dict)
 
     def add(self, smaps: str) -> None:
-        """Adds a process by its /proc/PID/smaps."""
+        """Adds a process, given its /proc/PID/smaps."""
         name = ""
         for line in smaps.splitlines():
             words = line.split(None, 5)
@@ -68,7 +68,7 @@ class Memory:
 
 
 def memory_of(pids: list[int]) -> Memory:
-    """What these processes have."""
+    """The memory of these processes."""
     memory = Memory()
     for pid in pids:
         memory.add(Path(f"/proc/{pid}/smaps").read_text())
@@ -76,13 +76,13 @@ def memory_of(pids: list[int]) -> Memory:
 
 
 def cpu_ns(pids: list[int]) -> int:
-    """CPU time that all threads of these processes have had."""
+    """CPU time of all threads of these processes."""
     threads = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
     return sum(int((task / "schedstat").read_text().split()[0]) for task in threads)
 
 
 def idle_cpu(pids: list[int], seconds: float) -> float:
-    """CPU time in ms a second of all of them while nobody asks for anything."""
+    """CPU time of all of them while idle, in ms per second."""
     time.sleep(SETTLE_SECONDS)
     before, start = cpu_ns(pids), time.monotonic()
     time.sleep(seconds)
@@ -93,10 +93,10 @@ def idle_cpu(pids: list[int], seconds: float) -> float:
 
 
 class Guests:
-    """Guests that have been started.
+    """Started guests.
 
     Args:
-        command: boots one.
+        command: boots one guest.
     """
 
     def __init__(self, command: list[str]) -> None:
@@ -105,11 +105,11 @@ class Guests:
 
     @property
     def pids(self) -> list[int]:
-        """Of their processes."""
+        """The memory of their processes."""
         return [process.pid for process in self._processes]
 
     def start(self) -> float:
-        """Starts one; ms from right before its process is spawned until its line is here."""
+        """Starts one; returns the ms from right before its process is spawned until its line arrives."""
         before = time.monotonic_ns()
         process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, env=os.environ | COLD
@@ -118,13 +118,13 @@ class Guests:
         assert process.stdout
         line = process.stdout.read(len(LINE))
         after = time.monotonic_ns()
-        process.stdout.close()  # it says no more
+        process.stdout.close()  # there is no more output
         if line != LINE:
             raise BenchError(f"guest {len(self._processes)} did not start")
         return (after - before) / 1e6
 
     def close(self) -> None:
-        """Ends all, also one whose start was interrupted."""
+        """Ends all, including one whose start was interrupted."""
         children = descendants(os.getpid())
         for pid in children:
             os.kill(pid, signal.SIGKILL)
@@ -133,12 +133,12 @@ class Guests:
 
 
 def check_room(count: int, threads: int, memory: int) -> None:
-    """That this host can have so many guests.
+    """Checks that this host can run that many guests.
 
     Args:
-        count: of guests.
-        threads: of each one's VMM.
-        memory: bytes that each takes.
+        count: number of guests.
+        threads: of each VMM.
+        memory: bytes of each.
 
     Raises:
         BenchError: it cannot.
@@ -153,13 +153,13 @@ def check_room(count: int, threads: int, memory: int) -> None:
 
 
 def available_memory() -> int:
-    """What the host can give without swapping, in bytes."""
+    """Memory that the host can provide without swapping, in bytes."""
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return int(meminfo["MemAvailable"].split()[0]) * KIB
 
 
 def thread_limits() -> dict[str, int]:
-    """How many more threads each limit allows, roughly: those that there are count against all."""
+    """Roughly how many more threads each limit allows; existing threads count against all."""
     running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
     limits = {name: int(Path("/proc/sys/kernel", name).read_text()) - running for name in ("pid_max", "threads-max")}
     user = resource.getrlimit(resource.RLIMIT_NPROC)[0]
@@ -169,7 +169,7 @@ def thread_limits() -> dict[str, int]:
         group = Path("/sys/fs/cgroup" + line.split(":", 2)[2])
         try:
             most, now = ((group / f"pids.{name}").read_text().strip() for name in ("max", "current"))
-        except OSError:  # not that controller
+        except OSError:  # without this controller
             continue
         if most != "max":
             limits[f"{group}/pids.max"] = int(most) - int(now)
@@ -181,9 +181,9 @@ def thread_limits() -> dict[str, int]:
 
 @dataclass
 class Row:
-    """So many guests: times in ms, memory in bytes, CPU time in ms a second of all of them.
+    """Results for a number of guests: times in ms, memory in bytes, CPU time of all in ms per second.
 
-    `available` is what the host has left.
+    `available` is the host's remaining memory.
     """
 
     guests: int
@@ -195,7 +195,7 @@ class Row:
 
 @dataclass
 class Warm:
-    """`pyvmm warm` while nobody asks for a guest, its children included; units as in `Row`."""
+    """`pyvmm warm` and its children while idle; units as in `Row`."""
 
     processes: int
     memory: Memory
@@ -203,7 +203,7 @@ class Warm:
 
 
 def measure(pyvmm: Path, image: Path, counts: list[int], seconds: float) -> list[Row]:
-    """A row for each number of guests; they ascend, and each row's guests stay for the next."""
+    """A row for each number of guests, ascending; the guests of a row stay for the next."""
     rows = []
     guests = Guests([str(pyvmm), "boot", str(image), "--mem", MEMORY])
     with ExitStack() as stack:
@@ -222,7 +222,7 @@ def measure(pyvmm: Path, image: Path, counts: list[int], seconds: float) -> list
 
 
 def measure_warm(pyvmm: Path, seconds: float) -> Warm:
-    """`pyvmm warm`, with as many children as it has by itself."""
+    """`pyvmm warm` with its default number of children."""
     with tempfile.TemporaryDirectory() as directory, warm_process(pyvmm, Path(directory)):
         pids = descendants(os.getpid())
         used = idle_cpu(pids, seconds)
@@ -230,7 +230,7 @@ def measure_warm(pyvmm: Path, seconds: float) -> Warm:
 
 
 def descendants(pid: int) -> list[int]:
-    """Its children, and theirs; none of a process that has ended."""
+    """All descendants of a process; none if it has ended."""
     try:
         tasks = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     except (FileNotFoundError, ProcessLookupError):
@@ -240,7 +240,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """A row for each number of guests, in Markdown; the first is of one guest."""
+    """A row for each number of guests, in Markdown; the first is for one guest."""
     lines = [
         "| guests | start of each, ms: median (p95) least | VMM of each beyond the first, MiB | touched guest memory "
         "of each, MiB | host's memory of each beyond the first, MiB | idle: CPU time of all, ms a second |",
@@ -248,7 +248,7 @@ def table(rows: list[Row]) -> list[str]:
     ]
     first = rows[0]
     for row in rows:
-        summary = summarize(row.starts * 2)  # one is too few for percentiles
+        summary = summarize(row.starts * 2)  # too few for percentiles
         start, vmm, host = f"{summary.median:.1f} ({summary.p95:.1f}) {summary.minimum:.1f}", "", ""
         if more := row.guests - 1:
             vmm = f"{(row.memory.vmm - first.memory.vmm) / more / MIB:.2f}"
@@ -259,14 +259,14 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def mappings(row: Row) -> str:
-    """What most of the VMMs' memory is, of each guest in KiB."""
+    """The largest parts of the VMMs' memory, per guest in KiB."""
     most = sorted(row.memory.by_mapping.items(), key=lambda item: -item[1])[:MAPPINGS_TOLD]
     parts = (f"{Path(name).name} {size / row.guests / KIB:.0f}" for name, size in most)
     return f"of each of {row.guests}, KiB: {', '.join(parts)}"
 
 
 def parse_guests(text: str) -> list[int]:
-    """Ascending numbers of guests, of which the first is 1."""
+    """Ascending numbers of guests, from 1 on."""
     words = text.split(",")
     if not all(word.isdecimal() and int(word) for word in words):
         raise argparse.ArgumentTypeError(f"{text}: not numbers such as 1,10,100")

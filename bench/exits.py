@@ -1,7 +1,6 @@
-"""What a boot of HelloWorld takes, counted: exits, ring-0 instructions, system calls, modules and bytes.
+"""What a boot of HelloWorld costs, counted: exits, ring-0 instructions, system calls, modules and bytes.
 
-None of it depends on how fast the machine is, or on what else it does.
-tests/kvm/test_budgets.py says how much each may be.
+No count depends on the machine's speed or load. tests/kvm/test_budgets.py bounds each.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from measure import BUILD, HELLO_WORLD, BenchError, arguments_for, image_of, mac
 
 import pyvmm
 
-#: HelloWorld without its lines: what comes before the first of them, and the end.
+#: HelloWorld without its lines: everything before the first of them, and the end.
 NOTHING = "program Nothing;\n\nuses\n  Kernel, Arch, Console;\n\nbegin\nend.\n"
 END = "io"  # the exit that ends a guest
-#: Threads make a few calls more or less from run to run.
+#: The number of calls varies a little with threads.
 STRACE_RUNS = 5
 COLD = {"XDG_RUNTIME_DIR": "/nonexistent"}
-#: What the executable calls first in main(); the loader's calls, which depend on where libraries lie, are before it.
+#: The first call in main(). The loader's calls, which depend on where libraries lie, come before it.
 FIRST_CALL = 'openat(AT_FDCWD, "/dev/null", O_RDWR)'
 MODULES = """
 import sys
@@ -39,13 +38,13 @@ sys.exit(status)
 
 
 class Counts(TypedDict):
-    """Of one boot.
+    """The counts of one boot.
 
-    `exits` and `interpreted` (None where KVM does not tell) are of the whole boot, and `first_line_exits`
-    and `first_line_interpreted` what of it precedes the application's first line. `system_calls` are those
-    before the first KVM_RUN, without `loader_calls` (both None without strace). `modules` are pyvmm's own
-    and `other_modules` the rest, without what the interpreter needs by itself. `image_bytes` is the stripped
-    image's size.
+    `exits` and `interpreted` (None if KVM does not report it) cover the whole boot, `first_line_exits` and
+    `first_line_interpreted` the part before the application's first line. `system_calls` are those before
+    the first KVM_RUN, without `loader_calls` (both None without strace). `modules` are pyvmm's own and
+    `other_modules` the rest, without those that the interpreter itself needs. `image_bytes` is the size of
+    the stripped image.
     """
 
     exits: dict[str, int]
@@ -76,7 +75,7 @@ def timing(program: Path, image: Path, work: Path) -> tuple[dict[str, int], int 
 
 
 def calls_before_run(trace: list[str]) -> tuple[int, int]:
-    """System calls before the first KVM_RUN: those from main() on, and the loader's.
+    """System calls before the first KVM_RUN: those from main() on, and those of the loader.
 
     Args:
         trace: lines of `strace -f -o`.
@@ -95,7 +94,7 @@ def calls_before_run(trace: list[str]) -> tuple[int, int]:
 
 
 def system_calls(program: Path, image: Path, work: Path) -> tuple[int, int]:
-    """The least of a few runs."""
+    """The minimum of a few runs."""
     file = work / "strace"
     counts = []
     for _ in range(STRACE_RUNS):

@@ -1,5 +1,5 @@
-/* Preloaded into a VMM that tells no times itself: writes CLOCK_MONOTONIC in ns of
- * the first KVM_RUN to the file that FIRST_RUN names. */
+/* Preloaded into a VMM that does not report times itself: writes CLOCK_MONOTONIC in ns
+ * of the first KVM_RUN to the file named by FIRST_RUN. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

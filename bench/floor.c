@@ -2,11 +2,11 @@
  *
  *     floor IMAGE MEMORY_BYTES [MARKS.json]
  *
- * A static C program around pyvmm's own C parts that starts the image by the
- * same contract (docs/boot-protocol.md), with the ioctls that pyvmm makes for
- * one vCPU and in pyvmm's order, and exits with the guest's status.  It takes
- * the liberties of a floor: it trusts the image, runs the vCPU in its only
- * thread, has no console input, and leaves cleaning up to exit(2).
+ * A static C program around pyvmm's own C parts.  It starts the image by the same
+ * protocol (docs/boot-protocol.md) with the ioctls that pyvmm makes for one vCPU,
+ * in pyvmm's order, and exits with the guest's status.  As a floor it may cut
+ * corners: it trusts the image, runs the vCPU in its only thread, has no console
+ * input, and leaves cleaning up to exit(2).
  *
  * MARKS.json gets CLOCK_MONOTONIC in ns of each step. */
 #define _GNU_SOURCE
@@ -59,7 +59,7 @@ struct memory_entry {
 enum { FREE = 1, IN_USE = 2 };
 enum { MARK_ENTRY, MARK_KERNEL, MARK_APPLICATION };
 
-/* docs/boot-protocol.md, "The boot-info block", with its tables behind it. */
+/* docs/boot-protocol.md, "The boot-info block", followed by its tables. */
 struct boot_info {
     uint32_t magic, version, size, cpu_count;
     uint64_t tsc_hz, wall_clock_ns, wall_clock_tsc, command_line;
@@ -77,7 +77,7 @@ _Static_assert(offsetof(struct boot_info, map) == 256, "size of the block");
 
 struct image {
     int fd, count;
-    Elf64_Phdr load[64]; /* PT_LOAD alone, ascending */
+    Elf64_Phdr load[64]; /* PT_LOAD only, ascending */
     uint64_t entry, end;
     uint32_t supervisor_size, stack_size;
 };
@@ -263,7 +263,7 @@ static void make_cpuid(struct machine *m, struct cpuid_table *table)
                     {.function = 0xb, .index = 1, .ebx = 1, .ecx = 0x201,
                      .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX}},
     };
-    /* Without VMX or SVM, KVM does less than its host: the baseline alone. */
+    /* Without VMX or SVM, KVM supports less than its host: only the baseline. */
     hardware = e[1].ecx & 1u << 5 || e[5].ecx & 1u << 2;
     e[0].eax = 0xb;
     e[1].ebx = (e[1].ebx & 0xff00) | 1 << 16;
@@ -312,7 +312,7 @@ static void set_registers(const struct machine *m, const struct image *image)
     struct kvm_segment data = segment(16, 3);
     struct kvm_sregs sregs = {
         .cs = segment(8, 11), .ds = data, .es = data, .fs = data, .gs = data, .ss = data,
-        /* Entering 64-bit mode needs a busy TSS (Intel SDM volume 3, 26.3.1.2). */
+        /* 64-bit mode needs a busy TSS (Intel SDM volume 3, 26.3.1.2). */
         .tr = {.limit = 0x67, .type = 11, .present = 1},
         .ldt.unusable = 1,
         .gdt = {.base = m->tables, .limit = 3 * 8 - 1},
@@ -415,7 +415,7 @@ static int run(struct machine *m)
 
 /* ---- marks -------------------------------------------------------------- */
 
-/* The host's time of a TSC reading of the guest, by the rate over the run. */
+/* Converts a TSC reading of the guest to host time, by the rate over the run. */
 static uint64_t guest_ns(const struct machine *m, int mark)
 {
     const struct boot_info *info = (void *)(m->host + m->info);

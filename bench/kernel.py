@@ -1,8 +1,8 @@
-"""How fast Toro's kernel is: its basic operations, and its heap beside FPC's own.
+"""How fast Toro's kernel is: its basic operations, and its heap compared with FPC's own.
 
 `KernelSpeed.pas` times the operations from inside. `HeapSpeed.pas` is one program, built
-for Toro and for Linux, where FPC brings its stock heap manager; both run in turn, so that
-whatever else the machine does meets both alike. Two host CPUs are needed.
+for Toro and for Linux, where it uses FPC's stock heap manager. Both run in turn, so that
+other load on the machine affects them alike. Two host CPUs are needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VMM_OPTIONS = ["--cpus", "2", "--pin", "0-1", "--mem", "512M"]
 
 
 def run(command: list[str]) -> list[list[str]]:
-    """The words of each line that a command writes; it must succeed."""
+    """The words of each line of a command's output; the command must succeed."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise BenchError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
@@ -44,7 +44,7 @@ def build_programs(pyvmm: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def collect(command: list[str], samples: Samples) -> None:
-    """One run of HeapSpeed: million pairs of allocation and release in 10^9 cycles."""
+    """One run of HeapSpeed: millions of allocations and releases per 10^9 cycles."""
     for name, threads, cycles, pairs in run(command):
         samples.setdefault((name, int(threads)), []).append(int(pairs) / int(cycles) * 1000)
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: This directory is beside pyvmm's sources, or installed among them.
+#: This directory is beside pyvmm's sources, or installed inside them.
 BENCH = Path(__file__).resolve().parent
 _CHECKOUT = (BENCH.parent / "pyproject.toml").exists()
 PYVMM_SOURCES = BENCH.parent / "pyvmm" if _CHECKOUT else BENCH.parent
 HELLO_WORLD = BENCH.parent / "examples/HelloWorld/HelloWorld.pas"
-#: Where programs and images are made.
+#: Where programs and images are built.
 BUILD = (
     BENCH.parent / "build/bench"
     if _CHECKOUT
@@ -38,14 +38,14 @@ STATUS_FAILED, STATUS_INTERRUPTED = 125, 130  # as those of pyvmm itself
 
 
 class BenchError(Exception):
-    """Something that a measurement needs is missing or failed."""
+    """Something that a measurement needs is missing or has failed."""
 
 
 # ---- processes
 
 
 def run(command: list[str], environment: dict[str, str] | None = None, status: int = 0) -> tuple[int, int]:
-    """Runs a command that must end with `status`; CLOCK_MONOTONIC before and after it, in ns."""
+    """Runs a command that must end with `status`; returns CLOCK_MONOTONIC before and after it, in ns."""
     redirect = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
     environment = os.environ | environment if environment else dict(os.environ)
     before = time.monotonic_ns()
@@ -58,7 +58,7 @@ def run(command: list[str], environment: dict[str, str] | None = None, status: i
 
 
 def compile_c(output: str, sources: list[Path], *options: str) -> Path:
-    """Compiles a program of the benchmarks; returns where it is."""
+    """Compiles a benchmark's program; returns its path."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = BUILD / output
     command = ["gcc", *CFLAGS, f"-I{PYVMM_SOURCES}/native", *map(str, sources), *options, "-o", str(path)]
@@ -72,7 +72,7 @@ def compile_c(output: str, sources: list[Path], *options: str) -> Path:
 
 @dataclass
 class Summary:
-    """Of one quantity."""
+    """Samples of one quantity."""
 
     median: float
     p95: float
@@ -113,7 +113,7 @@ def cpu_model() -> tuple[str, set[str]]:
 
 
 def machine_line(python: Path) -> str:
-    """What was measured on."""
+    """A description of the machine."""
     model, flags = cpu_model()
     flavour = next((f for f in ("vmx", "svm") if f in flags), "no hardware virtualization: software KVM")
     version = subprocess.run([python, "-ISV"], capture_output=True, text=True, check=True).stdout.strip()
@@ -141,7 +141,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_runs(text: str) -> int:
-    """A number of runs that medians can be taken of."""
+    """A number of runs that is large enough for medians."""
     runs = int(text) if text.isdecimal() else 0
     if runs < 2:
         raise argparse.ArgumentTypeError("at least 2; 30 or more for the record")
@@ -149,7 +149,7 @@ def parse_runs(text: str) -> int:
 
 
 def parse_command(text: str) -> Path:
-    """Where a program is, absolute."""
+    """A program's absolute path."""
     if not os.access(text, os.X_OK):
         raise argparse.ArgumentTypeError(f"{text}: no such command")
     return Path(text).absolute()
@@ -161,11 +161,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def arguments_for(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes.
+    """A parser with the options that all benchmarks have.
 
     Args:
-        name: what `pyvmm bench` calls it.
-        description: the first paragraph is told by --help.
+        name: the benchmark's name for `pyvmm bench`.
+        description: --help shows its first paragraph.
     """
     parser = _Parser(prog=f"pyvmm bench {name}", description=(description or "").partition("\n\n")[0])
     beside = str(Path(sys.executable).parent / "pyvmm")
@@ -175,12 +175,12 @@ def arguments_for(name: str, description: str | None) -> argparse.ArgumentParser
 
 
 def run_script(name: str, main: Callable[[], int]) -> NoReturn:
-    """Runs a benchmark and ends the process; what fails is one line.
+    """Runs a benchmark and ends the process. A failure is one line.
 
     Args:
-        name: what `pyvmm bench` calls it.
+        name: the benchmark's name for `pyvmm bench`.
         main: measures and reports; returns the exit status. It cleans up when SystemExit or
-            KeyboardInterrupt passes through it, as SIGTERM, SIGHUP and Ctrl-C do.
+            KeyboardInterrupt passes through it, after SIGTERM, SIGHUP or Ctrl-C.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -200,7 +200,7 @@ def _fail(program: str, message: str) -> NoReturn:
 
 
 def image_of(pyvmm: Path, source: Path) -> Path:
-    """A Toro program, built."""
+    """Builds a Toro program."""
     image = BUILD / f"{source.stem}.elf"
     BUILD.mkdir(parents=True, exist_ok=True)
     command = [str(pyvmm), "build", str(source), "-o", str(image)]

@@ -1,9 +1,9 @@
-"""How fast a guest reads files of the host, beside QEMU and beside the host itself.
+"""How fast a guest reads files of the host, compared with QEMU and with the host itself.
 
 The guest, `FileSpeed.pas`, measures from inside. The same image runs on pyvmm and on
 QEMU's microvm machine, both with KVM, one vCPU and the same virtiofsd with the same
-options; the host reads the same files from Python, in one thread. All is in the
-host's page cache.
+options; the host reads the same files from Python, in one thread. All files are in
+the host's page cache.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ QEMU = (
 ).split()
 TIMEOUT = 120  # seconds
 
-#: Operations a second, by quantity.
+#: Operations per second, by quantity.
 Samples = dict[str, list[float]]
 
 
 def make_files(folder: Path) -> None:
-    """What the guest reads."""
+    """Makes the files that the guest reads."""
     with (folder / "data").open("wb") as file:
         for _ in range(SIZE >> 20):
             file.write(random.randbytes(1 << 20))
@@ -48,7 +48,7 @@ def make_files(folder: Path) -> None:
 
 
 def parse(said: str, samples: Samples) -> None:
-    """The lines of a guest; firmware may have said something before."""
+    """The lines of a guest; output of firmware may precede them."""
     for name, value in re.findall(r"(sequential-\S+|random-\S+|stat|open\+close) (\d+)", said):
         samples.setdefault(name, []).append(float(value))
 
@@ -82,7 +82,7 @@ def run_qemu(image: str, folder: Path, work: Path, samples: Samples) -> None:
 
 
 def read_host(folder: Path, name: str) -> float:
-    """The same quantity on the host: operations a second."""
+    """The same quantity on the host, in operations per second."""
     kind, *rest = name.split("-")
     start = time.perf_counter()
     if kind == "stat":
@@ -104,7 +104,7 @@ def read_host(folder: Path, name: str) -> float:
 
 
 def cell(name: str, values: list[float]) -> str:
-    """The median: MiB/s of reads, else operations a second."""
+    """The median: MiB/s of reads, otherwise operations per second."""
     median = statistics.median(values)
     if "K-" in name:
         return f"{median * int(name.split('-')[1][:-1]) / 1024:.0f} MiB/s"

@@ -1,4 +1,4 @@
-"""The VMMs that boots are compared of, and how each says when it first ran its guest."""
+"""The VMMs whose boots are compared, and how each reports its first KVM_RUN."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ QEMU = (
     "-device isa-debug-exit,iobase=0xf4,iosize=4 -kernel {image}"
 )
 
-#: VMMs whose guests are their own: there is a word of how to compare with them all the same.
+#: VMMs with guests of their own, with a hint how to compare with them anyway.
 FOREIGN = {"solo5": "solo5-hvt", "kvmtool": "lkvm"}
 
 
 class Vmm:
-    """One of them.
+    """A VMM.
 
     Args:
-        name: in tables.
-        command: how it boots one image and ends.
-        status: what it ends with.
-        preload: it tells nothing itself, so that `firstrun.c` must.
+        name: its name in tables.
+        command: boots one image and ends.
+        status: the exit status to expect.
+        preload: it does not report times itself, so `firstrun.c` is preloaded.
     """
 
     def __init__(self, name: str, command: list[str], status: int = 0, preload: Path | None = None) -> None:
@@ -47,17 +47,17 @@ class Vmm:
         self._environment: dict[str, str] = {}
 
     def with_environment(self, **variables: str) -> Vmm:
-        """The same, with these."""
+        """The same VMM with these environment variables."""
         self._environment = variables
         return self
 
     def wall(self) -> float:
-        """One run as a user sees it, in ms: from spawn until it has been waited for."""
+        """The time of one run as a user sees it, in ms: from spawn until it has been waited for."""
         before, after = run(self._command, self._environment, self._status)
         return (after - before) / 1e6
 
     def first_run(self, file: Path) -> float | None:
-        """One run, in ms: from spawn to the first KVM_RUN; None where it cannot be known."""
+        """The time of one run from spawn to the first KVM_RUN, in ms; None if unknown."""
         file.unlink(missing_ok=True)
         environment = self._environment
         if self._preload:
@@ -72,21 +72,21 @@ class Vmm:
         return (marks[FIRST_RUN] - before) / 1e6
 
     def marks(self, file: Path) -> list[str]:
-        """What has it write its marks to `file`."""
+        """Arguments and variables that make it write its marks to `file`."""
         return [f"--timing={file}"] if "boot" in self._command else [str(file)]
 
 
 def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[Vmm], list[str]]:
-    """Those to compare pyvmm with.
+    """The VMMs to compare pyvmm with.
 
     Args:
         names: `qemu`, `c-floor`, `python`, or `NAME=COMMAND` for any other.
-        pyvmm: the command.
-        image: what they boot.
+        pyvmm: the pyvmm command.
+        image: the image to boot.
         memory: bytes of RAM.
 
     Returns:
-        The VMMs, and a line about each that is not there.
+        The VMMs, and a line about each that is missing.
     """
     preload = compile_c("firstrun.so", [BENCH / "firstrun.c"], "-shared", "-fPIC")
     found, skipped = [], []
@@ -129,7 +129,7 @@ def _qemu(image: Path, memory: int) -> list[str]:
 
 @contextmanager
 def warm_process(pyvmm: Path, directory: Path, *words: str) -> Iterator[dict[str, str]]:
-    """A `pyvmm warm` with these words; the variables with which `pyvmm boot` finds it."""
+    """Runs `pyvmm warm` with these arguments; gives the variables with which `pyvmm boot` finds it."""
     environment = {"XDG_RUNTIME_DIR": str(directory)}
     with subprocess.Popen(
         [pyvmm, "warm", *words], stderr=subprocess.PIPE, text=True, env=os.environ | environment

@@ -1,15 +1,15 @@
-"""How fast a host's TCP reaches a guest through pyvmm's vsock, beside others.
+"""How fast TCP reaches a guest through pyvmm's vsock, compared with other ways.
 
-All ways lead to the same three services: one that sends back, one that takes all,
-one that sends for ever. In a guest they are `SocketServer.pas`. The other way is
+All ways lead to the same three services: one echoes, one discards, one sends for
+ever. In a guest they are `SocketServer.pas`. The other way is
 
     socat   relays from one TCP port to another; the services are threads of a Python
             process of the host
     qemu    microvm with vhost-vsock and the same guest image, and socat from TCP to
             AF_VSOCK (needs /dev/vhost-vsock and QEMU's KVM: see tests/lab)
 
-Each round measures all quantities of one way, then of the other, so that whatever
-else the machine does meets both alike.
+Each round measures all quantities of one way, then of the other, so that other load
+on the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ GUEST_PORTS = {ECHO: 80, SINK: 81, SOURCE: 82}
 
 MIB = 1 << 20
 BLOCK = 256 << 10  # bytes of the client's buffers
-PIECE = 64 << 10  # bytes of an echo that are sent at a time
+PIECE = 64 << 10  # bytes of an echo sent at a time
 REQUESTS = 500
 REQUEST_BYTES = 64
 QEMU_CID = 77
 CONNECTIONS = 100
 TIMEOUT = 60  # seconds
 
-#: Bytes of an echo that may be under way where socat writes to vsock: what is surely room
-#: for in the guest. Its writes wait until all is taken, and meanwhile it reads nothing:
-#: with more, it waits for the guest, which waits for it.
+#: Bytes of an echo that may be under way if socat writes to vsock: no more than the guest has
+#: room for. socat's writes block until all is taken, and meanwhile it reads nothing; with
+#: more bytes, socat and the guest would wait for each other.
 AHEAD_OF_VSOCK = 192 << 10
 
-#: The program's own relay size, 8 KiB, would make its bulk figures worse.
+#: socat's default buffer, 8 KiB, would make its bulk figures worse.
 SOCAT_BLOCK = 64 << 10
 
 
@@ -74,7 +74,7 @@ class Way:
 
 
 def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
-    """Takes exactly so many bytes."""
+    """Receives exactly so many bytes."""
     with memoryview(buffer) as view:
         while size:
             count = sock.recv_into(view[: min(size, len(buffer))])
@@ -84,7 +84,7 @@ def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
 
 
 def bulk_in(way: Way, size: int) -> float:
-    """MiB/s from the client to a service that takes all."""
+    """MiB/s from the client to the service that discards."""
     data = bytes(BLOCK)
     with way.connect(SINK) as sock:
         start = time.perf_counter()
@@ -97,7 +97,7 @@ def bulk_in(way: Way, size: int) -> float:
 
 
 def bulk_out(way: Way, size: int) -> float:
-    """MiB/s from a service that sends for ever."""
+    """MiB/s from the service that sends for ever."""
     buffer = bytearray(BLOCK)
     with way.connect(SOURCE) as sock:
         start = time.perf_counter()
@@ -106,7 +106,7 @@ def bulk_out(way: Way, size: int) -> float:
 
 
 def echo_bulk(way: Way, size: int) -> float:
-    """MiB/s there and back at once."""
+    """MiB/s in both directions at once."""
     buffer, data, count = bytearray(PIECE), bytes(PIECE), size // 4 // PIECE
     room = threading.Semaphore(way.ahead // PIECE)
 
@@ -128,7 +128,7 @@ def echo_bulk(way: Way, size: int) -> float:
 
 
 def round_trip(way: Way, _: int) -> float:
-    """Microseconds, the median of REQUESTS."""
+    """Round trip in microseconds, the median of REQUESTS."""
     request, buffer, samples = bytes(REQUEST_BYTES), bytearray(REQUEST_BYTES), []
     with way.connect(ECHO) as sock:
         for _ in range(REQUESTS):
@@ -140,7 +140,7 @@ def round_trip(way: Way, _: int) -> float:
 
 
 def connections(way: Way, _: int) -> float:
-    """A second, one after the other, with a request each."""
+    """Connections per second, one after the other, with a request each."""
     request, buffer = bytes(REQUEST_BYTES), bytearray(REQUEST_BYTES)
     start = time.perf_counter()
     for _ in range(CONNECTIONS):
@@ -181,14 +181,14 @@ def boot_guest(pyvmm: Path, image: str, stack: ExitStack) -> Way:
 
 
 def start(command: list[str], stack: ExitStack) -> subprocess.Popen[bytes]:
-    """A program that ends with the benchmark."""
+    """Runs a program that ends with the benchmark."""
     process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     stack.callback(process.kill)
     return process
 
 
 def serve(listener: socket.socket, service: int) -> None:
-    """One service of the host, a thread a connection."""
+    """One service on the host, with a thread per connection."""
     while True:
         sock, _ = listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -196,7 +196,7 @@ def serve(listener: socket.socket, service: int) -> None:
 
 
 def serve_client(sock: socket.socket, service: int) -> None:
-    """One connection."""
+    """Serves one connection."""
     buffer = bytearray(BLOCK)
     try:
         with sock, memoryview(buffer) as view:
@@ -210,14 +210,14 @@ def serve_client(sock: socket.socket, service: int) -> None:
 
 
 def serve_host(listeners: list[socket.socket]) -> None:
-    """All services of the host."""
+    """All services on the host."""
     threads = [threading.Thread(target=serve, args=(sock, i)) for i, sock in enumerate(listeners)]
     for thread in threads:
         thread.start()
 
 
 def free_port() -> int:
-    """A TCP port that nobody had a moment ago."""
+    """A TCP port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 
@@ -242,12 +242,12 @@ def start_socat(stack: ExitStack) -> Way:
 
 
 def start_qemu(image: str, stack: ExitStack) -> Way:
-    """The services in a guest of QEMU, and socat before them."""
+    """The services in a guest of QEMU, behind socat."""
     for tool in ("qemu-system-x86_64", "socat"):
         if not shutil.which(tool):
             raise BenchError(f"{tool} is not installed")
     machine = "-accel kvm -cpu host -M microvm,acpi=off -m 128 -nodefaults -no-user-config -display none -no-reboot"
-    # Version 2 of the transport is not what QEMU offers by itself.
+    # By default QEMU offers the legacy transport, not version 2.
     devices = "-global virtio-mmio.force-legacy=false -serial stdio"
     devices += f" -device vhost-vsock-device,guest-cid={QEMU_CID}"
     process = start(["qemu-system-x86_64", *machine.split(), *devices.split(), "-kernel", image], stack)
@@ -268,7 +268,7 @@ def start_qemu(image: str, stack: ExitStack) -> Way:
 
 
 def wait_for(way: Way, service: int) -> None:
-    """Returns once somebody listens."""
+    """Waits until something listens at a port."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
@@ -284,7 +284,7 @@ def wait_for(way: Way, service: int) -> None:
 
 
 def measure(ways: list[Way], runs: int, bulk: int) -> dict[str, dict[str, list[float]]]:
-    """Samples by quantity and way, with so many bytes of bulk; the first round is thrown away."""
+    """Samples by quantity and way, with so many bytes of bulk; the first round is discarded."""
     samples: dict[str, dict[str, list[float]]] = {name: {way.name: [] for way in ways} for name in QUANTITIES}
     for count in range(runs + 1):
         for way in ways:

@@ -1,15 +1,15 @@
-/* Fuzzes the emulation of instructions: an input is a CPU and its memory.
+/* Fuzzes the instruction emulator: an input is a CPU and its memory.
  *
- *     byte 0        1: 64-bit mode and paging, with tables made here; 2: with tables of
- *                   the input; 4: 5 levels of them; 8: ring 3; 16: the code is at the end
- *                   of a page
+ *     byte 0        1: 64-bit mode and paging, with tables made here; 2: with tables from
+ *                   the input; 4: 5 levels; 8: ring 3; 16: the code is at the end of a
+ *                   page
  *     16 bytes      the code
  *     16 bytes      general registers, times 16 and sign-extended
  *     416 bytes     x87 and SSE registers, as FXSAVE stores them
  *     then          RAM from guest-physical 0, page tables at 0x1000
  *
- * RAM is allocated to the byte, so the address sanitizer sees a single byte outside of
- * it. */
+ * RAM is allocated to the byte, so that the address sanitizer detects an access one byte
+ * outside it. */
 #include "emulate/emulate.h"
 #include "fuzz.h"
 

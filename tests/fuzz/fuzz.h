@@ -1,4 +1,4 @@
-/* What the fuzzers share: with libFuzzer (clang -fsanitize=fuzzer,address,undefined
+/* Shared by the fuzzers.  With libFuzzer (clang -fsanitize=fuzzer,address,undefined
  * -DLIBFUZZER) each is a target; otherwise a program, `NAME SECONDS SEED FILE…`, that
  * runs the files and then mutations of them. */
 #ifndef FUZZ_H
@@ -23,7 +23,7 @@ static inline void check(bool condition, const char *what)
 
 #ifndef LIBFUZZER
 #define INPUT_MAX 8195u /* bytes */
-#define MUTATIONS 20000 /* of a file, before the next has its turn */
+#define MUTATIONS 20000 /* of a file, before the next file's turn */
 
 static uint64_t state;
 

@@ -1,13 +1,13 @@
-/* The life of virtio devices under threads: LIFECYCLE SECONDS SEED, built with
+/* The life cycle of virtio devices with threads: LIFECYCLE SECONDS SEED, built with
  * -fsanitize=thread or address.
  *
  * Three vCPUs write to the registers of three devices, partly as a driver would and
- * partly at random, and scribble in the rings.  The control thread serves their exits in
- * the order of their numbers, not in that of the writes, as the VMM does.  The devices
- * are vsock, whose relay thread uses the queues; one that the control thread serves, as
- * a console; and one that a thread serves as if it were another process (virtio-fs).
- * Each device has RAM of its own, so whatever the sanitizer reports is state, or a queue,
- * that had two owners. */
+ * partly at random, and scribble in the rings.  As in the VMM, the control thread serves
+ * their exits in the order of the vCPUs' numbers, not of the writes.  The devices are
+ * vsock, whose thread uses the queues; one that the control thread serves, like a
+ * console; and one that a thread serves in place of another process (virtio-fs).  Each
+ * device has RAM of its own, so a report of the sanitizer means state, or a queue, with
+ * two owners. */
 #define _GNU_SOURCE
 #include "host.h"
 #include "vsock/vsock.h"
@@ -28,7 +28,7 @@
 enum { VCPUS = 3, DEVICES = 3, QUEUES = 2, CID = 5, GUEST_PORT = 80 };
 enum { VSOCK, CONTROL, BACKEND }; /* what serves the device */
 
-#define MEMORY 0x40000u /* bytes of RAM, of which each device has its own */
+#define MEMORY 0x40000u /* bytes of RAM, per device */
 #define AVAIL 0x4000u
 #define USED 0x8000u
 #define BUFFERS 0x10000u
@@ -40,9 +40,9 @@ struct device {
     struct queue queue[QUEUES];
     struct ram ram;
     uint8_t *memory;
-    struct queue mine[QUEUES]; /* as they were when the device got them */
+    struct queue mine[QUEUES]; /* as they were when the device started */
     bool owns;
-    atomic_uint offered[QUEUES]; /* chains since the driver has set up the queue */
+    atomic_uint offered[QUEUES]; /* chains since the driver set up the queue */
     pthread_t thread; /* of BACKEND */
     atomic_bool stop;
 };
@@ -81,7 +81,7 @@ static uint32_t next_random(uint64_t *state) /* xorshift64* */
 
 /* ---- devices, as the control thread sees them ------------------------------------------ */
 
-/* Takes what there is, and gives it back with nothing in it. */
+/* Takes all available chains and returns them empty. */
 static void serve(struct device *of)
 {
     static _Thread_local struct chain chain;
@@ -267,7 +267,7 @@ static void access_register(struct cpu *by, struct device *of, bool write, uint3
         ;
 }
 
-/* Writes guest memory as a guest does, unseen by the sanitizer. */
+/* Writes guest memory as a guest does, invisibly to the sanitizer. */
 __attribute__((no_sanitize("thread"))) static void poke(struct device *of, uint32_t at, uint64_t value,
                                                         uint32_t size)
 {
@@ -286,7 +286,7 @@ static void offer(struct cpu *by, struct device *of, uint32_t index)
     poke(of, ring + slot * 16, buffer, 8);
     poke(of, ring + slot * 16 + 8, wild == 1 ? ~0u : BUFFER, 4);
     poke(of, ring + slot * 16 + 12, of == &device[VSOCK] && index == 0 ? VRING_DESC_F_WRITE : 0, 2);
-    /* A packet of vsock: a request, payload, an end. */
+    /* A vsock packet: a request, payload, or shutdown. */
     poke(of, buffer, CID, 8);
     poke(of, buffer + 8, VSOCK_HOST_CID, 8);
     poke(of, buffer + 16, 1000 + slot, 4);

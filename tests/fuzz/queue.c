@@ -1,12 +1,12 @@
-/* Fuzzes the split queue: an input is the rings that a driver has made.
+/* Fuzzes the split queue: an input is the rings that a driver has set up.
  *
  *     byte 0      log2 of the size; with bits: 0x10 EVENT_IDX, 0x20 INDIRECT_DESC
- *     bytes 1-2   the indexes that both sides begin at
+ *     bytes 1-2   the initial index of both sides
  *     then        RAM from guest-physical 0: descriptors, available ring, used
  *                 ring, and whatever they point to
  *
- * RAM is allocated to the byte, so the address sanitizer sees a single byte outside of
- * it. */
+ * RAM is allocated to the byte, so that the address sanitizer detects an access one byte
+ * outside it. */
 #include "virtio/queue.h"
 #include "fuzz.h"
 

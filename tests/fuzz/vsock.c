@@ -1,7 +1,7 @@
-/* Fuzzes vsock's packet path: an input is what a guest and the programs of the host do,
- * in steps of 8 bytes: action, which (port, socket), number (16 bits), flags, and three
- * bytes for the packet.  Rings and sockets are real, the device takes a turn after each
- * step; after each, too, its lists and sums must agree. */
+/* Fuzzes vsock's packet path: an input is a sequence of actions of a guest and of
+ * programs on the host, 8 bytes each: action, which (port, socket), number (16 bits),
+ * flags, and three bytes for the packet.  Rings and sockets are real; after each step the
+ * device takes a turn, and its lists and sums must be consistent. */
 #define _GNU_SOURCE
 #include "host.h"
 #include "vsock/vsock.h"
@@ -35,7 +35,7 @@ static struct ram ram;
 static uint8_t *memory;
 static int peer[SOCKETS], peers, server, published, unix_published;
 static uint16_t available[2];
-static bool honest; /* nobody but offer() has written to the rings, or reused a buffer */
+static bool honest; /* only offer() has written to the rings, and no buffer was reused */
 
 static int listen_at(struct sockaddr_un *address, socklen_t *length, const char *name)
 {
@@ -113,7 +113,7 @@ static uint8_t *offer(uint32_t index, uint32_t first, uint32_t second, bool writ
 static uint32_t host_port(uint8_t which)
 {
     static const uint32_t port[] = {GUEST_PORT, UNIX_PORT, 1, VSOCK_ANY_PORT};
-    /* Mostly one of the connections that there are. */
+    /* Mostly one of the existing connections. */
     if (which & 0x10)
         return VSOCK_FIRST_PORT + which % 16;
     return port[which % 4];
@@ -141,7 +141,7 @@ static void send_packet(const uint8_t *step, uint16_t number)
     memcpy(at, &header, sizeof header);
 }
 
-/* The packet that the guest has found last. */
+/* The last packet that the guest has received. */
 static void look(void)
 {
     struct virtio_vsock_hdr header;
@@ -219,7 +219,7 @@ static void step_host(const uint8_t *step, uint16_t number)
 static void step_guest(const uint8_t *step, uint16_t number)
 {
     switch (step[0] % 8) {
-    case 0: /* the rings as anybody may write them */
+    case 0: /* arbitrary writes to the rings */
         memory[RING(step[1] % 2) + number % 0x1000] = step[4];
         honest = false;
         event_raise(mmio.queue[step[1] % 2].kick_fd);

@@ -1,9 +1,9 @@
-/* Executes single instructions on this machine's CPU, for tests/unit/test_emulate.py:
+/* Executes single instructions on this machine's CPU, for tests/unit/native/test_emulate.py:
  * reads struct request from stdin and answers each with struct answer.
  *
- * A signal's handler replaces the context to which it returns by the wanted registers
- * and the trap flag.  After one instruction, or its fault, another handler takes what
- * has become of them. */
+ * A signal handler replaces the context to which it returns by the requested registers
+ * and the trap flag.  After one instruction, or its fault, another handler reads the
+ * resulting registers. */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <signal.h>
@@ -17,7 +17,7 @@
 
 #define PAGE 4096
 #define TRAP_FLAG 0x100
-#define FXSAVE 416 /* bytes of it that are registers */
+#define FXSAVE 416 /* bytes of FXSAVE's area that hold registers */
 
 struct state {
     uint64_t general[16]; /* by their numbers in instructions */
