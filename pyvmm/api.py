@@ -103,10 +103,10 @@ def shares(texts: Sequence[str], log: Log = _silent) -> list[VirtioFs]:
 
     shared = [Share(text) for text in texts]
     if len(shared) > SHARES_MAX:
-        raise ConfigError("share", texts[SHARES_MAX], f"{SHARES_MAX} are the most there can be")
+        raise ConfigError("share", texts[SHARES_MAX], f"there can be at most {SHARES_MAX} shares")
     for i, one in enumerate(shared):
         if one.tag in (other.tag for other in shared[:i]):
-            raise ConfigError("share", one.text, "another one has this tag")
+            raise ConfigError("share", one.text, "another share has this tag")
     made: list[VirtioFs] = []
     try:
         for one in shared:

@@ -209,7 +209,7 @@ class Channel:
         if number not in self._known:
             raise VhostUserError(f"message {number}: there is no such request")
         if flags & REPLY:
-            raise VhostUserError(f"{self._known[number]}: a reply that nobody waits for")
+            raise VhostUserError(f"{self._known[number]}: an unexpected reply")
         return self._known[number]
 
     def _exactly(self, size: int, deadline: Deadline, what: str, fds: list[int] | None) -> bytes:

@@ -49,8 +49,8 @@ def choose(
         if wanted == "linux" or any(segment.vaddr >= _KERNEL_MAP for segment in image.segments):
             offered.append("linux")
         if not offered:
-            notes = "an ELF note `Toro` of type 1 (direct boot) or `Xen` of type 18 (PVH)"
-            raise ImageError(f"{file.name}: no known boot protocol: there is neither {notes}, nor is it a vmlinux")
+            notes = "ELF note `Toro` of type 1 (direct boot) or `Xen` of type 18 (PVH)"
+            raise ImageError(f"{file.name}: no known boot protocol: there is no {notes}, and it is not a vmlinux")
     elif file.read(0x202, 4) == b"HdrS":
         offered = ["linux"]
     else:

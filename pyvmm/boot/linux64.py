@@ -93,7 +93,9 @@ class Linux64Boot(PcBoot):
             raise ImageError(f"{file.name}: a Linux kernel without the 64-bit entry point (boot protocol {version:#x})")
         size_max, cmdline_max = unpack_from("<I", head, _INIT_SIZE)[0], unpack_from("<I", head, _CMDLINE_SIZE)[0]
         if len(self._command_line) > cmdline_max:
-            raise ImageError(f"{file.name}: a command line of {len(self._command_line)} bytes; it takes {cmdline_max}")
+            raise ImageError(
+                f"{file.name}: the command line has {len(self._command_line)} bytes; at most {cmdline_max} fit"
+            )
         self._skip = (head[_SETUP_SECTS] or 4) * _SECTOR + _SECTOR
         self._size = file.size - self._skip
         if self._size <= _ENTRY_64:

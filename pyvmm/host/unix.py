@@ -63,7 +63,7 @@ class UnixHost:
         except FileNotFoundError:
             return
         if mode & _FILE_TYPE != _SOCKET:
-            reason = "there is a file that is no socket; remove it, or choose another path"
+            reason = "another kind of file is there; remove it, or choose another path"
             raise ConfigError(self._purpose, self._name, reason)
         probe = _new_socket()
         try:

@@ -88,7 +88,9 @@ class Share:
             elif word[0] == "restart" and word[2] in ("yes", "no"):
                 self.restart = word[2] == "yes"
             else:
-                raise ConfigError("share", text, f"no such option; ro, cache={'|'.join(CACHES)} and restart=no are")
+                raise ConfigError(
+                    "share", text, f"no such option; there are ro, cache={'|'.join(CACHES)} and restart=no"
+                )
         if len(seen) != len(set(seen)):
             raise ConfigError("share", text, "an option is given twice")
         self.path, self.tag = ":".join(words[:-1]), words[-1]

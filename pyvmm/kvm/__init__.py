@@ -125,7 +125,7 @@ class Kvm(_Descriptor):
             raise KvmError(path, error.errno, "it is not the KVM device") from None
         if version != API_VERSION:
             self.close()
-            raise KvmError(path, _EINVAL, f"it has KVM API {version}, pyvmm needs {API_VERSION}")
+            raise KvmError(path, _EINVAL, f"it speaks KVM API {version}, pyvmm needs {API_VERSION}")
 
     def check_extension(self, capability: int) -> int:
         """KVM_CHECK_EXTENSION: 0 if the capability (KVM_CAP_…) is absent, else a value that depends on it."""

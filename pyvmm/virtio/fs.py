@@ -175,7 +175,7 @@ class VirtioFs(Device):
                     raise HostError(f"{self._where}: the backend", _ENOTCONN)
                 frontend = self._connect(deadline)
             if features & ~frontend.features:
-                raise PyvmmError(f"{self._where}: the new backend can less than the old one")
+                raise PyvmmError(f"{self._where}: the new backend supports fewer features than the old one")
             with frontend.within(deadline):
                 frontend.set_features(features)
                 frontend.share_memory(_regions(transport))

@@ -125,7 +125,7 @@ def test_a_port_in_use_is_one_line(programs: Programs, server: Server) -> None:
         (["--vsock", "5", "--vsock-uds", "a", "--vsock-uds", "b"], "--vsock-uds: given twice"),
         (
             ["--vsock", "5", "--vsock-uds", "/"],
-            "--vsock-uds /: there is a file that is no socket; remove it, or choose another path",
+            "--vsock-uds /: another kind of file is there; remove it, or choose another path",
         ),
         (["--vsock", "5", "-p", "4000:80", "-p", "127.0.0.1:4000:81"], "-p 127.0.0.1:4000:81: given twice"),
         (["--vsock", "5", "--allow", "80", "--allow", "80=localhost:1"], "--allow 80=localhost:1: given twice"),

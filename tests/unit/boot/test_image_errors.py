@@ -31,7 +31,7 @@ BIG = elf_image([Load(0x10_0000, b"\xf4", 100 * MIB)], note(b"Xen\0", 18, bytes(
         (bzimage(), ["--initrd", "initrd", "--mem", "64M"], "an initrd of 81920 KiB does not fit"),
         (PVH, ["--initrd", "missing"], "missing: No such file or directory"),
         (PVH, ["--append", "x" * 4097], "--append: over 4096 bytes"),
-        (bzimage(), ["--append", "x" * 2048], "a command line of 2048 bytes; it takes 2047"),
+        (bzimage(), ["--append", "x" * 2048], "the command line has 2048 bytes; at most 2047 fit"),
     ],
 )
 def test_it_is_one_line(tmp_path: Path, image: bytes, options: list[str], message: str) -> None:

@@ -235,7 +235,7 @@ _CUT = EHDR_SIZE + PHDR_SIZE
         (patch(good_image(), "e_machine", 183), "e_machine is 183, not 62 (x86-64)"),
         (
             elf_image([Load(0x10_0000, b"x")], b""),
-            "no known boot protocol: there is neither an ELF note `Toro` of type 1 (direct boot)",
+            "no known boot protocol: there is no ELF note `Toro` of type 1 (direct boot)",
         ),
         (elf_image([Load(0x10_0000, b"x")], toro_note(0)), "Toro note: entry 0x0 is in no executable segment"),
         (
@@ -362,8 +362,8 @@ def backends(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def test_shares_have_tags_of_their_own_and_are_not_many(mistake: Mistake, backends: list[str]) -> None:
-    assert mistake("boot", "x", backends[0], backends[0]).endswith(":T0: another one has this tag")
-    assert mistake("boot", "x", *backends).endswith(":T8: 8 are the most there can be")
+    assert mistake("boot", "x", backends[0], backends[0]).endswith(":T0: another share has this tag")
+    assert mistake("boot", "x", *backends).endswith(":T8: there can be at most 8 shares")
 
 
 def test_a_share_that_cannot_be(mistake: Mistake) -> None:

@@ -55,7 +55,7 @@ def test_other_files_are_left_alone(tmp_path: Path, kind: str) -> None:
     else:
         path.symlink_to("elsewhere")
     before = open_fds()
-    with pytest.raises(ConfigError, match=r"there is a file that is no socket; remove it, or choose another path$"):
+    with pytest.raises(ConfigError, match=r"another kind of file is there; remove it, or choose another path$"):
         UnixHost(str(path), 4)
     assert open_fds() == before
     assert path.lstat()

@@ -66,7 +66,7 @@ def test_the_end_is_no_message() -> None:
         (header(1, flags=0x81), "message 1: flags 0x81"),
         (header(99), "message 99: there is no such request"),
         (header(0), "message 0: there is no such request"),
-        (header(1, flags=m.VERSION | m.REPLY), "GET_FEATURES: a reply that nobody waits for"),
+        (header(1, flags=m.VERSION | m.REPLY), "GET_FEATURES: an unexpected reply"),
         (header(2, 1 << 31), "more than 4096"),
     ],
 )
