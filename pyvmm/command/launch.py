@@ -103,10 +103,14 @@ def _find_elsewhere(name: str, path: object = None, target: object = None) -> No
         HostError: the Python that the executable was made of is not installed any more.
     """
     global _finish
-    if not _stat(f"{_stdlib}/os.py"):
+    try:
+        os.stat(f"{_stdlib}/os.py")
+    except FileNotFoundError:
         from pyvmm.errors import HostError
 
-        raise HostError(_stdlib, _ENOENT, "this pyvmm was built for the Python there; install pyvmm again")
+        raise HostError(_stdlib, _ENOENT, "this pyvmm was built for the Python there; install pyvmm again") from None
+    except OSError:  # it is there, but not for this user
+        pass
     finish, _finish = _finish, None
     if finish:
         finish()
