@@ -16,6 +16,8 @@ import time
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.tiny import tiny_image
+from pyvmm.command.boot import machine_config
+from pyvmm.command.options import DEVICES, only_operand, parse
 from pyvmm.command.ready import ReadyMachine, prepare_any
 from pyvmm.errors import HostError, PyvmmError, UsageError
 from pyvmm.eventloop import EventLoop
@@ -32,9 +34,26 @@ if TYPE_CHECKING:
     Service = tuple[Command, Callable[[str], None], MachineConfig | None]
 
 _SIGNALS = _SIGCHLD, *_ENDING = signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+_READY_MAX = 64
 _REHEARSALS = 10
 #: A child that has just been taken has better use for the CPUs than its successor.
 _PAUSE_SECONDS = 0.02
+
+
+def warm(words: list[str], command: Command, say: Callable[[str], None]) -> int:
+    """Serves as the options say; see `serve`."""
+    operands, options, repeated = parse("warm", words, DEVICES)
+    ready = options.pop("--ready", "2")
+    if not (ready.isascii() and ready.isdigit() and 1 <= int(ready[:9]) <= _READY_MAX):
+        raise UsageError(f"--ready {ready}: not 1 to {_READY_MAX}")
+    devices = [option[0] for option in DEVICES]
+    for name in [*options, *(name for name, values in repeated.items() if values)]:
+        if name in devices:
+            raise UsageError(f"warm: {name}: a guest with devices is not made beforehand; leave out the IMAGE")
+        if not operands:
+            raise UsageError(f"warm: {name} is of no use without an IMAGE")
+    config = machine_config(only_operand("warm", operands), options) if operands else None
+    return serve(int(ready), command, say, config)
 
 
 def serve(ready: int, command: Command, say: Callable[[str], None], config: MachineConfig | None) -> int:

@@ -22,13 +22,13 @@ FIRST_LINE_EXITS: dict[str, int] = {}
 EXITS = {"io": 3}
 #: Descriptor tables, control registers and MSRs are loaded, and ring 3 is entered (boot/nucleus.s).
 INTERPRETED_MAX = 60
-#: Of the executable. 27 check whether a module's source has changed, which only a development
-#: install does; 18 are ioctls of KVM. The number varies with threads (155 to 161).
-SYSTEM_CALLS_MAX = 163
+#: Of the executable. 29 check whether a module's source has changed, which only a development
+#: install does; 18 are ioctls of KVM. The number varies with threads (157 to 165).
+SYSTEM_CALLS_MAX = 166
 if sys.version_info[:2] == (3, 12):
     SYSTEM_CALLS_MAX += 4  # half a megabyte more of static data, populated in steps of 128 KiB
 #: Direct boot only, the devices that every guest has, and no virtio.
-MODULES_MAX = 27
+MODULES_MAX = 29
 #: cffi's own, and two builtin modules that are used when the guest runs.
 OTHER_MODULES = {"__future__", "_cffi_backend", "gc", "select"}
 #: The kernel with threads, console, heap and exceptions, and function names for backtraces.

@@ -162,6 +162,8 @@ def test_command_line_is_read_before_anything_of_kvm_is_loaded() -> None:
     assert {name for name in loaded if name.startswith("pyvmm")} == {
         "pyvmm",
         "pyvmm.command",
+        "pyvmm.command.boot",
         "pyvmm.command.cli",
+        "pyvmm.command.options",
         "pyvmm.errors",
     }

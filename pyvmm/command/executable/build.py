@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _OURS = ("pyvmm", "vhost_user")
 #: What every boot imports, with all that they import first.
-_BOOT = ("pyvmm.command.cli", "pyvmm.config", "pyvmm.machine")
+_BOOT = ("pyvmm.command.cli", "pyvmm.command.signals", "pyvmm.config", "pyvmm.machine")
 #: What Python's main phase imports beside its own frozen modules, and what sources do.
 _STDLIB = ("encodings", "encodings.aliases", "encodings.utf_8", "__future__")
 

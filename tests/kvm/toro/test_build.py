@@ -108,7 +108,7 @@ def test_a_failed_build_leaves_the_image_that_was_there(project: Path) -> None:
     [
         (["missing.pas"], "pyvmm: missing.pas: no such file\n"),
         ([str(HELLO), "-o", "/nonexistent/x.elf"], "pyvmm: /nonexistent/x.elf: No such file or directory\n"),
-        ([], "pyvmm: SOURCE is missing; try `pyvmm --help`\n"),
+        ([], "pyvmm: SOURCE is missing; try `pyvmm build --help`\n"),
         (["a.pas", "b.pas"], "pyvmm: b.pas: one SOURCE at a time\n"),
         ([str(HELLO), "-d", "A-B"], "pyvmm: -d A-B: not a symbol, such as EnableDebug\n"),
         ([str(HELLO), "-d"], "pyvmm: -d: needs a value\n"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from guests import PYVMM, pyvmm
 
-from pyvmm.command.bench import SCRIPTS
+from pyvmm.command.bench import NAMES
 
 BENCH = Path(__file__).parents[3] / "bench"
 sys.path.append(str(BENCH))
@@ -23,7 +23,7 @@ import measure  # noqa: E402
 # ---- the command ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_tells_its_options(name: str) -> None:
     done = pyvmm("bench", name, "--help")
     assert (done.status, done.stderr) == (0, "")
@@ -33,9 +33,9 @@ def test_each_benchmark_tells_its_options(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], f"which benchmark? {', '.join(SCRIPTS)}"),
+        ([], f"which benchmark? {', '.join(NAMES)}"),
         (["vsok"], "vsok: no such benchmark; did you mean vsock?"),
-        (["x"], f"x: no such benchmark; there are {', '.join(SCRIPTS)}"),
+        (["x"], f"x: no such benchmark; there are {', '.join(NAMES)}"),
         (["boot", "--runs", "x"], "bench boot: argument --runs: at least 2; 30 or more for the record"),
         (["kernel", "--nosuch"], "bench kernel: unrecognized arguments: --nosuch"),
         (["fs", "--pyvmm", "/no/such"], "bench fs: argument --pyvmm: /no/such: no such command"),

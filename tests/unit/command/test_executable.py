@@ -13,6 +13,7 @@ import pytest
 
 import pyvmm
 from pyvmm.command.executable import build
+from pyvmm.command.help import help_of, overview
 
 ROOT = Path(pyvmm.__file__).parent.parent
 PYVMM = Path(sys.executable).parent / "pyvmm"
@@ -83,7 +84,7 @@ def test_python_s_environment_variables_change_nothing(tmp_path: Path) -> None:
 def test_help_in_either_phase(words: list[str]) -> None:
     done = run(*words)
     assert done.returncode == 0
-    assert done.stdout.startswith("pyvmm: boots Toro unikernels on KVM\n")
+    assert done.stdout == (overview() if words == ["--help"] else help_of("boot"))
 
 
 def test_names_that_are_no_text_are_told_as_they_are() -> None:
@@ -96,7 +97,7 @@ def test_a_module_of_the_standard_library_brings_the_main_phase() -> None:
     """`grp` and such are in files of their own, for which there must be a sys.path."""
     done = run("boot", "x", "--nosuch")  # difflib is asked what was meant
     assert done.returncode == 125
-    assert done.stderr == "pyvmm: --nosuch: no such option; try `pyvmm --help`\n"
+    assert done.stderr == "pyvmm: --nosuch: no such option; try `pyvmm boot --help`\n"
 
 
 @pytest.mark.parametrize("words", [["boot", "x", "--nosuch"], ["build", "x.pas"]])

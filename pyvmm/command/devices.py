@@ -1,0 +1,69 @@
+"""The devices that the options of `pyvmm boot` ask for."""
+
+from __future__ import annotations
+
+from pyvmm import api
+from pyvmm._kvm import lib
+from pyvmm.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyvmm.config import MachineConfig
+    from pyvmm.virtio.device import Device
+    from pyvmm.virtio.vsock import Vsock
+
+    Log = Callable[[str], None]
+
+_OTHER_DESCRIPTORS = 1024  # than those of connections
+_NEED_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
+
+
+def open_devices(
+    config: MachineConfig, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log
+) -> list[Device]:
+    """The devices that the options of `boot` ask for.
+
+    Args:
+        config: the machine's.
+        options, repeated: see `options.parse`.
+        say: writes a line to stderr.
+        log: the same, for lines about the guest.
+
+    Raises:
+        PyvmmError: one of them cannot be; none is left open.
+    """
+    target = options.get("--console")
+    if config.vsock is None:
+        for name in _NEED_VSOCK:
+            if repeated.get(name) or name in options:
+                raise UsageError(f"{name} needs a vsock device: --vsock CID")
+    if target is not None and not target.startswith("virtio="):
+        raise UsageError(f"--console {target}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
+    devices: list[Device] = []
+    try:
+        if target is not None:
+            devices.append(api.console(target.removeprefix("virtio="), say, log))
+        if config.vsock is not None:
+            devices.append(_vsock(config.vsock, options, repeated, say, log))
+        devices += api.shares(repeated["--share"], log)
+    except BaseException:
+        for device in devices:
+            device.close()
+        raise
+    return devices
+
+
+def _vsock(cid: int, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log) -> Vsock:
+    """The vsock device, which may have a descriptor for each connection."""
+    backlog = options.get("--vsock-backlog", "1024")
+    if not (backlog.isascii() and backlog.isdigit() and len(backlog) < 10):
+        raise UsageError(f"--vsock-backlog {backlog}: not a number")
+    lib.raise_descriptor_limit(lib.VSOCK_STREAMS + _OTHER_DESCRIPTORS)
+    publish, allow = repeated["-p"], repeated["--allow"]
+    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), int(backlog), log)
+    for text, (address, port, guest_port) in zip(publish, device.ports, strict=True):
+        if f":{text}".rsplit(":", 2)[1] == "0":
+            say(f"port {port} of {address} is port {guest_port} of the guest")
+    return device

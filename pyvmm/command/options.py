@@ -1,0 +1,210 @@
+"""What users type: every command and option, and the reading of a command line by them.
+
+`pyvmm --help`, the manual page and the shells' completions are made of the same table. It
+consists of constants, which a boot finds ready made in the executable; argparse would take
+longer to import than a guest takes to boot.
+"""
+
+from __future__ import annotations
+
+from pyvmm.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    #: Name, what follows it, its placeholder, what that may be, and what it is for.
+    #:
+    #: A `flag` has no value and an `optional` one only as in `--timing=FILE`; a `value` follows as
+    #: a word of its own or behind an equals sign, and so does one that is `repeatable`. What a
+    #: shell completes it with is FILE, DIRECTORY, file names such as `*.c`, or one of some words.
+    Option = tuple[str, str, str, str, str]
+    #: Placeholder of its operand, what that may be, a summary, a description, and its options.
+    Command = tuple[str, str, str, str, tuple[Option, ...]]
+
+_MACHINE: tuple[Option, ...] = (
+    ("--mem", "value", "SIZE", "", "guest memory, `16M` to `512G` (128M)"),
+    ("--cpus", "value", "N", "", "number of vCPUs (1)"),
+    ("--pin", "value", "LIST", "auto", "the host CPU of each vCPU: `0,2-3`, or `auto` to take one after the other"),
+    ("--append", "value", "TEXT", "", "the guest's command line"),
+    (
+        "--boot",
+        "value",
+        "PROTOCOL",
+        "direct toro-fast pvh linux",
+        "how to start the image: `direct`, `toro-fast`, `pvh` or `linux`; by default the first that it offers",
+    ),
+    ("--initrd", "value", "FILE", "FILE", "an initial RAM disk (`pvh`, `linux`)"),
+)
+#: What a guest of `pyvmm warm IMAGE` cannot have.
+DEVICES: tuple[Option, ...] = (
+    ("--vsock", "value", "CID", "", "a virtio-vsock device; CID is the guest's context ID, 3 or more"),
+    (
+        "-p",
+        "repeatable",
+        "[ADDR:]HOSTPORT:GUESTPORT",
+        "",
+        "publish the guest's vsock port at a TCP port of the host, on 127.0.0.1 by default; port 0 takes any free one "
+        "and prints it",
+    ),
+    (
+        "--allow",
+        "repeatable",
+        "PORT[=HOST:PORT] | all",
+        "all",
+        "let the guest connect to a port of CID 2, which leads to HOST:PORT (127.0.0.1:PORT); `all` allows every port",
+    ),
+    (
+        "--vsock-uds",
+        "value",
+        "PATH",
+        "FILE",
+        "a Unix socket that works like Firecracker's: its clients write `CONNECT PORT`, and the guest's connections "
+        "to port P of CID 2 reach PATH_P",
+    ),
+    ("--vsock-backlog", "value", "N", "", "how many clients may wait at each port until the guest is up (1024)"),
+    (
+        "--console",
+        "value",
+        "virtio=file:PATH | virtio=unix:PATH | virtio=pty",
+        "virtio=file: virtio=unix: virtio=pty",
+        "a virtio-console beside the UART, connected to a file, to a client of a Unix socket, or to a "
+        "pseudo-terminal, whose name is printed",
+    ),
+    (
+        "--share",
+        "repeatable",
+        "DIR:TAG[:ro][:cache=auto|always|none][:restart=no] | socket=PATH:TAG",
+        "DIRECTORY",
+        "a directory of the host as the virtio-fs device TAG, served by virtiofsd, or by a vhost-user backend that "
+        "listens at PATH",
+    ),
+)
+COMMANDS: dict[str, Command] = {
+    "boot": (
+        "IMAGE",
+        "FILE",
+        "boot an image; its console is stdin and stdout",
+        "The image is an ELF file that `pyvmm build` made, or another kernel with a PVH note, or Linux. pyvmm's own "
+        "messages go to stderr. Ctrl-C ends the guest; SIGTERM asks a Toro program to end.",
+        (
+            *_MACHINE,
+            *DEVICES,
+            (
+                "--timing",
+                "optional",
+                "FILE",
+                "FILE",
+                "how long each step took: a table on stderr, or FILE, which is .json or .svg",
+            ),
+        ),
+    ),
+    "build": (
+        "SOURCE",
+        "*.pas *.pp *.c",
+        "compile a Toro application to an ELF image",
+        "The source is a program in Pascal, or an MPI program in C. Its image has the Toro kernel, the library and "
+        "the application, without what is not used.",
+        (
+            ("-o", "value", "FILE", "FILE", "where the image goes (SOURCE with .elf)"),
+            ("-d", "repeatable", "SYMBOL", "", "define a symbol for the compiler, in the kernel as well"),
+            ("-g", "flag", "", "", "add debug information, for GDB, and do not optimize"),
+        ),
+    ),
+    "warm": (
+        "[IMAGE]",
+        "FILE",
+        "stay, and let later boots of this user start faster",
+        "With an IMAGE, and options of `boot` other than devices, guests of just that command are kept loaded.",
+        (("--ready", "value", "N", "", "how many processes are kept for boots at the same time (2)"), *_MACHINE),
+    ),
+    "bench": (
+        "NAME",
+        "boot exits vsock fs kernel density",
+        "run a benchmark",
+        "Each has options of its own: `pyvmm bench NAME --help`.",
+        (),
+    ),
+}
+
+
+def words_of(values: str) -> list[str]:
+    """The words that a value or an operand may be; none if it may be anything, or a file."""
+    return [] if values in ("FILE", "DIRECTORY") or "*" in values else values.split()
+
+
+def parse(
+    command: str, words: list[str], others: tuple[Option, ...] = ()
+) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
+    """Splits a command line into operands and options.
+
+    Args:
+        command: the command's name.
+        words: what follows it.
+        others: options that it has besides those of the table.
+
+    Returns:
+        The operands; the value of each option that was given, by name, empty where it has none;
+        and the values of each repeatable option.
+
+    Raises:
+        UsageError: an option is unknown, given twice, or lacks its value.
+    """
+    operands: list[str] = []
+    given: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
+    takes: dict[str, str] = {}
+    for name, kind, *_ in (*COMMANDS[command][4], *others):
+        takes[name] = kind
+        if kind == "repeatable":
+            repeated[name] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if word == "--":
+            operands += rest
+        elif word[:1] != "-" or word == "-":
+            operands.append(word)
+        elif name not in takes:
+            raise UsageError(f"{name}: no such option{suggestion(name, takes, f'{command} --help')}")
+        elif name in given:
+            raise UsageError(f"{name}: given twice")
+        elif takes[name] == "flag":
+            given[name] = ""
+            if equals:
+                raise UsageError(f"{word}: {name} takes no value")
+        elif takes[name] == "optional":
+            given[name] = value
+            if equals and not value:
+                raise UsageError(f"{word}: needs a value after the =")
+        else:
+            following = value if equals else next(rest, None)
+            if following is None:
+                raise UsageError(f"{name}: needs a value")
+            if name in repeated:
+                repeated[name].append(following)
+            else:
+                given[name] = following
+    return operands, given, repeated
+
+
+def only_operand(command: str, operands: list[str]) -> str:
+    """The one operand of a command.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    what = COMMANDS[command][0].strip("[]")
+    if not operands:
+        raise UsageError(f"{what} is missing; try `pyvmm {command} --help`")
+    if len(operands) > 1:
+        raise UsageError(f"{operands[1]}: one {what} at a time")
+    return operands[0]
+
+
+def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of a message about an unknown word: the known one that was meant, or what to try."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, [*known], 1)
+    return f"; did you mean {close[0]}?" if close else f"; try `pyvmm {otherwise}`"
