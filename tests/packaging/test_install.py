@@ -146,6 +146,17 @@ def test_installed_command_builds_and_boots(installed: Installed, tmp_path: Path
         assert run(installed.command, "boot", Path(source).with_suffix(".elf"), cwd=tmp_path) == said
 
 
+def test_manual_and_completions_are_installed(installed: Installed) -> None:
+    share = installed.command.parents[1] / "share"
+    assert "pyvmm boot" in (share / "man/man1/pyvmm.1").read_text()
+    for name in (
+        "bash-completion/completions/pyvmm",
+        "zsh/site-functions/_pyvmm",
+        "fish/vendor_completions.d/pyvmm.fish",
+    ):
+        assert "vsock-uds" in (share / name).read_text()
+
+
 def test_installed_benchmarks_are_found(installed: Installed, tmp_path: Path) -> None:
     assert run(installed.command, "bench", "boot", "--help", cwd=tmp_path).startswith("usage: pyvmm bench boot")
 
