@@ -230,36 +230,65 @@ begin
   Result := 0;
 end;
 
+{ Waits until the log has an entry for each digit of Text, on a host that may be busy. }
+function Comes(const Text: ShortString): Boolean;
+var
+  I: LongInt;
+begin
+  I := 0;
+  while (Logged < Length(Text)) and (I < 2000) do
+  begin
+    Process.Sleep(5);
+    Inc(I);
+  end;
+  Result := LogText = Text;
+end;
+
+{ Waits until Counter stands still, and returns it. }
+function CounterStandsAt: LongInt;
+var
+  I: LongInt;
+begin
+  for I := 0 to 2000 do
+  begin
+    Result := Counter;
+    Process.Sleep(20);
+    if Counter = Result then
+      Exit;
+  end;
+end;
+
 procedure TestSuspend;
 var
   ID: TThreadID;
-  Before: LongInt;
+  Before, I: LongInt;
 begin
   ID := Start(@SuspendSelf, 0, CoreFor(0));
-  Process.Sleep(5);
-  Check(LogText = '1', 'a thread suspends itself');
+  Check(Comes('1'), 'a thread suspends itself');
   SysResumeThread(ID);
-  Process.Sleep(5);
-  Check(LogText = '2', 'and is resumed');
+  Check(Comes('2'), 'and is resumed');
   SysResumeThread(ID);
   Join(ID);
   Logged := 0;
   ID := Start(@SuspendSelf, 0, CoreFor(0));
   SysResumeThread(ID); { it may not even have started }
-  Process.Sleep(5);
-  Check(LogText = '12', 'a resume before the suspend is not lost');
+  Check(Comes('12'), 'a resume before the suspend is not lost');
   SysResumeThread(ID);
   Join(ID);
   Logged := 0;
 
   ID := Start(@Never, 0, CoreFor(0));
   Check(SysSuspendThread(ID) = 0, 'another thread is suspended');
-  Process.Sleep(5);
-  Before := Counter;
+  Before := CounterStandsAt;
   Process.Sleep(5);
   Check(Counter = Before, 'it does not run');
   SysResumeThread(ID);
-  Process.Sleep(5);
+  I := 0;
+  while (Counter = Before) and (I < 2000) do
+  begin
+    Process.Sleep(5);
+    Inc(I);
+  end;
   Check(Counter > Before, 'until it is resumed');
   SysKillThread(ID);
   Join(ID);
