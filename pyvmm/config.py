@@ -12,6 +12,7 @@ CPUS_MAX = 255  # APIC ids of xAPIC mode
 CID_MIN, CID_MAX = 3, 0xFFFF_FFFE
 COMMAND_LINE_MAX = 4096  # bytes, without the NUL at its end
 BOOT_PROTOCOLS = ("direct", "toro-fast", "pvh", "linux")
+_CPU_MAX = 99_999  # of the host
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 
@@ -64,6 +65,18 @@ class MachineConfig:
         self.pin: list[int | None] = _parse_pin(pin, cpus)
 
 
+def parse_decimal(text: str, low: int = 0, high: int = (1 << 64) - 1) -> int:
+    """Parses a decimal number from `low` to `high`.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    # int() takes signs, spaces, underscores and other scripts' digits, and long for very many.
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high):
+        raise ValueError(text)
+    return int(text)
+
+
 def parse_size(text: str) -> int:
     """The number of bytes that `512K`, `128M`, `2G` or a plain number stands for.
 
@@ -71,10 +84,7 @@ def parse_size(text: str) -> int:
         ValueError: the text is none of these.
     """
     unit = _UNITS.get(text[-1:].upper(), 1)
-    digits = text if unit == 1 else text[:-1]
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
-        raise ValueError(text)
-    return int(digits) * unit
+    return parse_decimal(text if unit == 1 else text[:-1]) * unit
 
 
 def parse_cpu_list(text: str) -> list[int]:
@@ -86,9 +96,8 @@ def parse_cpu_list(text: str) -> list[int]:
     cpus: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not all(n.isascii() and n.isdigit() and len(n) < 6 for n in ((first, last) if dash else (first,))):
-            raise ValueError(text)
-        cpus += range(int(first), int(last if dash else first) + 1)
+        lowest = parse_decimal(first, 0, _CPU_MAX)
+        cpus += range(lowest, (parse_decimal(last, 0, _CPU_MAX) if dash else lowest) + 1)
     return cpus
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyvmm.command.options import DEVICES, only_operand, parse
+from pyvmm.command.options import DEVICES, number, only_operand, parse
 from pyvmm.errors import UsageError
 
 TYPE_CHECKING = False
@@ -96,31 +96,21 @@ def machine_config(image: str, options: dict[str, str]) -> MachineConfig:
     """
     from pyvmm.config import MachineConfig, parse_size
 
-    memory, cpus = options.get("--mem", "128M"), options.get("--cpus", "1")
+    memory, cpus, cid = options.get("--mem", "128M"), options.get("--cpus", "1"), options.get("--vsock")
     try:
         memory_bytes = parse_size(memory)
     except ValueError:
         raise UsageError(f"--mem {memory}: not a size such as 512M or 2G") from None
-    if not (cpus.isascii() and cpus.isdigit() and len(cpus) < 6):
-        raise UsageError(f"--cpus {cpus}: not a number")
     return MachineConfig(
         image,
         memory_bytes,
-        int(cpus),
+        number("--cpus", cpus),
         options.get("--pin", ""),
         options.get("--append", ""),
-        _parse_cid(options.get("--vsock")),
+        None if cid is None else number("--vsock", cid),
         options.get("--boot"),
         options.get("--initrd", ""),
     )
-
-
-def _parse_cid(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise UsageError(f"--vsock {text}: not a number")
-    return int(text)
 
 
 def limited(log: Log, lines: int) -> Log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyvmm import api
 from pyvmm._kvm import lib
+from pyvmm.command.options import number
 from pyvmm.errors import UsageError
 
 TYPE_CHECKING = False
@@ -57,12 +58,10 @@ def open_devices(
 
 def _vsock(cid: int, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log) -> Vsock:
     """The vsock device, which may have a descriptor for each connection."""
-    backlog = options.get("--vsock-backlog", "1024")
-    if not (backlog.isascii() and backlog.isdigit() and len(backlog) < 10):
-        raise UsageError(f"--vsock-backlog {backlog}: not a number")
+    backlog = number("--vsock-backlog", options.get("--vsock-backlog", "1024"))
     lib.raise_descriptor_limit(lib.VSOCK_STREAMS + _OTHER_DESCRIPTORS)
     publish, allow = repeated["-p"], repeated["--allow"]
-    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), int(backlog), log)
+    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), backlog, log)
     for text, (address, port, guest_port) in zip(publish, device.ports, strict=True):
         if f":{text}".rsplit(":", 2)[1] == "0":
             say(f"port {port} of {address} is port {guest_port} of the guest")

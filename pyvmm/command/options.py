@@ -208,3 +208,17 @@ def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
 
     close = get_close_matches(word, [*known], 1)
     return f"; did you mean {close[0]}?" if close else f"; try `pyvmm {otherwise}`"
+
+
+def number(name: str, text: str) -> int:
+    """The value of an option that is a decimal number.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    from pyvmm.config import parse_decimal
+
+    try:
+        return parse_decimal(text)
+    except ValueError:
+        raise UsageError(f"{name} {text}: not a number") from None

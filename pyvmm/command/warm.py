@@ -19,6 +19,7 @@ from pyvmm.boot.tiny import tiny_image
 from pyvmm.command.boot import machine_config
 from pyvmm.command.options import DEVICES, only_operand, parse
 from pyvmm.command.ready import ReadyMachine, prepare_any
+from pyvmm.config import parse_decimal
 from pyvmm.errors import HostError, PyvmmError, UsageError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.unix import UnixHost
@@ -44,8 +45,10 @@ def warm(words: list[str], command: Command, say: Callable[[str], None]) -> int:
     """Serves as the options say; see `serve`."""
     operands, options, repeated = parse("warm", words, DEVICES)
     ready = options.pop("--ready", "2")
-    if not (ready.isascii() and ready.isdigit() and 1 <= int(ready[:9]) <= _READY_MAX):
-        raise UsageError(f"--ready {ready}: not 1 to {_READY_MAX}")
+    try:
+        waiting = parse_decimal(ready, 1, _READY_MAX)
+    except ValueError:
+        raise UsageError(f"--ready {ready}: not 1 to {_READY_MAX}") from None
     devices = [option[0] for option in DEVICES]
     for name in [*options, *(name for name, values in repeated.items() if values)]:
         if name in devices:
@@ -53,7 +56,7 @@ def warm(words: list[str], command: Command, say: Callable[[str], None]) -> int:
         if not operands:
             raise UsageError(f"warm: {name} is of no use without an IMAGE")
     config = machine_config(only_operand("warm", operands), options) if operands else None
-    return serve(int(ready), command, say, config)
+    return serve(waiting, command, say, config)
 
 
 def serve(ready: int, command: Command, say: Callable[[str], None], config: MachineConfig | None) -> int:

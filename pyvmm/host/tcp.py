@@ -6,6 +6,7 @@ from __future__ import annotations
 import _socket
 from errno import EADDRINUSE
 
+from pyvmm.config import parse_decimal
 from pyvmm.errors import ConfigError, HostError
 
 TYPE_CHECKING = False
@@ -35,21 +36,12 @@ class Publish:
         self.address = address.removeprefix("[").removesuffix("]") if colon else LOOPBACK
         if (address[:1] == "[") != (address[-1:] == "]") or (":" in self.address) != (address[:1] == "["):
             raise ConfigError("publish", text, "an IPv6 address is written in brackets: [::1]:4000:80")
+        if not self.address:
+            raise ConfigError("publish", text, "no address before the colon; 0.0.0.0 is all of the host's")
         try:
-            self.port, self.guest_port = parse_port(port, 0, 0xFFFF), parse_port(guest, 0, 0xFFFF_FFFE)
+            self.port, self.guest_port = parse_decimal(port, 0, 0xFFFF), parse_decimal(guest, 0, 0xFFFF_FFFE)
         except ValueError:
             raise ConfigError("publish", text, "not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80") from None
-
-
-def parse_port(text: str, low: int, high: int) -> int:
-    """Parses a decimal number from `low` to `high`.
-
-    Raises:
-        ValueError: the text is something else.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) < 11 and low <= int(text) <= high):
-        raise ValueError(text)
-    return int(text)
 
 
 def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
@@ -66,13 +58,13 @@ def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
         return None, (LOOPBACK, 0)
     port, equals, target = text.partition("=")
     try:
-        number = parse_port(port, 1, 0xFFFF_FFFE if equals else 0xFFFF)
+        number = parse_decimal(port, 1, 0xFFFF_FFFE if equals else 0xFFFF)
         if not equals:
             return number, (LOOPBACK, number)
         host, _, target_port = target.rpartition(":")
         if not host:
             raise ValueError(target)
-        return number, (host.removeprefix("[").removesuffix("]"), parse_port(target_port, 1, 0xFFFF))
+        return number, (host.removeprefix("[").removesuffix("]"), parse_decimal(target_port, 1, 0xFFFF))
     except ValueError:
         raise ConfigError("allow", text, "not PORT, PORT=HOST:PORT or `all`") from None
 

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boot.": {"_kvm", "boot.", "errors", "layout", "memory"},
     "devices.": {"_kvm", "bus", "errors", "eventloop", "layout"},
     "virtio.": {"_kvm", "bus", "errors", "eventloop", "layout", "memory", "virtio."},
-    "host.": {"_kvm", "errors", "eventloop", "host."},
+    "host.": {"_kvm", "config", "errors", "eventloop", "host."},
     "config": {"errors", "layout"},
     "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe"},
     "consolepipe": set(),

@@ -30,7 +30,7 @@ def test_publish(text: str, address: str, port: int, guest_port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "80", ":", "a:80", "80:a", "65536:80", "80:4294967295", "-1:80", "::1:80:80", "[::1:8:8"]
+    "text", ["", "80", ":", ":8080:80", "a:80", "80:a", "65536:80", "80:4294967295", "-1:80", "::1:80:80", "[::1:8:8"]
 )
 def test_publish_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^publish"):
