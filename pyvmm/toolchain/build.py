@@ -229,11 +229,18 @@ def _linked_objects(script: str, work: Path) -> list[str]:
 
 
 def _install(built: Path, image: Path) -> None:
-    """Puts the image in place by a rename, so that nobody boots half of it."""
-    temporary = image.with_name(f".{image.name}.{os.getpid()}")
+    """Puts the image in place: a file by a rename, so that nobody boots half of it.
+
+    A symbolic link stays, and what it leads to is replaced; a device or fifo is written to.
+    """
+    target = Path(os.path.realpath(image))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(built.read_bytes())
+            return
         shutil.copy(built, temporary)
-        temporary.replace(image)
+        temporary.replace(target)
     except OSError as error:
         raise BuildError(f"{image}: {error.strerror}") from None
     finally:
