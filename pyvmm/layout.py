@@ -40,6 +40,9 @@ I8042_COMMAND_PORT = 0x64
 ACPI_SLEEP_PORT = 0x600
 DEBUG_EXIT_PORT = 0xF4
 DEBUG_EXIT_PORTS = 4
+#: Where a direct-booted guest asks to be frozen.
+FREEZE_PORT = 0xF8
+FREEZE_PORTS = 4
 
 #: Interrupt vectors of direct-booted guests start here; GSI n has vector
 #: IRQ_BASE + n and goes to CPU 0.
@@ -48,6 +51,8 @@ SERIAL_GSI = 4
 VIRTIO_GSI = 5
 #: Asks a direct-booted guest to end; above the vectors of all GSIs.
 SHUTDOWN_VECTOR = 83
+#: Tells a direct-booted guest that it has been thawed.
+GENERATION_VECTOR = 84
 
 
 class Ram:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAGIC = 0x6F726F54  # "Toro"
-VERSION = 2
+VERSION = 3
 
 #: Types of memory map entries. Together the entries cover all RAM.
 MEMORY_FREE, MEMORY_IN_USE = 1, 2
@@ -38,9 +38,10 @@ FIELDS = (
     ("stack_size", 4),
     ("flags", 8),
     ("shutdown_vector", 4),
-    ("reserved", 4),
-    ("random_seed", 8),
+    ("generation_vector", 4),
+    ("generation", 8),
     ("marks", 128),
+    ("random", 32),
 )
 SIZE = sum(size for _, size in FIELDS)
 

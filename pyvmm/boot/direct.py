@@ -20,6 +20,7 @@ from pyvmm.boot.elf import PF_W, PF_X
 from pyvmm.boot.protocol import BootProtocol, set_segments
 from pyvmm.errors import ImageError
 from pyvmm.layout import (
+    GENERATION_VECTOR,
     IRQ_BASE,
     MMIO_HOLE_END,
     MMIO_HOLE_START,
@@ -204,11 +205,12 @@ class DirectBoot(BootProtocol):
             console_vector=IRQ_BASE + SERIAL_GSI,
             cpu_count=self._cpus,
             shutdown_vector=self.shutdown_message,
+            generation_vector=GENERATION_VECTOR,
             cpu_areas=self.cpu_areas,
             cpu_area_size=self.cpu_area_size,
             supervisor_size=self.supervisor_size,
             stack_size=self.stack_size,
-            random_seed=int.from_bytes(urandom(8), "little"),
+            random=int.from_bytes(urandom(32), "little"),
             **clock,
         )
         memory.write(self.boot_info, block)

@@ -160,7 +160,7 @@ def test_boot_info_holds_what_it_promises(boot: Boot) -> None:
         values[name] = int.from_bytes(block[at : at + size], "little")
         at += size
     assert block[:4] == b"Toro"
-    assert (values["version"], values["size"], values["cpu_count"]) == (2, bootinfo.SIZE, 1)
+    assert (values["version"], values["size"], values["cpu_count"]) == (bootinfo.VERSION, bootinfo.SIZE, 1)
     assert command_line == "words for the guest \u00e9\0".encode()
     assert before <= values["wall_clock_ns"] <= after
     assert 5 * 10**8 < values["tsc_hz"] < 10**10

@@ -8,7 +8,7 @@ interface
 
 const
   BOOT_INFO_MAGIC = $6F726F54; { 'Toro' }
-  BOOT_INFO_VERSION = 2;
+  BOOT_INFO_VERSION = 3;
 
   BOOT_INFO_LINES = 1; { flag: devices hold their interrupt line until it is acknowledged }
 
@@ -45,7 +45,7 @@ type
   TBootInfo = packed record
     Magic, Version, Size, CpuCount: LongWord;
     TscHz: QWord;
-    WallClockNs: QWord;  { Unix time in ns at a TSC of WallClockTsc }
+    WallClockNs: QWord;  { Unix time in ns when the TSC was WallClockTsc }
     WallClockTsc: QWord;
     CommandLine: PChar;
     CommandLineSize: LongWord;
@@ -59,9 +59,10 @@ type
     SupervisorSize, StackSize: LongWord;
     Flags: QWord;        { BOOT_INFO_* }
     ShutdownVector: LongWord;
-    Reserved: LongWord;
-    RandomSeed: QWord;   { unpredictable; 0: none }
+    GenerationVector: LongWord;
+    Generation: QWord;   { number of thaws since the boot }
     Marks: array[0..15] of QWord;
+    Random: array[0..3] of QWord; { unpredictable, unless another loader left it 0 }
   end;
   PBootInfo = ^TBootInfo;
 

@@ -48,13 +48,15 @@ begin
 end;
 {$pop}
 
-{ No source need be there: the VMM's seed is 0 if another loader started the kernel, and the CPU
-  may lack RDRAND. The TSC makes each call differ. }
+{ No source need be there: another loader leaves the VMM's random bytes 0, and the CPU may lack
+  RDRAND. The TSC makes each call differ. }
 procedure SeedRandom; public name '__wrap_SYSTEM_$$_RANDOMIZE';
 var
-  Seed: QWord;
+  Seed, Part: QWord;
 begin
-  Seed := TheBootInfo^.RandomSeed;
+  Seed := 0;
+  for Part in TheBootInfo^.Random do
+    Seed := Mix(Seed xor Part);
   if HasRdRand then
     Seed := Seed xor RdRand;
   RandSeed := LongWord(Mix(Mix(Seed) xor read_rdtsc));

@@ -37,8 +37,9 @@ begin
     Show('stack_size', StackSize, SizeOf(StackSize));
     Show('flags', Flags, SizeOf(Flags));
     Show('shutdown_vector', ShutdownVector, SizeOf(ShutdownVector));
-    Show('reserved', Reserved, SizeOf(Reserved));
-    Show('random_seed', RandomSeed, SizeOf(RandomSeed));
+    Show('generation_vector', GenerationVector, SizeOf(GenerationVector));
+    Show('generation', Generation, SizeOf(Generation));
     Show('marks', Marks, SizeOf(Marks));
+    Show('random', Random, SizeOf(Random));
   end;
 end.

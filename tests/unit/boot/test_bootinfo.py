@@ -17,7 +17,7 @@ def field(block: bytes, name: str) -> int:
     return int.from_bytes(block[at : at + dict(bootinfo.FIELDS)[name]], "little")
 
 
-def test_offsets_are_those_of_version_2() -> None:
+def test_offsets_are_those_of_version_3() -> None:
     """A kernel of today must boot on a later pyvmm: no field may move."""
     offsets = {name: bootinfo.offset_of(name) for name, _ in bootinfo.FIELDS}
     assert offsets == {
@@ -41,18 +41,18 @@ def test_offsets_are_those_of_version_2() -> None:
         "stack_size": 100,
         "flags": 104,
         "shutdown_vector": 112,
-        "reserved": 116,
-        "random_seed": 120,
+        "generation_vector": 116,
+        "generation": 120,
         "marks": 128,
+        "random": 256,
     }
-    assert bootinfo.SIZE == 256
+    assert bootinfo.SIZE == 288
     assert bootinfo.MARKS == ("entry", "kernel", "application", "exit")
 
 
 def test_fields_are_aligned_to_their_size() -> None:
     for name, size in bootinfo.FIELDS:
-        if name != "reserved":
-            assert bootinfo.offset_of(name) % min(size, 8) == 0, name
+        assert bootinfo.offset_of(name) % min(size, 8) == 0, name
 
 
 def test_unknown_field_is_a_key_error() -> None:
@@ -81,9 +81,9 @@ def test_block_points_at_its_tables(
 ) -> None:
     block = bootinfo.build(address, command_line, memory_map, devices, tsc_hz=tsc_hz, console_vector=console_vector)
     assert block[:4] == b"Toro"
-    assert (field(block, "version"), field(block, "size")) == (2, 256)
+    assert (field(block, "version"), field(block, "size")) == (3, 288)
     assert (field(block, "tsc_hz"), field(block, "console_vector")) == (tsc_hz, console_vector)
-    assert field(block, "cpu_count") == field(block, "reserved") == field(block, "marks") == 0
+    assert field(block, "cpu_count") == field(block, "generation") == field(block, "marks") == 0
 
     at = field(block, "memory_map") - address
     assert field(block, "memory_map_count") == len(memory_map)

@@ -177,14 +177,14 @@ def test_parts_follow_one_another_page_by_page() -> None:
     assert boot.tables % PAGE == 0
 
 
-def test_every_boot_gets_another_random_seed(make_memory: Callable[[int], GuestMemory]) -> None:
-    seeds = set()
+def test_every_boot_gets_other_random_bytes(make_memory: Callable[[int], GuestMemory]) -> None:
+    random = set()
     for _ in range(2):
         boot, memory = plan(good_image()), make_memory(16 * MIB)
         boot.build_tables(memory)
         boot.write_clock(memory)
-        seeds.add(memory.read(boot.boot_info + bootinfo.offset_of("random_seed"), 8))
-    assert len(seeds) == 2
+        random.add(memory.read(boot.boot_info + bootinfo.offset_of("random"), 32))
+    assert len(random) == 2
 
 
 # ---- the page tables --------------------------------------------------------------
