@@ -155,9 +155,17 @@ function LocalCpuSpeed: Int64;
 function TicksOf(Milliseconds: QWord): QWord;
 function TicksOfMicro(Microseconds: LongWord): QWord;
 
-{ Unix time in ns. It is the boot-time clock plus the TSC, so it is the same on all cores and
-  never goes back. }
+{ Unix time in ns: what the VMM has told at the boot or at the last thaw, plus the TSC since then.
+  It is the same on all cores. It goes back only in a machine that is thawed on a host whose
+  clock is behind. }
 function UnixTimeNs: QWord;
+
+{ Time in ns from some point in the past. It is the same on all cores and never goes back. It
+  does not run while the machine is frozen. }
+function MonotonicNs: QWord;
+
+{ Makes MonotonicNs go on with the TSC's new frequency after a thaw. }
+procedure RenewClock;
 
 { Days from 1970-01-01 to a date of the Gregorian calendar. }
 function DaysOf(Year, Month, Day: LongInt): LongInt;
@@ -450,5 +458,6 @@ end;
 
 initialization
   DescribeCores;
+  RenewClock;
   Now(@StartTime);
 end.

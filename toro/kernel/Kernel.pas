@@ -14,13 +14,29 @@ function OnlineCores: LongInt;
 function KernelParamCount: LongInt;
 function GetKernelParam(I: LongInt): PChar;
 
+type
+  TFreezeOutcome = (
+    foDeclined,  { the VMM does not freeze this machine }
+    foContinued, { the machine is frozen in a file, and this is the one that goes on }
+    foThawed     { this one has been thawed from that file }
+  );
+
+{ Asks the VMM to freeze the machine, and returns in the machine that goes on and in every one
+  that is thawed. There, everything that unit Thaw describes has been done before it returns. }
+function Freeze: TFreezeOutcome;
+
 implementation
 
-uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling, ThreadLife;
+uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling, Thaw,
+  ThreadLife;
 
 const
   END_STACK = 65536;
   STATUS_TERMINATED = 143; { the status that a shell reports after SIGTERM }
+
+  FREEZE_PORT = $F8;
+  FREEZE_NOW = 1;          { written to it }
+  FROZEN = 1;              { read from it: the freeze was done }
 
 procedure PascalMain; external name 'PASCALMAIN';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
@@ -76,6 +92,24 @@ begin
     Result := Words[I]
   else
     Result := nil;
+end;
+
+{ ---- Freezing ---- }
+
+function Freeze: TFreezeOutcome;
+var
+  Generation: QWord;
+begin
+  Generation := TheBootInfo^.Generation;
+  FlushConsole;
+  write_portb(FREEZE_NOW, FREEZE_PORT);
+  Result := foDeclined;
+  if read_portb(FREEZE_PORT) = FROZEN then
+    Result := foContinued;
+  if TheBootInfo^.Generation = Generation then
+    Exit;
+  Result := foThawed;
+  AwaitRenewal;
 end;
 
 { ---- The VMM asks for an end ---- }

@@ -37,7 +37,7 @@ end;
 
 function MPI_Wtime: Double; cdecl; public name 'MPI_Wtime';
 begin
-  Result := read_rdtsc / TheBootInfo^.TscHz;
+  Result := MonotonicNs / 1e9;
 end;
 
 function MPI_Wtick: Double; cdecl; public name 'MPI_Wtick';

@@ -8,6 +8,9 @@ unit randomseed;
 
 interface
 
+{ What Randomize does here. }
+procedure SeedRandom;
+
 implementation
 
 uses BootInfo, Arch;

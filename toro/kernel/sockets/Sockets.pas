@@ -100,7 +100,7 @@ procedure ReceivePacket(const Header: TVSockHeader; Data: PByte);
 { Stops listening; connections that were not accepted are reset. }
 procedure CloseListener(Socket: PSocket);
 
-{ Ends all connections, because the device failed or the machine was moved. }
+{ Ends all connections, because the device has failed or the machine was thawed. }
 procedure ResetAll;
 
 implementation

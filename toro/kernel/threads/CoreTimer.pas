@@ -11,6 +11,7 @@ type
   TTimer = record
     Deadline: QWord; { TSC that it is set for; 0: it is not set }
     Ready: Boolean;  { its mode has been set }
+    Generation: LongWord; { of the machine (TBootInfo) when it was set }
   end;
 
 { SetTimer makes TIMER_IRQ arrive on this core when the TSC reaches Deadline, or earlier.
@@ -78,6 +79,12 @@ procedure SetTimer(var Timer: TTimer; Deadline: QWord);
 var
   Left, Count: QWord;
 begin
+  { A thaw may have lost what was set before. }
+  if Timer.Generation <> LongWord(TheBootInfo^.Generation) then
+  begin
+    Timer.Generation := TheBootInfo^.Generation;
+    Timer.Deadline := 0;
+  end;
   if (Timer.Deadline <> 0) and (Timer.Deadline <= Deadline) then
     Exit;
   if not Timer.Ready then

@@ -58,6 +58,8 @@ var
   ArmDevices: function(CPU: PCPU): Boolean;
   { Called when the VMM has asked for the program's end and this core is idle. }
   ShutdownAsked: procedure;
+  { Called on core 0 after a thaw. Must not yield. }
+  Thawed: procedure;
 
 implementation
 
@@ -110,11 +112,33 @@ begin
   Link^ := Thread^.NextWaiting;
 end;
 
+{ ---- What the VMM asks and tells ---- }
+
+var
+  Generation: QWord; { of the machine, as far as noticed }
+
+procedure LookForShutdown; inline;
+begin
+  if TakePending(TheBootInfo^.ShutdownVector) then
+    ShutdownAsked();
+end;
+
+{ The VMM has changed the boot-info block before this machine ran again; the interrupt only wakes
+  core 0. }
+procedure NoticeThaw;
+begin
+  Generation := TheBootInfo^.Generation;
+  TakePending(TheBootInfo^.GenerationVector);
+  Thawed();
+end;
+
 { ---- Switching ---- }
 
-{ Takes what has happened: captured interrupts, requests, deadlines, devices. }
+{ Takes what has happened: a thaw, captured interrupts, requests, deadlines, devices. }
 procedure Poll(CPU: PCPU);
 begin
+  if (TheBootInfo^.Generation <> Generation) and (CPU^.ApicID = 0) then
+    NoticeThaw;
   CallHandlers;
   if CPU^.Inbox <> nil then
     ServeRequests;
@@ -124,12 +148,6 @@ begin
     WakeWaiting(CPU);
   if CPU^.Devices <> nil then
     PollDevices(CPU);
-end;
-
-procedure LookForShutdown; inline;
-begin
-  if TakePending(TheBootInfo^.ShutdownVector) then
-    ShutdownAsked();
 end;
 
 { Polls for a short time for requests, devices and interrupts. }

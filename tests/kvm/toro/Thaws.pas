@@ -1,0 +1,92 @@
+{ Does what the lines of its input say, and tells what a thaw has changed. }
+program Thaws;
+
+{$mode objfpc}
+{$asmmode intel}
+
+uses
+  Arch, Kernel, Process, Thaw;
+
+const
+  LOSE_VECTOR = 90;
+
+procedure Tell(const What: ShortString);
+begin
+  WriteLn(What, ' ', GetCoreId, ' ', UnixTimeNs, ' ', MonotonicNs, ' ', Random(1000000000));
+end;
+
+procedure First;
+begin
+  Sleep(1); { it may block }
+  Tell('first');
+end;
+
+procedure Second;
+begin
+  Tell('second');
+end;
+
+procedure FreezeAgain;
+begin
+  WriteLn('again ', Freeze);
+end;
+
+{ Halts the timer of this core, as a thaw may do that cannot restore it. }
+procedure LoseTimer; assembler; nostackframe;
+asm
+  push rax
+  mov eax, LAPIC_TIMER_INITIAL
+  mov dword ptr [rax], 0
+  pop rax
+  iretq
+end;
+
+function FreezeHere(Parameter: Pointer): PtrInt;
+begin
+  WriteLn(Freeze);
+  WriteLn('core ', GetCoreId);
+  Result := 0;
+end;
+
+function SleepHere(Parameter: Pointer): PtrInt;
+begin
+  Sleep(1); { measures the timer }
+  WriteLn('sleeps');
+  Sleep(200);
+  WriteLn('awake');
+  Result := 0;
+end;
+
+procedure Start(Func: TThreadFunc; Core: LongInt);
+var
+  ID: TThreadID;
+begin
+  BeginThread(nil, 32768, Func, nil, Core, ID);
+end;
+
+var
+  Line: ShortString;
+  Core: LongInt;
+begin
+  CaptureInt(LOSE_VECTOR, @LoseTimer);
+  WriteLn('ready');
+  repeat
+    ReadLn(Line);
+    SysThreadSwitch; { the kernel notices a thaw before the line }
+    case Line of
+      'subscribe': WriteLn(SubscribeToThaw(@First) and SubscribeToThaw(@Second));
+      'subscribe freeze': WriteLn(SubscribeToThaw(@FreezeAgain));
+      'tell': Tell('now');
+      'seed':
+        begin
+          RandSeed := 1;
+          WriteLn('seeded');
+        end;
+      'freeze': WriteLn(Freeze);
+      'freeze elsewhere': Start(@FreezeHere, CPU_COUNT - 1);
+      'sleep':
+        for Core := 0 to CPU_COUNT - 1 do
+          Start(@SleepHere, Core);
+    end;
+  until Line = 'end';
+end.

@@ -1,0 +1,172 @@
+"""A thaw as the kernel sees it: the VMM has changed the boot-info block, and interrupts core 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic_ns
+
+import pytest
+from conftest import Programs
+
+from pyvmm.boot import bootinfo
+from pyvmm.config import MachineConfig
+from pyvmm.layout import FREEZE_PORT, FREEZE_PORTS, GENERATION_VECTOR
+from pyvmm.machine import Machine
+
+_YEARS = 50 * 365 * 86_400 * 10**9
+_LOSE_VECTOR = 90
+
+
+class Guest:
+    """The program Thaws on its machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        assert machine.console
+        self._console = machine.console
+
+    def says(self) -> str:
+        """The guest's next line."""
+        return self._console.read_until(b"\n").decode().rstrip()
+
+    def do(self, line: str) -> None:
+        self._console.write(line.encode() + b"\n")
+
+    def ask(self, line: str) -> str:
+        """What the guest says to a line."""
+        self.do(line)
+        return self.says()
+
+    def thaw(self, **fields: Callable[[int], int]) -> None:
+        """Does to the guest what a thaw does: changes these fields, counts, interrupts."""
+        fields["generation"] = lambda generation: generation + 1
+        for name, change in fields.items():
+            at, size = self.machine._boot.boot_info + bootinfo.offset_of(name), dict(bootinfo.FIELDS)[name]
+            value = change(int.from_bytes(self.machine.memory.read(at, size), "little"))
+            self.machine.memory.write(at, value.to_bytes(size, "little"))
+        self.machine.vm.signal_msi(0, GENERATION_VECTOR)
+
+
+class FreezePort:
+    """What serves the freeze port.
+
+    Args:
+        answer: what the guest reads.
+        freeze: called when it asks for a freeze.
+    """
+
+    def __init__(self, answer: int, freeze: Callable[[], None]) -> None:
+        self._answer, self._freeze = answer, freeze
+        self.written: list[tuple[int, int, int]] = []
+
+    def read(self, offset: int, size: int) -> int:
+        return self._answer
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.written.append((offset, size, value))
+        self._freeze()
+
+
+@contextmanager
+def running(programs: Programs, cpus: int = 1, port: FreezePort | None = None) -> Iterator[Guest]:
+    with Machine(MachineConfig(programs.image("Thaws"), cpus=cpus)) as machine:
+        if port:
+            machine.bus.add(FREEZE_PORT, FREEZE_PORTS, port)
+        guest = Guest(machine)
+        machine.start()
+        assert guest.says() == "ready"
+        yield guest
+        guest.do("end")
+        assert machine.wait(10) == 0
+
+
+def told(line: str, who: str) -> tuple[int, int, int, int]:
+    """Core, Unix time and monotonic time in ns, and a random number."""
+    name, core, unix, monotonic, random = line.split()
+    assert name == who
+    return int(core), int(unix), int(monotonic), int(random)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_subscribers_are_called_once_when_the_kernel_is_right(programs: Programs, cpus: int) -> None:
+    with running(programs, cpus) as guest:
+        assert guest.ask("subscribe") == "TRUE"
+        for _ in range(3):
+            _, unix, monotonic, _ = told(guest.ask("tell"), "now")
+            guest.thaw(wall_clock_ns=lambda ns: ns + _YEARS, random=lambda old: old ^ 1)
+            first, second = told(guest.says(), "first"), told(guest.says(), "second")
+            assert first[0] == second[0] == 0
+            assert unix + _YEARS < first[1] < second[1]
+            assert monotonic < first[2] < second[2] < monotonic + _YEARS
+        assert told(guest.ask("tell"), "now")[1] > second[1]
+
+
+def test_the_monotonic_clock_goes_on_at_another_frequency(programs: Programs) -> None:
+    with running(programs) as guest:
+        times = [told(guest.ask("tell"), "now")[2]]
+        guest.thaw(tsc_hz=lambda hz: hz * 1000)
+        before = monotonic_ns()
+        times += [told(guest.ask("tell"), "now")[2] for _ in range(2)]
+        assert times == sorted(times)
+        assert times[2] - times[1] < (monotonic_ns() - before) / 100
+
+
+def test_random_draws_from_the_new_bytes(programs: Programs) -> None:
+    drawn = []
+    for _ in range(2):
+        with running(programs) as guest:
+            for _ in range(2):
+                assert guest.ask("seed") == "seeded"
+                guest.thaw(random=lambda old: old ^ 1)
+                drawn.append(told(guest.ask("tell"), "now")[3])
+    assert len(set(drawn)) == 4
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_sleeps_go_on_if_the_timer_was_lost(programs: Programs, cpus: int) -> None:
+    with running(programs, cpus) as guest:
+        guest.do("sleep")
+        assert [guest.says() for _ in range(cpus)] == ["sleeps"] * cpus
+        for core in range(cpus):
+            guest.machine.vm.signal_msi(core, _LOSE_VECTOR)
+        guest.thaw()
+        assert [guest.says() for _ in range(cpus)] == ["awake"] * cpus
+
+
+# ---- asking for it ------------------------------------------------------------------
+
+
+def test_without_a_freeze_port_a_freeze_is_declined(programs: Programs) -> None:
+    with running(programs) as guest:
+        assert guest.ask("freeze") == "foDeclined"
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [(0xFF, "foDeclined"), (1, "foContinued")])
+def test_the_vmm_says_whether_it_has_frozen(programs: Programs, answer: int, outcome: str) -> None:
+    port = FreezePort(answer, lambda: None)
+    with running(programs, port=port) as guest:
+        assert [guest.ask("freeze") for _ in range(2)] == [outcome] * 2
+    assert port.written == [(0, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("answer", [0xFF, 1])
+def test_a_thawed_guest_is_renewed_before_it_goes_on(programs: Programs, answer: int, cpus: int) -> None:
+    port = FreezePort(answer, lambda: guest.thaw(wall_clock_ns=lambda ns: ns + _YEARS))
+    with running(programs, cpus, port) as guest:
+        assert guest.ask("subscribe") == "TRUE"
+        for _ in range(3):
+            unix = told(guest.ask("tell"), "now")[1]
+            guest.do("freeze elsewhere")
+            assert told(guest.says(), "first")[1] > unix + _YEARS
+            told(guest.says(), "second")
+            assert [guest.says() for _ in range(2)] == ["foThawed", f"core {cpus - 1}"]
+
+
+def test_a_subscriber_may_freeze_again(programs: Programs) -> None:
+    port = FreezePort(1, lambda: guest.thaw() if len(port.written) == 1 else None)
+    with running(programs, port=port) as guest:
+        assert guest.ask("subscribe freeze") == "TRUE"
+        assert guest.ask("freeze") == "again foContinued"
+        assert guest.says() == "foThawed"
