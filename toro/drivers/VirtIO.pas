@@ -282,18 +282,26 @@ end;
 
 { ---- Serving ---- }
 
+{ Makes the core of a device look at it, even if it is halted. }
+procedure WakeCore(Device: PVirtIODevice);
+begin
+  if Device^.Core <> GetCoreId then
+    send_apic_int(Device^.Core, INTER_CORE_IRQ);
+end;
+
 procedure ServeBy(Device: PVirtIODevice; Deadline: QWord);
 begin
   Device^.Due := Deadline;
-  { Its core may have halted without a timer. }
-  if Device^.Core <> GetCoreId then
-    send_apic_int(Device^.Core, INTER_CORE_IRQ);
+  WakeCore(Device); { it may have halted without a timer }
 end;
 
 procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
 begin
   Exclude(Device^.Quiet, Queue);
   WantInterrupt(Device^.Queues[Queue]);
+  { What was used before does not interrupt. }
+  if HasUsed(Device^.Queues[Queue]) then
+    WakeCore(Device);
 end;
 
 function AnyUsed(Device: PVirtIODevice): Boolean;

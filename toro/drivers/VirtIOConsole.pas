@@ -158,9 +158,10 @@ end;
 function NoRoom(Data: Pointer): Boolean;
 begin
   AcquireLock(Lock);
-  WantUsed(Device, TX);
   Collect;
   Result := (Free = nil) and not Broken;
+  if Result then
+    WantUsed(Device, TX);
   ReleaseLock(Lock);
 end;
 

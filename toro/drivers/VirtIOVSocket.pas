@@ -164,9 +164,10 @@ end;
 
 function WantRoom: Boolean;
 begin
-  WantUsed(Device, TX);
   ServeTx;
   Result := HasRoom;
+  if (InPlace > 0) or not Result then
+    WantUsed(Device, TX);
 end;
 
 procedure Flush;

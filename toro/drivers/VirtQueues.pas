@@ -315,12 +315,18 @@ begin
 end;
 
 procedure WantInterrupt(var Queue: TVirtQueue);
+var
+  Index: Word;
 begin
-  if Queue.EventIdx then
-    UsedEvent(Queue)^ := Queue.Seen
-  else
-    AvailableFlags(Queue)^ := 0;
-  ReadWriteBarrier;
+  { Another core may be taking used buffers: an index behind Seen would not interrupt any more. }
+  repeat
+    Index := Queue.Seen;
+    if Queue.EventIdx then
+      UsedEvent(Queue)^ := Index
+    else
+      AvailableFlags(Queue)^ := 0;
+    ReadWriteBarrier;
+  until Queue.Seen = Index;
 end;
 
 procedure RefuseInterrupts(var Queue: TVirtQueue);

@@ -122,6 +122,21 @@ def test_many_connections_in_a_row(server: Server) -> None:
             assert sock.recv(100) == b"number %d" % i
 
 
+def test_the_last_of_much_data_comes_back_too(server: Server) -> None:
+    """The connection stays open and silent: no later packet wakes who waits for the last one."""
+    data = random.Random(80).randbytes(MIB)
+    for _ in range(200):
+        with server.connect() as sock:
+            sender = threading.Thread(target=sock.sendall, args=(data,))
+            sender.start()
+            left = len(data)
+            while left:
+                part = sock.recv(left)
+                assert part
+                left -= len(part)
+            sender.join()
+
+
 def test_many_connections_at_once(server: Server) -> None:
     socks = [server.connect() for _ in range(200)]
     for i, sock in enumerate(socks):
