@@ -23,9 +23,11 @@ from pyvmm.virtio.vsock import Vsock
 
 CID = 5
 WINDOW = 64 << 10
-RX, TX = 0, 1
+RX, TX, EVENT = 0, 1, 2
 QUEUE_SIZE = 256
+_SIZES = {RX: QUEUE_SIZE, TX: QUEUE_SIZE, EVENT: 16}
 _BUFFERS = {RX: (4 * MIB, 16 << 10), TX: (8 * MIB, 64 << 10)}  # where, and how far apart
+EVENT_AT = 3 * MIB
 
 # virtio 1.2, sections 4.2.2 and 2.1
 _DRIVER_FEATURES, _DRIVER_FEATURES_SEL, QUEUE_SEL, _QUEUE_NUM = 0x20, 0x24, 0x30, 0x38
@@ -86,7 +88,7 @@ class Guest:
             write(_DRIVER_FEATURES, features >> 32 * half & 0xFFFF_FFFF)
         write(STATUS, 11)
         self.queues: dict[int, Driver] = {}
-        for index in (RX, TX):
+        for index in _SIZES:
             self.set_up_queue(index)
         write(STATUS, 15)
         self.offer(buffers)
@@ -96,9 +98,9 @@ class Guest:
         write = self.registers.write
         write(QUEUE_SEL, index)
         write(QUEUE_READY, 0)
-        queue = self.queues[index] = Driver(self.memory, QUEUE_SIZE, self._event_idx, base=index * 2 * MIB)
+        queue = self.queues[index] = Driver(self.memory, _SIZES[index], self._event_idx, base=index * MIB)
         queue.set_interrupts(True)
-        write(_QUEUE_NUM, QUEUE_SIZE)
+        write(_QUEUE_NUM, _SIZES[index])
         for register, at in ((_QUEUE_DESC, DESC), (_QUEUE_DRIVER, AVAIL), (_QUEUE_DEVICE, USED)):
             write(register, queue.base + at)
         write(QUEUE_READY, 1)

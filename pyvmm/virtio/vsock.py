@@ -12,7 +12,7 @@ import posix as os
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
 from pyvmm.virtio.device import VERSION_1, Device
-from pyvmm.virtio.queue import ERRORS
+from pyvmm.virtio.queue import ERRORS, QueueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ if TYPE_CHECKING:
             """Closes the socket."""
 
 
+_EVENT_QUEUE = 2
+_TRANSPORT_RESET = bytes(4)  # struct virtio_vsock_event: VIRTIO_VSOCK_EVENT_TRANSPORT_RESET
+
+
 class Vsock(Device):
     """The device.
 
@@ -78,6 +82,7 @@ class Vsock(Device):
         self._log = log
         self._hosts = [host for host in (tcp, unix) if host]
         self._transport: Transport | None = None
+        self._queues: list[SplitQueue] = []
         self.native = ffi.new("struct vsock *")
         if lib.vsock_init(self.native, cid) < 0:
             errno = ffi.errno
@@ -96,7 +101,7 @@ class Vsock(Device):
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         """Starts the thread. Clients have waited in the sockets' backlogs until now."""
-        self._transport = transport
+        self._transport, self._queues = transport, queues
         lib.vsock_activate(self.native, transport.native, not features & VERSION_1)
         self.resume()
 
@@ -116,7 +121,37 @@ class Vsock(Device):
 
     def reset(self) -> None:
         """Resets all connections and ends the thread."""
+        self._queues = []
         lib.vsock_reset(self.native)
+
+    def reset_transport(self) -> None:
+        """Resets all connections, and tells the driver that they are gone (5.10.6.7).
+
+        It then reads its CID again and goes on with the same queues. A driver that has offered no
+        buffer for events learns it by a reset from each connection that it uses.
+
+        Raises:
+            HostError: the host cannot provide the thread.
+        """
+        if not self._transport or not self._queues:
+            return
+        self.pause()
+        lib.vsock_end_streams(self.native)
+        queue = self._queues[_EVENT_QUEUE]
+        try:
+            chain = queue.pop()
+        except QueueError as error:
+            self._transport.needs_reset(f"queue {_EVENT_QUEUE}: {error}")
+            return
+        if chain:
+            event = _TRANSPORT_RESET
+            for view in chain.writable:
+                part, event = event[: len(view)], event[len(view) :]
+                view[: len(part)] = part
+            queue.push(chain, len(_TRANSPORT_RESET) - len(event))
+            if queue.must_interrupt():
+                self._transport.interrupt()
+        self.resume()
 
     def kicked(self, index: int) -> None:
         """Does nothing: the thread is notified itself."""

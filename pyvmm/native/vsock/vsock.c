@@ -379,15 +379,22 @@ void vsock_pause(struct vsock *vsock)
     vsock->tx_pending = true;
 }
 
+/* Resets all streams on the host's side alone.  The thread must not run. */
+void vsock_end_streams(struct vsock *vsock)
+{
+    while (vsock->streams)
+        stream_end(vsock, vsock->streams, true);
+    bury(vsock);
+    vsock->reset_count = 0;
+}
+
 /* The driver is gone: all streams are reset, and new clients wait for the next. */
 void vsock_reset(struct vsock *vsock)
 {
     struct vsock_listener *listener;
 
     stop_thread(vsock);
-    while (vsock->streams)
-        stream_end(vsock, vsock->streams, true);
-    bury(vsock);
+    vsock_end_streams(vsock);
     if (!vsock->mmio)
         return;
     epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, vsock->rx_kick.fd, NULL);
@@ -395,7 +402,6 @@ void vsock_reset(struct vsock *vsock)
     for (listener = vsock->listeners; listener; listener = listener->next)
         epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, listener->source.fd, NULL);
     vsock->mmio = NULL;
-    vsock->reset_count = 0;
     vsock->has_rx = vsock->starved = vsock->tx_pending = vsock->broken = false;
     vsock_drop_fault(vsock);
 }

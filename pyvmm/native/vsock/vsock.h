@@ -148,6 +148,7 @@ PYTHON void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool l
 PYTHON int vsock_start(struct vsock *vsock);
 PYTHON void vsock_pause(struct vsock *vsock);
 PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
+PYTHON void vsock_end_streams(struct vsock *vsock);
 PYTHON void vsock_reset(struct vsock *vsock);
 PYTHON void vsock_close(struct vsock *vsock);
 

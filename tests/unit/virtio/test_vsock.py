@@ -10,7 +10,21 @@ from pathlib import Path
 
 import pytest
 from guests import descriptors_left, open_fds
-from vsockguest import CID, NEEDS_RESET, QUEUE_NOTIFY, QUEUE_READY, QUEUE_SEL, QUEUE_SIZE, RX, STATUS, TX, WINDOW, Guest
+from vsockguest import (
+    CID,
+    EVENT,
+    EVENT_AT,
+    NEEDS_RESET,
+    QUEUE_NOTIFY,
+    QUEUE_READY,
+    QUEUE_SEL,
+    QUEUE_SIZE,
+    RX,
+    STATUS,
+    TX,
+    WINDOW,
+    Guest,
+)
 from vsockpacket import (
     OP_CREDIT_REQUEST,
     OP_CREDIT_UPDATE,
@@ -675,6 +689,77 @@ def test_a_port_that_an_existing_toro_has_no_table_for_is_refused() -> None:
             client.recv(1)
     assert guest.packets() == []
     guest.close()
+
+
+# ---- the reset of the transport --------------------------------------------------------------------
+
+
+def events(guest: Guest) -> list[bytes]:
+    """The events that have come, in the buffers of 16 bytes from EVENT_AT."""
+    return [guest.memory.read(EVENT_AT, written) for _, written in guest.queues[EVENT].take()]
+
+
+@pytest.mark.parametrize("sizes", [(4,), (1, 3), (16,)])
+def test_a_reset_of_the_transport_ends_all_connections(
+    guest: Guest, ends: list[socket.socket], sizes: tuple[int, ...]
+) -> None:
+    guest.start()
+    guest.memory.write(EVENT_AT, b"x" * 16)
+    guest.queues[EVENT].add([(EVENT_AT + sum(sizes[:i]), size, True) for i, size in enumerate(sizes)])
+    keys = [connected(guest, ends), accepted(guest, ends)]
+    ends[0].sendall(b"not taken")
+    guest.device.reset_transport()
+    guest.packets()
+    assert events(guest) == [bytes(4)]
+    assert guest.streams() == 0
+    for end in ends:
+        with pytest.raises(ConnectionResetError):
+            end.recv(100)
+    # All is as new, and the old connections are unknown.
+    guest.turn()
+    assert guest.packets() == []
+    for key in keys:
+        guest.send(OP_RW, key, b"late")
+        guest.expect(OP_RST)
+    ends.clear()
+    guest.send(OP_RW, connected(guest, ends), b"hello")
+    assert ends[0].recv(100) == b"hello"
+
+
+def test_no_reset_of_the_transport_costs_a_receive_buffer(guest: Guest, ends: list[socket.socket]) -> None:
+    guest.start(buffers=1)
+    for _ in range(5):
+        accepted(guest, ends)
+        guest.device.reset_transport()
+
+
+def test_answers_to_lost_connections_are_dropped(guest: Guest) -> None:
+    guest.start(buffers=0)
+    guest.send(OP_RW, (1, 2))
+    guest.device.reset_transport()
+    guest.offer(1)
+    assert guest.packets() == []
+
+
+def test_a_reset_of_the_transport_without_a_buffer_for_it(guest: Guest, ends: list[socket.socket]) -> None:
+    guest.start()
+    key = connected(guest, ends)
+    guest.device.reset_transport()
+    assert events(guest) == []
+    guest.send(OP_RW, key, b"late")
+    guest.expect(OP_RST)
+
+
+def test_a_broken_event_queue_breaks_the_device(guest: Guest, ends: list[socket.socket]) -> None:
+    guest.start()
+    connected(guest, ends)
+    guest.queues[EVENT].add([(EVENT_AT, 0, True)])
+    guest.device.reset_transport()
+    assert guest.registers.read(STATUS) & NEEDS_RESET
+    assert guest.registers.logged == ["vsock at 0xfeb00000 stopped: queue 2: a descriptor has length 0 (2.7.5)"]
+    guest.device.reset_transport()  # there is no driver now
+    guest.start()
+    connected(guest, ends)
 
 
 # ---- the unix socket ------------------------------------------------------------------------------
