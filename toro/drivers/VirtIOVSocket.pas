@@ -7,7 +7,7 @@ interface
 
 implementation
 
-uses Arch, CoreThreads, Memory, Network, Sockets, ThreadRequests, VirtIO, VirtQueues, VSockPackets, WaitQueues;
+uses Arch, CoreThreads, Memory, Network, Sockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets, WaitQueues;
 
 const
   RX = 0;
@@ -37,6 +37,7 @@ var
   InPlace: LongInt;                { packets under way whose payload is sent in place }
   Events: array[0..EVENT_COUNT - 1] of LongWord;
   Vsock: TNetworkDriver;
+  AtThaw: TRenewal;
 
 { ---- Sending ---- }
 
@@ -175,38 +176,14 @@ begin
   NotifyDevice(Device^.Queues[TX]);
 end;
 
-{ ---- Receiving ---- }
-
-procedure OfferRx(Buffer: Pointer);
-begin
-  Offer(Device^.Queues[RX], [MakeBuffer(Buffer, RX_SIZE)], 0, Buffer);
-end;
-
-procedure ServeRx;
-var
-  Packet: PVSockHeader;
-  Written: LongWord;
-begin
-  repeat
-    Packet := TakeUsed(Device^.Queues[RX], Written);
-    if Packet = nil then
-      Break;
-    if (Written >= SizeOf(TVSockHeader)) and (Written <= RX_SIZE) and
-       (Packet^.Length <= Written - SizeOf(TVSockHeader)) then
-      ReceivePacket(Packet^, PByte(Packet + 1));
-    OfferRx(Packet);
-  until False;
-  NotifyDevice(Device^.Queues[RX]);
-end;
-
-{ ---- The device ---- }
+{ ---- Events ---- }
 
 procedure OfferEvent(Event: PLongWord);
 begin
   Offer(Device^.Queues[EVENT_QUEUE], [MakeBuffer(Event, SizeOf(Event^))], 0, Event);
 end;
 
-{ The machine was moved: its connections are gone, and its CID may have changed. }
+{ The machine was thawed: its connections are gone, and its CID may have changed. }
 procedure ServeEvents;
 var
   Event: PLongWord;
@@ -225,6 +202,35 @@ begin
   until False;
   NotifyDevice(Device^.Queues[EVENT_QUEUE]);
 end;
+
+{ ---- Receiving ---- }
+
+procedure OfferRx(Buffer: Pointer);
+begin
+  Offer(Device^.Queues[RX], [MakeBuffer(Buffer, RX_SIZE)], 0, Buffer);
+end;
+
+procedure ServeRx;
+var
+  Packet: PVSockHeader;
+  Written: LongWord;
+begin
+  repeat
+    Packet := TakeUsed(Device^.Queues[RX], Written);
+    if Packet = nil then
+      Break;
+    { A packet that came after a reset belongs to a new connection. }
+    if HasUsed(Device^.Queues[EVENT_QUEUE]) then
+      ServeEvents;
+    if (Written >= SizeOf(TVSockHeader)) and (Written <= RX_SIZE) and
+       (Packet^.Length <= Written - SizeOf(TVSockHeader)) then
+      ReceivePacket(Packet^, PByte(Packet + 1));
+    OfferRx(Packet);
+  until False;
+  NotifyDevice(Device^.Queues[RX]);
+end;
+
+{ ---- The device ---- }
 
 procedure Serve(TheDevice: PVirtIODevice);
 begin
@@ -273,6 +279,13 @@ begin
   Result := True;
 end;
 
+{ Resets the connections before the application makes new ones. }
+procedure ServeAfterThaw;
+begin
+  if Driver = @Vsock then
+    Serve(Device);
+end;
+
 initialization
   Device := FindDevice(ID_VSOCK);
   Vsock.Name := 'virtiovsocket';
@@ -282,4 +295,6 @@ initialization
   Vsock.WantRoom := @WantRoom;
   Vsock.Flush := @Flush;
   RegisterNetworkDriver(@Vsock);
+  AtThaw.Renew := @ServeAfterThaw;
+  RegisterRenewal(AtThaw);
 end.
