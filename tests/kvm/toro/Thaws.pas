@@ -5,7 +5,7 @@ program Thaws;
 {$asmmode intel}
 
 uses
-  Arch, Kernel, Process, Thaw;
+  Arch, Filesystem, Kernel, Process, Thaw, VirtIOFS;
 
 const
   LOSE_VECTOR = 90;
@@ -65,6 +65,38 @@ begin
 end;
 
 var
+  Source, Target: THandle;
+  Made: LongInt;
+
+function OpenHere(Parameter: Pointer): PtrInt;
+begin
+  DedicateBlockDriver('FS', GetCoreId);
+  SysMount('virtiofs', 'FS', 0);
+  Source := SysOpenFile('/source', O_RDONLY);
+  Target := SysCreateFile('/target');
+  WriteLn('opened ', (Source <> 0) and (Target <> 0));
+  Result := 0;
+end;
+
+{ Copies the next ten bytes through handles that stay open, and makes a file. }
+procedure CopyPart;
+var
+  Part: array[0..9] of Char;
+  Name: ShortString;
+  Count: Int64;
+  F: THandle;
+begin
+  Count := SysReadFile(Source, SizeOf(Part), @Part);
+  Count := SysWriteFile(Target, Count, @Part);
+  Inc(Made);
+  Str(Made, Name);
+  Name := '/made' + Name + #0;
+  F := SysCreateFile(@Name[1]);
+  SysCloseFile(F);
+  WriteLn('copied ', Count, ' ', F <> 0);
+end;
+
+var
   Line: ShortString;
   Core: LongInt;
 begin
@@ -77,6 +109,8 @@ begin
       'subscribe': WriteLn(SubscribeToThaw(@First) and SubscribeToThaw(@Second));
       'subscribe freeze': WriteLn(SubscribeToThaw(@FreezeAgain));
       'tell': Tell('now');
+      'open elsewhere': Start(@OpenHere, CPU_COUNT - 1);
+      'copy': CopyPart;
       'seed':
         begin
           RandSeed := 1;

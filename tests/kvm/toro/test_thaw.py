@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic_ns
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import Programs
 
 from pyvmm.boot import bootinfo
 from pyvmm.config import MachineConfig
+from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
 from pyvmm.layout import FREEZE_PORT, FREEZE_PORTS, GENERATION_VECTOR
 from pyvmm.machine import Machine
+from pyvmm.virtio.fs import VirtioFs
+
+if TYPE_CHECKING:
+    from pyvmm.virtio.device import Device, Transport
+    from pyvmm.virtio.queue import SplitQueue
 
 _YEARS = 50 * 365 * 86_400 * 10**9
 _LOSE_VECTOR = 90
@@ -69,8 +78,10 @@ class FreezePort:
 
 
 @contextmanager
-def running(programs: Programs, cpus: int = 1, port: FreezePort | None = None) -> Iterator[Guest]:
-    with Machine(MachineConfig(programs.image("Thaws"), cpus=cpus)) as machine:
+def running(
+    programs: Programs, cpus: int = 1, port: FreezePort | None = None, devices: Sequence[Device] = ()
+) -> Iterator[Guest]:
+    with Machine(MachineConfig(programs.image("Thaws"), cpus=cpus), devices) as machine:
         if port:
             machine.bus.add(FREEZE_PORT, FREEZE_PORTS, port)
         guest = Guest(machine)
@@ -132,6 +143,34 @@ def test_sleeps_go_on_if_the_timer_was_lost(programs: Programs, cpus: int) -> No
             guest.machine.vm.signal_msi(core, _LOSE_VECTOR)
         guest.thaw()
         assert [guest.says() for _ in range(cpus)] == ["awake"] * cpus
+
+
+class CountingFs(VirtioFs):
+    """A share that counts how often a driver has started it."""
+
+    started = 0
+
+    def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
+        self.started += 1
+        super().activate(transport, queues, features)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.skipif(not any(os.access(path, os.X_OK) for path, _ in PROGRAMS), reason="needs virtiofsd")
+def test_files_are_opened_again_from_the_new_server(programs: Programs, tmp_path: Path, cpus: int) -> None:
+    """Nothing that was done is done twice, and nothing fails because it might have been."""
+    data = bytes(range(ord("0"), ord("0") + 70))
+    (tmp_path / "source").write_bytes(data)
+    device = CountingFs("share", b"FS", Virtiofsd(Share(f"{tmp_path}:FS"), print), print)
+    with running(programs, cpus, devices=[device]) as guest:
+        assert guest.ask("open elsewhere") == "opened TRUE"
+        for _ in range(6):
+            assert guest.ask("copy") == "copied 10 TRUE"
+            guest.thaw()
+        assert guest.ask("copy") == "copied 10 TRUE"
+        assert device.started == 7
+    assert (tmp_path / "target").read_bytes() == data
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "target", *(f"made{i}" for i in range(1, 8))}
 
 
 # ---- asking for it ------------------------------------------------------------------

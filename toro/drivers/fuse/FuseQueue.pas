@@ -122,7 +122,7 @@ procedure WaitForChange(Volume: PFuseVolume; Deadline: QWord = 0);
 
 implementation
 
-uses Arch, Filesystem, Memory, Scheduling, ThreadRequests, VirtQueues, WaitQueues;
+uses Arch, Filesystem, Memory, Scheduling, Thaw, ThreadRequests, VirtQueues, WaitQueues;
 
 const
   HIGH_PRIORITY = 0;
@@ -132,6 +132,7 @@ const
 
 var
   Volumes: PFuseVolume; { those being served }
+  AtThaw: TRenewal;
 
 procedure Prepare(out Request: TFuseRequest; Volume: PFuseVolume; Opcode: LongWord; Node: QWord;
   ArgSize, ReplySize: LongWord);
@@ -461,4 +462,23 @@ begin
   ReleaseLock(Volume^.Lock);
 end;
 
+{ The server of a thawed machine is another one. }
+procedure EndSessions;
+var
+  Volume: PFuseVolume;
+begin
+  Volume := Volumes;
+  while Volume <> nil do
+  begin
+    AcquireLock(Volume^.Lock);
+    Volume^.Device^.Broken := True;
+    EndSession(Volume);
+    ReleaseLock(Volume^.Lock);
+    Volume := Volume^.Next;
+  end;
+end;
+
+initialization
+  AtThaw.Renew := @EndSessions;
+  RegisterRenewal(AtThaw);
 end.

@@ -1,7 +1,7 @@
 { Sessions. A session lasts from INIT until the device is reset. Nodes and handles are valid
   only in the session in which the server returned them. The device fails when the process that
-  serves it dies. Then every thread leaves the session, and the next thread that needs the
-  volume resets the device and starts a new session. }
+  serves it dies, and a thawed machine has another such process. Then every thread leaves the
+  session, and the next thread that needs the volume resets the device and starts a new session. }
 unit FuseSessions;
 
 {$mode objfpc}
