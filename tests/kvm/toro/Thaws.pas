@@ -5,7 +5,7 @@ program Thaws;
 {$asmmode intel}
 
 uses
-  Arch, Filesystem, Kernel, Process, Thaw, VirtIOFS;
+  Arch, Filesystem, Kernel, Network, Process, Thaw, VirtIOFS, VirtIOVSocket;
 
 const
   LOSE_VECTOR = 90;
@@ -31,6 +31,30 @@ begin
   WriteLn('again ', Freeze);
 end;
 
+var
+  Socket: PSocket;
+
+function NetworkHere(Parameter: Pointer): PtrInt;
+begin
+  DedicateNetworkSocket('virtiovsocket');
+  WriteLn('network');
+  Result := 0;
+end;
+
+{ Closes the connection that it made last, and makes another one. }
+procedure ConnectAgain;
+begin
+  if Socket <> nil then
+  begin
+    Write(Socket^.State = SCK_CLOSED, ' ');
+    SysSocketClose(Socket);
+  end;
+  Socket := SysSocket(SOCKET_STREAM);
+  Socket^.DestIp := 2;
+  Socket^.DestPort := 90;
+  WriteLn('connected ', SysSocketConnect(Socket));
+end;
+
 { Halts the timer of this core, as a thaw may do that cannot restore it. }
 procedure LoseTimer; assembler; nostackframe;
 asm
@@ -39,6 +63,17 @@ asm
   mov dword ptr [rax], 0
   pop rax
   iretq
+end;
+
+var
+  IsBusy: Boolean;
+
+{ Does not let its core serve a device. }
+function BeBusy(Parameter: Pointer): PtrInt;
+begin
+  IsBusy := True;
+  Delay(20);
+  Result := 0;
 end;
 
 function FreezeHere(Parameter: Pointer): PtrInt;
@@ -109,6 +144,12 @@ begin
       'subscribe': WriteLn(SubscribeToThaw(@First) and SubscribeToThaw(@Second));
       'subscribe freeze': WriteLn(SubscribeToThaw(@FreezeAgain));
       'tell': Tell('now');
+      'network elsewhere': Start(@NetworkHere, CPU_COUNT - 1);
+      'connect':
+        begin
+          ConnectAgain;
+          SubscribeToThaw(@ConnectAgain);
+        end;
       'open elsewhere': Start(@OpenHere, CPU_COUNT - 1);
       'copy': CopyPart;
       'seed':
@@ -117,6 +158,14 @@ begin
           WriteLn('seeded');
         end;
       'freeze': WriteLn(Freeze);
+      'freeze while busy elsewhere':
+        begin
+          IsBusy := False;
+          Start(@BeBusy, CPU_COUNT - 1);
+          while not IsBusy do
+            SysThreadSwitch;
+          WriteLn(Freeze);
+        end;
       'freeze elsewhere': Start(@FreezeHere, CPU_COUNT - 1);
       'sleep':
         for Core := 0 to CPU_COUNT - 1 do

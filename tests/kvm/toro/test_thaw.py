@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import Programs
 
+from pyvmm._kvm import ffi, lib
+from pyvmm.api import vsock
 from pyvmm.boot import bootinfo
 from pyvmm.config import MachineConfig
 from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
@@ -171,6 +174,30 @@ def test_files_are_opened_again_from_the_new_server(programs: Programs, tmp_path
         assert device.started == 7
     assert (tmp_path / "target").read_bytes() == data
     assert {path.name for path in tmp_path.iterdir()} == {"source", "target", *(f"made{i}" for i in range(1, 8))}
+
+
+@pytest.mark.parametrize(("cpus", "line"), [(1, "freeze"), (2, "freeze while busy elsewhere")])
+def test_subscribers_can_connect_with_the_new_cid(programs: Programs, cpus: int, line: str) -> None:
+    def thaw() -> None:
+        cid = 6 + len(port.written)
+        ffi.buffer(device.native)[:8] = cid.to_bytes(8, "little")
+        lib.virtio_mmio_set_config(guest.machine._virtio[0].native, cid.to_bytes(8, "little"), 8)
+        device.reset_transport()
+        guest.thaw()
+
+    port = FreezePort(0xFF, thaw)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        device = vsock(5, allow=[f"90=127.0.0.1:{listener.getsockname()[1]}"])
+        with running(programs, cpus, port, [device]) as guest:
+            assert guest.ask("network elsewhere") == "network"
+            assert guest.ask("connect") == "connected TRUE"
+            for _ in range(20):
+                with listener.accept()[0] as end:
+                    assert guest.ask(line) == "TRUE connected TRUE"
+                    assert guest.says() == "foThawed"
+                    with pytest.raises(ConnectionResetError):
+                        end.recv(1)
+            listener.accept()[0].close()
 
 
 # ---- asking for it ------------------------------------------------------------------
