@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from measure import (
     run_script,
     summarize,
 )
-from vmms import EXIT, FIRST_RUN, Vmm, find, warm_process
+from vmms import EXIT, FIRST_RUN, Vmm, find
 
 from pyvmm.boot.tiny import tiny_image
 
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
     Samples = dict[str, dict[str, list[float]]]
 
 WARM_UP_RUNS = 3
-#: Time for a warm process to make the next child.
+#: Time for the last VM to end.
 PAUSE_SECONDS = 0.04
-COLD, WARM, KEPT = OURS = "pyvmm", "pyvmm, warm", "pyvmm, kept loaded"
+CACHED, UNCACHED = OURS = "pyvmm", "pyvmm --no-cache"
 END = bytes.fromhex("31c0 e6f4 f4 ebfd")  # xor eax, eax; out 0xf4, al; hlt; jmp $ - 1
 
 
@@ -110,18 +109,10 @@ def main() -> int:
     report: dict[str, Samples] = {}
     print(machine_line(pyvmm.parent / "python3"), file=sys.stderr)
     for image in images:
-        with ExitStack() as stack:
-            directories = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in OURS]
-            guest = [str(image), "--mem", str(arguments.mem)]
-            nobody = {"XDG_RUNTIME_DIR": str(directories[0])}
-            warm = stack.enter_context(warm_process(pyvmm, directories[1]))
-            kept = stack.enter_context(warm_process(pyvmm, directories[2], *guest))
-            ours = [
-                Vmm(name, [str(pyvmm), "boot", *guest]).with_environment(**environment)
-                for name, environment in zip(OURS, (nobody, warm, kept), strict=True)
-            ]
-            theirs, skipped = find(names, pyvmm, image, arguments.mem)
-            report[image.stem] = measure([*ours, *theirs], arguments.runs)
+        command = [str(pyvmm), "boot", str(image), "--mem", str(arguments.mem)]
+        ours = [Vmm(CACHED, command), Vmm(UNCACHED, [*command, "--no-cache"])]
+        theirs, skipped = find(names, pyvmm, image, arguments.mem)
+        report[image.stem] = measure([*ours, *theirs], arguments.runs)
     for line in skipped:
         print(line, file=sys.stderr)
     if arguments.svg:

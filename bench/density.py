@@ -2,7 +2,7 @@
 
 Every guest is a `pyvmm boot` of its own, of a program that prints a line and then idles
 (`Idle.pas`). They start one after the other. A process's memory is its PSS, which divides
-shared pages by their sharers; guest memory is the mappings of the memfd `guest-ram`, and
+shared pages by their sharers; guest memory is the mapping of its size, and
 the rest is the VMM's. The decrease of the host's MemAvailable includes all of that and
 KVM's own memory. CPU time is that of all threads, in ns.
 """
@@ -16,25 +16,21 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from measure import BENCH, BenchError, arguments_for, image_of, machine_line, run_script, summarize
-from vmms import warm_process
 
-MEMORY = "128M"
+MEMORY, MEMORY_BYTES = "128M", 128 << 20
 LINE = b"ready\n"
-GUEST_RAM = "/memfd:guest-ram"
 IDLE_SECONDS = 10.0
 SETTLE_SECONDS = 1.0
 MAPPINGS_TOLD = 6
 KIB, MIB = 1 << 10, 1 << 20
 #: Bytes of memory to leave to others.
 THREADS_SPARE, MEMORY_SPARE = 100, 512 * MIB
-COLD = {"XDG_RUNTIME_DIR": "/nonexistent"}
 
 
 @dataclass
@@ -53,14 +49,16 @@ class Memory:
 
     def add(self, smaps: str) -> None:
         """Adds a process, given its /proc/PID/smaps."""
-        name = ""
+        name, size = "", 0
         for line in smaps.splitlines():
             words = line.split(None, 5)
             if not words[0].endswith(":"):
                 name = words[5] if len(words) > 5 else "anonymous"
+                start, _, end = words[0].partition("-")
+                size = int(end, 16) - int(start, 16)
             elif words[0] == "Pss:":
                 pss = int(words[1]) * KIB
-                if name.startswith(GUEST_RAM):
+                if size == MEMORY_BYTES:
                     self.guest += pss
                 else:
                     self.vmm += pss
@@ -111,9 +109,7 @@ class Guests:
     def start(self) -> float:
         """Starts one; returns the ms from right before its process is spawned until its line arrives."""
         before = time.monotonic_ns()
-        process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, env=os.environ | COLD
-        )
+        process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
         self._processes.append(process)
         assert process.stdout
         line = process.stdout.read(len(LINE))
@@ -193,15 +189,6 @@ class Row:
     idle_cpu: float
 
 
-@dataclass
-class Warm:
-    """`pyvmm warm` and its children while idle; units as in `Row`."""
-
-    processes: int
-    memory: Memory
-    idle_cpu: float
-
-
 def measure(pyvmm: Path, image: Path, counts: list[int], seconds: float) -> list[Row]:
     """A row for each number of guests, ascending; the guests of a row stay for the next."""
     rows = []
@@ -219,14 +206,6 @@ def measure(pyvmm: Path, image: Path, counts: list[int], seconds: float) -> list
             used = idle_cpu(guests.pids, seconds)
             rows.append(Row(count, starts[:], memory_of(guests.pids), available_memory(), used))
     return rows
-
-
-def measure_warm(pyvmm: Path, seconds: float) -> Warm:
-    """`pyvmm warm` with its default number of children."""
-    with tempfile.TemporaryDirectory() as directory, warm_process(pyvmm, Path(directory)):
-        pids = descendants(os.getpid())
-        used = idle_cpu(pids, seconds)
-        return Warm(len(pids), memory_of(pids), used)
 
 
 def descendants(pid: int) -> list[int]:
@@ -282,17 +261,12 @@ def main() -> int:
     arguments = parser.parse_args()
     image = image_of(arguments.pyvmm, BENCH / "Idle.pas")
     rows = measure(arguments.pyvmm, image, arguments.guests, IDLE_SECONDS)
-    warm = measure_warm(arguments.pyvmm, IDLE_SECONDS)
     if arguments.json:
-        print(json.dumps({"guests": [asdict(row) for row in rows], "warm": asdict(warm)}, indent=1))
+        print(json.dumps([asdict(row) for row in rows], indent=1))
         return 0
     print(machine_line(arguments.pyvmm.parent / "python3"), file=sys.stderr)
     print("\n".join(table(rows)))
     print(f"\nVMM's memory {mappings(rows[-1])}")
-    print(
-        f"pyvmm warm, {warm.processes} processes: {warm.memory.vmm / MIB:.1f} MiB, "
-        f"guest memory {warm.memory.guest / MIB:.1f} MiB, CPU time {warm.idle_cpu:.3f} ms a second"
-    )
     return 0
 
 

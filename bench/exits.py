@@ -6,7 +6,6 @@ No count depends on the machine's speed or load. tests/kvm/test_budgets.py bound
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,6 @@ NOTHING = "program Nothing;\n\nuses\n  Kernel, Arch, Console;\n\nbegin\nend.\n"
 END = "io"  # the exit that ends a guest
 #: The number of calls varies a little with threads.
 STRACE_RUNS = 5
-COLD = {"XDG_RUNTIME_DIR": "/nonexistent"}
 #: The first call in main(). The loader's calls, which depend on where libraries lie, come before it.
 FIRST_CALL = 'openat(AT_FDCWD, "/dev/null", O_RDWR)'
 MODULES = """
@@ -42,7 +40,8 @@ class Counts(TypedDict):
 
     `exits` and `interpreted` (None if KVM does not report it) cover the whole boot, `first_line_exits` and
     `first_line_interpreted` the part before the application's first line. `system_calls` are those before
-    the first KVM_RUN, without `loader_calls` (both None without strace). `modules` are pyvmm's own and
+    the first KVM_RUN of a boot that the cache knows nothing of, without `loader_calls` (both None without
+    strace), `cached_calls` the same of one that it knows. `modules` are pyvmm's own and
     `other_modules` the rest, without those that the interpreter itself needs. `image_bytes` is the size of
     the stripped image.
     """
@@ -52,15 +51,16 @@ class Counts(TypedDict):
     interpreted: int | None
     first_line_interpreted: int | None
     system_calls: int | None
+    cached_calls: int | None
     loader_calls: int | None
     modules: list[str]
     other_modules: list[str]
     image_bytes: int
 
 
-def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Runs a command that must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"{' '.join(command[:2])}: {done.stderr.strip() or done.returncode}")
     return done
@@ -69,7 +69,7 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
 def timing(program: Path, image: Path, work: Path) -> tuple[dict[str, int], int | None]:
     """Exits by kind, and instructions that KVM interpreted."""
     file = work / "timing.json"
-    run([str(program), "boot", str(image), f"--timing={file}"], **COLD)
+    run([str(program), "boot", str(image), "--no-cache", f"--timing={file}"])
     document = json.loads(file.read_text())
     return document["exits"], document["interpreted"]
 
@@ -93,12 +93,12 @@ def calls_before_run(trace: list[str]) -> tuple[int, int]:
     return len(calls) - loader, loader
 
 
-def system_calls(program: Path, image: Path, work: Path) -> tuple[int, int]:
+def system_calls(program: Path, image: Path, work: Path, *options: str) -> tuple[int, int]:
     """The minimum of a few runs."""
     file = work / "strace"
     counts = []
     for _ in range(STRACE_RUNS):
-        run(["strace", "-f", "-o", str(file), str(program), "boot", str(image)], **COLD)
+        run(["strace", "-f", "-o", str(file), str(program), "boot", str(image), *options])
         counts.append(calls_before_run(file.read_text(errors="replace").splitlines()))
     return min(counts)
 
@@ -128,7 +128,11 @@ def count(program: Path) -> Counts:
         exits, interpreted = timing(program, hello, work)
         first, first_interpreted = timing(program, nothing, work)
         first = {kind: number - (kind == END) for kind, number in first.items()}
-        calls, loader = system_calls(program, hello, work) if shutil.which("strace") else (None, None)
+        calls = cached = loader = None
+        if shutil.which("strace"):
+            calls, loader = system_calls(program, hello, work, "--no-cache")
+            run([str(program), "boot", str(hello)])
+            cached, _ = system_calls(program, hello, work)
         stripped = work / "stripped.elf"
         run(["strip", "-o", str(stripped), str(hello)])
         size = stripped.stat().st_size
@@ -139,6 +143,7 @@ def count(program: Path) -> Counts:
         "interpreted": interpreted,
         "first_line_interpreted": first_interpreted,
         "system_calls": calls,
+        "cached_calls": cached,
         "loader_calls": loader,
         "modules": ours,
         "other_modules": others,
@@ -165,6 +170,7 @@ def table(counts: Counts) -> list[str]:
         ),
         ("the same in all", known(counts["interpreted"], untold)),
         ("system calls from main() to the first KVM_RUN", known(counts["system_calls"], untraced)),
+        ("the same, from the boot cache", known(counts["cached_calls"], untraced)),
         ("the loader's before", known(counts["loader_calls"], untraced)),
         ("modules of pyvmm imported", str(len(counts["modules"]))),
         ("other modules imported", f"{len(counts['other_modules'])}: {', '.join(counts['other_modules'])}"),

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from measure import BENCH, PYVMM_SOURCES, BenchError, compile_c, run
+from measure import BENCH, BUILD, PYVMM_SOURCES, BenchError, compile_c, run
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from pyvmm.boot.compose import compose
+from pyvmm.config import MachineConfig
 
 FIRST_RUN = "first KVM_RUN"
 EXIT = "exit"
@@ -44,27 +40,20 @@ class Vmm:
         self._command = command
         self._status = status
         self._preload = preload
-        self._environment: dict[str, str] = {}
-
-    def with_environment(self, **variables: str) -> Vmm:
-        """The same VMM with these environment variables."""
-        self._environment = variables
-        return self
 
     def wall(self) -> float:
         """The time of one run as a user sees it, in ms: from spawn until it has been waited for."""
-        before, after = run(self._command, self._environment, self._status)
+        before, after = run(self._command, status=self._status)
         return (after - before) / 1e6
 
     def first_run(self, file: Path) -> float | None:
         """The time of one run from spawn to the first KVM_RUN, in ms; None if unknown."""
         file.unlink(missing_ok=True)
-        environment = self._environment
         if self._preload:
-            environment = environment | {"LD_PRELOAD": str(self._preload), "FIRST_RUN": str(file)}
+            environment = {"LD_PRELOAD": str(self._preload), "FIRST_RUN": str(file)}
             before, _ = run(self._command, environment, self._status)
             return (int(file.read_text()) - before) / 1e6 if file.exists() else None
-        before, _ = run([*self._command, *self.marks(file)], environment, self._status)
+        before, _ = run([*self._command, *self.marks(file)], status=self._status)
         marks = json.loads(file.read_text())
         if "origin_ns" in marks:
             steps = {step["name"]: step["ns"] for step in marks["steps"]}
@@ -95,9 +84,9 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
         if equals:
             found.append(Vmm(name, _absolute(shlex.split(command)), 0, preload))
         elif name == "c-floor":
-            sources = [BENCH / "floor.c", *PYVMM_SOURCES / "_kvm.c", *sorted(PYVMM_SOURCES.glob("native/**/*.c"))]
+            sources = [BENCH / "floor.c", PYVMM_SOURCES / "_kvm.c", *sorted(PYVMM_SOURCES.glob("native/**/*.c"))]
             floor = compile_c("floor", sources, "-static")
-            found.append(Vmm(name, [str(floor), str(image), str(memory)]))
+            found.append(Vmm(name, [str(floor), str(_state_of(image, memory))]))
         elif name == "python":
             python = pyvmm.parent / "python3"
             found.append(Vmm("python -ISc pass", [str(python.absolute()), "-ISc", "pass"], 0, preload))
@@ -110,6 +99,15 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
         else:
             raise BenchError(f"--against {name}: not qemu, c-floor, python, solo5, kvmtool or NAME=COMMAND")
     return found, skipped
+
+
+def _state_of(image: Path, memory: int) -> Path:
+    """A file with the State in which a machine of the image starts."""
+    state = compose(MachineConfig(str(image), memory), [], shared=False)
+    path = BUILD / f"{image.stem}.state"
+    path.write_bytes(b"".join(state.parts() or ()))
+    state.memory.close()
+    return path
 
 
 def _absolute(command: list[str]) -> list[str]:
@@ -125,20 +123,3 @@ def _qemu(image: Path, memory: int) -> list[str]:
     tiny = image.stat().st_size < 4096
     words = {"cpu": cpu, "serial": "none" if tiny else "stdio", "uart": "off" if tiny else "on"}
     return _absolute(QEMU.format(mib=memory >> 20, image=image, **words).split())
-
-
-@contextmanager
-def warm_process(pyvmm: Path, directory: Path, *words: str) -> Iterator[dict[str, str]]:
-    """Runs `pyvmm warm` with these arguments; gives the variables with which `pyvmm boot` finds it."""
-    environment = {"XDG_RUNTIME_DIR": str(directory)}
-    with subprocess.Popen(
-        [pyvmm, "warm", *words], stderr=subprocess.PIPE, text=True, env=os.environ | environment
-    ) as process:
-        assert process.stderr
-        line = process.stderr.readline()
-        try:
-            if "ready" not in line:
-                raise BenchError(line.strip())
-            yield environment
-        finally:
-            process.terminate()

@@ -169,6 +169,20 @@ static bool serve(struct vcpu *vcpu)
     }
 }
 
+/* Waits until vcpu_unpause().  KVM_RUN has just been interrupted, so KVM has completed
+ * the last exit's access: nothing is left of it outside the vCPU's registers. */
+static void wait_while_paused(struct vcpu *vcpu)
+{
+    const uint64_t one = 1;
+
+    atomic_store(&vcpu->paused, true);
+    if (write(vcpu->event_fd, &one, sizeof one) < 0)
+        return;
+    while (atomic_load(&vcpu->pause) && !atomic_load(&vcpu->stop))
+        sem_wait(&vcpu->unpause);
+    atomic_store(&vcpu->paused, false);
+}
+
 /* Runs the guest until an exit that C does not serve.  Returns KVM_EXIT_*,
  * VCPU_STOPPED or VCPU_FAILED. */
 int vcpu_run(struct vcpu *vcpu)
@@ -186,8 +200,11 @@ int vcpu_run(struct vcpu *vcpu)
         }
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
             /* EAGAIN: an AP that waits for its SIPI was woken. */
-            if (errno == EINTR || errno == EAGAIN)
+            if (errno == EINTR || errno == EAGAIN) {
+                if (atomic_load(&vcpu->pause))
+                    wait_while_paused(vcpu);
                 continue;
+            }
             vcpu->error = errno;
             vcpu->reason = VCPU_FAILED;
             break;
@@ -222,6 +239,7 @@ int vcpu_init(struct vcpu *vcpu, int fd, size_t run_size, int index,
     vcpu->plain_out = ~0ull;
     vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
     sem_init(&vcpu->resume, 0, 0);
+    sem_init(&vcpu->unpause, 0, 0);
     install_kick();
     return 0;
 }
@@ -231,6 +249,7 @@ void vcpu_close(struct vcpu *vcpu)
     munmap(vcpu->run, vcpu->run_size);
     close(vcpu->fd);
     sem_destroy(&vcpu->resume);
+    sem_destroy(&vcpu->unpause);
     vcpu->run = NULL;
     vcpu->fd = -1;
 }
@@ -246,4 +265,5 @@ void vcpu_stop(struct vcpu *vcpu)
     if (atomic_load(&vcpu->running))
         pthread_kill(vcpu->thread, THREAD_KICK_SIGNAL);
     sem_post(&vcpu->resume);
+    sem_post(&vcpu->unpause);
 }

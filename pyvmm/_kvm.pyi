@@ -16,6 +16,32 @@ class Items(CData, Generic[_Item]):
     def __add__(self, items: int) -> _Item: ...  # type: ignore[override]
     def __getitem__(self, index: int) -> _Item: ...
 
+class BootInfo(CData):
+    magic: int
+    version: int
+    size: int
+    cpu_count: int
+    tsc_hz: int
+    wall_clock_ns: int
+    wall_clock_tsc: int
+    command_line: int
+    command_line_size: int
+    memory_map_count: int
+    memory_map: int
+    devices: int
+    device_count: int
+    console_vector: int
+    cpu_areas: int
+    cpu_area_size: int
+    supervisor_size: int
+    stack_size: int
+    flags: int
+    shutdown_vector: int
+    generation_vector: int
+    generation: int
+    marks: Numbers
+    random: Numbers
+
 class Vcpu(CData):
     fd: int
     index: int
@@ -33,13 +59,127 @@ class Vcpu(CData):
     exits: Numbers
     emulated: int
 
-class Early(CData):
-    kvm_fd: int
+class Machine(CData):
     vm_fd: int
     memory_fd: int
-    vcpu_fd: int
-    host: Numbers
+    irq_fd: int
+    input_fd: int
+    event_fd: int
     cpus: int
+    made: int
+    running: bool
+    lent: bool
+    host: Numbers
+    memory: int
+    state: State
+    boot_info: int
+    end: int
+    flags: int
+    shutdown_message: int
+    reset_limits: int
+    vcpus: Vcpu
+    ram: Ram
+    slots: Slots
+    bus: Bus
+    serial: Serial
+    has_tsc_offset: bool
+    tsc_offset: int
+    clock_tsc: int
+    clock_ns: int
+    state_ns: int
+    vm_ns: int
+    memory_ns: int
+    vcpus_ns: int
+    exit_ns: int
+    failed: CData
+    error: int
+    failed_cpu: int
+
+class State(CData):
+    header: StateHeader
+    error: CData
+
+class Ram(CData):
+    count: int
+
+class Slots(CData):
+    count: int
+
+class Bus(CData):
+    ram: Ram
+    slots: Slots
+
+class Serial(CData):
+    input_fd: int
+    out_error: int
+
+class SerialState(CData):
+    ier: int
+    lcr: int
+    mcr: int
+    scr: int
+    fcr: int
+    thr_empty: int
+    wants_input: int
+    rx_len: int
+    divisor: int
+    reserved: Numbers
+    rx: Numbers
+
+class StateHeader(CData):
+    magic: CData
+    version: int
+    sections: int
+    head_size: int
+    file_size: int
+    head_sum: int
+    pages_sum: int
+    memory: int
+    cpus: int
+    flags: int
+    boot_info: int
+    end: int
+    shutdown_message: int
+    reset_limits: int
+    reserved: int
+    device_count: int
+    devices: Numbers
+
+class StateSection(CData):
+    kind: int
+    index: int
+    offset: int
+    size: int
+
+class StateRun(CData):
+    address: int
+    size: int
+
+class VirtioQueueSaved(CData):
+    desc: int
+    avail: int
+    used: int
+    size: int
+    next_avail: int
+    next_used: int
+    signalled_used: int
+    ready: int
+    reserved: Numbers
+
+class VirtioMmioSaved(CData):
+    device_id: int
+    queue_count: int
+    driver_features: int
+    device_features_sel: int
+    driver_features_sel: int
+    queue_sel: int
+    status: int
+    interrupt_status: int
+    config_generation: int
+    runs: int
+    features_read: int
+    reserved: Numbers
+    queue: Items[VirtioQueueSaved]
 
 class VsockNote(CData):
     kind: int
@@ -139,6 +279,22 @@ class KvmVcpuEvents(CData): ...
 class KvmMpState(CData):
     mp_state: int
 
+class KvmXcrs(CData):
+    nr_xcrs: int
+    flags: int
+
+class KvmXsave(CData): ...
+class KvmDebugregs(CData): ...
+
+class KvmIrqchip(CData):
+    chip_id: int
+
+class KvmPitState2(CData): ...
+
+class KvmClockData(CData):
+    clock: int
+    flags: int
+
 class KvmEnableCap(CData):
     cap: int
     flags: int
@@ -180,19 +336,6 @@ class KvmDeviceAttr(CData):
     group: int
     attr: int
     addr: int
-
-class Ram(CData):
-    count: int
-
-class Slots(CData):
-    count: int
-
-class Bus(CData):
-    ram: Ram
-    slots: Slots
-
-class Serial(CData):
-    out_error: int
 
 class Paging(CData):
     next: int
@@ -260,9 +403,33 @@ class _Ffi:
     NULL: Any
     errno: int
     @overload
+    def new(self, cdecl: Literal["struct boot_info *"], init: Any = ...) -> BootInfo: ...
+    @overload
     def new(self, cdecl: Literal["struct vcpu *"], init: Any = ...) -> Vcpu: ...
     @overload
-    def new(self, cdecl: Literal["struct early *"], init: Any = ...) -> Early: ...
+    def new(self, cdecl: Literal["struct machine *"], init: Any = ...) -> Machine: ...
+    @overload
+    def new(self, cdecl: Literal["struct state *"], init: Any = ...) -> State: ...
+    @overload
+    def new(self, cdecl: Literal["struct ram *"], init: Any = ...) -> Ram: ...
+    @overload
+    def new(self, cdecl: Literal["struct slots *"], init: Any = ...) -> Slots: ...
+    @overload
+    def new(self, cdecl: Literal["struct bus *"], init: Any = ...) -> Bus: ...
+    @overload
+    def new(self, cdecl: Literal["struct serial *"], init: Any = ...) -> Serial: ...
+    @overload
+    def new(self, cdecl: Literal["struct serial_state *"], init: Any = ...) -> SerialState: ...
+    @overload
+    def new(self, cdecl: Literal["struct state_header *"], init: Any = ...) -> StateHeader: ...
+    @overload
+    def new(self, cdecl: Literal["struct state_section *"], init: Any = ...) -> StateSection: ...
+    @overload
+    def new(self, cdecl: Literal["struct state_run *"], init: Any = ...) -> StateRun: ...
+    @overload
+    def new(self, cdecl: Literal["struct virtio_queue_saved *"], init: Any = ...) -> VirtioQueueSaved: ...
+    @overload
+    def new(self, cdecl: Literal["struct virtio_mmio_saved *"], init: Any = ...) -> VirtioMmioSaved: ...
     @overload
     def new(self, cdecl: Literal["struct vsock_note *"], init: Any = ...) -> VsockNote: ...
     @overload
@@ -292,6 +459,18 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct kvm_mp_state *"], init: Any = ...) -> KvmMpState: ...
     @overload
+    def new(self, cdecl: Literal["struct kvm_xcrs *"], init: Any = ...) -> KvmXcrs: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_xsave *"], init: Any = ...) -> KvmXsave: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_debugregs *"], init: Any = ...) -> KvmDebugregs: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_irqchip *"], init: Any = ...) -> KvmIrqchip: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_pit_state2 *"], init: Any = ...) -> KvmPitState2: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_clock_data *"], init: Any = ...) -> KvmClockData: ...
+    @overload
     def new(self, cdecl: Literal["struct kvm_enable_cap *"], init: Any = ...) -> KvmEnableCap: ...
     @overload
     def new(self, cdecl: Literal["struct kvm_pit_config *"], init: Any = ...) -> KvmPitConfig: ...
@@ -307,14 +486,6 @@ class _Ffi:
     def new(self, cdecl: Literal["struct kvm_msi *"], init: Any = ...) -> KvmMsi: ...
     @overload
     def new(self, cdecl: Literal["struct kvm_device_attr *"], init: Any = ...) -> KvmDeviceAttr: ...
-    @overload
-    def new(self, cdecl: Literal["struct ram *"], init: Any = ...) -> Ram: ...
-    @overload
-    def new(self, cdecl: Literal["struct slots *"], init: Any = ...) -> Slots: ...
-    @overload
-    def new(self, cdecl: Literal["struct bus *"], init: Any = ...) -> Bus: ...
-    @overload
-    def new(self, cdecl: Literal["struct serial *"], init: Any = ...) -> Serial: ...
     @overload
     def new(self, cdecl: Literal["struct paging *"], init: Any = ...) -> Paging: ...
     @overload
@@ -340,7 +511,8 @@ class _Ffi:
     def cast(self, cdecl: str, value: Any) -> Any: ...
     def buffer(self, cdata: Any, size: int = ...) -> Any: ...
     def from_buffer(self, data: Any) -> Any: ...
-    def addressof(self, what: Any, name: str = ...) -> CData: ...
+    def addressof(self, what: Any, *fields: str | int) -> Any: ...
+    def sizeof(self, what: Any) -> int: ...
     def string(self, cdata: Any) -> bytes: ...
 
 class _Lib:
@@ -376,6 +548,13 @@ class _Lib:
     KVM_GET_STATS_FD: int
     KVM_SET_GUEST_DEBUG: int
     KVM_GET_DEVICE_ATTR: int
+    KVM_GET_XCRS: int
+    KVM_GET_XSAVE: int
+    KVM_GET_DEBUGREGS: int
+    KVM_GET_CPUID2: int
+    KVM_GET_IRQCHIP: int
+    KVM_GET_PIT2: int
+    KVM_GET_CLOCK: int
     KVM_CAP_USER_MEMORY: int
     KVM_CAP_IMMEDIATE_EXIT: int
     KVM_CAP_SPLIT_IRQCHIP: int
@@ -407,6 +586,8 @@ class _Lib:
     KVM_IOEVENTFD_FLAG_DEASSIGN: int
     KVM_IRQFD_FLAG_DEASSIGN: int
     KVM_MP_STATE_RUNNABLE: int
+    KVM_MP_STATE_HALTED: int
+    KVM_MP_STATE_UNINITIALIZED: int
     KVM_MEM_READONLY: int
     KVM_CPUID_FLAG_SIGNIFCANT_INDEX: int
     KVM_VCPU_TSC_CTRL: int
@@ -414,17 +595,31 @@ class _Lib:
     KVM_GUESTDBG_ENABLE: int
     KVM_GUESTDBG_SINGLESTEP: int
     KVM_PIT_SPEAKER_DUMMY: int
-    EARLY_SLOT: int
-    EARLY_ROOM: int
-    EARLY_PINS: int
-    EARLY_TSS: int
     SLOTS_MAX: int
     VCPU_STOPPED: int
     VCPU_FAILED: int
+    STATE_VERSION: int
+    STATE_PC: int
+    STATE_HAS_RUN: int
+    STATE_DEVICES: int
+    IRQ_BASE: int
+    SERIAL_PORT: int
+    SERIAL_PORTS: int
+    SERIAL_GSI: int
+    VIRTIO_GSI: int
+    IOAPIC_PINS: int
+    KVM_TSS_ADDRESS: int
+    DEBUG_EXIT_PORT: int
+    DEBUG_EXIT_PORTS: int
+    I8042_COMMAND_PORT: int
+    ACPI_SLEEP_PORT: int
+    ACPI_SLEEP_PORTS: int
+    RAM_HOLE_START: int
+    RAM_HOLE_END: int
+    RAM_MAX: int
     VCPU_EXIT_KINDS: int
     MFD_CLOEXEC: int
     MFD_ALLOW_SEALING: int
-    MADV_POPULATE_WRITE: int
     EFD_CLOEXEC: int
     EFD_NONBLOCK: int
     VSOCK_ANY_PORT: int
@@ -435,6 +630,30 @@ class _Lib:
     DONE: int
     FAULT: int
     UNKNOWN: int
+    PIN_READ: int
+    PIN_NO_LIST: int
+    PIN_NOT_ALLOWED: int
+    PIN_TOO_FEW: int
+    STATE_KEY: int
+    STATE_PAGES: int
+    STATE_SERIAL: int
+    STATE_DEVICE: int
+    STATE_PIC: int
+    STATE_IOAPIC: int
+    STATE_PIT: int
+    STATE_CLOCK: int
+    STATE_CPUID: int
+    STATE_REGS: int
+    STATE_SREGS: int
+    STATE_XCRS: int
+    STATE_XSAVE: int
+    STATE_MSR: int
+    STATE_LAPIC: int
+    STATE_DEBUG: int
+    STATE_EVENTS: int
+    STATE_MP: int
+    STATE_TSC: int
+    STATE_KINDS: int
     VIRTIO_MMIO_SETTLED: int
     VIRTIO_MMIO_START: int
     VIRTIO_MMIO_CHANGE: int
@@ -453,41 +672,50 @@ class _Lib:
     VSOCK_NOTE_FORBIDDEN: int
     VSOCK_NOTE_REFUSED: int
     VSOCK_NOTE_BROKEN: int
-    WARM_ACCEPTED: int
-    WARM_ENDED: int
     def memfd_create(self, a: Any, b: int, /) -> int: ...
     def munmap(self, a: Any, b: int, /) -> int: ...
-    def madvise(self, a: Any, b: int, c: int, /) -> int: ...
     def eventfd(self, a: int, b: int, /) -> int: ...
+    def bus_init(self, a: Bus, b: Ram, c: Slots, d: bool, /) -> None: ...
+    def bus_open(self, a: Bus, /) -> None: ...
     def bus_add(self, a: Bus, b: bool, c: int, d: int, e: CData, f: Any, /) -> int: ...
-    def early_make(self, a: Early, /) -> bool: ...
-    def early_start(self, a: CData, /) -> None: ...
-    def early_take(self, a: Early, /) -> bool: ...
-    def early_discard(self, a: Early, /) -> None: ...
     def insn_decode(self, a: Cpu, b: Insn, /) -> int: ...
     def insn_execute(self, a: Cpu, b: Insn, /) -> int: ...
     def rdtsc(self, /) -> int: ...
     def clock_ns(self, a: int, /) -> int: ...
     def cpuid(self, a: int, b: int, c: Any, /) -> None: ...
+    def process_start_ns(self, /) -> int: ...
     def timer_fd(self, a: int, /) -> int: ...
     def signal_fd(self, a: Any, b: int, /) -> int: ...
     def signal_fd_close(self, a: int, b: Any, c: int, /) -> None: ...
     def raise_descriptor_limit(self, a: int, /) -> None: ...
-    def map_memory(self, a: int, b: int, c: Any, /) -> Numbers: ...
+    def map_memory(self, a: int, b: int, /) -> Numbers: ...
     def wait_readable(self, a: int, b: int, /) -> bool: ...
+    def machine_thaw(self, a: Machine, b: State, c: int, d: bool, e: bool, /) -> bool: ...
+    def machine_start(self, a: Machine, b: Any, /) -> bool: ...
+    def machine_map(self, a: Machine, b: int, c: bool, /) -> bool: ...
+    def machine_discard(self, a: Machine, /) -> None: ...
     def paging_init(self, a: Paging, b: Any, c: int, d: int, e: bool, /) -> int: ...
     def paging_map(self, a: Paging, b: int, c: int, d: int, /) -> int: ...
-    def ram_add(self, a: Ram, b: int, c: int, d: Any, /) -> None: ...
-    def slots_init(self, a: Slots, b: int, c: Ram, d: int, /) -> None: ...
+    def ram_lay_out(self, a: Ram, b: int, c: Any, /) -> None: ...
+    def slots_init(self, a: Slots, b: int, c: Ram, /) -> None: ...
     def slots_add(self, a: Slots, b: int, c: int, /) -> None: ...
     def slots_choose(self, a: Slots, b: int, c: Any, d: Any, /) -> bool: ...
     def slots_end(self, a: Slots, b: int, /) -> int: ...
     def slots_cover(self, a: Slots, b: int, /) -> int: ...
     def slots_cover_all(self, a: Slots, /) -> int: ...
+    def pages_find(self, a: Ram, b: int, c: int, d: StateRun, e: int, /) -> int: ...
+    def pin_read(self, a: Any, b: int, c: Any, d: Any, /) -> int: ...
+    def serial_save(self, a: Serial, b: SerialState, /) -> None: ...
+    def serial_restore(self, a: Serial, b: SerialState, /) -> None: ...
     def serial_init(self, a: Serial, b: int, c: int, d: int, /) -> None: ...
     def serial_access(self, a: Any, b: Vcpu, c: bool, d: int, e: Any, f: int, g: int, /) -> bool: ...
     def serial_input(self, a: Serial, b: Any, c: int, /) -> int: ...
     def spawn(self, a: Any, b: int, c: int, d: Any, e: bool, /) -> int: ...
+    def state_check(self, a: State, b: Any, c: int, d: int, /) -> bool: ...
+    def state_open(self, a: State, b: int, /) -> bool: ...
+    def state_close(self, a: State, /) -> None: ...
+    def state_section(self, a: State, b: int, c: int, d: Any, /) -> CData: ...
+    def state_sum(self, a: int, b: Any, c: int, /) -> int: ...
     def ioctl_ptr(self, a: int, b: int, c: Any, /) -> int: ...
     def ioctl_int(self, a: int, b: int, c: int, /) -> int: ...
     def route_ioapic(self, a: KvmIrqRoutingEntry, b: int, c: int, /) -> None: ...
@@ -500,6 +728,9 @@ class _Lib:
     def vcpu_has_exited(self, a: Vcpu, /) -> bool: ...
     def vcpu_resume(self, a: Vcpu, /) -> None: ...
     def vcpu_join(self, a: Vcpu, /) -> None: ...
+    def vcpu_pause(self, a: Vcpu, /) -> None: ...
+    def vcpu_is_paused(self, a: Vcpu, /) -> bool: ...
+    def vcpu_unpause(self, a: Vcpu, /) -> None: ...
     def virtio_mmio_init(self, a: VirtioMmio, b: int, c: int, d: int, /) -> None: ...
     def virtio_mmio_add_queue(self, a: VirtioMmio, b: Queue, c: int, /) -> int: ...
     def virtio_mmio_access(self, a: Any, b: Vcpu, c: bool, d: int, e: Any, f: int, g: int, /) -> bool: ...
@@ -509,6 +740,8 @@ class _Lib:
     def virtio_mmio_change_queues(self, a: VirtioMmio, /) -> int: ...
     def virtio_mmio_reset(self, a: VirtioMmio, /) -> None: ...
     def virtio_mmio_needs_reset(self, a: VirtioMmio, /) -> None: ...
+    def virtio_mmio_save(self, a: VirtioMmio, b: VirtioMmioSaved, /) -> None: ...
+    def virtio_mmio_restore(self, a: VirtioMmio, b: VirtioMmioSaved, c: bool, /) -> bool: ...
     def virtio_mmio_use_line(self, a: VirtioMmio, b: int, c: int, /) -> None: ...
     def virtio_mmio_interrupt(self, a: VirtioMmio, /) -> None: ...
     def virtio_mmio_use_elsewhere(self, a: VirtioMmio, /) -> int: ...
@@ -520,6 +753,7 @@ class _Lib:
     def queue_push(self, a: Queue, b: int, c: int, /) -> None: ...
     def queue_must_interrupt(self, a: Queue, /) -> bool: ...
     def queue_watch(self, a: Queue, /) -> bool: ...
+    def queue_is_drained(self, a: Queue, /) -> bool: ...
     def queue_unwatch(self, a: Queue, /) -> None: ...
     def vsock_init(self, a: Vsock, b: int, /) -> int: ...
     def vsock_activate(self, a: Vsock, b: VirtioMmio, c: bool, /) -> None: ...
@@ -533,13 +767,6 @@ class _Lib:
     def vsock_listen_unix(self, a: Vsock, b: int, c: Any, /) -> int: ...
     def vsock_allow(self, a: Vsock, b: int, c: Any, d: int, /) -> int: ...
     def vsock_take_note(self, a: Vsock, b: VsockNote, /) -> bool: ...
-    def warm_address(self, a: SockaddrUn, /) -> bool: ...
-    def warm_know_myself(self, /) -> None: ...
-    def warm_accept(self, a: int, /) -> int: ...
-    def warm_serve(self, a: int, b: Any, c: Any, /) -> CData: ...
-    def warm_reply(self, a: int, b: int, c: int, /) -> bool: ...
-    def warm_populate(self, /) -> None: ...
-    def warm_die_with(self, a: int, /) -> None: ...
 
 ffi: _Ffi
 lib: _Lib

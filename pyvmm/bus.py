@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from pyvmm._kvm import Bus as NativeBus
     from pyvmm._kvm import CData, Vcpu
     from pyvmm.memory import GuestMemory
 
@@ -44,16 +45,19 @@ class Bus:
 
     Args:
         memory: the RAM that string I/O reads from.
-        slots: a `struct slots *`, if memory slots for it are made on demand.
+        made: the C side of a machine's, a `struct bus *`; or None.
 
     Attributes:
         native: the C side (`struct bus *`).
     """
 
-    def __init__(self, memory: GuestMemory, slots: CData = ffi.NULL) -> None:
-        self.native = ffi.new("struct bus *", {"ram": memory.native, "slots": slots})
+    def __init__(self, memory: GuestMemory, made: NativeBus | None = None) -> None:
+        if not made:
+            made = ffi.new("struct bus *")
+            lib.bus_init(made, memory.native, ffi.NULL, False)
+        self.native = made
         self._devices: dict[bool, list[tuple[int, int, Device]]] = {False: [], True: []}
-        self._owned: list[CData] = [memory.native, slots]
+        self._owned: list[CData] = [memory.native]
 
     def add(self, base: int, size: int, device: Device, mmio: bool = False) -> None:
         """Gives `device` the ports, or with `mmio` the addresses, [base, base + size).
@@ -62,7 +66,15 @@ class Bus:
             ValueError: they overlap another device's, or there are too many regions.
         """
         self._add(mmio, base, size, ffi.NULL, ffi.NULL)
+        self.serve_with(base, size, device, mmio)
+
+    def serve_with(self, base: int, size: int, device: Device, mmio: bool = False) -> None:
+        """Serves a region that C has added without a handler."""
         self._devices[mmio].append((base, size, device))
+
+    def open(self) -> None:
+        """Lets vCPUs reach devices: all of them are there."""
+        lib.bus_open(self.native)
 
     def add_native(
         self, base: int, size: int, handler: CData, device: CData, mmio: bool = False, cold: Device | None = None
@@ -75,7 +87,7 @@ class Bus:
         self._add(mmio, base, size, handler, device)
         self._owned.append(device)
         if cold:
-            self._devices[mmio].append((base, size, cold))
+            self.serve_with(base, size, cold, mmio)
 
     def _add(self, mmio: bool, base: int, size: int, handler: CData, device: CData) -> None:
         if lib.bus_add(self.native, mmio, base, size, handler, device) < 0:

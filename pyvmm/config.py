@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import posix as os
-
+from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError
 from pyvmm.layout import GIB, KIB, MEMORY_MAX, MEMORY_MIN, MIB, PAGE_SIZE
 
@@ -12,7 +11,6 @@ CPUS_MAX = 255  # APIC ids of xAPIC mode
 CID_MIN, CID_MAX = 3, 0xFFFF_FFFE
 COMMAND_LINE_MAX = 4096  # bytes, without the NUL at its end
 BOOT_PROTOCOLS = ("direct", "toro-fast", "pvh", "linux")
-_CPU_MAX = 99_999  # of the host
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 
@@ -23,7 +21,7 @@ class MachineConfig:
         image: path of the ELF file, or of a Linux bzImage.
         memory: bytes of RAM.
         cpus: number of vCPUs.
-        pin: the host CPU of each vCPU, or empty for any.
+        pin: a list of host CPUs for the vCPUs, `auto`, or empty for any (see `pins`).
         command_line: passed to the guest; at most 4096 bytes without NUL. Kept as bytes.
         vsock: context ID of its vsock device, if it has one.
         boot: one of `BOOT_PROTOCOLS`, or None for the first of them that the image offers.
@@ -62,7 +60,16 @@ class MachineConfig:
             raise ConfigError("vsock", vsock, f"a guest's context id is {CID_MIN} to {CID_MAX}")
         if len(self.command_line) > COMMAND_LINE_MAX or b"\0" in self.command_line:
             raise ConfigError("command_line", "", f"over {COMMAND_LINE_MAX} bytes, or with a NUL in it")
-        self.pin: list[int | None] = _parse_pin(pin, cpus)
+        self._pin = pin
+        self.pins(cpus)
+
+    def pins(self, cpus: int) -> list[int | None]:
+        """The host CPU of each of so many vCPUs; empty for any.
+
+        Raises:
+            ConfigError: the list is bad, or too short.
+        """
+        return _parse_pin(self._pin, cpus)
 
 
 def parse_decimal(text: str, low: int = 0, high: int = (1 << 64) - 1) -> int:
@@ -87,34 +94,16 @@ def parse_size(text: str) -> int:
     return parse_decimal(text if unit == 1 else text[:-1]) * unit
 
 
-def parse_cpu_list(text: str) -> list[int]:
-    """The CPU numbers in a list such as `0,2-3`, in that order.
-
-    Raises:
-        ValueError: the text is no such list.
-    """
-    cpus: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        lowest = parse_decimal(first, 0, _CPU_MAX)
-        cpus += range(lowest, (parse_decimal(last, 0, _CPU_MAX) if dash else lowest) + 1)
-    return cpus
-
-
 def _parse_pin(text: str, cpus: int) -> list[int | None]:
     if not text:
         return []
-    allowed = sorted(os.sched_getaffinity(0))
-    if text == "auto":
-        return [allowed[i % len(allowed)] for i in range(cpus)]
-    try:
-        chosen = parse_cpu_list(text)
-    except ValueError:
-        raise ConfigError("pin", text, "neither `auto` nor a list such as 0,2-3") from None
-    for cpu in chosen:
-        if cpu not in allowed:
-            raise ConfigError("pin", text, f"host CPU {cpu} is not one that this process may use")
-    if len(chosen) < cpus:
-        enough = f"{cpus} vCPUs, but host CPUs for {len(chosen)}; name one for each, or `auto`"
+    pins, detail = ffi.new("int[]", cpus), ffi.new("uint32_t *")
+    result = lib.pin_read(text.encode(errors="replace"), cpus, pins, detail)
+    if result == lib.PIN_NO_LIST:
+        raise ConfigError("pin", text, "neither `auto` nor a list such as 0,2-3")
+    if result == lib.PIN_NOT_ALLOWED:
+        raise ConfigError("pin", text, f"host CPU {detail[0]} is not one that this process may use")
+    if result == lib.PIN_TOO_FEW:
+        enough = f"{cpus} vCPUs, but host CPUs for {detail[0]}; name one for each, or `auto`"
         raise ConfigError("pin", text, enough)
-    return [*chosen[:cpus]]
+    return [*pins]

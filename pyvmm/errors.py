@@ -66,13 +66,16 @@ class HostError(PyvmmError):
         errno: its error number.
         hint: what the user can do about it, if anything. If a limit of the process is the
             reason, the message says that instead.
+
+    Attributes:
+        errno, hint: as in the message.
     """
 
     def __init__(self, what: str, errno: int, hint: str = "") -> None:
         from posix import strerror
 
         self.errno = errno
-        hint = _HINTS.get(errno, hint)
+        self.hint = hint = _HINTS.get(errno, hint)
         message = f"{what}: {strerror(errno)}"
         super().__init__(f"{message}; {hint}" if hint else message)
 

@@ -79,6 +79,11 @@ class Ram:
         self.end = sum(self.regions[-1])
 
 
+def virtio_base(slot: int) -> int:
+    """The guest-physical address of a virtio device's registers."""
+    return VIRTIO_MMIO_BASE + slot * VIRTIO_MMIO_STRIDE
+
+
 def page_up(address: int) -> int:
     """The first page boundary at or above `address`."""
     return (address + PAGE_SIZE - 1) & -PAGE_SIZE

@@ -5,10 +5,9 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 from _thread import allocate_lock
 
-from pyvmm._kvm import lib
-from pyvmm.boot.bootinfo import MARKS
-from pyvmm.boot.choose import choose
-from pyvmm.boot.file import File
+from pyvmm._kvm import ffi, lib
+from pyvmm.boot.bootinfo import MARKS, offset_of
+from pyvmm.boot.file import File, is_frozen
 from pyvmm.bus import Bus, eventfd
 from pyvmm.devices.console import Console
 from pyvmm.devices.debug_exit import DebugExit
@@ -16,38 +15,38 @@ from pyvmm.devices.i8042 import I8042
 from pyvmm.errors import (
     STATUS_TERMINATED,
     HostError,
+    ImageError,
     KvmError,
     PyvmmError,
 )
-from pyvmm.kvm import Kvm, take_early
+from pyvmm.kvm.ioctl import why_not_thawed
 from pyvmm.kvm.thread import VcpuThread, failure
-from pyvmm.layout import (
-    IOAPIC_PINS,
-    IRQ_BASE,
-    KVM_TSS_ADDR,
-    SERIAL_GSI,
-    VIRTIO_GSI,
-    VIRTIO_MMIO_BASE,
-    VIRTIO_MMIO_STRIDE,
-    Ram,
-)
+from pyvmm.kvm.vcpu import Vcpu
+from pyvmm.kvm.vm import Vm
+from pyvmm.layout import VIRTIO_GSI, Ram, virtio_base
 from pyvmm.memory import GuestMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Thread
+    from typing import Any
 
+    from pyvmm._kvm import Machine as NativeMachine
+    from pyvmm._kvm import State as NativeState
     from pyvmm.config import MachineConfig
     from pyvmm.consolepipe import ConsolePipe
     from pyvmm.eventloop import EventLoop
-    from pyvmm.kvm import Vcpu
+    from pyvmm.state.freeze import Freezer
+    from pyvmm.state.request import Freezes
+    from pyvmm.state.state import State
     from pyvmm.virtio.device import Device
     from pyvmm.virtio.mmio import VirtioMmio
 
-_CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 1
-_EMFILE = 24
+_CLOCK_MONOTONIC = 1
+_ESRCH, _EMFILE = 3, 24
 _SYSTEM_EVENT_CRASH = 3
+_KINDS = {3: "console", 19: "vsock", 26: "share"}
 
 
 class Machine:
@@ -60,6 +59,9 @@ class Machine:
         log: called with a line about a guest that misbehaves.
         console: descriptors of the guest's console (a UART), to read its input from and to write
             its output to; they stay the caller's. By default `console` is the other end of both.
+        thawed: a machine that C has made, and may run already (`struct machine *`), with
+            `console` as its console; or None.
+        composed: called with the State before the guest runs, unless it has been thawed.
 
     Attributes:
         console: what the guest prints, and what it is to read; None where `console` was given.
@@ -67,6 +69,7 @@ class Machine:
         marks: CLOCK_MONOTONIC in ns of each step of the start, by name.
         memory: the guest's RAM.
         status: the guest's exit status, once it has ended.
+        is_thawed: it was made of a State that was there, frozen or in the boot cache.
 
     Raises:
         PyvmmError: it cannot be; nothing is left open.
@@ -86,6 +89,8 @@ class Machine:
         devices: Sequence[Device] = (),
         log: Callable[[str], None] = lambda _: None,
         console: tuple[int, int] | None = None,
+        thawed: NativeMachine | None = None,
+        composed: Callable[[State], object] = lambda _: None,
     ) -> None:
         self.config = config
         self.status: int | None = None
@@ -97,17 +102,16 @@ class Machine:
         self._threads: list[VcpuThread] = []
         self._loop: EventLoop | None = None
         self._kept = 0  # closers that the end of the process does as well
-        self._clock = (0, 0)  # TSC and CLOCK_MONOTONIC in ns at the same moment
-        self._tsc_offset: int | None = None
         self._asked = False  # the guest was asked to end
-        self._requests: list[tuple[int, float]] = []  # of `stop`
+        self._freezes: Freezes | None = None
+        self._requests: list[Callable[[], None]] = []  # of other threads
         self._stop_fd = -1  # tells the loop of them
         self._stop_lock = allocate_lock()
         self._error: BaseException | None = None
         self._thread: Thread | None = None  # of `start`
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
         try:
-            self._build(console or self._console_pipe())
+            self._build(console or self._console_pipe(), thawed, composed)
         except BaseException:
             self.close()
             raise
@@ -137,9 +141,6 @@ class Machine:
         while len(self._closers) > self._kept:
             self._closers.pop()()
 
-    def _mark(self, name: str) -> None:
-        self.marks[name] = now_ns()
-
     def _eventfd(self) -> int:
         fd = eventfd()
         self._closers.append(lambda: os.close(fd))
@@ -161,123 +162,99 @@ class Machine:
         published = (port for device in self._devices for port in device.ports)
         return {guest_port: (address, port) for address, port, guest_port in published}
 
-    def _build(self, streams: tuple[int, int]) -> None:
-        config = self.config
-        file = self._open(config.image)
-        initrd = self._open(config.initrd) if config.initrd else None
-        ram = Ram(config.memory)
-        self._boot = boot = choose(file, config.boot, ram, config.cpus, self._command_line(), initrd)
-
-        early = take_early(not boot.is_pc and config.memory >= lib.EARLY_SLOT)
-        if early:
-            self._closers.append(lambda: lib.early_discard(early))
-        kvm = Kvm(early=early)
-        self._closers.append(kvm.close)
-        kvm.require("KVM_CAP_IMMEDIATE_EXIT", "KVM_CAP_SPLIT_IRQCHIP", "KVM_CAP_SYNC_REGS")
-        self.vm = kvm.create_vm(early)
-        self._closers.append(self.vm.close)
-        self._mark("vm created")
-
-        self.memory = GuestMemory(ram, early)
-        self._closers.append(self.memory.close)
-        boot.load(file, self.memory)
-        self._mark("image loaded")
+    def _build(
+        self, streams: tuple[int, int], thawed: NativeMachine | None, composed: Callable[[State], object]
+    ) -> None:
+        self.is_thawed = thawed is not None
+        self._native = native = thawed or self._thaw(streams[1], composed)
+        self._closers.append(lambda: lib.machine_discard(native))
+        if thawed:
+            self.memory = GuestMemory(Ram(native.memory), made=native)
+            self._closers.append(self.memory.close)
+        self._is_pc = bool(native.flags & lib.STATE_PC)
+        self.vm = Vm(native.vm_fd)
         self._kept = len(self._closers)
 
-        # A slot is cheap as long as there is no interrupt controller.
-        self.bus = Bus(self.memory, self.vm.slots_on_demand(self.memory.native, boot.end))
-        self._mark("memory ready")
-        if boot.is_pc:
-            self._add_pc_interrupts(streams)
-        else:
-            self._add_messages(streams, bool(early))
-        boot.write_devices(
-            self.memory,
-            [(virtio.base, VIRTIO_GSI + index, virtio.device.device_id) for index, virtio in enumerate(self._virtio)],
-        )
-        if not early:
-            self.vm.set_tss_addr(KVM_TSS_ADDR)
-        for index in range(config.cpus):
-            self._threads.append(VcpuThread(self.vm.create_vcpu(index, self.bus, None if index else early)))
-            self._closers.append(self._threads[-1].close)
-        vcpus = [thread.vcpu for thread in self._threads]
-        boot.set_cpus(vcpus, kvm, have_cpuid=bool(early and early.cpus == len(vcpus)))
-        self._tell_time()
-        self._mark("vCPUs ready")
+        self.bus = Bus(self.memory, ffi.addressof(native, "bus"))
+        self._console = Console(ffi.addressof(native, "serial"), streams[0], self._log)
+        self._closers.append(self._console.close)
+        for slot, device in enumerate(self._devices):
+            self._add_device(slot, device)
+        self.bus.serve_with(DebugExit.base, DebugExit.ports, DebugExit(self.end))
+        self.bus.serve_with(I8042.base, I8042.ports, I8042(lambda: self.end(0)))
+        if self._is_pc:
+            from pyvmm.devices.acpi_sleep import AcpiSleep
 
-    def _open(self, name: str) -> File:
+            self.bus.serve_with(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self.end(0)))
+        for index in range(native.cpus):
+            vcpu = Vcpu(ffi.addressof(native.vcpus, index), self.bus)
+            self._threads.append(VcpuThread(vcpu, started=native.running))
+            self._closers.append(self._threads[-1].stop)
+        for step, ns in (("state ready", native.state_ns), ("vm created", native.vm_ns),
+                         ("memory ready", native.memory_ns), ("vCPUs ready", native.vcpus_ns)):  # fmt: skip
+            self.marks[step] = ns
+        self.bus.open()
+
+    def _thaw(self, console: int, composed: Callable[[State], object]) -> NativeMachine:
+        """Composes the State, or opens a frozen one, and has a machine made of it."""
+        from pyvmm.boot.compose import compose
+
+        shared = any(device.shares_memory for device in self._devices)
+        if is_frozen(self.config.image):
+            return self._thaw_file(console, shared)
+        state = compose(self.config, [device.device_id for device in self._devices], shared)
+        self.memory = state.memory
+        self._closers.append(self.memory.close)
+        composed(state)
+        head = state.head()
+        checked = ffi.new("struct state *")
+        if not lib.state_check(checked, ffi.from_buffer(head), len(head), len(head)):
+            raise PyvmmError(f"{self.config.image}: {ffi.string(checked.error).decode()}")
+        native = ffi.new("struct machine *")
+        native.lent, native.host = True, self.memory.host
+        native.memory, native.memory_fd = self.memory.size, self.memory.fd
+        return self._made(native, checked, console, shared)
+
+    def _thaw_file(self, console: int, shared: bool) -> NativeMachine:
+        self.is_thawed = True
+        name = self.config.image
         file = File(name)
         self._closers.append(file.close)
-        return file
+        state, native = ffi.new("struct state *"), ffi.new("struct machine *")
+        if not lib.state_open(state, file.fd):
+            raise ImageError(f"{name}: {ffi.string(state.error).decode()}")
+        self._closers.append(lambda: lib.state_close(state))
+        header = state.header
+        wanted = [header.devices[slot] for slot in range(header.device_count)]
+        if wanted != [device.device_id for device in self._devices]:
+            had = ", ".join(_KINDS.get(kind, str(kind)) for kind in wanted) or "none"
+            raise ImageError(f"{name}: it was frozen with other devices; it had, in this order: {had}")
+        native = self._made(native, state, console, shared)
+        self.memory = GuestMemory(Ram(native.memory), made=native)
+        self._closers.append(self.memory.close)
+        return native
 
-    def _command_line(self) -> bytes:
-        """The user's, and behind it the devices as Linux's virtio_mmio names them."""
-        words = [self.config.command_line] if self.config.command_line else []
-        for index in range(len(self._devices)):
-            base, gsi = _virtio_base(index), VIRTIO_GSI + index
-            words.append(b"virtio_mmio.device=%d@%#x:%d" % (VIRTIO_MMIO_STRIDE, base, gsi))
-        return b" ".join(words)
+    def _made(self, native: NativeMachine, state: NativeState, console: int, shared: bool) -> NativeMachine:
+        self._owned = state  # the C side points to it
+        if not lib.machine_thaw(native, state, console, shared, bool(self._devices)):
+            raise why_not_thawed(native)
+        return native
 
-    def _add_devices(self, streams: tuple[int, int]) -> dict[int, int]:
-        """Puts the devices on the bus; returns the eventfd of each one's GSI."""
-        self._console = Console(self.bus, *streams, self._log)
-        self._closers.append(self._console.close)
-        interrupts = {SERIAL_GSI: self._console.irq_fd}
-        if self._devices:
-            from pyvmm.virtio.mmio import VirtioMmio
-        for index, device in enumerate(self._devices):
-            virtio = VirtioMmio(device, _virtio_base(index), self.bus, self.memory, self._log, self.config.cpus)
-            self._closers.append(virtio.close)
-            self._virtio.append(virtio)
-            interrupts[VIRTIO_GSI + index] = virtio.irq_fd
-        self.bus.add(DebugExit.base, DebugExit.ports, DebugExit(self._end))
-        self.bus.add(I8042.base, I8042.ports, I8042(lambda: self._end(0)))
-        return interrupts
+    def _add_device(self, slot: int, device: Device) -> None:
+        from pyvmm.virtio.mmio import VirtioMmio
 
-    def _add_messages(self, streams: tuple[int, int], made: bool) -> None:
-        """Devices whose interrupts are messages to CPU 0, where only local APICs are KVM's.
-
-        Args:
-            made: the interrupt controller is there already.
-        """
-        if not made:
-            self.vm.split_irqchip(IOAPIC_PINS)
-        interrupts = self._add_devices(streams)
-        self.vm.route_msi({gsi: (0, IRQ_BASE + gsi) for gsi in interrupts})
-        for gsi, irq_fd in interrupts.items():
-            self.vm.irqfd(irq_fd, gsi)
-
-    def _add_pc_interrupts(self, streams: tuple[int, int]) -> None:
-        """Devices with pins of the IOAPIC, and what else of a PC a guest looks for."""
-        from pyvmm.devices.acpi_sleep import AcpiSleep
-
-        self.vm.create_irqchip()
-        self.vm.create_pit()
-        self._add_devices(streams)
-        self.vm.route_ioapic(IOAPIC_PINS)
-        for index, virtio in enumerate(self._virtio):
-            virtio.use_line(self.vm.fd, VIRTIO_GSI + index)
-        self.vm.irqfd(self._console.irq_fd, SERIAL_GSI)
-        self.bus.add(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self._end(0)))
-
-    def _tell_time(self) -> None:
-        """Tells a guest that makes marks the clocks as they are now."""
-        if self._boot.marks is None:
-            return
-        vcpu = self._threads[0].vcpu
-        self._tsc_offset = vcpu.tsc_offset()
-        self._clock = (lib.rdtsc(), now_ns())
-        self._boot.write_clock(
-            self.memory,
-            tsc_hz=vcpu.tsc_khz() * 1000,
-            wall_clock_ns=lib.clock_ns(_CLOCK_REALTIME),
-            wall_clock_tsc=(self._clock[0] + (self._tsc_offset or 0)) % (1 << 64),
-        )
-
-    def awake(self) -> None:
-        """To be called before `run` of a machine that has waited: tells it the time as it is now."""
-        self.marks.clear()
-        self._tell_time()
+        native = self._native
+        virtio = VirtioMmio(device, virtio_base(slot), self.bus, self.memory, self._log, native.cpus)
+        self._closers.append(virtio.close)
+        self._virtio.append(virtio)
+        if self._is_pc:
+            virtio.use_line(self.vm.fd, VIRTIO_GSI + slot)
+        else:
+            self.vm.irqfd(virtio.irq_fd, VIRTIO_GSI + slot)
+        size = ffi.new("uint64_t *")
+        frozen = lib.state_section(native.state, lib.STATE_DEVICE, slot, size)
+        if frozen:
+            virtio.restore(bytes(ffi.buffer(frozen, size[0])))
 
     def start(self) -> None:
         """Runs the guest in a thread of its own; `wait` tells how it ended."""
@@ -334,12 +311,11 @@ class Machine:
             GuestError: a vCPU cannot go on.
             HostError: the host has no thread or descriptor left.
         """
-        event_fd = self._eventfd()
-        # Threads end before what they use is closed.
-        self._closers += [thread.close for thread in self._threads]
-        pins = self.config.pin or [None] * self.config.cpus
-        for thread, cpu in zip(self._threads, pins, strict=True):
-            thread.start(event_fd, cpu)
+        event_fd: int = self._native.event_fd
+        if not self._native.running:
+            pins = self.config.pins(len(self._threads)) or [None] * len(self._threads)
+            for thread, cpu in zip(self._threads, pins, strict=True):
+                thread.start(event_fd, cpu)
 
         # The guest runs, also where it shares the only free core with this thread;
         # what only this thread needs is loaded meanwhile.
@@ -357,16 +333,21 @@ class Machine:
         for virtio in self._virtio:
             virtio.attach(loop)
             self._closers.append(virtio.device.close)
-        loop.add(event_fd, lambda: self._serve_exits(event_fd))
+        loop.add(event_fd, self._serve_exits)
         self._stop_fd = self._eventfd()
         loop.add(self._stop_fd, self._serve_requests, urgent=True)
         self._tell_of_requests()  # those from before
+        if self._freezes:
+            self._freezes.attach(loop)
+            self._closers.append(self._freezes.close)
         running(loop)
         try:
             loop.run()
         finally:
             for thread in self._threads:
                 thread.stop()
+            while self._requests:  # too late, as they find out
+                self._requests.pop(0)()
         if self._error:
             raise self._error
         assert self.status is not None
@@ -380,16 +361,88 @@ class Machine:
             grace: seconds that a guest gets which can be asked to end; 0 ends it at once, and so
                 does a second call.
         """
-        self._requests.append((status, grace))
+        self.request(lambda: self._stop(status, grace))
+
+    def request(self, action: Callable[[], None]) -> None:
+        """Has `action` called in the thread of `run`. May be called from any thread, and before `run`."""
+        self._requests.append(action)
         self._tell_of_requests()
+
+    def freeze(self, path: str, end: bool = False) -> None:
+        """Writes the guest, as it is now, to a file, by which any number of machines may go on.
+
+        May be called from any thread but that of `run`, while the guest runs.
+
+        Args:
+            path: the file; one that is there is replaced.
+            end: the guest ends then, with status 0.
+
+        Raises:
+            HostError: it cannot be written, or not be frozen now; the guest goes on.
+        """
+        from pyvmm.state.request import FreezeRequest
+
+        FreezeRequest(self, path, end).wait()
+
+    def freeze_when_idle(self, path: str, end: bool, done: Callable[[], None] = lambda: None) -> None:
+        """Freezes the guest once: when it has nothing to do, or asks for it. To be called before `run`.
+
+        Args:
+            path, end: see `freeze`.
+            done: called then.
+        """
+        from pyvmm.state.request import Freezes
+
+        self._freezes = Freezes(self, path, end, done)
+        self._freezes.add_port(self.bus)
+
+    @classmethod
+    def thaw(cls, path: str, devices: Sequence[Device] = (), **options: Any) -> Machine:
+        """A machine by which the guest in a frozen file goes on; nothing of the file is changed.
+
+        Args:
+            path: the file.
+            devices: of the same kinds, in the same order, as it had.
+            options: `log` and `console`.
+
+        Raises:
+            PyvmmError: the file is damaged, or this host cannot run it.
+        """
+        from pyvmm.config import MachineConfig
+
+        return cls(MachineConfig(path), devices, **options)
+
+    def freezer(self) -> Freezer:
+        """Pauses the guest while it is open. For the thread of `run`."""
+        from pyvmm.state.freeze import Freezer
+
+        vcpus = [thread.vcpu for thread in self._threads]
+        return Freezer(self._native, self.vm, vcpus, self.memory, self._virtio, self._serve_while_pausing)
+
+    def hold(self) -> None:
+        """Pauses each vCPU where it is, or behind the exit that is being served. For the thread of `run`."""
+        for thread in self._threads:
+            lib.vcpu_pause(thread.vcpu.native)
+
+    def _serve_while_pausing(self) -> None:
+        self._serve_exits()
+        if self.status is not None or self._error:
+            raise HostError("freezing", _ESRCH, "the guest has ended")
 
     def _tell_of_requests(self) -> None:
         with self._stop_lock:  # or `close` has closed it, and another file has its number
             if self._stop_fd >= 0:
                 os.write(self._stop_fd, (1).to_bytes(8, "little"))
 
-    def _end(self, status: int) -> None:
-        self._mark("exit")
+    def fail(self, error: PyvmmError) -> None:
+        """Ends the guest because of an error, which `run` raises."""
+        self._error = error
+        if self._loop:
+            self._loop.stop()
+
+    def end(self, status: int) -> None:
+        """Ends the guest at once. For the thread of `run`."""
+        self.marks["exit"] = self._native.exit_ns or now_ns()
         self.status = status
         if self._loop:
             self._loop.stop()
@@ -400,36 +453,40 @@ class Machine:
         except BlockingIOError:  # served while a callback was waiting
             return
         while self._requests and self.status is None:
-            status, grace = self._requests.pop(0)
-            if not (grace and self._ask_for_end(status, grace)):
-                self._end(status)
+            self._requests.pop(0)()
+
+    def _stop(self, status: int, grace: float) -> None:
+        if not (grace and self._ask_for_end(status, grace)):
+            self.end(status)
 
     def _ask_for_end(self, status: int, grace: float) -> bool:
         """Asks the guest, once; False: that is not to be waited for."""
         assert self._loop
-        timer = lib.timer_fd(int(grace * 1e9)) if self._boot.shutdown_message and not self._asked else -1
+        message: int = self._native.shutdown_message
+        timer = lib.timer_fd(int(grace * 1e9)) if message and not self._asked else -1
         if timer < 0:
             return False
         self._asked = True
         self._closers.append(lambda: os.close(timer))
-        self._loop.add(timer, lambda: self._end(status), urgent=True)
+        self._loop.add(timer, lambda: self.end(status), urgent=True)
         try:
-            self.vm.signal_msi(0, self._boot.shutdown_message)
+            self.vm.signal_msi(0, message)
         except KvmError:  # its local APIC is disabled
             return False
         return True
 
-    def _serve_exits(self, event_fd: int) -> None:
-        os.read(event_fd, 8)
+    def _serve_exits(self) -> None:
+        try:
+            os.read(self._native.event_fd, 8)
+        except BlockingIOError:
+            pass
         for thread in self._threads:
             try:
                 reason = thread.exit_reason()
                 if reason is not None:
                     self._serve_exit(thread, reason)
             except PyvmmError as error:
-                self._error = error
-                assert self._loop
-                self._loop.stop()
+                self.fail(error)
                 return
             if self.status is not None:
                 return
@@ -438,9 +495,9 @@ class Machine:
         if reason in (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO):
             self.bus.serve(thread.vcpu.native, mmio=reason == lib.KVM_EXIT_MMIO)
         elif self._is_end(thread.vcpu, reason):
-            self._end(0)
+            self.end(0)
         elif self._asked:  # before it had a handler
-            self._end(STATUS_TERMINATED)
+            self.end(STATUS_TERMINATED)
         else:
             raise failure(thread.vcpu, reason)
         if self.status is None:
@@ -450,7 +507,10 @@ class Machine:
         """Whether a guest ends, or resets, itself by this exit."""
         if reason == lib.KVM_EXIT_SYSTEM_EVENT:
             return int(vcpu.native.detail[0]) != _SYSTEM_EVENT_CRASH
-        return reason == lib.KVM_EXIT_SHUTDOWN and vcpu.sregs().idt.limit in self._boot.reset_limits
+        if reason != lib.KVM_EXIT_SHUTDOWN or not self._is_pc:
+            return False
+        limits: int = self._native.reset_limits
+        return vcpu.sregs().idt.limit in (limits & 0xFFFF, limits >> 16)
 
     def exits(self) -> dict[int, int]:
         """How many exits of each kind (KVM_EXIT_*) all vCPUs have had."""
@@ -474,17 +534,18 @@ class Machine:
 
     def guest_marks(self) -> dict[str, int]:
         """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
-        if self._tsc_offset is None or self._boot.marks is None:
+        native = self._native
+        if not (native.has_tsc_offset and native.boot_info):
             return {}
         tsc, ns = lib.rdtsc(), now_ns()
-        ns_per_tick = (ns - self._clock[1]) / (tsc - self._clock[0])
-        raw = self.memory.read(self._boot.marks, 8 * len(MARKS))
+        ns_per_tick = (ns - native.clock_ns) / (tsc - native.clock_tsc)
+        raw = self.memory.read(native.boot_info + offset_of("marks"), 8 * len(MARKS))
         marks = {}
         for i, name in enumerate(MARKS):
             guest = int.from_bytes(raw[8 * i : 8 * i + 8], "little")
             if guest:
-                host = (guest - self._tsc_offset) % (1 << 64)
-                marks[name] = self._clock[1] + round((host - self._clock[0]) * ns_per_tick)
+                host = (guest - native.tsc_offset) % (1 << 64)
+                marks[name] = native.clock_ns + round((host - native.clock_tsc) * ns_per_tick)
         return marks
 
     def first_run_ns(self) -> int:
@@ -495,7 +556,3 @@ class Machine:
 def now_ns() -> int:
     """CLOCK_MONOTONIC. (The module `time` reads the time zone when it is imported.)"""
     return int(lib.clock_ns(_CLOCK_MONOTONIC))
-
-
-def _virtio_base(index: int) -> int:
-    return VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_STRIDE

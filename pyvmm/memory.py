@@ -1,7 +1,7 @@
-"""Guest memory: one memfd, and bounds-checked views of it.
+"""Guest memory: one mapping, and bounds-checked views of it.
 
-RAM is contiguous in the memfd and in the host's mapping of it; guest-physical
-addresses have a hole (see `layout`). A page costs nothing until it is touched.
+RAM is contiguous in it; guest-physical addresses have a hole (see `layout`). A page costs
+nothing until it is touched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pyvmm._kvm import Early
+    from pyvmm._kvm import Machine
     from pyvmm.layout import Ram
 
 
@@ -31,11 +31,12 @@ class GuestMemory:
 
     Args:
         ram: its layout; the size is a multiple of the page size.
-        early: a `struct early *` to take the memfd and its mapping from, or None (see `kvm.take_early`).
+        shared: other processes are to map it.
+        made: a `struct machine *` that has it, to take it from; or None.
 
     Attributes:
-        fd: the memfd, sealed at its size; offset 0 is guest-physical 0.
-        regions: (guest-physical start, length, offset in the memfd) of each
+        fd: if it is shared, a memfd, sealed at its size, whose offset 0 is guest-physical 0; else -1.
+        regions: (guest-physical start, length, offset in the mapping) of each
             range of RAM, in order.
         host: host address of offset 0, a `uint8_t *`.
         native: the C side (`struct ram *`).
@@ -44,28 +45,24 @@ class GuestMemory:
         HostError: the host has no memory or no address space for it.
     """
 
-    def __init__(self, ram: Ram, early: Early | None = None) -> None:
+    def __init__(self, ram: Ram, shared: bool = False, made: Machine | None = None) -> None:
         self.size = size = ram.size
         self.regions: list[tuple[int, int, int]] = []
         offset = 0
         for start, length in ram.regions:
             self.regions.append((start, length, offset))
             offset += length
-        flags = lib.MFD_CLOEXEC | lib.MFD_ALLOW_SEALING
-        self.fd = early.memory_fd if early else lib.memfd_create(b"guest-ram", flags)
-        if self.fd < 0:
-            raise HostError("memfd_create", ffi.errno)
-        self.host = lib.map_memory(self.fd, size, early.host if early else ffi.NULL)
-        if early:
-            early.memory_fd, early.host = -1, ffi.NULL
-        if self.host == ffi.NULL:
-            errno = ffi.errno
-            os.close(self.fd)
-            raise HostError(f"mapping {size >> 20} MiB of guest memory", errno, "try less memory")
+        if not made:
+            made = ffi.new("struct machine *")
+            if not lib.machine_map(made, size, shared):
+                call = ffi.string(made.failed).decode()
+                what = f"mapping {size >> 20} MiB of {call}" if call == "guest memory" else call
+                raise HostError(what, made.error, "try less memory")
+        self.fd: int = made.memory_fd
+        self.host = made.host
         self._bytes = memoryview(ffi.buffer(self.host, size))
         self.native = ffi.new("struct ram *")
-        for start, length, offset in self.regions:
-            lib.ram_add(self.native, start, length, self.host + offset)
+        lib.ram_lay_out(self.native, size, self.host)
 
     def __enter__(self) -> GuestMemory:
         return self
@@ -79,10 +76,11 @@ class GuestMemory:
         """Unmaps and frees the memory. Views of it must be gone by then."""
         self._bytes.release()
         lib.munmap(self.host, self.size)
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
     def offset(self, address: int, length: int) -> int:
-        """The offset in the memfd of RAM at guest-physical `address`.
+        """The offset in the mapping of RAM at guest-physical `address`.
 
         Raises:
             GuestMemoryError: not all of [address, address + length) is in one

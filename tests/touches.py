@@ -14,11 +14,11 @@ class Slots:
     def __init__(self, size: int) -> None:
         self._ram = ffi.new("struct ram *")
         self._regions = Ram(size).regions
-        for start, length in self._regions:
-            lib.ram_add(self._ram, start, length, ffi.NULL)
+        lib.ram_lay_out(self._ram, size, ffi.NULL)
         self._native = ffi.new("struct slots *")
-        lib.slots_init(self._native, -1, self._ram, lib.EARLY_SLOT)
-        self._made = [(0, int(lib.EARLY_SLOT))]
+        lib.slots_init(self._native, -1, self._ram)
+        lib.slots_add(self._native, 0, _STEP)
+        self._made = [(0, _STEP)]
 
     @property
     def count(self) -> int:

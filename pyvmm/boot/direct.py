@@ -11,13 +11,11 @@ the image lie, each at a page boundary:
 
 from __future__ import annotations
 
-from posix import urandom
-
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot import bootinfo
 from pyvmm.boot.cpuid import Cpuid
 from pyvmm.boot.elf import PF_W, PF_X
-from pyvmm.boot.protocol import BootProtocol, set_segments
+from pyvmm.boot.protocol import BootProtocol, set_segments, start_at
 from pyvmm.errors import ImageError
 from pyvmm.layout import (
     GENERATION_VECTOR,
@@ -33,12 +31,11 @@ from pyvmm.layout import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from pyvmm.boot.elf import Image, Segment
     from pyvmm.boot.file import File
-    from pyvmm.boot.protocol import Cpu, Host
+    from pyvmm.boot.protocol import Host, Registers
     from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
@@ -59,7 +56,6 @@ _CR0 = 0x8001_0033  # PG WP NE ET MP PE
 _CR4 = 0x620  # PAE OSFXSR OSXMMEXCPT
 _CR4_FSGSBASE = 1 << 16
 _EFER = 0xD00  # LME LMA NXE
-_RFLAGS = 2
 _APIC_BASE, _APIC_BSP = 0xFEE0_0800, 0x100
 
 #: null, 64-bit code, data
@@ -89,7 +85,6 @@ class DirectBoot(BootProtocol):
         self._command_line = command_line
         self._ram = ram
         self._cpuid = cpuid or Cpuid(cpus)
-        self._devices: list[tuple[int, int, int]] = []
         self._read_note()
         for segment in image.segments:
             self._check_segment(segment, ram.low_end)
@@ -186,22 +181,13 @@ class DirectBoot(BootProtocol):
         """The guest-physical address after the tables."""
         return self._end
 
-    @property
-    def marks(self) -> int:
-        """The guest-physical address where the kernel writes its marks."""
-        return self.boot_info + bootinfo.offset_of("marks")
-
-    def write_devices(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
-        """Remembers the devices for the boot-info block."""
-        self._devices = devices
-
-    def write_clock(self, memory: GuestMemory, **clock: int) -> None:
-        """Writes the boot-info block."""
+    def write_tables(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
+        """Writes the boot-info block; time and random bytes are put in when the guest starts."""
         block = bootinfo.build(
             self.boot_info,
             self._command_line,
             self._memory_map(),
-            [(base, VIRTIO_MMIO_STRIDE, IRQ_BASE + gsi, device) for base, gsi, device in self._devices],
+            [(base, VIRTIO_MMIO_STRIDE, IRQ_BASE + gsi, device) for base, gsi, device in devices],
             console_vector=IRQ_BASE + SERIAL_GSI,
             cpu_count=self._cpus,
             shutdown_vector=self.shutdown_message,
@@ -210,8 +196,6 @@ class DirectBoot(BootProtocol):
             cpu_area_size=self.cpu_area_size,
             supervisor_size=self.supervisor_size,
             stack_size=self.stack_size,
-            random=int.from_bytes(urandom(32), "little"),
-            **clock,
         )
         memory.write(self.boot_info, block)
 
@@ -228,16 +212,11 @@ class DirectBoot(BootProtocol):
         bounds += [(start, start + length, free) for start, length in self._ram.regions[1:]]
         return [(start, end - start, kind) for start, end, kind in bounds if end > start]
 
-    def set_cpus(self, cpus: Sequence[Cpu], host: Host, have_cpuid: bool = False) -> None:
-        """Starts all vCPUs at the entry point, without INIT and SIPI."""
-        for cpu in cpus:
-            if not have_cpuid:
-                cpu.set_cpuid(self._cpuid.native(cpu.index))
-            self._set_registers(cpu)
-            if cpu.index:
-                cpu.set_mp_state(lib.KVM_MP_STATE_RUNNABLE)
+    def registers(self, host: Host | None) -> list[Registers]:
+        """All vCPUs start at the entry point, without INIT and SIPI."""
+        return [self._registers(cpu) for cpu in range(self._cpus)]
 
-    def _set_registers(self, cpu: Cpu) -> None:
+    def _registers(self, cpu: int) -> Registers:
         sregs = ffi.new("struct kvm_sregs *")
         set_segments(sregs, code=8, data=16, tss=0, long_mode=True)
         sregs.ldt.unusable = 1
@@ -245,17 +224,20 @@ class DirectBoot(BootProtocol):
         sregs.cr0, sregs.cr3 = _CR0, self._root
         sregs.cr4 = _CR4 | (_CR4_FSGSBASE if self._cpuid.fsgsbase else 0)
         sregs.efer = _EFER
-        sregs.apic_base = _APIC_BASE | (_APIC_BSP if cpu.index == 0 else 0)
-        cpu.set_sregs(sregs)
-        area = self.cpu_areas + cpu.index * self.cpu_area_size
-        cpu.set_regs(
+        sregs.apic_base = _APIC_BASE | (_APIC_BSP if cpu == 0 else 0)
+        area = self.cpu_areas + cpu * self.cpu_area_size
+        registers = start_at(
+            sregs,
             rip=self.entry,
-            rflags=_RFLAGS,
             rdi=self.boot_info,
-            rsi=cpu.index,
+            rsi=cpu,
             rsp=area + self.supervisor_size,
             rdx=area + self.cpu_area_size,
         )
+        registers[lib.STATE_CPUID] = self._cpuid.native(cpu)
+        if cpu:
+            registers[lib.STATE_MP] = ffi.new("struct kvm_mp_state *", {"mp_state": lib.KVM_MP_STATE_RUNNABLE})
+        return registers
 
 
 def _rights(flags: int) -> int:

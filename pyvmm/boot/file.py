@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix as os
 
 from pyvmm.errors import HostError, ImageError
+from pyvmm.state.state import MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,20 @@ if TYPE_CHECKING:
 
 
 _EMFILE = 24
+
+
+def is_frozen(name: str) -> bool:
+    """Whether a file begins as a frozen guest does; False if it cannot be read."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return os.pread(fd, len(MAGIC), 0) == MAGIC
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 class File:

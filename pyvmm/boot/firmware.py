@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from struct import pack
 
+from pyvmm._kvm import ffi
 from pyvmm.boot import acpi
 from pyvmm.errors import ImageError
 from pyvmm.layout import IOAPIC_BASE, IOAPIC_PINS, LAPIC_BASE, PAGE_SIZE, page_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyvmm._kvm import KvmLapicState
     from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
@@ -44,8 +46,11 @@ RAM, RESERVED = 1, 2
 
 _BUS_ISA = 0
 _LINT_NMI, _LINT_EXTINT = 1, 3
-_LVT_LINT0, _LVT_LINT1 = 0x350, 0x360
-_NMI, _EXTINT = 0x400, 0x700
+#: Offsets of a local APIC's registers, and what is in them.
+_ID, _VERSION, _DFR, _SVR = 0x20, 0x30, 0xE0, 0xF0
+_LVTS = _, _, _, _LVT_LINT0, _LVT_LINT1, _ = 0x320, 0x330, 0x340, 0x350, 0x360, 0x370
+_MASKED, _NMI, _EXTINT = 0x1_0000, 0x400, 0x700
+_SIX_LVTS = 0x5_0014
 
 
 def memory_map(ram: Ram) -> list[tuple[int, int, int]]:
@@ -124,13 +129,16 @@ def initrd_address(size: int, ram: Ram, kernel_end: int, highest: int, name: str
     return address
 
 
-def lapic_registers(registers: bytes) -> bytes:
-    """Sets the local interrupts in a local APIC's registers as `mp_table` describes them.
+def lapic_registers(apic_id: int) -> KvmLapicState:
+    """A local APIC's registers after reset (Intel SDM volume 3, table 11-1), with local interrupts as in `mp_table`.
 
     Args:
-        registers: those after reset (Intel SDM volume 3, table 11-1).
+        apic_id: in xAPIC mode.
     """
-    changed = bytearray(registers)
-    changed[_LVT_LINT0 : _LVT_LINT0 + 4] = _EXTINT.to_bytes(4, "little")
-    changed[_LVT_LINT1 : _LVT_LINT1 + 4] = _NMI.to_bytes(4, "little")
-    return bytes(changed)
+    state = ffi.new("struct kvm_lapic_state *")
+    registers = ffi.buffer(state.regs)
+    values = dict.fromkeys(_LVTS, _MASKED) | {_LVT_LINT0: _EXTINT, _LVT_LINT1: _NMI}
+    values |= {_ID: apic_id << 24, _VERSION: _SIX_LVTS, _DFR: 0xFFFF_FFFF, _SVR: 0xFF}
+    for at, value in values.items():
+        registers[at : at + 4] = value.to_bytes(4, "little")
+    return state

@@ -10,8 +10,8 @@ from __future__ import annotations
 from struct import pack, pack_into, unpack_from
 
 from pyvmm.boot import firmware
-from pyvmm.boot.pc import PcBoot
-from pyvmm.boot.protocol import set_segments
+from pyvmm.boot.pc import PcBoot, reset_sregs
+from pyvmm.boot.protocol import set_segments, start_at
 from pyvmm.errors import ImageError
 from pyvmm.layout import page_up
 
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.boot.elf import Image
     from pyvmm.boot.file import File
-    from pyvmm.boot.protocol import Cpu
+    from pyvmm.boot.protocol import Registers
     from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
@@ -144,14 +144,13 @@ class Linux64Boot(PcBoot):
         """The guest-physical address after everything that was put into memory."""
         return page_up(self._initrd_at + self._initrd.size if self._initrd else self._end)
 
-    def set_registers(self, cpu: Cpu) -> None:
-        """Sets 64-bit mode on an identity map; RSI points to the zero page."""
-        sregs = cpu.sregs()
+    def first_registers(self) -> Registers:
+        """64-bit mode on an identity map; RSI points to the zero page."""
+        sregs = reset_sregs()
         set_segments(sregs, _CODE, _DATA, _TSS, long_mode=True)
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
         sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, firmware.PAGE_TABLES, _CR4, _EFER
-        cpu.set_sregs(sregs)
-        cpu.set_regs(rip=self._entry, rflags=2, rsi=firmware.ZERO_PAGE)
+        return start_at(sregs, rip=self._entry, rsi=firmware.ZERO_PAGE)
 
 
 def _page_tables(at: int) -> bytes:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+from pyvmm._kvm import ffi, lib
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from abc import ABC, abstractmethod
-    from collections.abc import Sequence
     from typing import Protocol
 
-    from pyvmm._kvm import KvmCpuid2, KvmSegment, KvmSregs
+    from pyvmm._kvm import CData, KvmSegment, KvmSregs
     from pyvmm.boot.file import File
     from pyvmm.memory import GuestMemory
 
-    class Cpu(Protocol):
-        """A vCPU that has not run (see `kvm.Vcpu`)."""
-
-        index: int
-
-        def set_cpuid(self, entries: KvmCpuid2) -> None: ...
-        def sregs(self) -> KvmSregs: ...
-        def set_sregs(self, sregs: KvmSregs) -> None: ...
-        def set_regs(self, **values: int) -> None: ...
-        def lapic(self) -> bytes: ...
-        def set_lapic(self, registers: bytes) -> None: ...
-        def set_mp_state(self, state: int) -> None: ...
+    #: Structures of KVM by STATE_REGS, STATE_SREGS and so on; what is not there is as after reset.
+    Registers = dict[int, CData]
 
     class Host(Protocol):
         """This host's KVM (see `kvm.Kvm`)."""
@@ -35,32 +26,30 @@ else:  # to import `abc` takes 0.3 ms; what is abstract is the type checker's to
 
 
 class BootProtocol(ABC):
-    """How one image starts on one machine: the contents of memory and registers before it runs.
+    """How one image starts on one machine: what memory and registers contain before it runs.
 
-    The machine calls `load`, `write_devices`, `set_cpus` and, just before it runs, `write_clock`.
+    No guest is needed for that, and no KVM beyond what `Host` tells of it. `load`,
+    `write_tables` and `registers` are called in this order.
 
     Attributes:
         is_pc: the image expects a PC: KVM's interrupt controllers and timer, tables as firmware
             leaves them, and CPUs that wait for INIT and SIPI. Otherwise interrupts are messages
             (MSI), and all vCPUs start at once.
+        boot_info: guest-physical address of the boot-info block (see `bootinfo`); 0 if there is none.
         shutdown_message: data of the message (MSI) that asks CPU 0 to end; 0 if the guest would
             not understand one.
         reset_limits: IDT limits with which a triple fault is a regular reset.
     """
 
     is_pc = True
+    boot_info = 0
     shutdown_message = 0
     reset_limits: tuple[int, ...] = ()
 
     @property
-    def end(self) -> int | None:
-        """The end of the guest-physical memory that the image starts in; None if that may be all RAM."""
-        return None
-
-    @property
-    def marks(self) -> int | None:
-        """The guest-physical address where the guest writes `bootinfo.MARKS`; None if it writes none."""
-        return None
+    def end(self) -> int:
+        """The end of the guest-physical memory that the image starts in; 0 if that may be all RAM."""
+        return 0
 
     @abstractmethod
     def load(self, file: File, memory: GuestMemory) -> None:
@@ -71,29 +60,19 @@ class BootProtocol(ABC):
         """
 
     @abstractmethod
-    def write_devices(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
-        """Tells the guest about its virtio devices.
+    def write_tables(self, memory: GuestMemory, devices: list[tuple[int, int, int]]) -> None:
+        """Writes what describes the machine to the guest.
 
         Args:
-            devices: (guest-physical base, GSI, device ID) of each.
+            devices: (guest-physical base, GSI, device ID) of each virtio device.
         """
 
     @abstractmethod
-    def set_cpus(self, cpus: Sequence[Cpu], host: Host, have_cpuid: bool = False) -> None:
-        """Gives each vCPU its CPUID and registers.
+    def registers(self, host: Host | None) -> list[Registers]:
+        """What each vCPU starts with, in the order of their APIC IDs 0, 1, 2 and so on.
 
         Args:
-            cpus: all vCPUs, in the order of their APIC IDs 0, 1, 2 and so on.
-            host: the host's KVM.
-            have_cpuid: CPUID is set already.
-        """
-
-    def write_clock(self, memory: GuestMemory, **clock: int) -> None:
-        """Tells a guest with `marks` the time.
-
-        Args:
-            clock: `tsc_hz`, the guest's frequency; `wall_clock_ns` since 1970; and
-                `wall_clock_tsc`, the guest's TSC at that moment.
+            host: the host's KVM, for a PC.
         """
 
 
@@ -119,3 +98,8 @@ def set_segments(sregs: KvmSregs, code: int, data: int, tss: int | None = None, 
     set_segment(sregs.cs, selector=code, type=11, l=int(long_mode), db=int(not long_mode))
     if tss is not None:
         set_segment(sregs.tr, selector=tss, type=11, s=0, db=0, g=0, limit=0x67)
+
+
+def start_at(sregs: KvmSregs, **regs: int) -> Registers:
+    """The registers of a vCPU that starts; those not named are 0."""
+    return {lib.STATE_SREGS: sregs, lib.STATE_REGS: ffi.new("struct kvm_regs *", {"rflags": 2, **regs})}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from struct import pack
 
 from pyvmm.boot import firmware
-from pyvmm.boot.pc import PcBoot
-from pyvmm.boot.protocol import set_segments
+from pyvmm.boot.pc import PcBoot, reset_sregs
+from pyvmm.boot.protocol import set_segments, start_at
 from pyvmm.errors import ImageError
 from pyvmm.layout import page_up
 
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.boot.elf import Image
     from pyvmm.boot.file import File
-    from pyvmm.boot.protocol import Cpu
+    from pyvmm.boot.protocol import Registers
     from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
@@ -108,14 +108,13 @@ class PvhBoot(PcBoot):
             return page_up(self._initrd_at + self._initrd.size)
         return page_up(self._image.segments[-1].end)
 
-    def set_registers(self, cpu: Cpu) -> None:
-        """Sets protected mode without paging; EBX points to the start info."""
-        sregs = cpu.sregs()
+    def first_registers(self) -> Registers:
+        """Protected mode without paging; EBX points to the start info."""
+        sregs = reset_sregs()
         set_segments(sregs, _CODE, _DATA, _TSS)
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
-        sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, 0, 0, 0
-        cpu.set_sregs(sregs)
-        cpu.set_regs(rip=self._entry, rflags=2, rbx=firmware.START_INFO)
+        sregs.cr0 = _CR0
+        return start_at(sregs, rip=self._entry, rbx=firmware.START_INFO)
 
 
 def _trimmed(ranges: list[tuple[int, int, int]], cpus: int) -> list[tuple[int, int, int]]:

@@ -16,7 +16,8 @@ from array import array
 from struct import pack, unpack
 
 from pyvmm.boot import firmware
-from pyvmm.boot.protocol import set_segments
+from pyvmm.boot.pc import reset_sregs
+from pyvmm.boot.protocol import set_segments, start_at
 from pyvmm.boot.pvh import PvhBoot
 from pyvmm.errors import ImageError
 from pyvmm.layout import MIB
@@ -25,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.boot.elf import Image
     from pyvmm.boot.file import File
-    from pyvmm.boot.protocol import Cpu
+    from pyvmm.boot.protocol import Registers
     from pyvmm.layout import Ram
     from pyvmm.memory import GuestMemory
 
@@ -89,15 +90,14 @@ class ToroFastBoot(PvhBoot):
             raise ImageError(f"{self._image.name}: symbol {symbol.decode()}: a table at {base:#x} is not expected")
         return limit, base
 
-    def set_registers(self, cpu: Cpu) -> None:
-        """Sets 64-bit mode, as the image's own start-up code would."""
-        sregs = cpu.sregs()
+    def first_registers(self) -> Registers:
+        """64-bit mode, as the image's own start-up code would leave it."""
+        sregs = reset_sregs()
         set_segments(sregs, _CODE, _DATA, long_mode=True)
         sregs.gdt.limit, sregs.gdt.base = self._gdt
         sregs.idt.limit, sregs.idt.base = self._idt
         sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = _CR0, _PAGE_TABLES, _CR4, _EFER
-        cpu.set_sregs(sregs)
-        cpu.set_regs(rip=self._symbols[ENTRY], rflags=2, rsp=_STACK, rbx=firmware.START_INFO, rcx=_SIG_PVH)
+        return start_at(sregs, rip=self._symbols[ENTRY], rsp=_STACK, rbx=firmware.START_INFO, rcx=_SIG_PVH)
 
 
 def _page_tables(ram_end: int) -> bytes:

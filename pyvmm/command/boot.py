@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
     from pyvmm.command.signals import Signals
     from pyvmm.config import MachineConfig
+    from pyvmm.control.server import Control
     from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
+    from pyvmm.state.cache import Entry
+    from pyvmm.state.state import State
     from pyvmm.virtio.device import Device
 
     Log = Callable[[str], None]
@@ -26,14 +29,15 @@ def boot(
     say: Log,
     marks: dict[str, int],
     ended: Callable[[int], object],
-    ready: Callable[[MachineConfig], Machine | None],
+    thawed: int,
+    cache: tuple[str, str, bytes],
 ) -> int:
     """Boots a guest, and runs it to its end.
 
     Args:
         words: what follows the command.
         say: writes a line to stderr.
-        marks, ended, ready: see `cli.main`.
+        marks, ended, thawed, cache: see `cli.main`.
 
     Returns:
         The guest's exit status.
@@ -45,10 +49,9 @@ def boot(
     image = only_operand("boot", operands)
     timing = options.get("--timing")
     if timing is not None:
-        if "process start" not in marks:
-            from pyvmm.command.timing import process_start_ns
+        from pyvmm._kvm import lib
 
-            marks["process start"] = process_start_ns()
+        marks["process start"] = lib.process_start_ns()
         if timing and not timing.endswith((".json", ".svg")):
             raise UsageError(f"--timing={timing}: the file's name must end in .json or .svg")
     config = machine_config(image, options)
@@ -61,15 +64,24 @@ def boot(
             devices = open_devices(config, options, repeated, say, log)
             break
 
+    from pyvmm._kvm import ffi
     from pyvmm.command.signals import Signals
     from pyvmm.machine import Machine, now_ns
+    from pyvmm.state.cache import Entry
 
     marks["imports done"] = now_ns()
-    with (not devices and ready(config)) or Machine(config, devices, log, (_STDIN, _STDOUT)) as machine:
+    native = ffi.cast("struct machine *", thawed) if thawed else None
+    entry = Entry(*cache) if cache[0] and "--no-cache" not in options else None
+    with Machine(config, devices, log, (_STDIN, _STDOUT), native, entry.take if entry else _ignore) as machine:
+        if "--freeze" in options:
+            _freeze_later(machine, options["--freeze"], say)
+        control = _control(machine, options["--name"]) if "--name" in options else None
         with Signals(machine) as signals:
             try:
-                status = machine.run(lambda loop: _running(signals, loop))
+                status = machine.run(lambda loop: _running(signals, loop, entry, control))
             finally:
+                if control:
+                    control.close()
                 if timing is not None:
                     from pyvmm.command.timing import Timeline
 
@@ -79,13 +91,34 @@ def boot(
     return status
 
 
-def _running(signals: Signals, loop: Loop) -> None:
+def _ignore(state: State) -> None:
+    """The State of a guest that is not to be cached."""
+
+
+def _freeze_later(machine: Machine, target: str, say: Log) -> None:
+    path = target.removesuffix(":continue")
+    if not path.rpartition("/")[2]:
+        raise UsageError(f"--freeze {target}: not a file")
+    machine.freeze_when_idle(path, path == target, lambda: say(f"frozen to {path}"))
+
+
+def _control(machine: Machine, name: str) -> Control:
+    from pyvmm.control.server import Control
+
+    return Control(machine, name)
+
+
+def _running(signals: Signals, loop: Loop, entry: Entry | None, control: Control | None) -> None:
     """What is due once the guest runs."""
     import gc
 
     gc.freeze()  # what has been made so far stays
     gc.enable()  # the executable starts without
     signals.attach(loop)
+    if control:
+        control.attach(loop)
+    if entry:
+        entry.store()
 
 
 def machine_config(image: str, options: dict[str, str]) -> MachineConfig:

@@ -13,10 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyvmm.config import MachineConfig
-    from pyvmm.machine import Machine
-
-
 _STDOUT, _STDERR = 1, 2
 _SHORTAGES = _ENOMEM, _ENFILE, _EMFILE = 12, 23, 24
 #: The option that each parameter of a `ConfigError` is given by.
@@ -34,7 +30,7 @@ _OPTIONS = {
     "backlog": "--vsock-backlog ",
     "console": "--console virtio=",
     "share": "--share ",
-    "warm:": "warm: ",
+    "name": "--name ",
 }
 
 
@@ -42,7 +38,8 @@ def main(
     words: list[str],
     marks: dict[str, int],
     ended: Callable[[int], object] = lambda _: None,
-    ready: Callable[[MachineConfig], Machine | None] = lambda _: None,
+    thawed: int = 0,
+    cache: tuple[str, str, bytes] = ("", "", b""),
 ) -> int:
     """Runs one command.
 
@@ -50,7 +47,9 @@ def main(
         words: the command line without the program's name.
         marks: what is known of the process's start (see `timing.STEPS`), CLOCK_MONOTONIC in ns.
         ended: called with a guest's exit status once every externally visible effect is done.
-        ready: returns a machine that has been made beforehand, if there is one.
+        thawed: address of the `struct machine` of a guest that runs already, or 0.
+        cache: directory, name and key of the boot cache's entry for this command line; an empty
+            directory if there is none.
 
     Returns:
         The exit status.
@@ -73,7 +72,7 @@ def main(
             from pyvmm.command.help import help_of
 
             return _tell(help_of(words[0]))
-        return _run(words[0], words[1:], marks, ended, ready)
+        return _run(words[0], words[1:], marks, ended, thawed, cache)
     except ConfigError as error:
         say(f"{(_OPTIONS[error.parameter] + str(error.value)).rstrip()}: {error.reason}")
         return error.status
@@ -97,18 +96,23 @@ def _run(
     words: list[str],
     marks: dict[str, int],
     ended: Callable[[int], object],
-    ready: Callable[[MachineConfig], Machine | None],
+    thawed: int,
+    cache: tuple[str, str, bytes],
 ) -> int:
     if command == "boot":
-        return boot(words, say, marks, ended, ready)
+        return boot(words, say, marks, ended, thawed, cache)
     if command == "build":
         from pyvmm.command.build import build
 
         return build(words)
-    if command == "warm":
-        from pyvmm.command.warm import warm
+    if command == "freeze":
+        from pyvmm.command.freeze import freeze
 
-        return warm(words, main, say)
+        return freeze(words)
+    if command == "cache":
+        from pyvmm.command.cache import cache as command_cache
+
+        return _tell(command_cache(words))
     from pyvmm.command.bench import bench
 
     return bench(words)
@@ -146,15 +150,16 @@ def _write(fd: int, text: str) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def run(started: int) -> None:
+def run(started: int, thawed: int = 0, cache: tuple[str, str, bytes] = ("", "", b"")) -> None:
     """Runs the process's command line and ends the process.
 
     It does not return to the interpreter, whose own end takes a millisecond.
 
     Args:
         started: CLOCK_MONOTONIC in ns when the interpreter reached pyvmm.
+        thawed, cache: see `main`.
     """
-    status = main(sys.argv[1:], {"interpreter ready": started}, os._exit)
+    status = main(sys.argv[1:], {"interpreter ready": started}, os._exit, thawed, cache)
     if sys.stdout:
         try:
             sys.stdout.flush()

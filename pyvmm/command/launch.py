@@ -140,8 +140,9 @@ def _load(modules: tuple[tuple[str, bool, CodeType], ...]) -> None:
 
 
 def main(
-    words: list[str], frozen: dict[str, Any], finish: Callable[[], None] | None, libraries: str, started: int
-) -> None:
+    words: list[str], frozen: dict[str, Any], finish: Callable[[], None] | None, libraries: str, started: int,
+    thawed: int, cache: tuple[str, str, bytes],
+) -> None:  # fmt: skip
     """Runs the command line, and ends the process.
 
     Args:
@@ -151,6 +152,8 @@ def main(
         finish: runs the interpreter's main phase, if it has not been.
         libraries: the directory that has what pyvmm depends on.
         started: CLOCK_MONOTONIC in ns when the interpreter was there.
+        thawed: address of the machine that runs already, or 0.
+        cache: see `state.cache.Entry`; an empty directory if there is no cache.
     """
     global _root, _libraries, _stdlib, _stamps, _finish
     _root, _libraries, _stdlib = frozen["root"] or libraries, libraries, frozen["stdlib"]
@@ -168,4 +171,4 @@ def main(
     _load(frozen["modules"])
     from pyvmm.command.cli import run
 
-    run(started)
+    run(started, thawed, cache)

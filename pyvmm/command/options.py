@@ -36,7 +36,6 @@ _MACHINE: tuple[Option, ...] = (
     ),
     ("--initrd", "value", "FILE", "FILE", "an initial RAM disk (`pvh`, `linux`)"),
 )
-#: What a guest of `pyvmm warm IMAGE` cannot have.
 DEVICES: tuple[Option, ...] = (
     ("--vsock", "value", "CID", "", "a virtio-vsock device; CID is the guest's context ID, 3 or more"),
     (
@@ -97,6 +96,16 @@ COMMANDS: dict[str, Command] = {
                 "FILE",
                 "how long each step took: a table on stderr, or FILE, which is .json or .svg",
             ),
+            (
+                "--freeze",
+                "value",
+                "FILE[:continue]",
+                "FILE",
+                "freeze the guest to FILE once it has nothing to do, or asks for it, and end; with `:continue`, "
+                "let it go on",
+            ),
+            ("--name", "value", "NAME", "", "a name by which `pyvmm freeze` finds the guest"),
+            ("--no-cache", "flag", "", "", "neither use the boot cache nor add to it"),
         ),
     ),
     "build": (
@@ -111,12 +120,24 @@ COMMANDS: dict[str, Command] = {
             ("-g", "flag", "", "", "add debug information, for GDB, and do not optimize"),
         ),
     ),
-    "warm": (
-        "[IMAGE]",
-        "FILE",
-        "stay, and let later boots of this user start faster",
-        "With an IMAGE, and options of `boot` other than devices, guests of just that command are kept loaded.",
-        (("--ready", "value", "N", "", "how many processes are kept for boots at the same time (2)"), *_MACHINE),
+    "freeze": (
+        "NAME",
+        "",
+        "freeze a guest that runs",
+        "Writes the guest that was started with `boot --name NAME`, as it is now, to the file. `pyvmm boot FILE` lets "
+        "it go on from there, any number of times, with the same kinds of devices.",
+        (
+            ("-o", "value", "FILE", "FILE", "where it goes (NAME.frozen)"),
+            ("--end", "flag", "", "", "end the guest then"),
+        ),
+    ),
+    "cache": (
+        "ACTION",
+        "ls clear",
+        "list or clear the boot cache",
+        "The boot cache keeps the state in which a guest starts, so that the same `pyvmm boot` starts it without "
+        "Python from then on. It is in $XDG_CACHE_HOME/pyvmm/boot (~/.cache/pyvmm/boot).",
+        (),
     ),
     "bench": (
         "NAME",

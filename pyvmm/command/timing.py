@@ -8,7 +8,6 @@ that the guest did not make is shown as unknown.
 from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
-from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns, monotonic_ns
 
 from pyvmm._kvm import lib
 from pyvmm.errors import HostError
@@ -22,8 +21,8 @@ STEPS = (
     ("process start", "host"),
     ("interpreter ready", "host"),
     ("imports done", "host"),
+    ("state ready", "host"),
     ("vm created", "host"),
-    ("image loaded", "host"),
     ("memory ready", "host"),
     ("vCPUs ready", "host"),
     ("first KVM_RUN", "host"),
@@ -34,6 +33,7 @@ STEPS = (
 )
 _GUEST_MARKS = {"first instruction": "entry", "kernel start": "kernel", "application start": "application"}
 
+_INTERPRETER = ("interpreter ready", "imports done")
 EXIT_NAMES = {
     getattr(lib, f"KVM_EXIT_{name}"): name.lower().replace("_", " ")
     for name in "IO MMIO HLT INTR SHUTDOWN FAIL_ENTRY INTERNAL_ERROR SYSTEM_EVENT IOAPIC_EOI DEBUG UNKNOWN".split()
@@ -41,7 +41,6 @@ EXIT_NAMES = {
 
 
 _STDERR = 2
-_TICK_NS = 10_000_000
 _SVG_WIDTH, _SVG_ROW, _SVG_LEFT = 880, 26, 160
 _COLOURS = {"host": "#4878a8", "guest": "#d08040"}
 
@@ -51,31 +50,6 @@ def _write(fd: int, text: str) -> None:
     rest = text.encode()
     while rest:
         rest = rest[os.write(fd, rest) :]
-
-
-def process_start_ns() -> int:
-    """When the kernel created this process, CLOCK_MONOTONIC in ns.
-
-    The kernel tells it in ticks of 10 ms (proc(5), starttime). The time that
-    the main thread has since spent running or waiting for a CPU (schedstat) is
-    exact and lacks only what it slept: called early, before anything blocks,
-    now less that time is the start, and must lie within the tick.
-    """
-    ticks = int(_read("/proc/self/stat").rpartition(b")")[2].split()[19])
-    earliest = ticks * _TICK_NS - clock_gettime_ns(CLOCK_BOOTTIME) + clock_gettime_ns(CLOCK_MONOTONIC)
-    try:
-        ran, waited, _ = map(int, _read("/proc/thread-self/schedstat").split())
-    except OSError:  # a kernel without CONFIG_SCHED_INFO
-        return earliest
-    return min(max(monotonic_ns() - ran - waited, earliest), earliest + _TICK_NS)
-
-
-def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 4096)
-    finally:
-        os.close(fd)
 
 
 class Timeline:
@@ -88,7 +62,9 @@ class Timeline:
     Attributes:
         origin_ns: CLOCK_MONOTONIC of the first step.
         steps: (name, "host" or "guest", ns since the first step or None) of
-            every step in order.
+            every step in the order of time, unknown ones last. A thawed guest runs before there
+            is an interpreter.
+        interpreter: whether it started before the guest ended.
         exits: how many exits of each kind the guest has had.
         emulated: how many of its instructions pyvmm has executed because KVM could not.
         interpreted: how many KVM has executed because the CPU could not, or None.
@@ -100,8 +76,12 @@ class Timeline:
         if first_run := machine.first_run_ns():
             known["first KVM_RUN"] = first_run
         known |= {step: guest[mark] for step, mark in _GUEST_MARKS.items() if mark in guest}
-        self.origin_ns = origin = known[next(name for name, _ in STEPS if name in known)]
-        self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in STEPS]
+        self.interpreter = known.get("interpreter ready", 0) < known.get("exit", 1 << 63)
+        steps = STEPS if self.interpreter else [step for step in STEPS if step[0] not in _INTERPRETER]
+        self.origin_ns = origin = known[next(name for name, _ in steps if name in known)]
+        self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in steps]
+        if machine.is_thawed:
+            self.steps.sort(key=lambda step: 1 << 63 if step[2] is None else step[2])
         self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.exits().items()}
         self.emulated = machine.emulated()
         self.interpreted = machine.interpreted()
@@ -138,6 +118,8 @@ class Timeline:
             else:
                 lines.append(f"{name:<20}{at / 1e6:>10.3f}{(at - before) / 1e6:>10.3f}\n")
                 before = at
+        if not self.interpreter:
+            lines.append("interpreter: not started\n")
         exits = ", ".join(f"{count} {name}" for name, count in self.exits.items()) or "none"
         lines.append(f"exits: {exits}\n")
         if self.emulated:
@@ -154,6 +136,7 @@ class Timeline:
         document = {
             "origin_ns": self.origin_ns,
             "steps": steps,
+            "interpreter": self.interpreter,
             "exits": self.exits,
             "emulated": self.emulated,
             "interpreted": self.interpreted,

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import posix as os
 
-from pyvmm._kvm import ffi, lib
-from pyvmm.bus import eventfd
+from pyvmm._kvm import lib
 from pyvmm.errors import HostError
-from pyvmm.layout import SERIAL_PORT, SERIAL_PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyvmm.bus import Bus
+    from pyvmm._kvm import Serial
     from pyvmm.eventloop import Loop
 
 _EPIPE = 32
@@ -28,26 +26,15 @@ class Console:
     """The 16550 at port 0x3f8 and its two descriptors on the host.
 
     Args:
-        bus: gets the device.
-        source, target: descriptors to read input from and write output to; they stay the caller's.
+        serial: the C side (`struct serial *`), which writes the output.
+        source: the descriptor to read input from; it stays the caller's.
         log: called with a line when the output cannot be written.
-
-    Attributes:
-        irq_fd: eventfd that raises the device's interrupt.
     """
 
-    def __init__(self, bus: Bus, source: int, target: int, log: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, serial: Serial, source: int, log: Callable[[str], None] = lambda _: None) -> None:
         self._source = source
         self._log = log
-        self.irq_fd = eventfd()
-        try:
-            self._input_fd = eventfd()
-        except HostError:
-            os.close(self.irq_fd)
-            raise
-        self._serial = ffi.new("struct serial *")
-        lib.serial_init(self._serial, target, self.irq_fd, self._input_fd)
-        bus.add_native(SERIAL_PORT, SERIAL_PORTS, ffi.addressof(lib, "serial_access"), self._serial)
+        self._serial = serial
         self._pending = b""
         self._ended = False
         self._is_file = False
@@ -56,10 +43,10 @@ class Console:
     def attach(self, loop: Loop) -> None:
         """Serves input from `loop` once the guest wants it."""
         self._loop = loop
-        loop.add(self._input_fd, self._guest_wants_input)
+        loop.add(self._serial.input_fd, self._guest_wants_input)
 
     def _guest_wants_input(self) -> None:
-        os.read(self._input_fd, 8)
+        os.read(self._serial.input_fd, 8)
         self._report()
         self._push()
 
@@ -117,7 +104,7 @@ class Console:
         termios.tcsetattr(self._source, termios.TCSANOW, mode)
 
     def close(self) -> None:
-        """Restores the terminal and closes the eventfds. All vCPUs must have stopped."""
+        """Restores the terminal. All vCPUs must have stopped."""
         self._report()
         if self._terminal is not None:
             import termios
@@ -127,5 +114,3 @@ class Console:
             except termios.error:  # it has hung up
                 pass
             self._terminal = None
-        os.close(self.irq_fd)
-        os.close(self._input_fd)

@@ -17,12 +17,13 @@ class VcpuThread:
     """The thread of one vCPU, named vcpuN.
 
     Args:
-        vcpu: the vCPU to run; closed by `close`.
+        vcpu: the vCPU to run; it stays the caller's.
+        started: C has started the thread.
     """
 
-    def __init__(self, vcpu: Vcpu) -> None:
+    def __init__(self, vcpu: Vcpu, started: bool = False) -> None:
         self.vcpu = vcpu
-        self._started = False
+        self._started = started
 
     def start(self, event_fd: int, cpu: int | None = None) -> None:
         """Starts the thread.
@@ -62,11 +63,6 @@ class VcpuThread:
             self.vcpu.stop()
             lib.vcpu_join(self.vcpu.native)
             self._started = False
-
-    def close(self) -> None:
-        """Stops the thread and closes the vCPU."""
-        self.stop()
-        self.vcpu.close()
 
 
 def failure(vcpu: Vcpu, reason: int) -> GuestError:

@@ -22,6 +22,8 @@ KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_GET_MSRS
 KVM_SET_MSRS KVM_SET_CPUID2 KVM_GET_LAPIC KVM_SET_LAPIC KVM_GET_VCPU_EVENTS
 KVM_SET_VCPU_EVENTS KVM_GET_MP_STATE KVM_SET_MP_STATE KVM_GET_TSC_KHZ
 KVM_GET_STATS_FD KVM_SET_GUEST_DEBUG KVM_GET_DEVICE_ATTR
+KVM_GET_XCRS KVM_GET_XSAVE KVM_GET_DEBUGREGS KVM_GET_CPUID2
+KVM_GET_IRQCHIP KVM_GET_PIT2 KVM_GET_CLOCK
 """.split()
 
 CONSTANTS = """
@@ -34,11 +36,14 @@ KVM_EXIT_MMIO KVM_EXIT_SHUTDOWN KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTR
 KVM_EXIT_INTERNAL_ERROR KVM_EXIT_SYSTEM_EVENT KVM_EXIT_IOAPIC_EOI
 KVM_INTERNAL_ERROR_EMULATION
 KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO KVM_IOEVENTFD_FLAG_DEASSIGN
-KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MEM_READONLY
+KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MP_STATE_HALTED KVM_MP_STATE_UNINITIALIZED KVM_MEM_READONLY
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
 KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_PIT_SPEAKER_DUMMY
-EARLY_SLOT EARLY_ROOM EARLY_PINS EARLY_TSS SLOTS_MAX VCPU_STOPPED VCPU_FAILED
-VCPU_EXIT_KINDS MFD_CLOEXEC MFD_ALLOW_SEALING MADV_POPULATE_WRITE EFD_CLOEXEC EFD_NONBLOCK
+SLOTS_MAX VCPU_STOPPED VCPU_FAILED
+STATE_VERSION STATE_PC STATE_HAS_RUN STATE_DEVICES IRQ_BASE SERIAL_PORT SERIAL_PORTS SERIAL_GSI VIRTIO_GSI
+IOAPIC_PINS KVM_TSS_ADDRESS DEBUG_EXIT_PORT DEBUG_EXIT_PORTS I8042_COMMAND_PORT ACPI_SLEEP_PORT
+ACPI_SLEEP_PORTS RAM_HOLE_START RAM_HOLE_END RAM_MAX
+VCPU_EXIT_KINDS MFD_CLOEXEC MFD_ALLOW_SEALING EFD_CLOEXEC EFD_NONBLOCK
 VSOCK_ANY_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
 """.split()
 
@@ -77,6 +82,12 @@ struct kvm_msrs { uint32_t nmsrs; struct kvm_msr_entry entries[]; ...; };
 struct kvm_lapic_state { char regs[...]; };
 struct kvm_vcpu_events { ...; };
 struct kvm_mp_state { uint32_t mp_state; };
+struct kvm_xcrs { uint32_t nr_xcrs, flags; ...; };
+struct kvm_xsave { ...; };
+struct kvm_debugregs { ...; };
+struct kvm_irqchip { uint32_t chip_id; ...; };
+struct kvm_pit_state2 { ...; };
+struct kvm_clock_data { uint64_t clock; uint32_t flags; ...; };
 struct kvm_enable_cap { uint32_t cap, flags; unsigned long long args[4]; ...; };
 struct kvm_pit_config { uint32_t flags; ...; };
 struct kvm_irq_routing_entry { uint32_t gsi, type; ...; };
@@ -112,7 +123,8 @@ struct vcpu {
 struct ram { uint32_t count; ...; };
 struct slots { uint32_t count; ...; };
 struct bus { const struct ram *ram; struct slots *slots; ...; };
-struct serial { int out_error; ...; };
+struct state { const struct state_header *header; char error[...]; ...; };
+struct serial { int input_fd, out_error; ...; };
 struct paging { uint64_t next, end, root; ...; };
 struct fxsave { ...; };
 struct cpu {
@@ -155,7 +167,6 @@ struct sockaddr_un { char sun_path[...]; ...; };
 FUNCTIONS = """
 int memfd_create(const char *name, unsigned int flags);
 int munmap(void *address, size_t length);
-int madvise(void *address, size_t length, int advice);
 int eventfd(unsigned int count, int flags);
 """
 
@@ -185,14 +196,16 @@ ffi.cdef(declarations())
 ffi.set_source(
     "pyvmm._kvm",
     """
-    #include "early.h"
     #include "emulate/emulate.h"
     #include "host.h"
+    #include "bootinfo.h"
+    #include "machine.h"
     #include "memory/paging.h"
+    #include "pages.h"
+    #include "pin.h"
     #include "serial.h"
     #include "spawn.h"
     #include "vsock/vsock.h"
-    #include "warm_server.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>
     """,

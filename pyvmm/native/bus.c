@@ -5,6 +5,32 @@
 #include <errno.h>
 #include <string.h>
 
+void bus_init(struct bus *bus, const struct ram *ram, struct slots *slots, bool closed)
+{
+    memset(bus, 0, sizeof *bus);
+    bus->ram = ram;
+    bus->slots = slots;
+    bus->closed = closed;
+    sem_init(&bus->opened, 0, 0);
+}
+
+/* Lets accesses reach their devices, which are all there. */
+void bus_open(struct bus *bus)
+{
+    atomic_store(&bus->closed, false);
+    sem_post(&bus->opened);
+}
+
+/* Waits for bus_open().  Returns false if the vCPU is stopped. */
+static bool wait_until_open(struct bus *bus, struct vcpu *vcpu)
+{
+    while (sem_wait(&bus->opened) < 0)
+        if (atomic_load(&vcpu->stop))
+            return false;
+    sem_post(&bus->opened); /* the next one */
+    return true;
+}
+
 /* Adds a region.  Returns -1 with errno ENOSPC, or EEXIST if it overlaps another. */
 int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
             bus_handler *handler, void *device)
@@ -60,14 +86,17 @@ static bool ram_access(struct vcpu *vcpu, uint8_t *ram)
  * as on a bus where no device answers. */
 bool bus_access(struct vcpu *vcpu, bool mmio)
 {
-    const struct bus_region *region = find_region(vcpu, mmio);
+    const struct bus_region *region;
     uint8_t *ram;
 
-    if (region && !region->handler)
-        return false;
     if (mmio && vcpu->bus->slots &&
         (ram = ram_at(vcpu->bus->ram, vcpu->address, vcpu->size)))
         return ram_access(vcpu, ram);
+    if (atomic_load(&vcpu->bus->closed) && !wait_until_open(vcpu->bus, vcpu))
+        return true;
+    region = find_region(vcpu, mmio);
+    if (region && !region->handler)
+        return false;
     if (region)
         return region->handler(region->device, vcpu, vcpu->write,
                                vcpu->address - region->base, vcpu->data,

@@ -2,6 +2,8 @@
 #ifndef PYVMM_BUS_H
 #define PYVMM_BUS_H
 
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,14 +29,19 @@ struct bus_region {
 
 #define BUS_REGIONS 64
 
-/* Filled before the first vCPU runs and constant from then on: no lock. */
+/* Filled while it is closed, or before the first vCPU runs, and constant from then on:
+ * no lock. */
 struct bus {
     const struct ram *ram;
     struct slots *slots; /* NULL if all slots are made in advance */
     struct bus_region pio[BUS_REGIONS], mmio[BUS_REGIONS];
     uint32_t pio_count, mmio_count;
+    atomic_bool closed; /* devices are still missing: accesses wait for bus_open() */
+    sem_t opened;
 };
 
+PYTHON void bus_init(struct bus *bus, const struct ram *ram, struct slots *slots, bool closed);
+PYTHON void bus_open(struct bus *bus);
 PYTHON int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
                    bus_handler *handler, void *device);
 bool bus_access(struct vcpu *vcpu, bool mmio);

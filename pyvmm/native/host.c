@@ -2,7 +2,6 @@
  * the import of a Python module. */
 #define _GNU_SOURCE
 #include "host.h"
-#include "early.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -10,6 +9,9 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 #define THREAD_STACK (64 << 10)
+#define TICK_NS 10000000u
 
 uint64_t rdtsc(void)
 {
@@ -31,6 +34,46 @@ uint64_t clock_ns(int clock)
 
     clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool read_file(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, size - 1);
+
+    if (fd >= 0)
+        close(fd);
+    text[length < 0 ? 0 : length] = 0;
+    return length > 0;
+}
+
+/* When the kernel created this process, CLOCK_MONOTONIC in ns; the first call finds out.
+ *
+ * The kernel tells it in ticks of 10 ms (proc(5), starttime).  The time that the calling
+ * thread, the first one, has since spent running or waiting for a CPU (schedstat) is exact
+ * and lacks only what it slept: called early, before anything blocks, now less that time
+ * is the start, and must lie within the tick. */
+uint64_t process_start_ns(void)
+{
+    static uint64_t start;
+    unsigned long long ticks, ran, waited;
+    uint64_t earliest;
+    char text[1024], *at;
+
+    if (start || !read_file("/proc/self/stat", text, sizeof text) || !(at = strrchr(text, ')')))
+        return start;
+    for (int field = 2; field < 22 && at; field++)
+        at = strchr(at + 1, ' ');
+    ticks = at ? strtoull(at, NULL, 10) : 0;
+    earliest = ticks * TICK_NS - clock_ns(CLOCK_BOOTTIME) + clock_ns(CLOCK_MONOTONIC);
+    start = earliest;
+    if (read_file("/proc/thread-self/schedstat", text, sizeof text) && sscanf(text, "%llu %llu", &ran, &waited) == 2)
+        start = clock_ns(CLOCK_MONOTONIC) - ran - waited; /* with CONFIG_SCHED_INFO */
+    if (start < earliest)
+        start = earliest;
+    if (start > earliest + TICK_NS)
+        start = earliest + TICK_NS;
+    return start;
 }
 
 void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
@@ -97,21 +140,19 @@ void raise_descriptor_limit(uint64_t wanted)
     }
 }
 
-/* Gives a memfd `size` bytes and maps them, or uses the mapping `reserved`, without
- * touching a page.  The size is sealed: a backend in another process gets the
- * descriptor too, and could otherwise shrink the file, so that accesses here raise
- * SIGBUS.  Returns NULL with errno set on failure. */
-uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved)
+/* Maps `size` bytes without touching a page: of the memfd, which gets them, or with
+ * `fd` -1 of this process alone.  A memfd's size is sealed: a backend in another process
+ * gets the descriptor too, and could otherwise shrink the file, so that accesses here
+ * raise SIGBUS.  Returns NULL with errno set on failure. */
+uint8_t *map_memory(int fd, uint64_t size)
 {
-    void *host = MAP_FAILED;
+    int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+    void *host;
 
-    if (ftruncate(fd, (off_t)size) == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        host = reserved ? reserved
-                        : mmap(NULL, size, PROT_READ | PROT_WRITE,
-                               MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (reserved && size < EARLY_ROOM)
-        munmap(reserved + size, EARLY_ROOM - size);
+    if (fd >= 0 && (ftruncate(fd, (off_t)size) < 0 ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0))
+        return NULL;
+    host = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
     return host == MAP_FAILED ? NULL : host;
 }
 

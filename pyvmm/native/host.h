@@ -15,11 +15,12 @@
 PYTHON uint64_t rdtsc(void);
 PYTHON uint64_t clock_ns(int clock);
 PYTHON void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+PYTHON uint64_t process_start_ns(void);
 PYTHON int timer_fd(uint64_t ns);
 PYTHON int signal_fd(const int *signals, int count);
 PYTHON void signal_fd_close(int fd, const int *signals, int count);
 PYTHON void raise_descriptor_limit(uint64_t wanted);
-PYTHON uint8_t *map_memory(int fd, uint64_t size, uint8_t *reserved);
+PYTHON uint8_t *map_memory(int fd, uint64_t size);
 PYTHON bool wait_readable(int fd, int timeout_ms);
 void event_raise(int fd);
 int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *),

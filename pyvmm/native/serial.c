@@ -57,6 +57,39 @@ static void want_input(struct serial *serial)
     event_raise(serial->input_fd);
 }
 
+_Static_assert(sizeof(struct serial_state) == 32, "docs/frozen-format.md");
+
+void serial_save(struct serial *serial, struct serial_state *state)
+{
+    pthread_mutex_lock(&serial->lock);
+    *state = (struct serial_state){
+        .ier = serial->ier, .lcr = serial->lcr, .mcr = serial->mcr, .scr = serial->scr, .fcr = serial->fcr,
+        .thr_empty = serial->thr_empty, .wants_input = serial->wants_input,
+        .rx_len = (uint8_t)serial->rx_len, .divisor = serial->divisor,
+    };
+    for (uint32_t i = 0; i < serial->rx_len; i++)
+        state->rx[i] = serial->rx[(serial->rx_head + i) % SERIAL_FIFO];
+    pthread_mutex_unlock(&serial->lock);
+}
+
+/* The interrupt that was raised is in the local APIC, or will be raised anew. */
+void serial_restore(struct serial *serial, const struct serial_state *state)
+{
+    serial->ier = state->ier & 0x0f;
+    serial->lcr = state->lcr;
+    serial->mcr = state->mcr & 0x1f;
+    serial->scr = state->scr;
+    serial->fcr = state->fcr;
+    serial->divisor = state->divisor;
+    serial->thr_empty = state->thr_empty;
+    serial->rx_len = state->rx_len < SERIAL_FIFO ? state->rx_len : SERIAL_FIFO;
+    memcpy(serial->rx, state->rx, SERIAL_FIFO);
+    serial->irq_line = false;
+    update_irq(serial);
+    if (state->wants_input)
+        want_input(serial);
+}
+
 /* Queues received bytes; returns how many fit. */
 static uint32_t receive(struct serial *serial, const uint8_t *data, uint32_t len)
 {

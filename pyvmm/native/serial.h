@@ -23,6 +23,17 @@ struct serial {
     uint32_t rx_head, rx_len;
 };
 
+/* What it remembers, in a State. */
+PYTHON struct serial_state {
+    uint8_t ier, lcr, mcr, scr, fcr;
+    uint8_t thr_empty, wants_input, rx_len;
+    uint16_t divisor;
+    uint8_t reserved[6];
+    uint8_t rx[16]; /* rx_len bytes in the order of their arrival */
+};
+
+PYTHON void serial_save(struct serial *serial, struct serial_state *state);
+PYTHON void serial_restore(struct serial *serial, const struct serial_state *state);
 PYTHON void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd);
 PYTHON bus_handler serial_access;
 PYTHON uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len);

@@ -70,3 +70,27 @@ void vcpu_join(struct vcpu *vcpu)
         pthread_kill(vcpu->thread, THREAD_KICK_SIGNAL);
     }
 }
+
+/* Asks a vCPU to pause, also one that has halted or spins.  It is paused once
+ * vcpu_is_paused(), of which event_fd tells; one that waits for vcpu_resume() pauses after
+ * that.  Until vcpu_unpause() others may then read and write its registers. */
+void vcpu_pause(struct vcpu *vcpu)
+{
+    vcpu->run->immediate_exit = 1;
+    atomic_store(&vcpu->pause, true);
+    if (atomic_load(&vcpu->running))
+        pthread_kill(vcpu->thread, THREAD_KICK_SIGNAL);
+}
+
+bool vcpu_is_paused(struct vcpu *vcpu)
+{
+    return atomic_load(&vcpu->paused);
+}
+
+void vcpu_unpause(struct vcpu *vcpu)
+{
+    if (!atomic_load(&vcpu->stop))
+        vcpu->run->immediate_exit = 0;
+    atomic_store(&vcpu->pause, false);
+    sem_post(&vcpu->unpause);
+}

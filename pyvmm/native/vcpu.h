@@ -42,6 +42,8 @@ struct vcpu {
     int event_fd;    /* eventfd that reports an exit */
     sem_t resume;    /* posted when the exit has been served */
     atomic_bool stop, running, exited;
+    atomic_bool pause, paused; /* asked to pause; waits for `unpause` */
+    sem_t unpause;
 };
 
 /* ../_kvm.c */
@@ -63,5 +65,8 @@ PYTHON int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu);
 PYTHON bool vcpu_has_exited(struct vcpu *vcpu);
 PYTHON void vcpu_resume(struct vcpu *vcpu);
 PYTHON void vcpu_join(struct vcpu *vcpu);
+PYTHON void vcpu_pause(struct vcpu *vcpu);
+PYTHON bool vcpu_is_paused(struct vcpu *vcpu);
+PYTHON void vcpu_unpause(struct vcpu *vcpu);
 
 #endif

@@ -75,6 +75,10 @@ class Device(ABC):
         queue_sizes: the maximum number of entries of each queue, a power of 2 up to 256.
         config: the configuration space, up to 256 bytes.
         own_thread: the queues are not served by the control thread.
+        shares_memory: another process maps the guest's memory.
+        answers: each buffer is a request, which comes back soon.
+        forgets: what the driver knows of the device is void in a guest that was thawed: the
+            device needs a reset then.
         ports: (address, port, guest's port) of each published port.
     """
 
@@ -84,6 +88,9 @@ class Device(ABC):
     queue_sizes: tuple[int, ...] = ()
     config = b""
     own_thread = False
+    shares_memory = False
+    forgets = False
+    answers = False
     ports: Sequence[tuple[str, int, int]] = ()
 
     def prepare(self, cpus: int) -> None:  # noqa: B027 - optional
@@ -121,6 +128,9 @@ class Device(ABC):
 
     def resume(self) -> None:  # noqa: B027 - optional
         """Uses the queues again."""
+
+    def thawed(self) -> None:  # noqa: B027 - optional
+        """Called after `activate` in a guest that was thawed: all else outside the guest is new."""
 
     @abstractmethod
     def reset(self) -> None:

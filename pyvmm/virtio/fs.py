@@ -91,6 +91,9 @@ class VirtioFs(Device):
     name = "fs"
     device_id = 26
     own_thread = True
+    shares_memory = True
+    forgets = True
+    answers = True
 
     def __init__(self, where: str, tag: bytes, backend: Backend, log: Callable[[str], None]) -> None:
         self._where, self.tag = where, tag

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyvmm.virtio.device import Device
 
 QUEUE_NOTIFY = 0x50
+_EINVAL = 22
 
 
 class VirtioMmio:
@@ -56,7 +57,7 @@ class VirtioMmio:
         self.memory = memory
         self._log = log
         self._fds: list[int] = []
-        self._is_made = False
+        self._is_made = self._is_thawed = False
         try:
             self.irq_fd = self._eventfd()
             self.kick_fds = [self._eventfd() for _ in device.queue_sizes]
@@ -77,6 +78,42 @@ class VirtioMmio:
         self._fds.append(eventfd())
         return self._fds[-1]
 
+    def state(self) -> bytes:
+        """What the transport remembers. The vCPUs and the device must be paused."""
+        state = ffi.new("struct virtio_mmio_saved *")
+        lib.virtio_mmio_save(self.native, state)
+        return bytes(ffi.buffer(state))
+
+    def restore(self, data: bytes) -> None:
+        """Makes a new transport what another one was, before `attach`.
+
+        Raises:
+            HostError: that was one of another device.
+        """
+        state = ffi.new("struct virtio_mmio_saved *")
+        if len(data) == ffi.sizeof("struct virtio_mmio_saved"):
+            ffi.buffer(state)[:] = data
+            if lib.virtio_mmio_restore(self.native, state, self.device.forgets):
+                self._is_thawed = True
+                return
+        raise HostError(f"{self._name}: what was frozen", _EINVAL, "thaw it with the same devices")
+
+    def is_drained(self) -> bool:
+        """Whether the device has answered all that its driver has asked for, where that is the device's way."""
+        if not self.device.answers or not lib.virtio_mmio_runs(self.native):
+            return True
+        return all(lib.queue_is_drained(queue.native) for queue in self.queues)
+
+    def pause(self) -> None:
+        """Stops the device's use of its queues."""
+        if lib.virtio_mmio_runs(self.native):
+            self.device.pause()
+
+    def resume(self) -> None:
+        """Lets the device go on."""
+        if lib.virtio_mmio_runs(self.native):
+            self.device.resume()
+
     def attach(self, loop: Loop) -> None:
         """Serves the device from `loop`."""
         from pyvmm.eventloop import GuardedLoop  # imported when the guest runs
@@ -85,6 +122,10 @@ class VirtioMmio:
         if not self.device.own_thread:
             for index in range(len(self.kick_fds)):
                 self._watch_queue(loop, index)
+        if self._is_thawed:
+            self.settle()
+            if lib.virtio_mmio_runs(self.native):
+                self.device.thawed()
 
     def _watch_queue(self, loop: Loop, index: int) -> None:
         loop.add(self.kick_fds[index], lambda: self.kicked(index))

@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterator
 from errno import EIO
 from functools import partial
 from pathlib import Path
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, pyvmm, tasks, wait_until
+from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, pyvmm, tasks
 
 from pyvmm import bus
 from pyvmm import machine as module
 from pyvmm._kvm import lib
-from pyvmm.boot import bootinfo, direct, elf
+from pyvmm.boot import bootinfo, compose, direct, elf
 from pyvmm.boot.direct import DirectBoot
 from pyvmm.boot.file import File
 from pyvmm.bus import Bus
 from pyvmm.config import MachineConfig
 from pyvmm.errors import HostError, ImageError, PyvmmError
-from pyvmm.kvm import Kvm, Vcpu, Vm
 from pyvmm.kvm.thread import VcpuThread
 from pyvmm.machine import Machine
+from pyvmm.state.state import State
 
 GUEST = 'test esi, esi\n jnz 9f\n print text, 5\n exit 3\n .data\n text: .ascii "text\\n"'
 
@@ -75,19 +75,6 @@ def test_machine_that_ran_leaves_nothing(config: MachineConfig) -> None:
             assert machine.console.read() == b"text\n"
 
 
-def test_a_machine_that_has_waited_tells_the_time_as_it_is_when_it_awakes(config: MachineConfig) -> None:
-    with Machine(config) as machine:
-        boot = machine._boot
-        assert boot
-        at = boot.boot_info + bootinfo.offset_of("wall_clock_ns")
-        before = int.from_bytes(machine.memory.read(at, 8), "little")
-        now = time_ns()
-        machine.awake()
-        assert before < now <= int.from_bytes(machine.memory.read(at, 8), "little") <= time_ns()
-        assert not machine.marks
-        assert machine.run() == 3
-
-
 def test_close_twice_is_no_error(config: MachineConfig) -> None:
     machine = Machine(config)
     machine.close()
@@ -97,28 +84,19 @@ def test_close_twice_is_no_error(config: MachineConfig) -> None:
 _STEPS = [
     (elf, "parse"),
     (DirectBoot, "__init__"),
-    (Kvm, "__init__"),
-    (Kvm, "require"),
-    (Kvm, "create_vm"),
-    (module, "GuestMemory"),
-    (Vm, "slots_on_demand"),
+    (compose, "GuestMemory"),
     (File, "copy"),
     (direct, "Cpuid"),
     (DirectBoot, "build_tables"),
+    (DirectBoot, "write_tables"),
+    (DirectBoot, "registers"),
+    (State, "add"),
+    (State, "head"),
+    (module, "Vm"),
     (module, "Bus"),
     (module, "Console"),
-    (Bus, "add"),
-    (Vm, "split_irqchip"),
-    (Vm, "set_tss_addr"),
-    (Vm, "create_vcpu"),
-    (Vcpu, "set_cpuid"),
-    (DirectBoot, "write_devices"),
-    (DirectBoot, "set_cpus"),
-    (Vcpu, "set_mp_state"),
-    (Vm, "route_msi"),
-    (Vm, "irqfd"),
-    (Vcpu, "tsc_khz"),
-    (DirectBoot, "write_clock"),
+    (Bus, "serve_with"),
+    (Bus, "open"),
 ]
 
 
@@ -160,18 +138,18 @@ def test_thread_that_does_not_start_ends_those_that_did(config: MachineConfig, m
 def test_threads_end_before_anything_that_they_use_is_closed(
     config: MachineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    close, closed = posix.close, []
+    names = {name: getattr(lib, name) for name in dir(lib)}
+    discarded = []
 
-    def no_vcpu_runs(fd: int) -> None:
-        wait_until(lambda: not [name for name in tasks() if name.startswith("vcpu")], "the vCPUs' threads end")
-        closed.append(fd)
-        close(fd)
+    def no_vcpu_runs(machine: object) -> None:
+        assert not [name for name in tasks() if name.startswith("vcpu")]
+        discarded.append(machine)
+        lib.machine_discard(machine)
 
+    monkeypatch.setattr(module, "lib", SimpleNamespace(**(names | {"machine_discard": no_vcpu_runs})))
     with Machine(config) as machine:
         machine.run()
-        monkeypatch.setattr(posix, "close", no_vcpu_runs)
-    monkeypatch.undo()
-    assert len(closed) > 5
+    assert len(discarded) == 1
 
 
 def test_any_shortage_of_descriptors_is_an_error_and_leaves_nothing(config: MachineConfig) -> None:
@@ -221,9 +199,9 @@ def test_command_without_descriptors_fails_in_one_line(assemble: Assembler, tmp_
         pytest.fail("60 descriptors are not enough")
 
 
-def test_guest_memory_beyond_the_limit_of_a_file_is_one_line(boot: Callable[..., Result]) -> None:
-    size = 32 * MIB
-    done = boot(GUEST, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)))
+def test_shared_memory_beyond_the_limit_of_a_file_is_one_line(boot: Callable[..., Result], tmp_path: Path) -> None:
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (32 * MIB, 32 * MIB))
+    done = boot(GUEST, "--share", f"{tmp_path}:FS", preexec_fn=limit)
     assert (done.status, done.stdout) == (125, b"")
     assert done.stderr == (
         "pyvmm: mapping 128 MiB of guest memory: File too large; raise the limit of a file's size (`ulimit -f`)\n"

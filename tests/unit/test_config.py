@@ -9,7 +9,7 @@ from guests import GIB, KIB, MIB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyvmm.config import MachineConfig, parse_cpu_list, parse_size
+from pyvmm.config import MachineConfig, parse_size
 from pyvmm.errors import ConfigError
 
 ALLOWED = sorted(os.sched_getaffinity(0))
@@ -37,25 +37,6 @@ def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert size == int(text.rstrip("kKmMgG")) * {"K": KIB, "M": MIB, "G": GIB}.get(text[-1].upper(), 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "cpus"), [("0", [0]), ("0,2-3", [0, 2, 3]), ("3,1", [3, 1]), ("1-1", [1]), ("0,0", [0, 0])]
-)
-def test_cpu_lists_keep_their_order(text: str, cpus: list[int]) -> None:
-    assert parse_cpu_list(text) == cpus
-
-
-@pytest.mark.parametrize("text", ["", ",", "0,", "-", "1-", "-1", "a", "0-b", "0--1", " 0", "٣", "123456"])
-def test_what_is_not_a_cpu_list_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        parse_cpu_list(text)
-
-
-@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1, max_size=5))
-def test_cpu_lists_are_read_back(ranges: list[tuple[int, int]]) -> None:
-    text = ",".join(f"{first}-{first + more}" if more else str(first) for first, more in ranges)
-    assert parse_cpu_list(text) == [cpu for first, more in ranges for cpu in range(first, first + more + 1)]
 
 
 @pytest.mark.parametrize("memory", [16 * MIB, 16 * MIB + 4096, 512 * GIB])

@@ -25,9 +25,23 @@ HOLE, HOLE_END = 3 * GIB, 4 * GIB
 @pytest.fixture(scope="module")
 def memories() -> Iterator[dict[int, GuestMemory]]:
     """One memory of each size; hypothesis uses them over and over."""
-    made = {size: GuestMemory(Ram(size)) for size in SIZES}
+    made = {size: GuestMemory(Ram(size), shared=True) for size in SIZES}
     yield made
     for memory in made.values():
+        memory.close()
+
+
+@pytest.fixture
+def shared() -> Iterator[Callable[[int], GuestMemory]]:
+    """Makes memory that other processes can map."""
+    made: list[GuestMemory] = []
+
+    def make(size: int) -> GuestMemory:
+        made.append(GuestMemory(Ram(size), shared=True))
+        return made[-1]
+
+    yield make
+    for memory in made:
         memory.close()
 
 
@@ -125,15 +139,15 @@ def test_views_show_each_other_s_writes(make_memory: Callable[[int], GuestMemory
     assert bytes(second[:4]) == b"efgh"
 
 
-def test_a_memory_takes_nothing_until_it_is_touched(make_memory: Callable[[int], GuestMemory]) -> None:
-    memory = make_memory(64 * GIB)
+def test_a_memory_takes_nothing_until_it_is_touched(shared: Callable[[int], GuestMemory]) -> None:
+    memory = shared(64 * GIB)
     memory.write(60 * GIB, b"x")
     assert os.fstat(memory.fd).st_blocks * 512 <= 2 * MIB
 
 
 @pytest.mark.parametrize("size", [0, PAGE, 2 * SMALL])
-def test_who_else_gets_it_cannot_change_its_size(make_memory: Callable[[int], GuestMemory], size: int) -> None:
-    memory = make_memory(SMALL)
+def test_who_else_gets_it_cannot_change_its_size(shared: Callable[[int], GuestMemory], size: int) -> None:
+    memory = shared(SMALL)
     with pytest.raises(PermissionError):
         os.ftruncate(memory.fd, size)
     with pytest.raises(PermissionError):
@@ -148,7 +162,7 @@ def mappings() -> int:
 
 def test_close_leaves_no_descriptor_and_no_mapping() -> None:
     before, mapped = open_fds(), mappings()
-    with GuestMemory(Ram(SMALL)) as memory:
+    with GuestMemory(Ram(SMALL), shared=True) as memory:
         assert "guest-ram" in open_fds()[memory.fd]
         assert mappings() == mapped + 1
     assert open_fds() == before
@@ -163,7 +177,7 @@ def test_no_address_space_is_a_host_error_that_says_what_to_do() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + GIB, limits[1]))
     try:
         with pytest.raises(HostError, match=r"mapping 65536 MiB of guest memory: .*; try less memory"):
-            GuestMemory(Ram(64 * GIB))
+            GuestMemory(Ram(64 * GIB), shared=True)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     assert open_fds() == before
@@ -171,4 +185,4 @@ def test_no_address_space_is_a_host_error_that_says_what_to_do() -> None:
 
 def test_no_descriptor_is_a_host_error() -> None:
     with descriptors_left(0), pytest.raises(HostError, match="memfd_create: Too many open files"):
-        GuestMemory(Ram(SMALL))
+        GuestMemory(Ram(SMALL), shared=True)

@@ -16,7 +16,7 @@ ROOT = Path(pyvmm.__file__).parent.parent
 #: Each module or package, and what of pyvmm it may import. An entry ending in
 #: `.` is a package.
 ANYTHING_BELOW_MACHINE = {
-    "_kvm", "boot.", "bus", "devices.", "errors", "eventloop", "kvm.", "layout", "memory", "virtio.",
+    "_kvm", "boot.", "bus", "devices.", "errors", "eventloop", "kvm.", "layout", "memory", "state.", "virtio.",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "layout": set(),
@@ -26,11 +26,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kvm.": {"_kvm", "errors", "layout", "bus", "kvm."},
     "bus": {"_kvm", "errors", "memory"},
     "eventloop": set(),
-    "boot.": {"_kvm", "boot.", "errors", "layout", "memory"},
+    "state.": {"_kvm", "errors", "kvm.", "layout", "memory", "state."},
+    "boot.": {"_kvm", "boot.", "config", "errors", "kvm.", "layout", "memory", "state."},
     "devices.": {"_kvm", "bus", "errors", "eventloop", "layout"},
     "virtio.": {"_kvm", "bus", "errors", "eventloop", "layout", "memory", "virtio."},
     "host.": {"_kvm", "config", "errors", "eventloop", "host."},
-    "config": {"errors", "layout"},
+    "config": {"_kvm", "errors", "layout"},
     "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe"},
     "consolepipe": set(),
     "api": {"errors", "host.", "virtio."},
@@ -47,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "kvm.",
         "layout",
         "machine",
+        "state.",
         "toolchain.",
         "virtio.",
         "__init__",

@@ -11,6 +11,8 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyvmm.command.options import COMMANDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from distutils.ccompiler import CCompiler
@@ -18,7 +20,16 @@ if TYPE_CHECKING:
 
 _OURS = ("pyvmm", "vhost_user")
 #: What every boot imports, with all that they import first.
-_BOOT = ("pyvmm.command.cli", "pyvmm.command.signals", "pyvmm.config", "pyvmm.machine")
+_BOOT = (
+    "pyvmm.command.cli",
+    "pyvmm.command.signals",
+    "pyvmm.config",
+    "pyvmm.state.cache",
+    "pyvmm.boot.compose",
+    "pyvmm.machine",
+)
+#: What States are composed by.
+_COMPOSING = ("pyvmm.boot", "pyvmm.config", "pyvmm.layout", "pyvmm.memory", "pyvmm.state")
 #: What Python's main phase imports beside its own frozen modules, and what sources do.
 _STDLIB = ("encodings", "encodings.aliases", "encodings.utf_8", "__future__")
 
@@ -98,6 +109,24 @@ def freeze(root: Path, editable: bool) -> str:
     return "".join([*defines, *arrays, "static const struct _frozen frozen_modules[] = {\n", *table, "    {0},\n};\n"])
 
 
+def options(root: Path, editable: bool) -> str:
+    """The text of `options.inc`: what `options.h` declares."""
+    kinds = {"flag": "FLAG", "optional": "OPTIONAL"}
+    rows = [f'    {{"{name}", {kinds.get(kind, "VALUE")}}},\n' for name, kind, *_ in COMMANDS["boot"][4]]
+    found = sources(root) if editable else {}
+    places = [
+        f'    {{"{path}", {path.stat().st_mtime_ns}u, {path.stat().st_size}u}},\n'
+        for name, path in found.items()
+        if name.startswith(_COMPOSING)
+    ]
+    return "".join(
+        [
+            "const struct option boot_options[] = {\n", *rows, "    {0, FLAG},\n};\n",
+            "const struct source composing_sources[] = {\n", *places, "    {0, 0, 0},\n};\n",
+        ]
+    )  # fmt: skip
+
+
 def _array(name: str, data: bytes) -> str:
     return f"static const unsigned char {name}[] = {{{','.join(map(str, data))}}};\n"
 
@@ -144,15 +173,19 @@ def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, 
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "frozen.h").write_text(freeze(root, editable))
+    (directory / "options.inc").write_text(options(root, editable))
     include = [str(directory), sysconfig.get_path("include"), str(root / "pyvmm/native")]
     main = compiler.compile(
-        ["pyvmm/command/executable/main.c", "pyvmm/command/executable/warm.c"],
+        [f"pyvmm/command/executable/{name}.c" for name in ("main", "words", "cache", "options")],
         str(directory),
         include_dirs=include,
         extra_postargs=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
     )
     library = libpython()
     assert library
+    if library[0].endswith(".a"):  # nothing of the interpreter's directory is loaded
+        linker: list[str] = vars(compiler)["linker_exe"]
+        linker[:] = [word for word in linker if not word.startswith("-Wl,-rpath")]
     # cffi's own extension module finds the interpreter in the executable.
     compiler.link_executable(
         main + objects,

@@ -1,6 +1,12 @@
-/* The `pyvmm` command: a Python interpreter with pyvmm inside.
+/* The `pyvmm` command: a Python interpreter with pyvmm inside, which starts when something
+ * needs it.
  *
- * What a guest waits for is mostly Python's own start, so that is cut short:
+ * A guest whose State is in a file, frozen or in the boot cache, is thawed and runs before
+ * there is an interpreter.  One that only writes to its console and ends never has any;
+ * Python starts when the guest does what C does not serve, wants input, or has to be told
+ * of a signal, and at once for one with devices, whose first access waits for them.
+ *
+ * For all others what a guest waits for is mostly Python's own start, which is cut short:
  *
  *  - pyvmm's modules and its C parts are in this executable (see build.py): no
  *    directory is searched, no file read.
@@ -11,7 +17,7 @@
  *    A Python that is not known to have this API is initialized in one go.
  *  - A page fault for each page that the interpreter uses costs as much as what
  *    it does there: its small objects are in one huge page, and another thread asks
- *    for the rest at once.  The same thread then opens KVM and makes a VM.
+ *    for the rest at once.
  *
  * The interpreter is isolated: neither PYTHON* variables nor the user's
  * site-packages change what pyvmm does. */
@@ -21,6 +27,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -31,10 +38,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "early.h"
-#include "host.h"
+#include "cache.h"
 #include "frozen.h"
-#include "warm.h"
+#include "host.h"
+#include "machine.h"
+#include "pin.h"
 
 #define HUGE_PAGE (2ul << 20)
 
@@ -86,7 +94,7 @@ static void find_libraries(void)
 
 /* Gets this process its own copy of the executable's data, in steps between which
  * others get the address space's lock. */
-static void populate(void)
+static void *populate(void *unused)
 {
     extern char __data_start[], edata[];
     const uintptr_t mask = -4096ul, step = 128 << 10;
@@ -94,6 +102,7 @@ static void populate(void)
 
     for (at = (uintptr_t)__data_start & mask; at < data_end; at += step)
         madvise((void *)at, at + step < data_end ? step : data_end - at, MADV_POPULATE_WRITE);
+    return unused;
 }
 
 /* Closed standard descriptors become /dev/null: the next files opened would get
@@ -216,37 +225,130 @@ static PyObject *argument_list(int argc, char **argv)
     return list;
 }
 
+/* ---- a guest without Python --------------------------------------------- */
+
+static struct words words;
+static struct cache cache;
+static struct state state;
+static struct machine machine;
+
+/* Opens the State that a command line is about: of a frozen guest, or in the cache. */
+static bool find_state(void)
+{
+    int fd = open(words.image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    char magic[sizeof STATE_MAGIC - 1];
+    bool frozen = fd >= 0 && pread(fd, magic, sizeof magic, 0) == sizeof magic &&
+                  !memcmp(magic, STATE_MAGIC, sizeof magic);
+
+    if (frozen && !words.memory && !words.cpus && !words.append && !words.boot && !words.initrd &&
+        state_open(&state, fd) && state.header->device_count == words.device_count &&
+        !memcmp(state.header->devices, words.devices, words.device_count * sizeof *words.devices))
+        return true;
+    state_close(&state);
+    if (fd >= 0)
+        close(fd);
+    return !frozen && cache_locate(&cache, &words) && cache_open(&cache, &state);
+}
+
+/* Starts the guest.  On any failure there is none, and Python says why. */
+static bool start_guest(void)
+{
+    int pins[STATE_CPUS];
+    uint32_t detail;
+
+    if (!find_state())
+        return false;
+    if (words.pin && pin_read(words.pin, state.header->cpus, pins, &detail) != PIN_READ)
+        return false;
+    if (!machine_thaw(&machine, &state, STDOUT_FILENO, words.shared, words.by_python))
+        return false;
+    if (machine_start(&machine, words.pin ? pins : NULL))
+        return true;
+    machine_discard(&machine);
+    return false;
+}
+
+/* The status with which the guest has ended, or -1 if a vCPU needs something else. */
+static int guest_status(void)
+{
+    for (uint32_t i = 0; i < machine.cpus; i++) {
+        struct vcpu *vcpu = &machine.vcpus[i];
+
+        if (!vcpu_has_exited(vcpu))
+            continue;
+        if (vcpu->reason == KVM_EXIT_IO && vcpu->write && vcpu->address == DEBUG_EXIT_PORT)
+            return vcpu->data[0];
+        break;
+    }
+    return -1;
+}
+
+/* Waits until the guest ends, and returns its status; or until it needs Python: -1. */
+static int wait_for_guest(void)
+{
+    const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+    int signals_fd = signal_fd(signals, sizeof signals / sizeof *signals), status = -1;
+    struct pollfd pollers[] = {
+        {.fd = machine.event_fd, .events = POLLIN},
+        {.fd = machine.input_fd, .events = POLLIN},
+        {.fd = signals_fd, .events = POLLIN},
+    };
+
+    while (poll(pollers, sizeof pollers / sizeof *pollers, -1) < 0)
+        ;
+    if (pollers[0].revents)
+        status = guest_status();
+    machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
+    close(signals_fd);
+    return status;
+}
+
+/* ---- main --------------------------------------------------------------- */
+
+/* Runs `pyvmm boot`, as far as that can be without Python. */
+static void boot(char **rest)
+{
+    bool read = words_read(&words, rest);
+    pthread_t thread;
+    int status;
+
+    if (words.timed)
+        process_start_ns();
+    if (read && start_guest() && !words.by_python) {
+        status = wait_for_guest();
+        if (status >= 0 && !words.timed)
+            _exit(status);
+    }
+    thread_start(&thread, "populate", -1, populate, NULL);
+}
+
 int main(int argc, char **argv)
 {
     struct timespec now;
     long long started;
     bool booting = argc > 1 && !strcmp(argv[1], "boot");
-    PyObject *launch, *words, *known, *result;
+    PyObject *launch, *list, *known, *result;
 
     open_closed_streams();
     signal(SIGPIPE, SIG_IGN); /* as Python does, but in its main phase */
     signal(SIGXFSZ, SIG_IGN); /* guest memory is a file, too */
+    if (booting)
+        boot(argv + 2);
     find_libraries();
     core_only = CORE_PHASE && booting;
-    if (booting) {
-        int status = warm_boot(argv + 1);
-
-        if (status >= 0)
-            _exit(status);
-        early_start(populate);
-    }
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);
     PyGC_Disable(); /* until the guest runs */
     started = now.tv_sec * 1000000000ll + now.tv_nsec;
 
-    words = argument_list(argc, argv);
+    list = argument_list(argc, argv);
     known = PyMarshal_ReadObjectFromString((const char *)frozen, sizeof frozen);
     launch = PyImport_ImportFrozenModule("pyvmm.command.launch") > 0 ? PyImport_AddModule("pyvmm.command.launch") : NULL;
-    result = launch && words && known
-                 ? PyObject_CallMethod(launch, "main", "OOOsL", words, known,
+    result = launch && list && known
+                 ? PyObject_CallMethod(launch, "main", "OOOsLK(ssy#)", list, known,
                                        core_only ? PyCFunction_New(&finish_method, NULL) : Py_None,
-                                       libraries, started)
+                                       libraries, started, (unsigned long long)(machine.vcpus ? (uintptr_t)&machine : 0),
+                                       cache.directory, cache.name, cache.key, (Py_ssize_t)cache.key_size)
                  : NULL;
     (void)result; /* main() ends the process, or fails */
     report();

@@ -8,6 +8,8 @@
 
 #define RAM_MAX (1ull << 39) /* bytes */
 #define RAM_REGIONS 2 /* below the 32-bit MMIO hole, and from 4 GiB on */
+#define RAM_HOLE_START 0xc0000000ull
+#define RAM_HOLE_END 0x100000000ull
 
 struct ram {
     uint32_t count;
@@ -17,7 +19,8 @@ struct ram {
     } region[RAM_REGIONS];
 };
 
-PYTHON void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host);
+void ram_add(struct ram *ram, uint64_t start, uint64_t size, uint8_t *host);
+PYTHON void ram_lay_out(struct ram *ram, uint64_t size, uint8_t *host);
 uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length);
 
 #endif

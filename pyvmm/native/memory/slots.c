@@ -32,15 +32,12 @@ void slots_add(struct slots *slots, uint64_t start, uint64_t end)
     slots->count++;
 }
 
-/* If `made` is not 0, slot 0 covers that many bytes from address 0 already. */
-void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made)
+void slots_init(struct slots *slots, int vm_fd, const struct ram *ram)
 {
     pthread_mutex_init(&slots->lock, NULL);
     slots->vm_fd = vm_fd;
     slots->ram = ram;
     slots->count = 0;
-    if (made)
-        slots_add(slots, 0, made);
 }
 
 static int make_slot(struct slots *slots, uint64_t start, uint64_t end)

@@ -21,7 +21,7 @@ struct slots {
     } slot[SLOTS_MAX];
 };
 
-PYTHON void slots_init(struct slots *slots, int vm_fd, const struct ram *ram, uint64_t made);
+PYTHON void slots_init(struct slots *slots, int vm_fd, const struct ram *ram);
 PYTHON void slots_add(struct slots *slots, uint64_t start, uint64_t end);
 PYTHON bool slots_choose(const struct slots *slots, uint64_t address, uint64_t *start,
                          uint64_t *end);

@@ -70,6 +70,22 @@ struct virtio_mmio {
     int relay_epoll_fd, relay_stop_fd;
 };
 
+/* What a transport remembers, in a State (docs/frozen-format.md). */
+PYTHON struct virtio_queue_saved {
+    uint64_t desc, avail, used;
+    uint16_t size, next_avail, next_used, signalled_used;
+    uint8_t ready, reserved[7];
+};
+
+PYTHON struct virtio_mmio_saved {
+    uint32_t device_id, queue_count;
+    uint64_t driver_features;
+    uint32_t device_features_sel, driver_features_sel, queue_sel;
+    uint32_t status, interrupt_status, config_generation;
+    uint8_t runs, features_read, reserved[6];
+    struct virtio_queue_saved queue[16];
+};
+
 PYTHON void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
                       int irq_fd);
 PYTHON int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd);
@@ -80,6 +96,9 @@ PYTHON bool virtio_mmio_runs(struct virtio_mmio *mmio);
 PYTHON int virtio_mmio_change_queues(struct virtio_mmio *mmio);
 PYTHON void virtio_mmio_reset(struct virtio_mmio *mmio);
 PYTHON void virtio_mmio_needs_reset(struct virtio_mmio *mmio);
+PYTHON void virtio_mmio_save(struct virtio_mmio *mmio, struct virtio_mmio_saved *state);
+PYTHON bool virtio_mmio_restore(struct virtio_mmio *mmio, const struct virtio_mmio_saved *state,
+                                bool needs_reset);
 
 /* irq.c */
 PYTHON void virtio_mmio_use_line(struct virtio_mmio *mmio, int vm_fd, uint32_t gsi);

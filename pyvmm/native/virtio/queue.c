@@ -262,3 +262,10 @@ void queue_unwatch(struct queue *queue)
     if (!queue->error && queue->enabled && !queue->event_idx)
         store16(queue->used_at, VRING_USED_F_NO_NOTIFY);
 }
+
+/* Whether every buffer that the driver has made available has been returned, whoever
+ * serves the queue. */
+bool queue_is_drained(const struct queue *queue)
+{
+    return !queue->enabled || queue->error || load16(avail_idx(queue)) == load16(used_idx(queue));
+}

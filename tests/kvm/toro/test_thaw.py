@@ -54,7 +54,7 @@ class Guest:
         """Does to the guest what a thaw does: changes these fields, counts, interrupts."""
         fields["generation"] = lambda generation: generation + 1
         for name, change in fields.items():
-            at, size = self.machine._boot.boot_info + bootinfo.offset_of(name), dict(bootinfo.FIELDS)[name]
+            at, size = self.machine._native.boot_info + bootinfo.offset_of(name), dict(bootinfo.FIELDS)[name]
             value = change(int.from_bytes(self.machine.memory.read(at, size), "little"))
             self.machine.memory.write(at, value.to_bytes(size, "little"))
         self.machine.vm.signal_msi(0, GENERATION_VECTOR)

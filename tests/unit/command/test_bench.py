@@ -127,6 +127,7 @@ def test_table_of_counts_says_what_is_not_known() -> None:
         "interpreted": None,
         "first_line_interpreted": None,
         "system_calls": None,
+        "cached_calls": None,
         "loader_calls": None,
         "modules": ["pyvmm", "pyvmm.command.cli"],
         "other_modules": ["gc"],
@@ -143,7 +144,7 @@ SMAPS = """\
 00400000-0041e000 r-xp 00000000 fd:00 5    /usr/bin/pyvmm
 Rss:                 120 kB
 Pss:                  60 kB
-7f0ea8000000-7f0eb0000000 rw-s 00000000 00:01 7    /memfd:guest-ram (deleted)
+7f0ea8000000-7f0eb0000000 rw-p 00000000 00:00 0
 Pss:                 548 kB
 Pss_Dirty:           548 kB
 7f8eacd66000-7f8eace66000 rw-p 00000000 00:00 0

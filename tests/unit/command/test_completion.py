@@ -22,10 +22,7 @@ from pyvmm.command.options import COMMANDS
 #: What is typed, and what that is completed with.
 CASES: list[tuple[str, set[str]]] = [
     ("pyvmm ", {*COMMANDS}),
-    *(
-        (f"pyvmm {name} -", {"--help", *(option[0] for option in COMMANDS[name][4])})
-        for name in ("boot", "build", "warm")
-    ),
+    *((f"pyvmm {name} -", {"--help", *(option[0] for option in COMMANDS[name][4])}) for name in ("boot", "build")),
     ("pyvmm boot --vs", {"--vsock", "--vsock-uds", "--vsock-backlog"}),
     ("pyvmm boot hello.elf --boot ", {"direct", "toro-fast", "pvh", "linux"}),
     ("pyvmm boot hello.elf --boot=", {"direct", "toro-fast", "pvh", "linux"}),

@@ -95,12 +95,12 @@ def test_names_that_are_no_text_are_told_as_they_are() -> None:
 
 def test_a_module_of_the_standard_library_brings_the_main_phase() -> None:
     """`grp` and such are in files of their own, for which there must be a sys.path."""
-    done = run("boot", "x", "--nosuch")  # difflib is asked what was meant
+    done = run("boot", "x", "--zzz")  # difflib is asked what was meant
     assert done.returncode == 125
-    assert done.stderr == "pyvmm: --nosuch: no such option; try `pyvmm boot --help`\n"
+    assert done.stderr == "pyvmm: --zzz: no such option; try `pyvmm boot --help`\n"
 
 
-@pytest.mark.parametrize("words", [["boot", "x", "--nosuch"], ["build", "x.pas"]])
+@pytest.mark.parametrize("words", [["boot", "x", "--zzz"], ["build", "x.pas"]])
 def test_a_python_that_is_gone_is_one_line(tmp_path: Path, words: list[str]) -> None:
     """As after an upgrade of the system: the executable is there, its standard library is not."""
     stdlib = sysconfig.get_path("stdlib")

@@ -13,23 +13,28 @@ from xml.etree import ElementTree
 import pytest
 
 from pyvmm._kvm import lib
-from pyvmm.command.timing import STEPS, Timeline, process_start_ns
+from pyvmm.command.timing import STEPS, Timeline
 from pyvmm.errors import HostError
 
 MS = 1_000_000
 
 
 def machine(
-    guest: dict[str, int], first_run: int = 0, exits: dict[int, int] | None = None, interpreted: int | None = None
+    guest: dict[str, int],
+    first_run: int = 0,
+    exits: dict[int, int] | None = None,
+    interpreted: int | None = None,
+    thawed: bool = False,
 ) -> Any:
     """What a Timeline asks of a machine."""
     return SimpleNamespace(
-        marks={"vm created": 12 * MS, "memory ready": 13 * MS, "image loaded": 14 * MS, "vCPUs ready": 15 * MS},
+        marks={"state ready": 11 * MS, "vm created": 12 * MS, "memory ready": 13 * MS, "vCPUs ready": 15 * MS},
         guest_marks=lambda: guest,
         first_run_ns=lambda: first_run,
         exits=lambda: exits or {},
         emulated=lambda: sum((exits or {}).values()),
         interpreted=lambda: interpreted,
+        is_thawed=thawed,
     )
 
 
@@ -57,7 +62,7 @@ def test_steps_are_in_order_and_count_from_the_first() -> None:
 def test_step_that_did_not_happen_is_unknown() -> None:
     timeline = Timeline(machine({}), {})
     times = {name: at for name, _, at in timeline.steps}
-    assert times["vm created"] == 0
+    assert times["state ready"] == 0
     for name in ("process start", "first KVM_RUN", "first instruction", "kernel start", "exit"):
         assert times[name] is None
 
@@ -70,7 +75,7 @@ def test_table_has_a_line_for_each_step_and_for_exits() -> None:
     lines = Timeline(FULL, STARTED).table().splitlines()
     assert len(lines) == 1 + len(STEPS) + 3
     assert lines[0].split() == ["step", "at", "ms", "+", "ms"]
-    assert lines[4].split() == ["vm", "created", "2.000", "1.000"]
+    assert lines[5].split() == ["vm", "created", "2.000", "1.000"]
     assert lines[12].split() == ["exit", "unknown"]
     assert lines[-3:] == [
         "exits: 3 io, 1 mmio, 2 63",
@@ -122,5 +127,5 @@ def test_process_start_is_within_the_tick_that_the_kernel_tells() -> None:
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     earliest = ticks * tick_ns - clock_gettime_ns(CLOCK_BOOTTIME) + clock_gettime_ns(CLOCK_MONOTONIC)
     # Both places read the two clocks one after the other.
-    assert earliest - MS <= process_start_ns() <= earliest + tick_ns + MS
-    assert process_start_ns() < monotonic_ns()
+    assert earliest - MS <= lib.process_start_ns() <= earliest + tick_ns + MS
+    assert lib.process_start_ns() < monotonic_ns()

@@ -17,7 +17,6 @@ SOURCES = [ROOT / "_kvm.c", *sorted(NATIVE.rglob("*.c"))]
 MAY_CALL: dict[str, set[str]] = {
     "host": set(),
     "spawn": {"host"},
-    "early": {"host"},
     "memory": set(),
     "bus": {"memory"},
     "serial": {"host"},
@@ -26,7 +25,10 @@ MAY_CALL: dict[str, set[str]] = {
     "vsock": {"host", "virtio"},
     "_kvm": {"bus", "emulate", "host", "memory"},
     "vcpu": {"_kvm", "host"},
-    "warm_server": {"early", "host", "memory"},
+    "state": {"memory"},
+    "pages": set(),
+    "pin": set(),
+    "thaw": {"_kvm", "bus", "host", "memory", "serial", "state", "vcpu"},
 }
 
 

@@ -36,7 +36,7 @@ def _no_descriptor_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def guest(_no_descriptor_is_left: None) -> Iterator[Guest]:
-    with GuestMemory(Ram(16 * MIB)) as memory:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         made = Guest(memory)
         yield made
         made.close()

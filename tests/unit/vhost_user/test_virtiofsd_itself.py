@@ -25,7 +25,7 @@ def test_it_answers_fuse_requests(tmp_path: Path, able: int) -> None:
     server = Virtiofsd(Share(f"{tmp_path}:FS"), print)
     frontend = Frontend(server.connect(Deadline(60)), able=able)
     assert frontend.features & 1 << 32
-    with GuestMemory(Ram(16 * MIB)) as memory:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         guest = Guest(memory)
         guest.start(frontend)
         # INIT of FUSE 7.31

@@ -115,7 +115,7 @@ class Guest:
 @pytest.fixture
 def guest() -> Iterator[Callable[..., Guest]]:
     before = open_fds()
-    with GuestMemory(Ram(16 * MIB)) as memory:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         made: list[Guest] = []
 
         def make(**options: object) -> Guest:
@@ -144,7 +144,7 @@ def test_as_many_request_queues_as_both_have(cpus: int, queues: int, requests: i
         made.queues = queues
         return made
 
-    with GuestMemory(Ram(16 * MIB)) as memory:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         guest = Guest(memory, Server(device), cpus)
         assert len(guest.device.queue_sizes) == 1 + requests
         assert guest.device.config[36:] == requests.to_bytes(4, "little")
@@ -292,7 +292,7 @@ class Mute(Server):
 @pytest.fixture
 def mute() -> Iterator[Guest]:
     before = open_fds()
-    with GuestMemory(Ram(16 * MIB)) as memory:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         server = Mute()
         made = Guest(memory, server)
         yield made
@@ -348,7 +348,7 @@ def test_a_driver_that_breaks_its_rings_breaks_the_backend_and_no_more(tmp_path:
     if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
         pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
     server = Virtiofsd(Share(f"{tmp_path}:FS"), print)
-    with GuestMemory(Ram(16 * MIB)) as memory:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         guest = Guest(memory, server)
         for _ in range(2):
             guest.start()

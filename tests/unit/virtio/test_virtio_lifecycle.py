@@ -108,7 +108,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.memory = GuestMemory(Ram(16 * MIB))
+        self.memory = GuestMemory(Ram(16 * MIB), shared=True)
         self.device = Owner()
         self.registers = Registers(self.memory, self.device)
         self.waiting: dict[int, tuple[int, int]] = {}
@@ -236,7 +236,7 @@ class Faulty(Echo):
 
 @pytest.fixture
 def memory() -> Iterator[GuestMemory]:
-    with GuestMemory(Ram(16 * MIB)) as made:
+    with GuestMemory(Ram(16 * MIB), shared=True) as made:
         yield made
 
 

@@ -1,0 +1,4 @@
+/* The tables. */
+#include "options.h"
+
+#include "options.inc"

@@ -1,0 +1,1 @@
+"""What other processes may ask of a guest that runs."""

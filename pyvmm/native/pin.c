@@ -1,0 +1,79 @@
+/* Reads which host CPUs vCPUs are to run on. */
+#define _GNU_SOURCE
+#include "pin.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOST_CPUS (1u << 17) /* more than any host has */
+#define CPU_LAST 99999
+
+/* Reads a decimal number of at most CPU_LAST, and moves `text` behind it. */
+static bool read_number(const char **text, uint32_t *number)
+{
+    const char *start = *text;
+
+    for (*number = 0; **text >= '0' && **text <= '9'; (*text)++)
+        if ((*number = *number * 10 + (uint32_t)(**text - '0')) > CPU_LAST)
+            return false;
+    return *text > start;
+}
+
+/* Puts the CPUs of a list such as `0,2-3` into `pins`, as long as there is room.  Returns
+ * how many the list has, or -1 if it is none. */
+static int64_t read_list(const char *text, const cpu_set_t *allowed, size_t size, uint32_t room, int *pins,
+                         int64_t *refused)
+{
+    int64_t count = 0;
+    uint32_t first, last;
+
+    *refused = -1;
+    for (;; text++) {
+        if (!read_number(&text, &first))
+            return -1;
+        last = first;
+        if (*text == '-' && (text++, !read_number(&text, &last)))
+            return -1;
+        for (uint32_t cpu = first; cpu <= last; cpu++, count++) {
+            if (!CPU_ISSET_S(cpu, size, allowed) && *refused < 0)
+                *refused = cpu;
+            if (count < room)
+                pins[count] = (int)cpu;
+        }
+        if (*text != ',')
+            return *text ? -1 : count;
+    }
+}
+
+/* `auto` takes one allowed CPU after the other. */
+static void take_all(const cpu_set_t *allowed, size_t size, uint32_t cpus, int *pins)
+{
+    for (uint32_t i = 0; i < cpus;)
+        for (uint32_t cpu = 0; cpu < HOST_CPUS && i < cpus; cpu++)
+            if (CPU_ISSET_S(cpu, size, allowed))
+                pins[i++] = (int)cpu;
+}
+
+/* Reads `text` for a machine of `cpus` vCPUs; pins[i] becomes the host CPU of vCPU i. */
+enum pin_result pin_read(const char *text, uint32_t cpus, int *pins, uint32_t *detail)
+{
+    cpu_set_t *allowed = CPU_ALLOC(HOST_CPUS);
+    size_t size = CPU_ALLOC_SIZE(HOST_CPUS);
+    int64_t count = -1, refused = -1;
+
+    if (!allowed || sched_getaffinity(0, size, allowed) < 0) {
+        CPU_FREE(allowed);
+        return PIN_NO_LIST;
+    }
+    if (!strcmp(text, "auto"))
+        take_all(allowed, size, count = cpus, pins);
+    else
+        count = read_list(text, allowed, size, cpus, pins, &refused);
+    CPU_FREE(allowed);
+    if (count < 0)
+        return PIN_NO_LIST;
+    *detail = (uint32_t)(refused >= 0 ? refused : count);
+    return refused >= 0 ? PIN_NOT_ALLOWED : count < cpus ? PIN_TOO_FEW : PIN_READ;
+}

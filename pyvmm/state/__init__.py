@@ -1,0 +1,1 @@
+"""A guest as data: the State, its file, the boot cache, freezing."""

@@ -1,0 +1,113 @@
+"""The boot cache: States at time zero, by which later boots start without Python.
+
+An entry is a file of its user's alone. The executable finds and checks it
+(`command/executable/cache.c`), and says here where it would be. No failure to write one is
+an error.
+"""
+
+from __future__ import annotations
+
+import posix as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm.state.state import State
+
+#: Bytes of all entries, and of the pages of one.
+SIZE_MAX, PAGES_MAX = 256 << 20, 64 << 20
+
+
+class Entry:
+    """Where the State of a boot is to be.
+
+    Args:
+        directory: path of the cache.
+        name: of the file in it.
+        key: all that the State depends on.
+    """
+
+    def __init__(self, directory: str, name: str, key: bytes) -> None:
+        self._directory, self._name, self._key = directory, name, key
+        self._parts: list[bytes | memoryview] | None = None
+
+    def take(self, state: State) -> None:
+        """Copies a State whose guest is about to run."""
+        from pyvmm.errors import HostError
+
+        try:
+            self._parts = state.parts(self._key, summed=True, most=PAGES_MAX)
+        except HostError:  # no /proc here
+            self._parts = None
+
+    def store(self) -> None:
+        """Writes what was taken, and drops the entries that were used least recently."""
+        parts, self._parts = self._parts, None
+        if not parts:
+            return
+        from pyvmm.state.state import write
+
+        try:
+            directory = open_directory(self._directory, make=True)
+        except OSError:
+            return
+        try:
+            write(directory, self._name, parts)
+            _shrink(directory)
+        except OSError:  # the disk is full, say
+            pass
+        finally:
+            os.close(directory)
+
+
+def open_directory(path: str, make: bool = False) -> int:
+    """Opens a cache.
+
+    Args:
+        path: of the directory.
+        make: it is made if it is not there.
+
+    Returns:
+        A descriptor, which the caller closes.
+
+    Raises:
+        OSError: it is not there, or not this user's alone.
+    """
+    if make:
+        _make(path)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    status = os.fstat(directory)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        os.close(directory)
+        raise PermissionError(1, "not a directory of yours alone", path)
+    return directory
+
+
+def _make(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make(path.rpartition("/")[0])
+        os.mkdir(path, 0o700)
+
+
+def entries(directory: int) -> list[tuple[str, os.stat_result]]:
+    """The files in a cache: name and status of each, from the least recently used on."""
+    found = []
+    for name in os.listdir(directory):
+        try:
+            found.append((name, os.stat(name, dir_fd=directory, follow_symlinks=False)))
+        except FileNotFoundError:  # another process has cleared it
+            continue
+    return sorted(found, key=lambda each: max(each[1].st_atime_ns, each[1].st_mtime_ns))
+
+
+def _shrink(directory: int) -> None:
+    found = entries(directory)
+    total = sum(status.st_size for _, status in found)
+    for name, status in found[:-1]:
+        if total <= SIZE_MAX:
+            return
+        os.unlink(name, dir_fd=directory)
+        total -= status.st_size
