@@ -102,6 +102,7 @@ class Machine:
         self._threads: list[VcpuThread] = []
         self._loop: EventLoop | None = None
         self._kept = 0  # closers that the end of the process does as well
+        self._owned: list[object] = []  # what the C side points to
         self._asked = False  # the guest was asked to end
         self._freezes: Freezes | None = None
         self._requests: list[Callable[[], None]] = []  # of other threads
@@ -176,6 +177,10 @@ class Machine:
         self._kept = len(self._closers)
 
         self.bus = Bus(self.memory, ffi.addressof(native, "bus"))
+        for index in range(native.cpus):
+            vcpu = Vcpu(ffi.addressof(native.vcpus, index), self.bus)
+            self._threads.append(VcpuThread(vcpu, started=native.running))
+            self._closers.append(self._threads[-1].stop)
         self._console = Console(ffi.addressof(native, "serial"), streams[0], self._log)
         self._closers.append(self._console.close)
         for slot, device in enumerate(self._devices):
@@ -186,10 +191,8 @@ class Machine:
             from pyvmm.devices.acpi_sleep import AcpiSleep
 
             self.bus.serve_with(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self.end(0)))
-        for index in range(native.cpus):
-            vcpu = Vcpu(ffi.addressof(native.vcpus, index), self.bus)
-            self._threads.append(VcpuThread(vcpu, started=native.running))
-            self._closers.append(self._threads[-1].stop)
+        # They end before what they use is closed, also when they run already and a device cannot be.
+        self._closers += [thread.stop for thread in self._threads]
         for step, ns in (("state ready", native.state_ns), ("vm created", native.vm_ns),
                          ("memory ready", native.memory_ns), ("vCPUs ready", native.vcpus_ns)):  # fmt: skip
             self.marks[step] = ns
@@ -207,6 +210,7 @@ class Machine:
         self._closers.append(self.memory.close)
         composed(state)
         head = state.head()
+        self._owned.append(head)
         checked = ffi.new("struct state *")
         if not lib.state_check(checked, ffi.from_buffer(head), len(head), len(head)):
             raise PyvmmError(f"{self.config.image}: {ffi.string(checked.error).decode()}")
@@ -235,7 +239,7 @@ class Machine:
         return native
 
     def _made(self, native: NativeMachine, state: NativeState, console: int, shared: bool) -> NativeMachine:
-        self._owned = state  # the C side points to it
+        self._owned.append(state)
         if not lib.machine_thaw(native, state, console, shared, bool(self._devices)):
             raise why_not_thawed(native)
         return native

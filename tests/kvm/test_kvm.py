@@ -11,11 +11,10 @@ import pytest
 from guests import GIB, MIB, descriptors_left, open_fds
 from machines import Bare
 
-from pyvmm import kvm as module
 from pyvmm._kvm import lib
 from pyvmm.boot.cpuid import Cpuid
 from pyvmm.errors import KvmError
-from pyvmm.kvm import Kvm, Vcpu, hints
+from pyvmm.kvm import Kvm, Vcpu, device, hints
 
 # ---- the device -------------------------------------------------------------------------
 
@@ -63,7 +62,7 @@ def test_missing_right_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, mode:
         raise OSError(EACCES, "")
 
     status = os.stat_result((mode, 0, 0, 0, 0, gid, 0, 0, 0, 0))
-    monkeypatch.setattr(module, "os", SimpleNamespace(open=refuse, O_RDWR=0, O_CLOEXEC=0))
+    monkeypatch.setattr(device, "os", SimpleNamespace(open=refuse, O_RDWR=0, O_CLOEXEC=0))
     monkeypatch.setattr(hints, "os", SimpleNamespace(stat=lambda _: status))
     with pytest.raises(KvmError, match=f"^/dev/kvm: Permission denied; {hint}"):
         Kvm()
@@ -71,7 +70,7 @@ def test_missing_right_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, mode:
 
 def test_api_of_another_version_is_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     before = open_fds()
-    monkeypatch.setattr(module, "API_VERSION", 13)
+    monkeypatch.setattr(device, "API_VERSION", 13)
     with pytest.raises(KvmError, match="it speaks KVM API 12, pyvmm needs 13"):
         Kvm()
     assert open_fds() == before

@@ -62,16 +62,16 @@ def test_number_of_cpus_outside_its_limits_names_them(cpus: int) -> None:
 
 
 def test_no_pin_means_any_cpu() -> None:
-    assert MachineConfig("x", cpus=2).pin == []
+    assert MachineConfig("x", cpus=2).pins(2) == []
 
 
 def test_auto_pin_goes_round_the_allowed_cpus() -> None:
-    pin = MachineConfig("x", cpus=len(ALLOWED) + 1, pin="auto").pin
+    pin = MachineConfig("x", pin="auto").pins(len(ALLOWED) + 1)
     assert pin == [*ALLOWED, ALLOWED[0]]
 
 
 def test_pin_takes_the_first_cpus_of_the_list() -> None:
-    assert MachineConfig("x", cpus=1, pin=f"{ALLOWED[-1]},{ALLOWED[0]}").pin == [ALLOWED[-1]]
+    assert MachineConfig("x", cpus=1, pin=f"{ALLOWED[-1]},{ALLOWED[0]}").pins(1) == [ALLOWED[-1]]
 
 
 @pytest.mark.parametrize(

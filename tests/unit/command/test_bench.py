@@ -135,7 +135,7 @@ def test_table_of_counts_says_what_is_not_known() -> None:
     }
     cells = [line.split("|")[2].strip() for line in exits.table(counts)[2:]]
     untold, untraced = "KVM does not tell", "strace is not installed"
-    assert cells == ["none", "3 io, 1 mmio", untold, untold, untraced, untraced, "2", "1: gc", "1000"]
+    assert cells == ["none", "3 io, 1 mmio", untold, untold, untraced, untraced, untraced, "2", "1: gc", "1000"]
 
 
 # ---- density -------------------------------------------------------------------------
