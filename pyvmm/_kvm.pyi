@@ -393,6 +393,7 @@ class VirtioMmio(CData):
 class Vsock(CData):
     note_fd: int
     stream_count: int
+    next_port: int
     listens_since: int
     retry_at: int
 
@@ -623,6 +624,8 @@ class _Lib:
     EFD_CLOEXEC: int
     EFD_NONBLOCK: int
     VSOCK_ANY_PORT: int
+    VSOCK_FIRST_PORT: int
+    VSOCK_LAST_PORT: int
     VSOCK_STREAMS: int
     VSOCK_BUFFER_MAX: int
     VSOCK_BUFFER_MIN: int

@@ -108,6 +108,7 @@ class Machine:
         self._requests: list[Callable[[], None]] = []  # of other threads
         self._stop_fd = -1  # tells the loop of them
         self._stop_lock = allocate_lock()
+        self._is_over = False
         self._error: BaseException | None = None
         self._thread: Thread | None = None  # of `start`
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
@@ -350,6 +351,8 @@ class Machine:
         finally:
             for thread in self._threads:
                 thread.stop()
+            with self._stop_lock:
+                self._is_over = True
             while self._requests:  # too late, as they find out
                 self._requests.pop(0)()
         if self._error:
@@ -369,8 +372,14 @@ class Machine:
 
     def request(self, action: Callable[[], None]) -> None:
         """Has `action` called in the thread of `run`. May be called from any thread, and before `run`."""
-        self._requests.append(action)
-        self._tell_of_requests()
+        with self._stop_lock:
+            over = self._is_over
+            if not over:
+                self._requests.append(action)
+        if over:  # as it finds out
+            action()
+        else:
+            self._tell_of_requests()
 
     def freeze(self, path: str, end: bool = False) -> None:
         """Writes the guest, as it is now, to a file, by which any number of machines may go on.

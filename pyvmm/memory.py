@@ -32,7 +32,7 @@ class GuestMemory:
     Args:
         ram: its layout; the size is a multiple of the page size.
         shared: other processes are to map it.
-        made: a `struct machine *` that has it, to take it from; or None.
+        made: a `struct machine *` that has it, and frees it; or None.
 
     Attributes:
         fd: if it is shared, a memfd, sealed at its size, whose offset 0 is guest-physical 0; else -1.
@@ -52,6 +52,7 @@ class GuestMemory:
         for start, length in ram.regions:
             self.regions.append((start, length, offset))
             offset += length
+        self._is_own = not made
         if not made:
             made = ffi.new("struct machine *")
             if not lib.machine_map(made, size, shared):
@@ -75,6 +76,8 @@ class GuestMemory:
     def close(self) -> None:
         """Unmaps and frees the memory. Views of it must be gone by then."""
         self._bytes.release()
+        if not self._is_own:
+            return
         lib.munmap(self.host, self.size)
         if self.fd >= 0:
             os.close(self.fd)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _STDIN, _STDOUT = 0, 1
 _GUEST_LINES_MAX = 100
+_NOT_FROZEN = ("--mem", "--cpus", "--append", "--boot", "--initrd")
 
 
 def boot(
@@ -54,6 +55,12 @@ def boot(
         marks["process start"] = lib.process_start_ns()
         if timing and not timing.endswith((".json", ".svg")):
             raise UsageError(f"--timing={timing}: the file's name must end in .json or .svg")
+    from pyvmm.boot.file import is_frozen
+
+    if is_frozen(image):
+        for name in _NOT_FROZEN:
+            if name in options:
+                raise UsageError(f"{name}: {image} is a frozen guest, which has what it was booted with")
     config = machine_config(image, options)
     log = limited(say, _GUEST_LINES_MAX)
     devices: Sequence[Device] = ()

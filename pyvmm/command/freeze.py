@@ -6,6 +6,7 @@ import os
 
 from pyvmm.command.options import only_operand, parse
 from pyvmm.control.client import ask
+from pyvmm.control.place import socket_path
 from pyvmm.errors import UsageError
 from pyvmm.state.request import open_folder
 
@@ -18,6 +19,7 @@ def freeze(words: list[str]) -> int:
     """
     operands, options, _ = parse("freeze", words)
     name = only_operand("freeze", operands)
+    socket_path(name)  # or it is no name
     path = options.get("-o", f"{name}.frozen")
     directory, file = open_folder(path)
     try:

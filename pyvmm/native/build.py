@@ -44,7 +44,7 @@ STATE_VERSION STATE_PC STATE_HAS_RUN STATE_DEVICES IRQ_BASE SERIAL_PORT SERIAL_P
 IOAPIC_PINS KVM_TSS_ADDRESS DEBUG_EXIT_PORT DEBUG_EXIT_PORTS I8042_COMMAND_PORT ACPI_SLEEP_PORT
 ACPI_SLEEP_PORTS RAM_HOLE_START RAM_HOLE_END RAM_MAX
 VCPU_EXIT_KINDS MFD_CLOEXEC MFD_ALLOW_SEALING EFD_CLOEXEC EFD_NONBLOCK
-VSOCK_ANY_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
+VSOCK_ANY_PORT VSOCK_FIRST_PORT VSOCK_LAST_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
 """.split()
 
 #: Those of <linux/kvm.h>, then our own.
@@ -160,7 +160,7 @@ struct virtio_mmio {
     int irq_fd;
     ...;
 };
-struct vsock { int note_fd; uint32_t stream_count; uint64_t listens_since, retry_at; ...; };
+struct vsock { int note_fd; uint32_t stream_count, next_port; uint64_t listens_since, retry_at; ...; };
 struct sockaddr_un { char sun_path[...]; ...; };
 """
 

@@ -154,6 +154,7 @@ class Freezes:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """The guest asks. Its vCPU comes to rest behind the instruction, once this exit is served."""
+        self._answer = _DECLINED
         if not self._is_done:
             self._machine.request(self._freeze)
             self._machine.hold()

@@ -59,7 +59,7 @@ class Device(ABC):
     All calls come from the control thread (the one in `Machine.run`), in this order. There may be
     any number of cycles, and `needs_reset` or the machine's end may cut one short::
 
-        prepare, attach, (activate, (kicked | pause, resume)*, reset)*, close
+        prepare, [restore,] attach, (activate, (kicked | pause, resume)*, reset)*, close
 
     The device owns its queues from `activate` to `reset`, except between `pause` and `resume`,
     when the transport changes them. One with `own_thread` uses them in another thread or process
@@ -129,8 +129,16 @@ class Device(ABC):
     def resume(self) -> None:  # noqa: B027 - optional
         """Uses the queues again."""
 
-    def thawed(self) -> None:  # noqa: B027 - optional
-        """Called after `activate` in a guest that was thawed: all else outside the guest is new."""
+    def state(self) -> bytes:
+        """What it remembers that its driver relies on, while paused; for `restore`."""
+        return b""
+
+    def restore(self, state: bytes) -> None:  # noqa: B027 - optional
+        """Called before `attach` in a guest that was thawed: all else outside the guest is new.
+
+        Args:
+            state: from anybody.
+        """
 
     @abstractmethod
     def reset(self) -> None:

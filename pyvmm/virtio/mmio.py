@@ -79,10 +79,10 @@ class VirtioMmio:
         return self._fds[-1]
 
     def state(self) -> bytes:
-        """What the transport remembers. The vCPUs and the device must be paused."""
+        """What transport and device remember. The vCPUs and the device must be paused."""
         state = ffi.new("struct virtio_mmio_saved *")
         lib.virtio_mmio_save(self.native, state)
-        return bytes(ffi.buffer(state))
+        return bytes(ffi.buffer(state)) + self.device.state()
 
     def restore(self, data: bytes) -> None:
         """Makes a new transport what another one was, before `attach`.
@@ -90,10 +90,11 @@ class VirtioMmio:
         Raises:
             HostError: that was one of another device.
         """
-        state = ffi.new("struct virtio_mmio_saved *")
-        if len(data) == ffi.sizeof("struct virtio_mmio_saved"):
-            ffi.buffer(state)[:] = data
+        state, size = ffi.new("struct virtio_mmio_saved *"), ffi.sizeof("struct virtio_mmio_saved")
+        if len(data) >= size:
+            ffi.buffer(state)[:] = data[:size]
             if lib.virtio_mmio_restore(self.native, state, self.device.forgets):
+                self.device.restore(data[size:])
                 self._is_thawed = True
                 return
         raise HostError(f"{self._name}: what was frozen", _EINVAL, "thaw it with the same devices")
@@ -124,8 +125,6 @@ class VirtioMmio:
                 self._watch_queue(loop, index)
         if self._is_thawed:
             self.settle()
-            if lib.virtio_mmio_runs(self.native):
-                self.device.thawed()
 
     def _watch_queue(self, loop: Loop, index: int) -> None:
         loop.add(self.kick_fds[index], lambda: self.kicked(index))

@@ -83,6 +83,7 @@ class Vsock(Device):
         self._hosts = [host for host in (tcp, unix) if host]
         self._transport: Transport | None = None
         self._queues: list[SplitQueue] = []
+        self._is_thawed = False
         self.native = ffi.new("struct vsock *")
         if lib.vsock_init(self.native, cid) < 0:
             errno = ffi.errno
@@ -103,6 +104,9 @@ class Vsock(Device):
         """Starts the thread. Clients have waited in the sockets' backlogs until now."""
         self._transport, self._queues = transport, queues
         lib.vsock_activate(self.native, transport.native, not features & VERSION_1)
+        if self._is_thawed:  # before a client can connect anew
+            self._is_thawed = False
+            self._announce_reset(transport)
         self.resume()
 
     def pause(self) -> None:
@@ -124,24 +128,40 @@ class Vsock(Device):
         self._queues = []
         lib.vsock_reset(self.native)
 
+    def state(self) -> bytes:
+        """The next port of a host's end: a late packet for an old one must not meet a new one."""
+        return int(self.native.next_port).to_bytes(4, "little")
+
+    def restore(self, state: bytes) -> None:
+        """Goes on with that port. The driver's connections are gone."""
+        self._is_thawed = True
+        port = int.from_bytes(state[:4], "little")
+        if lib.VSOCK_FIRST_PORT <= port <= lib.VSOCK_LAST_PORT:
+            self.native.next_port = port
+
     def reset_transport(self) -> None:
         """Resets all connections, and tells the driver that they are gone (5.10.6.7).
-
-        It then reads its CID again and goes on with the same queues. A driver that has offered no
-        buffer for events learns it by a reset from each connection that it uses.
 
         Raises:
             HostError: the host cannot provide the thread.
         """
-        if not self._transport or not self._queues:
-            return
-        self.pause()
-        lib.vsock_end_streams(self.native)
+        if self._transport and self._queues:
+            self.pause()
+            lib.vsock_end_streams(self.native)
+            self._announce_reset(self._transport)
+            self.resume()
+
+    def _announce_reset(self, transport: Transport) -> None:
+        """The driver then reads its CID again, and goes on with the same queues.
+
+        One that has offered no buffer for events learns it by a reset from each connection that
+        it uses.
+        """
         queue = self._queues[_EVENT_QUEUE]
         try:
             chain = queue.pop()
         except QueueError as error:
-            self._transport.needs_reset(f"queue {_EVENT_QUEUE}: {error}")
+            transport.needs_reset(f"queue {_EVENT_QUEUE}: {error}")
             return
         if chain:
             event = _TRANSPORT_RESET
@@ -150,8 +170,7 @@ class Vsock(Device):
                 view[: len(part)] = part
             queue.push(chain, len(_TRANSPORT_RESET) - len(event))
             if queue.must_interrupt():
-                self._transport.interrupt()
-        self.resume()
+                transport.interrupt()
 
     def kicked(self, index: int) -> None:
         """Does nothing: the thread is notified itself."""
