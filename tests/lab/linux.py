@@ -130,7 +130,16 @@ class Linux:
 @contextmanager
 def booted(kernel: Path, initrd: Path, *options: str, ports: tuple[int, ...] = ()) -> Iterator[Linux]:
     """A guest at its prompt. `ports` are its own that are published."""
-    command = [PYVMM, "boot", str(kernel), "--initrd", str(initrd), "--append", ARGUMENTS, "--mem", "512M", *options]
+    machine = ["--initrd", str(initrd), "--append", ARGUMENTS, "--mem", "512M"]
+    with started(kernel, *machine, *options, ports=ports) as guest:
+        guest.wait_for("ready for you")
+        yield guest
+
+
+@contextmanager
+def started(image: Path, *options: str, ports: tuple[int, ...] = ()) -> Iterator[Linux]:
+    """A guest that `pyvmm boot` has started."""
+    command = [PYVMM, "boot", str(image), *options]
     for port in ports:
         command += ["-p", f"0:{port}"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -141,7 +150,6 @@ def booted(kernel: Path, initrd: Path, *options: str, ports: tuple[int, ...] = (
                 found = re.search(r"port (\d+) of 127.0.0.1", process.stderr.readline())
                 assert found
                 guest.ports[port] = int(found[1])
-            guest.wait_for("ready for you")
             yield guest
         finally:
             process.kill()
