@@ -1,8 +1,8 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
 # make lint     ruff, mypy --strict, the C parts with -Werror
-# make fuzz     changes virtqueues, vsock's packets, then instructions, at random, and
-#               lets threads race for devices, for TIME seconds each, under sanitizers
+# make fuzz     changes virtqueues, vsock's packets, instructions, then States, at random,
+#               and lets threads race for devices, for TIME seconds each, under sanitizers
 # make sanitize runs the tests of the C parts that a guest reaches, under sanitizers
 # make lab      opens a shell on hardware-style KVM (tests/lab)
 # make test-lab runs tests there, for LAB_TIME seconds at most; ARGS="…" goes to pytest
@@ -47,7 +47,7 @@ $(VENV)/installed: $(SOURCES) | packages
 	touch $@
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZERS := build/fuzz/queue build/fuzz/vsock build/fuzz/emulate
+FUZZERS := build/fuzz/queue build/fuzz/vsock build/fuzz/emulate build/fuzz/state
 RACES := build/fuzz/lifecycle-address build/fuzz/lifecycle-thread
 TIME := 60
 
@@ -56,9 +56,14 @@ fuzz: $(FUZZERS) $(RACES)
 		$$fuzzer $(TIME) $$(date +%s) tests/fuzz/corpus/$$(basename $$fuzzer)/* || exit 1; done
 	for races in $(RACES); do $$races $(TIME) $$(date +%s) || exit 1; done
 
+# The fuzzer of States checks each call to the host, and lets some fail.
+build/fuzz/state: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,ioctl open mmap munmap eventfd memfd_create \
+	ftruncate pread preadv malloc calloc pthread_create)
+comma := ,
+
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(NATIVE) $(HEADERS)
 	mkdir -p $(@D)
-	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE) -o $@ $(filter %.c,$^)
+	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
 # The thread sanitizer does not model fences, which only order accesses to the guest's memory.
 build/fuzz/lifecycle-address: SANITIZE_RACES := $(SANITIZE)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize(("name", "least"), [("queue", 10_000), ("vsock", 500), ("emulate", 10_000)])
+@pytest.mark.parametrize(("name", "least"), [("queue", 10_000), ("vsock", 500), ("emulate", 10_000), ("state", 500)])
 def test_mutated_inputs_under_sanitizers(name: str, least: int) -> None:
     fuzzer = f"build/fuzz/{name}"
     subprocess.run(["make", "-s", "-C", str(ROOT), fuzzer], check=True)
