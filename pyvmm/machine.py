@@ -7,7 +7,7 @@ from _thread import allocate_lock
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.bootinfo import MARKS, offset_of
-from pyvmm.boot.file import File, is_frozen
+from pyvmm.boot.file import is_frozen
 from pyvmm.bus import Bus, eventfd
 from pyvmm.devices.console import Console
 from pyvmm.devices.debug_exit import DebugExit
@@ -15,15 +15,14 @@ from pyvmm.devices.i8042 import I8042
 from pyvmm.errors import (
     STATUS_TERMINATED,
     HostError,
-    ImageError,
     KvmError,
     PyvmmError,
 )
-from pyvmm.kvm.ioctl import why_not_thawed
 from pyvmm.kvm.thread import VcpuThread, failure
 from pyvmm.kvm.vcpu import Vcpu
 from pyvmm.kvm.vm import Vm
 from pyvmm.layout import VIRTIO_GSI, Ram, virtio_base
+from pyvmm.made import Made
 from pyvmm.memory import GuestMemory
 
 TYPE_CHECKING = False
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyvmm._kvm import Machine as NativeMachine
-    from pyvmm._kvm import State as NativeState
     from pyvmm.config import MachineConfig
     from pyvmm.consolepipe import ConsolePipe
     from pyvmm.eventloop import EventLoop
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 _CLOCK_MONOTONIC = 1
 _ESRCH, _EMFILE = 3, 24
 _SYSTEM_EVENT_CRASH = 3
-_KINDS = {3: "console", 19: "vsock", 26: "share"}
 
 
 class Machine:
@@ -102,7 +99,6 @@ class Machine:
         self._threads: list[VcpuThread] = []
         self._loop: EventLoop | None = None
         self._kept = 0  # closers that the end of the process does as well
-        self._owned: list[object] = []  # what the C side points to
         self._asked = False  # the guest was asked to end
         self._freezes: Freezes | None = None
         self._requests: list[Callable[[], None]] = []  # of other threads
@@ -167,12 +163,10 @@ class Machine:
     def _build(
         self, streams: tuple[int, int], thawed: NativeMachine | None, composed: Callable[[State], object]
     ) -> None:
-        self.is_thawed = thawed is not None
-        self._native = native = thawed or self._thaw(streams[1], composed)
-        self._closers.append(lambda: lib.machine_discard(native))
-        if thawed:
-            self.memory = GuestMemory(Ram(native.memory), made=native)
-            self._closers.append(self.memory.close)
+        self._made = made = self._make(streams[1], thawed, composed)
+        self._closers.append(made.close)
+        native = self._native = made.native
+        self.memory, self.is_thawed = made.memory, made.is_thawed
         self._is_pc = bool(native.flags & lib.STATE_PC)
         self.vm = Vm(native.vm_fd)
         self._kept = len(self._closers)
@@ -199,51 +193,14 @@ class Machine:
             self.marks[step] = ns
         self.bus.open()
 
-    def _thaw(self, console: int, composed: Callable[[State], object]) -> NativeMachine:
-        """Composes the State, or opens a frozen one, and has a machine made of it."""
-        from pyvmm.boot.compose import compose
-
+    def _make(self, console: int, thawed: NativeMachine | None, composed: Callable[[State], object]) -> Made:
+        if thawed:
+            return Made(thawed, GuestMemory(Ram(thawed.memory), made=thawed), is_thawed=True)
         shared = any(device.shares_memory for device in self._devices)
+        kinds = [device.device_id for device in self._devices]
         if is_frozen(self.config.image):
-            return self._thaw_file(console, shared)
-        state = compose(self.config, [device.device_id for device in self._devices], shared)
-        self.memory = state.memory
-        self._closers.append(self.memory.close)
-        composed(state)
-        head = state.head()
-        self._owned.append(head)
-        checked = ffi.new("struct state *")
-        if not lib.state_check(checked, ffi.from_buffer(head), len(head), len(head)):
-            raise PyvmmError(f"{self.config.image}: {ffi.string(checked.error).decode()}")
-        native = ffi.new("struct machine *")
-        native.lent, native.host = True, self.memory.host
-        native.memory, native.memory_fd = self.memory.size, self.memory.fd
-        return self._made(native, checked, console, shared)
-
-    def _thaw_file(self, console: int, shared: bool) -> NativeMachine:
-        self.is_thawed = True
-        name = self.config.image
-        file = File(name)
-        self._closers.append(file.close)
-        state, native = ffi.new("struct state *"), ffi.new("struct machine *")
-        if not lib.state_open(state, file.fd):
-            raise ImageError(f"{name}: {ffi.string(state.error).decode()}")
-        self._closers.append(lambda: lib.state_close(state))
-        header = state.header
-        wanted = [header.devices[slot] for slot in range(header.device_count)]
-        if wanted != [device.device_id for device in self._devices]:
-            had = ", ".join(_KINDS.get(kind, str(kind)) for kind in wanted) or "none"
-            raise ImageError(f"{name}: it was frozen with other devices; it had, in this order: {had}")
-        native = self._made(native, state, console, shared)
-        self.memory = GuestMemory(Ram(native.memory), made=native)
-        self._closers.append(self.memory.close)
-        return native
-
-    def _made(self, native: NativeMachine, state: NativeState, console: int, shared: bool) -> NativeMachine:
-        self._owned.append(state)
-        if not lib.machine_thaw(native, state, console, shared, bool(self._devices)):
-            raise why_not_thawed(native)
-        return native
+            return Made.of_file(self.config.image, kinds, shared, console)
+        return Made.of_image(self.config, kinds, shared, console, composed)
 
     def _add_device(self, slot: int, device: Device) -> None:
         from pyvmm.virtio.mmio import VirtioMmio

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from guests import MIB, PYVMM, Assembler, Result, descriptors_left, open_fds, pyvmm, tasks
 
-from pyvmm import bus
+from pyvmm import bus, made
 from pyvmm import machine as module
 from pyvmm._kvm import lib
 from pyvmm.boot import bootinfo, compose, direct, elf
@@ -146,7 +146,7 @@ def test_threads_end_before_anything_that_they_use_is_closed(
         discarded.append(machine)
         lib.machine_discard(machine)
 
-    monkeypatch.setattr(module, "lib", SimpleNamespace(**(names | {"machine_discard": no_vcpu_runs})))
+    monkeypatch.setattr(made, "lib", SimpleNamespace(**(names | {"machine_discard": no_vcpu_runs})))
     with Machine(config) as machine:
         machine.run()
     assert len(discarded) == 1
