@@ -30,7 +30,7 @@ def echoes(linux: Linux, data: bytes) -> bytes:
 def test_linux_goes_on_from_a_file(initrd: Path, tmp_path: Path, cpus: int) -> None:
     """A variable of its shell, a process that counts, timers, and a server on vsock."""
     file = tmp_path / "linux.frozen"
-    count = "(i=0; while :; do i=$((i + 1)); echo $i > /count; sleep 0.1; done) &"
+    count = "{ (i=0; while :; do i=$((i + 1)); echo $i > /count; sleep 0.1; done) & }"
     devices = ["--vsock", "5"]
     with booted(KERNEL, initrd, "--cpus", str(cpus), "--name", "linux", *devices, ports=(1234,)) as linux:
         linux.run(count)
