@@ -149,20 +149,30 @@ def write(directory: int, name: str, parts: Sequence[bytes | memoryview], sync: 
         OSError: it cannot be written; nothing has changed.
     """
     temporary = f".{name}.{os.getpid()}"
-    fd = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=directory
-    )
+    fd, has_name = _open_nameless(directory, temporary)
     try:
-        try:
-            for part in parts:
-                rest = memoryview(part)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-            if sync:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        if sync:
+            os.fsync(fd)
+        if not has_name:
+            os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory, follow_symlinks=True)
+            has_name = True
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
-        os.unlink(temporary, dir_fd=directory)
+        if has_name:
+            os.unlink(temporary, dir_fd=directory)
         raise
+    finally:
+        os.close(fd)
+
+
+def _open_nameless(directory: int, name: str) -> tuple[int, bool]:
+    """A new file without a name, which goes if this process is killed; or with `name` where that cannot be."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags | os.O_TMPFILE, 0o600, dir_fd=directory), False
+    except OSError:
+        return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=directory), True
