@@ -6,7 +6,6 @@ import posix as os  # `import os` alone costs more than a millisecond
 from _thread import allocate_lock
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.boot.bootinfo import MARKS, offset_of
 from pyvmm.boot.file import is_frozen
 from pyvmm.bus import Bus, eventfd
 from pyvmm.devices.console import Console
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from pyvmm.config import MachineConfig
     from pyvmm.consolepipe import ConsolePipe
     from pyvmm.eventloop import EventLoop
+    from pyvmm.measures import Measures
     from pyvmm.state.freeze import Freezer
     from pyvmm.state.request import Freezes
     from pyvmm.state.state import State
@@ -191,7 +191,6 @@ class Machine:
         for step, ns in (("state ready", native.state_ns), ("vm created", native.vm_ns),
                          ("memory ready", native.memory_ns), ("vCPUs ready", native.vcpus_ns)):  # fmt: skip
             self.marks[step] = ns
-        self.bus.open()
 
     def _make(self, console: int, thawed: NativeMachine | None, composed: Callable[[State], object]) -> Made:
         if thawed:
@@ -273,6 +272,7 @@ class Machine:
             GuestError: a vCPU cannot go on.
             HostError: the host has no thread or descriptor left.
         """
+        self.bus.open()
         event_fd: int = self._native.event_fd
         if not self._native.running:
             pins = self.config.pins(len(self._threads)) or [None] * len(self._threads)
@@ -426,6 +426,8 @@ class Machine:
             self._requests.pop(0)()
 
     def _stop(self, status: int, grace: float) -> None:
+        if self._is_over:
+            return
         if not (grace and self._ask_for_end(status, grace)):
             self.end(status)
 
@@ -482,45 +484,12 @@ class Machine:
         limits: int = self._native.reset_limits
         return vcpu.sregs().idt.limit in (limits & 0xFFFF, limits >> 16)
 
-    def exits(self) -> dict[int, int]:
-        """How many exits of each kind (KVM_EXIT_*) all vCPUs have had."""
-        natives = [thread.vcpu.native for thread in self._threads]
-        totals = ((kind, sum(native.exits[kind] for native in natives)) for kind in range(lib.VCPU_EXIT_KINDS))
-        return {kind: total for kind, total in totals if total}
+    @property
+    def measures(self) -> Measures:
+        """What has been counted and timed."""
+        from pyvmm.measures import Measures
 
-    def emulated(self) -> int:
-        """How many instructions pyvmm has executed because KVM could not."""
-        return sum(thread.vcpu.native.emulated for thread in self._threads)
-
-    def interpreted(self) -> int | None:
-        """How many instructions KVM itself has executed in the CPU's place; None where it does not tell.
-
-        Where the CPU does not help KVM, those are all of ring 0.
-        """
-        try:
-            return sum(thread.vcpu.stats()["insn_emulation"] for thread in self._threads)
-        except (PyvmmError, KeyError):
-            return None
-
-    def guest_marks(self) -> dict[str, int]:
-        """The marks that the guest has made, in ns of CLOCK_MONOTONIC."""
-        native = self._native
-        if not (native.has_tsc_offset and native.boot_info):
-            return {}
-        tsc, ns = lib.rdtsc(), now_ns()
-        ns_per_tick = (ns - native.clock_ns) / (tsc - native.clock_tsc)
-        raw = self.memory.read(native.boot_info + offset_of("marks"), 8 * len(MARKS))
-        marks = {}
-        for i, name in enumerate(MARKS):
-            guest = int.from_bytes(raw[8 * i : 8 * i + 8], "little")
-            if guest:
-                host = (guest - native.tsc_offset) % (1 << 64)
-                marks[name] = native.clock_ns + round((host - native.clock_tsc) * ns_per_tick)
-        return marks
-
-    def first_run_ns(self) -> int:
-        """CLOCK_MONOTONIC of the first KVM_RUN, 0 before it."""
-        return int(self._threads[0].vcpu.native.first_run_ns)
+        return Measures(self._native, self.memory)
 
 
 def now_ns() -> int:

@@ -14,7 +14,7 @@ def boot_us(config: MachineConfig, console: tuple[int, int]) -> int:
     """One boot, in microseconds."""
     with Machine(config, console=console) as machine:
         machine.run()
-        return (machine.guest_marks()["application"] - machine.first_run_ns()) // 1000
+        return (machine.measures.guest_marks()["application"] - machine.measures.first_run_ns()) // 1000
 
 
 def main(boots: int = 100) -> None:

@@ -71,9 +71,9 @@ class Timeline:
     """
 
     def __init__(self, machine: Machine, marks: dict[str, int]) -> None:
-        guest = machine.guest_marks()
+        guest = machine.measures.guest_marks()
         known = marks | machine.marks
-        if first_run := machine.first_run_ns():
+        if first_run := machine.measures.first_run_ns():
             known["first KVM_RUN"] = first_run
         known |= {step: guest[mark] for step, mark in _GUEST_MARKS.items() if mark in guest}
         self.interpreter = known.get("interpreter ready", 0) < known.get("exit", 1 << 63)
@@ -82,9 +82,9 @@ class Timeline:
         self.steps = [(name, side, known[name] - origin if name in known else None) for name, side in steps]
         if machine.is_thawed:
             self.steps.sort(key=lambda step: 1 << 63 if step[2] is None else step[2])
-        self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.exits().items()}
-        self.emulated = machine.emulated()
-        self.interpreted = machine.interpreted()
+        self.exits = {EXIT_NAMES.get(kind, str(kind)): count for kind, count in machine.measures.exits().items()}
+        self.emulated = machine.measures.emulated()
+        self.interpreted = machine.measures.interpreted()
 
     def report(self, path: str) -> None:
         """Writes the table to stderr, or with a `path` JSON or SVG to that file.

@@ -24,7 +24,7 @@ EXITS = {"io": 3}
 INTERPRETED_MAX = 60
 #: Of the executable. 62 check whether a module's source has changed, which only a development
 #: install does; 17 are ioctls of KVM. The number varies with threads.
-SYSTEM_CALLS_MAX = 176
+SYSTEM_CALLS_MAX = 180
 if sys.version_info[:2] == (3, 12):
     SYSTEM_CALLS_MAX += 4  # half a megabyte more of static data, populated in steps of 128 KiB
 #: 26 of them, in a development install, check whether States are still composed as when they were built.

@@ -36,4 +36,4 @@ def test_a_queue_that_is_notified_often_costs_no_more_exits(
     with Machine(config, [Echo()], console=(0, 1)) as machine:
         assert machine.run() == 0
         # Status, the other queue, and perhaps memory that no slot covers yet.
-        assert exits + 2 <= machine.exits()[lib.KVM_EXIT_MMIO] <= exits + 3
+        assert exits + 2 <= machine.measures.exits()[lib.KVM_EXIT_MMIO] <= exits + 3

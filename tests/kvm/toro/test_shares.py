@@ -200,7 +200,7 @@ def test_requests_pass_by_the_vmm(programs: Programs, shared: Path) -> None:
     config = MachineConfig(programs.image("Trees"), command_line="loop")
     with Machine(config, [device_of(shared)], console=(0, 1)) as machine:
         assert machine.run() == 0
-        exits = machine.exits()
+        exits = machine.measures.exits()
     # 200 reads of 1 MiB, of 8 requests each
     assert exits[lib.KVM_EXIT_MMIO] < 500
 

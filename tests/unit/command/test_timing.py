@@ -27,15 +27,15 @@ def machine(
     thawed: bool = False,
 ) -> Any:
     """What a Timeline asks of a machine."""
-    return SimpleNamespace(
-        marks={"state ready": 11 * MS, "vm created": 12 * MS, "memory ready": 13 * MS, "vCPUs ready": 15 * MS},
+    measures = SimpleNamespace(
         guest_marks=lambda: guest,
         first_run_ns=lambda: first_run,
         exits=lambda: exits or {},
         emulated=lambda: sum((exits or {}).values()),
         interpreted=lambda: interpreted,
-        is_thawed=thawed,
     )
+    marks = {"state ready": 11 * MS, "vm created": 12 * MS, "memory ready": 13 * MS, "vCPUs ready": 15 * MS}
+    return SimpleNamespace(marks=marks, measures=measures, is_thawed=thawed)
 
 
 FULL = machine(

@@ -1,0 +1,70 @@
+"""What is counted and timed of a guest: exits, instructions that were interpreted, steps of its start."""
+
+from __future__ import annotations
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.boot.bootinfo import MARKS, offset_of
+from pyvmm.errors import PyvmmError
+from pyvmm.kvm.ioctl import stats_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm._kvm import Machine, Vcpu
+    from pyvmm.memory import GuestMemory
+
+_CLOCK_MONOTONIC = 1
+
+
+class Measures:
+    """Those of one machine.
+
+    Args:
+        native: the C side.
+        memory: the guest's RAM.
+    """
+
+    def __init__(self, native: Machine, memory: GuestMemory) -> None:
+        self._native, self._memory = native, memory
+
+    def _vcpus(self) -> list[Vcpu]:
+        return [ffi.addressof(self._native.vcpus, index) for index in range(self._native.cpus)]
+
+    def exits(self) -> dict[int, int]:
+        """How many exits of each kind (KVM_EXIT_*) all vCPUs have had."""
+        vcpus = self._vcpus()
+        totals = ((kind, sum(vcpu.exits[kind] for vcpu in vcpus)) for kind in range(lib.VCPU_EXIT_KINDS))
+        return {kind: total for kind, total in totals if total}
+
+    def emulated(self) -> int:
+        """How many instructions pyvmm has executed because KVM could not."""
+        return sum(vcpu.emulated for vcpu in self._vcpus())
+
+    def interpreted(self) -> int | None:
+        """How many instructions KVM itself has executed in the CPU's place; None where it does not tell.
+
+        Where the CPU does not help KVM, those are all of ring 0.
+        """
+        try:
+            return sum(stats_of(vcpu.fd)["insn_emulation"] for vcpu in self._vcpus())
+        except (PyvmmError, KeyError):
+            return None
+
+    def guest_marks(self) -> dict[str, int]:
+        """The marks that the guest has made (see `bootinfo.MARKS`), in ns of CLOCK_MONOTONIC."""
+        native = self._native
+        if not (native.has_tsc_offset and native.boot_info):
+            return {}
+        tsc, ns = lib.rdtsc(), int(lib.clock_ns(_CLOCK_MONOTONIC))
+        ns_per_tick = (ns - native.clock_ns) / (tsc - native.clock_tsc)
+        raw = self._memory.read(native.boot_info + offset_of("marks"), 8 * len(MARKS))
+        marks = {}
+        for i, name in enumerate(MARKS):
+            guest = int.from_bytes(raw[8 * i : 8 * i + 8], "little")
+            if guest:
+                host = (guest - native.tsc_offset) % (1 << 64)
+                marks[name] = native.clock_ns + round((host - native.clock_tsc) * ns_per_tick)
+        return marks
+
+    def first_run_ns(self) -> int:
+        """CLOCK_MONOTONIC of the first KVM_RUN, 0 before it."""
+        return self._vcpus()[0].first_run_ns
