@@ -146,7 +146,9 @@ def libpython() -> list[str] | None:
     needs = f"{variable('MODLIBS')} {variable('LIBS')} {variable('SYSLIBS')}".split()
     static = Path(variable("LIBPL"), variable("LIBRARY"))
     if static.is_file():  # starts faster: nothing to relocate
-        return [str(static), *(_static(word) for word in dict.fromkeys(needs))]
+        # Not the interpreter's directory, in which the loader would look for everything first.
+        libraries = [_static(word) for word in dict.fromkeys(needs) if not word.startswith("-Wl,-rpath")]
+        return [str(static), *libraries]
     if Path(variable("LIBDIR"), variable("LDLIBRARY")).is_file():
         directory = variable("LIBDIR")
         return [f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{variable('LDVERSION')}"]
@@ -183,9 +185,6 @@ def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, 
     )
     library = libpython()
     assert library
-    if library[0].endswith(".a"):  # nothing of the interpreter's directory is loaded
-        linker: list[str] = vars(compiler)["linker_exe"]
-        linker[:] = [word for word in linker if not word.startswith("-Wl,-rpath")]
     # cffi's own extension module finds the interpreter in the executable.
     compiler.link_executable(
         main + objects,
