@@ -39,13 +39,18 @@ def cache(words: list[str]) -> str:
 
 def _clear(directory: int) -> str:
     for name, _ in entries(directory):
-        os.unlink(name, dir_fd=directory)
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:  # another process was faster
+            pass
     return ""
 
 
 def _list(directory: int) -> str:
     lines = []
     for name, status in reversed(entries(directory)):
+        if name.startswith("."):
+            continue
         used = strftime("%Y-%m-%d %H:%M", localtime(max(status.st_atime, status.st_mtime)))
         lines.append(f"{used}  {status.st_size >> 10:>7} KiB  {_image(directory, name)}\n")
     return "".join(lines)
@@ -53,7 +58,10 @@ def _list(directory: int) -> str:
 
 def _image(directory: int, name: str) -> str:
     """The image that an entry was made of: its key begins with the name."""
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        return f"damaged: {name}"
     state, size = ffi.new("struct state *"), ffi.new("uint64_t *")
     try:
         if not lib.state_open(state, fd):

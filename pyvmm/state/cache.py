@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Bytes of all entries, and of the pages of one.
 SIZE_MAX, PAGES_MAX = 256 << 20, 64 << 20
+#: Writing one takes less. A file that is older was left by a process that was killed.
+_WRITING_NS = 300 * 10**9
 
 
 class Entry:
@@ -93,21 +95,29 @@ def _make(path: str) -> None:
 
 
 def entries(directory: int) -> list[tuple[str, os.stat_result]]:
-    """The files in a cache: name and status of each, from the least recently used on."""
+    """The files in a cache: name and status of each, from the least recently used on.
+
+    A name that begins with a dot is that of an entry which is being written.
+    """
     found = []
     for name in os.listdir(directory):
         try:
             found.append((name, os.stat(name, dir_fd=directory, follow_symlinks=False)))
         except FileNotFoundError:  # another process has cleared it
             continue
-    return sorted(found, key=lambda each: max(each[1].st_atime_ns, each[1].st_mtime_ns))
+    return sorted(found, key=lambda each: _used_ns(each[1]))
+
+
+def _used_ns(status: os.stat_result) -> int:
+    return max(status.st_atime_ns, status.st_mtime_ns)
 
 
 def _shrink(directory: int) -> None:
     found = entries(directory)
+    now = _used_ns(found[-1][1])  # by the clock of the file system
     total = sum(status.st_size for _, status in found)
     for name, status in found[:-1]:
-        if total <= SIZE_MAX:
-            return
-        os.unlink(name, dir_fd=directory)
-        total -= status.st_size
+        is_left = name.startswith(".") and now - status.st_mtime_ns > _WRITING_NS
+        if is_left or total > SIZE_MAX:
+            os.unlink(name, dir_fd=directory)
+            total -= status.st_size
