@@ -111,8 +111,7 @@ def freeze(root: Path, editable: bool) -> str:
 
 def options(root: Path, editable: bool) -> str:
     """The text of `options.inc`: what `options.h` declares."""
-    kinds = {"flag": "FLAG", "optional": "OPTIONAL"}
-    rows = [f'    {{"{name}", {kinds.get(kind, "VALUE")}}},\n' for name, kind, *_ in COMMANDS["boot"][4]]
+    rows = [f'    {{"{name}", {kind.upper()}}},\n' for name, kind, *_ in COMMANDS["boot"][4]]
     found = sources(root) if editable else {}
     places = [
         f'    {{"{path}", {path.stat().st_mtime_ns}u, {path.stat().st_size}u}},\n'

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum option_kind { FLAG, OPTIONAL, VALUE };
+enum option_kind { FLAG, OPTIONAL, VALUE, REPEATABLE };
 
 struct option {
     const char *name;

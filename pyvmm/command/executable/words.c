@@ -13,6 +13,13 @@ static bool is(const char *word, size_t length, const char *name)
     return strlen(name) == length && !memcmp(word, name, length);
 }
 
+static bool ends_with(const char *word, const char *end)
+{
+    size_t length = strlen(word), size = strlen(end);
+
+    return length >= size && !strcmp(word + length - size, end);
+}
+
 static const struct option *find(const char *word, size_t length)
 {
     for (const struct option *option = boot_options; option->name; option++)
@@ -41,6 +48,7 @@ static const char **place(struct words *words, const char *name)
 bool words_read(struct words *words, char **rest)
 {
     uint32_t consoles = 0, vsocks = 0, shares = 0;
+    uint64_t given = 0; /* a bit for each option of the table */
 
     *words = (struct words){.cached = true};
     for (const char *word; (word = *rest); rest++) {
@@ -58,14 +66,17 @@ bool words_read(struct words *words, char **rest)
         option = find(word, length);
         if (!option || (option->kind == FLAG && value))
             return false;
-        if (option->kind == VALUE && !value && !(value = *++rest))
+        if (option->kind >= VALUE && !value && !(value = *++rest))
             return false;
+        if (option->kind != REPEATABLE && given >> (option - boot_options) & 1)
+            return false;
+        given |= 1ull << (option - boot_options);
         to = place(words, option->name);
         if (to) {
-            if (*to)
-                return false;
             *to = value;
         } else if (!strcmp(option->name, "--timing")) {
+            if (value && !ends_with(value, ".json") && !ends_with(value, ".svg"))
+                return false;
             words->timed = true;
         } else if (!strcmp(option->name, "--no-cache")) {
             words->cached = false;
@@ -76,7 +87,7 @@ bool words_read(struct words *words, char **rest)
             shares += !strcmp(option->name, "--share");
         }
     }
-    if (!words->image || consoles > 1 || vsocks > 1 || consoles + vsocks + shares > STATE_DEVICES)
+    if (!words->image || consoles + vsocks + shares > STATE_DEVICES)
         return false;
     if (consoles)
         words->devices[words->device_count++] = CONSOLE;
