@@ -272,8 +272,8 @@ class Machine:
             GuestError: a vCPU cannot go on.
             HostError: the host has no thread or descriptor left.
         """
-        self.bus.open()
         event_fd: int = self._native.event_fd
+        self.bus.open()  # from now on a guest that runs already is seen
         if not self._native.running:
             pins = self.config.pins(len(self._threads)) or [None] * len(self._threads)
             for thread, cpu in zip(self._threads, pins, strict=True):
@@ -411,9 +411,10 @@ class Machine:
             self._loop.stop()
 
     def end(self, status: int) -> None:
-        """Ends the guest at once. For the thread of `run`."""
-        self.marks["exit"] = self._native.exit_ns or now_ns()
-        self.status = status
+        """Ends the guest at once, unless it has ended. For the thread of `run`."""
+        if self.status is None:
+            self.marks["exit"] = self._native.exit_ns or now_ns()
+            self.status = status
         if self._loop:
             self._loop.stop()
 

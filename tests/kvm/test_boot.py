@@ -36,6 +36,11 @@ def assert_triple_fault(result: Result, vcpu: int, address: str) -> None:
 # ---- how a guest ends -----------------------------------------------------------------
 
 
+def test_status_is_the_first_that_a_string_has(boot: Boot) -> None:
+    text = 'lea rsi, text[rip]\n mov ecx, 3\n mov edx, 0xf4\n rep outsb\n .data\n text: .ascii "abc"'
+    assert_ended(boot(text), ord("a"))
+
+
 @pytest.mark.parametrize("status", [0, 1, 7, 123, 255])
 def test_status_is_what_the_guest_writes_to_the_debug_port(boot: Boot, status: int) -> None:
     assert_ended(boot(f"exit {status}"), status)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from guests import ECHO, MIB, PYVMM, Assembler, Result, of_threads, wait_until
 
+pytestmark = pytest.mark.usefixtures("way")
+
 Boot = Callable[..., Result]
 
 # Echoes what it reads; halts until the UART's interrupt (vector 36).
@@ -126,8 +128,9 @@ def test_output_that_goes_nowhere_does_not_end_the_guest(assemble: Assembler, st
     assert (done.returncode, done.stdout, done.stderr) == (5, b"", b"")
 
 
-def test_output_that_is_lost_is_told_once(assemble: Assembler) -> None:
-    command = ["sh", "-c", '"$0" boot "$1" >/dev/full', PYVMM, assemble(PRINT)]
+@pytest.mark.parametrize("lines", [1, 200])
+def test_output_that_is_lost_is_told_once(assemble: Assembler, lines: int) -> None:
+    command = ["sh", "-c", '"$0" boot "$1" >/dev/full', PYVMM, assemble(PRINT.replace("200", str(lines)))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr == "pyvmm: console: No space left on device; the guest's output is discarded\n"

@@ -169,6 +169,7 @@ def test_any_shortage_of_descriptors_is_an_error_and_leaves_nothing(config: Mach
     assert failures > 8
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "options",
     [
@@ -320,5 +321,6 @@ def test_mark_that_makes_no_sense_is_no_error(boot: Callable[..., Result], tmp_p
         assert (tmp_path / f"t.{form}").stat().st_size > 100
 
 
+@pytest.mark.usefixtures("way")
 def test_pinned_guest_boots(assemble: Assembler) -> None:
     assert pyvmm("boot", assemble(GUEST), "--cpus", "3", "--pin", "auto") == Result(3, b"text\n", "")

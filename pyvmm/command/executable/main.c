@@ -250,7 +250,14 @@ static bool find_state(void)
     return !frozen && cache_locate(&cache, &words) && cache_open(&cache, &state);
 }
 
-/* Starts the guest.  On any failure there is none, and Python says why. */
+/* Those that end a guest (pyvmm/command/signals.py). */
+static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+static int signals_fd = -1;
+
+#define SIGNALS (sizeof signals / sizeof *signals)
+
+/* Starts the guest.  Signals are blocked before it can do anything, which one with devices
+ * cannot until Python is there.  On any failure there is none, and Python says why. */
 static bool start_guest(void)
 {
     int pins[STATE_CPUS];
@@ -258,13 +265,17 @@ static bool start_guest(void)
 
     if (!find_state())
         return false;
-    if (words.pin && pin_read(words.pin, state.header->cpus, pins, &detail) != PIN_READ)
-        return false;
-    if (!machine_thaw(&machine, &state, STDOUT_FILENO, words.shared, words.by_python))
-        return false;
-    if (machine_start(&machine, words.pin ? pins : NULL))
-        return true;
-    machine_discard(&machine);
+    if ((!words.pin || pin_read(words.pin, state.header->cpus, pins, &detail) == PIN_READ) &&
+        machine_thaw(&machine, &state, STDOUT_FILENO, words.shared, words.by_python)) {
+        if (!words.by_python)
+            signals_fd = signal_fd(signals, SIGNALS);
+        if (machine_start(&machine, words.pin ? pins : NULL))
+            return true;
+        signal_fd_close(signals_fd, signals, SIGNALS);
+        machine_discard(&machine);
+    }
+    close(state.fd);
+    state_close(&state);
     return false;
 }
 
@@ -286,8 +297,7 @@ static int guest_status(void)
 /* Waits until the guest ends, and returns its status; or until it needs Python: -1. */
 static int wait_for_guest(void)
 {
-    const int signals[] = {SIGHUP, SIGINT, SIGTERM};
-    int signals_fd = signal_fd(signals, sizeof signals / sizeof *signals), status = -1;
+    int status = -1;
     struct pollfd pollers[] = {
         {.fd = machine.event_fd, .events = POLLIN},
         {.fd = machine.input_fd, .events = POLLIN},
@@ -296,7 +306,7 @@ static int wait_for_guest(void)
 
     while (poll(pollers, sizeof pollers / sizeof *pollers, -1) < 0)
         ;
-    if (pollers[0].revents)
+    if (pollers[0].revents && !machine.serial.out_error) /* which Python tells of */
         status = guest_status();
     machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
     close(signals_fd);
