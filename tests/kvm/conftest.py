@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from guests import Assembler
+from guests import Assembler, Result
 from machines import Bare
 
 from pyvmm.config import MachineConfig
@@ -49,3 +50,23 @@ def machine(assemble: Assembler) -> Iterator[Callable[..., Machine]]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture(params=["composed", "cached"])
+def way(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Runs a test twice: with an empty boot cache, then with what the first run has left in it.
+
+    A guest is composed by Python in one, and thawed before there is an interpreter in the other.
+    """
+    way = str(request.param)
+    test = re.sub(r"\W+", "-", request.node.nodeid.replace(way, ""))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache" / test[-200:]))
+    return way
+
+
+@pytest.fixture
+def boot(boot: Callable[..., Result], way: str) -> Callable[..., Result]:
+    """Boots a guest, in both ways."""
+    return boot

@@ -18,6 +18,8 @@ from vhost_user.device import VERSION_1
 from vhost_user.listener import Listener
 from vhost_user.messages import Payload
 
+pytestmark = pytest.mark.usefixtures("way")
+
 #: Starts its virtio-fs device and then ends with status 7, whether the device works or not.
 GUEST = """
 .macro wr off, val

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from guests import PYVMM, Assembler, pyvmm
+from test_boot_cache import Cache
+
+pytestmark = pytest.mark.usefixtures("way")
 
 #: Minimal start-up code, with page tables for 4 GiB only. The kernel checks its state on entry, starts the
 #: other CPUs, prints what it found, and ends as those kernels do.
@@ -210,19 +215,38 @@ SECTIONS {
 """
 
 
-def build(folder: Path, source: str) -> Path:
-    """The image, with its symbols."""
-    (folder / "toro.s").write_text(source)
-    (folder / "toro.ld").write_text(_LINKER_SCRIPT)
-    for words in (["as", "-o", "toro.o", "toro.s"], ["ld", "-n", "-T", "toro.ld", "-o", "toro.elf", "toro.o"]):
-        subprocess.run(words, cwd=folder, check=True)
-    return folder / "toro.elf"
+Build = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def kernel(assemble: Assembler, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kernel (and `assemble` knows whether there are tools to make it)."""
-    return build(tmp_path_factory.mktemp("existing"), SOURCE)
+def build(assemble: Assembler, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Makes an image, with its symbols, of each source once (and `assemble` knows whether there are tools)."""
+    folder = tmp_path_factory.mktemp("existing")
+    (folder / "toro.ld").write_text(_LINKER_SCRIPT)
+
+    def make(source: str) -> Path:
+        image = folder / f"{sha256(source.encode()).hexdigest()[:16]}.elf"
+        if not image.exists():
+            (folder / "toro.s").write_text(source)
+            for words in (["as", "-o", "toro.o", "toro.s"], ["ld", "-n", "-T", "toro.ld", "-o", image, "toro.o"]):
+                subprocess.run(words, cwd=folder, check=True)
+        return image
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def kernel(build: Build) -> Path:
+    """The kernel."""
+    return build(SOURCE)
+
+
+def stripped(image: Path) -> str:
+    """The image without its symbols."""
+    bare = image.with_suffix(".bare")
+    if not bare.exists():
+        subprocess.run(["strip", "-o", bare, image], check=True)
+    return str(bare)
 
 
 @pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])
@@ -252,7 +276,7 @@ def test_the_fast_way_is_the_first(kernel: Path) -> None:
 
 @pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])
 @pytest.mark.parametrize("interrupts", ["cli", "sti"])
-def test_sigterm_is_an_nmi(kernel: Path, tmp_path: Path, protocol: str, interrupts: str) -> None:
+def test_sigterm_is_an_nmi(build: Build, protocol: str, interrupts: str) -> None:
     """Such a kernel takes that for the request to shut down; what it was doing is no matter."""
     waiting = f"""
     mov edi, 0x3080 + 2 * 16
@@ -273,7 +297,7 @@ nmi:
     out dx, al
     lidt [rip + nothing]
     """
-    image = build(tmp_path, SOURCE.replace("    lidt [rip + nothing]\n", waiting))
+    image = build(SOURCE.replace("    lidt [rip + nothing]\n", waiting))
     command = [PYVMM, "boot", image, "--boot", protocol, "--append", "a"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest:
         assert guest.stdout
@@ -284,9 +308,9 @@ nmi:
         assert (guest.communicate(timeout=60), guest.returncode) == ((b"N", b""), 0)
 
 
-def test_sigterm_ends_a_kernel_that_has_no_handler_yet(kernel: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_a_kernel_that_has_no_handler_yet(build: Build) -> None:
     """By a triple fault; AMD-V does not tell it from the kernel's own way to end."""
-    image = build(tmp_path, SOURCE.replace("    lidt [rip + nothing]\n", "1:  jmp 1b\n"))
+    image = build(SOURCE.replace("    lidt [rip + nothing]\n", "1:  jmp 1b\n"))
     with subprocess.Popen(
         [PYVMM, "boot", image, "--append", "a"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as guest:
@@ -298,18 +322,25 @@ def test_sigterm_ends_a_kernel_that_has_no_handler_yet(kernel: Path, tmp_path: P
         assert guest.returncode in (0, 143)
 
 
-def test_a_stripped_image_starts_by_pvh(kernel: Path, tmp_path: Path) -> None:
-    image = str(tmp_path / "stripped.elf")
-    subprocess.run(["strip", "-o", image, kernel], check=True)
+def test_a_stripped_image_starts_by_pvh(kernel: Path) -> None:
+    image = stripped(kernel)
     assert pyvmm("boot", image, "--cpus", "2").stdout.endswith(b"2")
     refused = pyvmm("boot", image, "--boot", "toro-fast")
     assert (refused.status, refused.stderr) == (125, f"pyvmm: --boot toro-fast: {image} offers pvh\n")
 
 
-def test_triple_fault_with_an_idt_is_an_error(kernel: Path, tmp_path: Path) -> None:
+def test_triple_fault_with_an_idt_is_an_error(build: Build) -> None:
     """Of an image that is not taken for Toro: AMD-V does not tell of the IDT."""
-    image = build(tmp_path, SOURCE.replace("nothing: .quad 0, 0", "nothing: .quad 0xff, 0"))
-    subprocess.run(["strip", image], check=True)
-    result = pyvmm("boot", str(image))
+    result = pyvmm("boot", stripped(build(SOURCE.replace("nothing: .quad 0, 0", "nothing: .quad 0xff, 0"))))
     assert result.status == 124
     assert "triple fault" in result.stderr
+
+
+@pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])
+def test_its_state_is_cached(kernel: Path, tmp_path: Path, protocol: str) -> None:
+    cache = Cache(tmp_path)
+    words = [str(kernel), "--boot", protocol, "--append", "a"]
+    said = cache.boot(*words)
+    assert said.stdout.endswith(b"a\x001")
+    assert cache.hits(*words, result=said)
+    assert not cache.hits(*words, "--mem", "1G", result=cache.boot(*words, "--mem", "1G", "--no-cache"))
