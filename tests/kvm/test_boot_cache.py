@@ -396,7 +396,8 @@ def test_a_boot_that_is_killed_while_it_stores_leaves_the_old_entry_or_none(
     words = ["strace", "-o", "/dev/null", "-e", inject, PYVMM, "boot", image]
     assert subprocess.run(words, capture_output=True, env=environment, timeout=60).returncode == -9
     assert (primed.directory / name).read_bytes() == bad
-    assert len(primed.files()) == 2  # what it was writing; see test_cache.py
+    # What it was writing has a name, between two calls, once it is whole; see test_cache.py.
+    assert len(primed.files()) == (2 if call.startswith("rename") else 1)
     assert not primed.hits(image)
 
 
