@@ -80,8 +80,8 @@ class TcpHost:
     Attributes:
         ports: (address, port, guest's port) of each published port; no port is 0.
         listeners: (descriptor, guest's port) of each.
-        allowed: by port of CID 2 (None: all others), the `struct sockaddr` that it
-            leads to; port 0 there stands for the same port.
+        allowed: by port of CID 2 (None: all others), the `struct sockaddr`s that it leads
+            to, to be tried in order; port 0 there stands for the same port.
 
     Raises:
         HostError: a port cannot be listened on.
@@ -125,15 +125,24 @@ class TcpHost:
             self._sockets.pop().close()
 
 
-def _resolve(host: str, port: int) -> bytes:
-    """The `struct sockaddr` (ip(7), ipv6(7)) of a host's first address."""
+def _resolve(host: str, port: int) -> list[bytes]:
+    """The `struct sockaddr`s (ip(7), ipv6(7)) of a host's addresses, in the order in which to try them.
+
+    The resolver's order (RFC 6724), but with alternating address families (RFC 8305, section 4).
+    """
     # As bytes: to encode a str, Python imports IDNA's tables, which takes 8 ms.
     name = host.encode() if host.isascii() else host
     try:
-        family, _, _, _, address = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)[0]
+        found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigError("allow", host, str(error.strerror)) from None
-    return _sockaddr(family, address)
+    families: dict[int, list[bytes]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append(_sockaddr(family, address))
+    ordered = []
+    while any(families.values()):
+        ordered += [addresses.pop(0) for addresses in families.values() if addresses]
+    return ordered
 
 
 def _sockaddr(family: int, address: tuple[Any, ...]) -> bytes:

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
         Attributes:
             listeners: descriptors of listening sockets, and the guest's port that each leads to.
             ports: (address, port, guest's port) of each.
-            allowed: by port of CID 2 (None: all others), the `struct sockaddr` that it leads
-                to; port 0 there stands for the same port.
+            allowed: by port of CID 2 (None: all others), the `struct sockaddr`s that it leads to,
+                to be tried in order; port 0 there stands for the same port.
         """
 
         listeners: list[tuple[int, int]]
         ports: list[tuple[str, int, int]]
-        allowed: dict[int | None, bytes]
+        allowed: dict[int | None, list[bytes]]
 
         def close(self) -> None:
             """Closes the sockets."""
@@ -91,8 +91,9 @@ class Vsock(Device):
             raise HostError("vsock", errno)
         for fd, port in tcp.listeners:
             lib.vsock_listen(self.native, fd, port)
-        for wanted, address in tcp.allowed.items():
-            lib.vsock_allow(self.native, lib.VSOCK_ANY_PORT if wanted is None else wanted, address, len(address))
+        for wanted, addresses in tcp.allowed.items():
+            for address in addresses:
+                lib.vsock_allow(self.native, lib.VSOCK_ANY_PORT if wanted is None else wanted, address, len(address))
         if unix:
             lib.vsock_listen_unix(self.native, unix.fd, unix.path)
 

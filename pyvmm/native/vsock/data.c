@@ -24,10 +24,9 @@
 #define LEGACY_WINDOW 16000      /* bytes, of the 16 KiB that such a driver has */
 #define LEGACY_PACKET (64 << 10) /* the most it sends at once */
 
-#define MS 1000000ull
-#define LISTEN_GRACE (1000 * MS) /* from a guest's first accept until a refusal counts */
-#define RETRY_LEAST (2 * MS)
-#define RETRY_MOST (200 * MS)
+#define LISTEN_GRACE (1000 * VSOCK_MS) /* from a guest's first accept until a refusal counts */
+#define RETRY_LEAST (2 * VSOCK_MS)
+#define RETRY_MOST (200 * VSOCK_MS)
 
 /* ---- credit ------------------------------------------------------------------------ */
 
@@ -214,18 +213,7 @@ static void stream_refused(struct vsock *vsock, struct vsock_stream *stream)
         return;
     }
     stream->refused = true;
-    delay = delay < RETRY_LEAST ? RETRY_LEAST : delay > RETRY_MOST ? RETRY_MOST : delay;
-    if (!vsock->retry_at)
-        vsock->retry_at = now + delay;
-}
-
-/* Asks for a client anew that was refused. */
-void stream_retry(struct vsock *vsock, struct vsock_stream *stream)
-{
-    if (!stream->refused)
-        return;
-    stream->refused = stream->asked = false;
-    stream_ready(vsock, stream);
+    vsock_retry_in(vsock, delay < RETRY_LEAST ? RETRY_LEAST : delay > RETRY_MOST ? RETRY_MOST : delay);
 }
 
 /* The guest accepts a client, and maybe others by now. */
@@ -260,6 +248,31 @@ static void open_stream(struct vsock *vsock, struct vsock_stream *stream)
 {
     stream->state = STREAM_OPEN;
     wake(vsock, stream);
+}
+
+/* Goes on after host_connected() or host_connect_again(). */
+static void connect_result(struct vsock *vsock, struct vsock_stream *stream, int result)
+{
+    if (result < 0) {
+        stream_fail(vsock, stream);
+    } else if (result > 0) {
+        stream->respond = true;
+        stream_ready(vsock, stream);
+        open_stream(vsock, stream);
+    }
+}
+
+/* Tries again what was refused: to be accepted by the guest, or a place in a backlog. */
+void stream_retry(struct vsock *vsock, struct vsock_stream *stream)
+{
+    if (stream->state == STREAM_QUEUEING) {
+        connect_result(vsock, stream, host_connect_again(vsock, stream));
+        if (stream->state == STREAM_QUEUEING)
+            vsock_retry_in(vsock, VSOCK_BACKLOG_RETRY);
+    } else if (stream->refused) {
+        stream->refused = stream->asked = false;
+        stream_ready(vsock, stream);
+    }
 }
 
 /* A packet of the guest, with its payload. */
@@ -410,9 +423,6 @@ bool stream_next(struct vsock *vsock, struct vsock_stream *stream,
 /* The socket has changed. */
 void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t events)
 {
-    int error = 0;
-    socklen_t length = sizeof error;
-
     stream->writable |= !!(events & EPOLLOUT);
     stream->readable |= !!(events & ~(uint32_t)EPOLLOUT);
     stream->hung_up |= !!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
@@ -421,14 +431,7 @@ void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t eve
         host_greet(vsock, stream);
         break;
     case STREAM_CONNECTING:
-        getsockopt(stream->source.fd, SOL_SOCKET, SO_ERROR, &error, &length);
-        if (error) {
-            stream_fail(vsock, stream);
-        } else if (stream->writable) {
-            stream->respond = true;
-            stream_ready(vsock, stream);
-            open_stream(vsock, stream);
-        }
+        connect_result(vsock, stream, host_connected(vsock, stream));
         break;
     case STREAM_ASKING:
         /* The client did not want to wait.  A unix socket hangs up also when its client has
@@ -447,6 +450,7 @@ void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t eve
         if (events & (EPOLLOUT | EPOLLERR) && unsent(stream))
             progress(vsock, stream);
         break;
+    case STREAM_QUEUEING:
     case STREAM_DEAD:
         break;
     }

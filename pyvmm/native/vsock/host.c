@@ -52,18 +52,20 @@ int vsock_listen_unix(struct vsock *vsock, int fd, const char *path)
 
 /* Lets the guest connect to a port of CID 2 (VSOCK_ANY_PORT: to all others).
  * `address` is the struct sockaddr that it leads to; with port 0 in it, the same port
- * there.  Returns -1 with errno set. */
+ * there.  Further calls for a port add addresses to try when the earlier ones refuse.
+ * Returns -1 with errno set. */
 int vsock_allow(struct vsock *vsock, uint32_t port, const uint8_t *address, uint32_t length)
 {
-    struct vsock_target *target = calloc(1, sizeof *target);
+    struct vsock_target *target = calloc(1, sizeof *target), **last = &vsock->targets;
 
     if (!target)
         return -1;
     target->port = port;
     target->length = length < sizeof target->address ? length : sizeof target->address;
     memcpy(&target->address, address, target->length);
-    target->next = vsock->targets;
-    vsock->targets = target;
+    while (*last)
+        last = &(*last)->next;
+    *last = target;
     return 0;
 }
 
@@ -93,6 +95,11 @@ void vsock_add_note(struct vsock *vsock, struct vsock_note note)
         vsock->note[vsock->note_count++] = note;
     pthread_mutex_unlock(&vsock->note_lock);
     event_raise(vsock->note_fd);
+}
+
+static void note_refused(struct vsock *vsock, int error)
+{
+    vsock_add_note(vsock, (struct vsock_note){.kind = VSOCK_NOTE_REFUSED, .value = (uint32_t)error});
 }
 
 /* Takes back VSOCK_NOTE_BROKEN: the driver has reset the device. */
@@ -149,7 +156,7 @@ static void refuse(struct vsock *vsock, int listener, int error)
 {
     int fd;
 
-    vsock_add_note(vsock, (struct vsock_note){.kind = VSOCK_NOTE_REFUSED, .value = (uint32_t)error});
+    note_refused(vsock, error);
     close(vsock->spare_fd);
     fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
@@ -234,35 +241,62 @@ bool host_answer(const struct vsock_stream *stream)
 
 /* ---- out from the guest ------------------------------------------------------------------- */
 
-static const struct vsock_target *find_target(const struct vsock *vsock, uint32_t port)
+/* The first address of a port in a list of targets. */
+static const struct vsock_target *find_target(const struct vsock_target *target, uint32_t port)
 {
-    const struct vsock_target *target = vsock->targets;
-
     while (target && target->port != port)
         target = target->next;
     return target;
 }
 
-/* A socket that is being connected to the unix socket of `port`, or -1. */
-static int connect_unix(const struct vsock *vsock, uint32_t port)
+static bool unix_address(const struct vsock *vsock, uint32_t port, struct sockaddr_un *address)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int length, fd;
+    int length;
 
-    if (!*vsock->unix_path)
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    length = snprintf(address->sun_path, sizeof address->sun_path, "%s_%u", vsock->unix_path, port);
+    return *vsock->unix_path && length > 0 && (size_t)length < sizeof address->sun_path;
+}
+
+/* A socket connected to the unix socket of `port`, or one that is not connected because the
+ * backlog there is full; or -1 with errno set. */
+static int connect_unix(const struct vsock *vsock, uint32_t port, bool *full)
+{
+    struct sockaddr_un address;
+    int fd, error;
+
+    if (!unix_address(vsock, port, &address)) {
+        errno = ENOENT;
         return -1;
-    length = snprintf(address.sun_path, sizeof address.sun_path, "%s_%u", vsock->unix_path, port);
-    if (length < 0 || (size_t)length >= sizeof address.sun_path)
-        return -1;
+    }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
         return fd;
-    if (fd >= 0)
-        close(fd);
+    error = errno;
+    *full = error == EAGAIN;
+    if (*full)
+        return fd;
+    close(fd);
+    errno = error;
     return -1;
 }
 
-static int connect_target(const struct vsock_target *target, uint32_t port)
+/* Tries a unix socket with a full backlog again.  Returns 1: connected, 0: it still is full,
+ * -1: it has failed. */
+int host_connect_again(const struct vsock *vsock, struct vsock_stream *stream)
+{
+    struct sockaddr_un address;
+
+    if (!unix_address(vsock, stream->host_port, &address))
+        return -1;
+    if (connect(stream->source.fd, (struct sockaddr *)&address, sizeof address) < 0)
+        return errno == EAGAIN ? 0 : -1;
+    stream->readable = stream->writable = true;
+    stream->hung_up = false; /* as poll(2) reports for a socket that is not connected */
+    return 1;
+}
+
+static int connect_target(struct vsock *vsock, const struct vsock_target *target, uint32_t port)
 {
     struct sockaddr_storage address = target->address;
     in_port_t *in_port = address.ss_family == AF_INET6
@@ -277,8 +311,10 @@ static int connect_target(const struct vsock_target *target, uint32_t port)
         *in_port = htons((uint16_t)port);
     }
     fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    if (fd < 0) {
+        note_refused(vsock, errno);
         return -1;
+    }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(fd, (struct sockaddr *)&address, target->length) == 0 || errno == EINPROGRESS)
         return fd;
@@ -286,29 +322,83 @@ static int connect_target(const struct vsock_target *target, uint32_t port)
     return -1;
 }
 
+/* A socket that is being connected to the address at *target, or to the first behind it that
+ * does not refuse at once; -1 if there is none.  *target is then the address to try next. */
+static int connect_targets(struct vsock *vsock, const struct vsock_target **target, uint32_t port)
+{
+    int fd = -1;
+
+    while (*target && fd < 0) {
+        fd = connect_target(vsock, *target, port);
+        *target = find_target((*target)->next, (*target)->port);
+    }
+    return fd;
+}
+
+/* Whether a socket is connected to itself.  That is how TCP connects to a local port on which
+ * nobody listens, if the kernel happens to choose it as the source (RFC 9293, section 3.5:
+ * simultaneous open). */
+static bool is_self(int fd)
+{
+    struct sockaddr_storage own = {0}, peer = {0};
+    socklen_t own_length = sizeof own, peer_length = sizeof peer;
+
+    return getsockname(fd, (struct sockaddr *)&own, &own_length) == 0 &&
+           getpeername(fd, (struct sockaddr *)&peer, &peer_length) == 0 &&
+           own.ss_family != AF_UNIX && own_length == peer_length &&
+           memcmp(&own, &peer, own_length) == 0;
+}
+
+/* Looks what has become of the connection to a target; if it was refused, tries the port's
+ * next address.  Returns 1: connected, 0: not yet, -1: none is left. */
+int host_connected(struct vsock *vsock, struct vsock_stream *stream)
+{
+    int error = 0, fd;
+    socklen_t length = sizeof error;
+
+    getsockopt(stream->source.fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    if (!error && !stream->writable)
+        return 0;
+    if (!error && !is_self(stream->source.fd))
+        return 1;
+    fd = connect_targets(vsock, &stream->target, stream->host_port);
+    if (fd < 0)
+        return -1;
+    /* By a reset: after an orderly end, a connection with itself would keep its port. */
+    stream_close_socket(stream->source.fd, true);
+    stream->source.fd = fd;
+    stream->readable = stream->writable = stream->hung_up = false;
+    return stream_watch(vsock, stream);
+}
+
 /* The guest asks for a connection: a port that was allowed by its number comes before
  * the unix socket of that port, and both before `all`. */
 void host_connect(struct vsock *vsock, const struct virtio_vsock_hdr *header)
 {
-    const struct vsock_target *target = find_target(vsock, header->dst_port);
+    const struct vsock_target *target = find_target(vsock->targets, header->dst_port);
     struct vsock_stream *stream = NULL;
-    int fd = target ? connect_target(target, header->dst_port)
-                    : connect_unix(vsock, header->dst_port);
+    bool named = target, full = false;
+    int fd = named ? connect_targets(vsock, &target, header->dst_port)
+                   : connect_unix(vsock, header->dst_port, &full);
 
-    if (!target && fd < 0) {
-        target = find_target(vsock, VSOCK_ANY_PORT);
-        if (target)
-            fd = connect_target(target, header->dst_port);
-        else
+    if (fd < 0 && !named) {
+        target = find_target(vsock->targets, VSOCK_ANY_PORT);
+        if (!target && errno == ENOENT)
             vsock_add_note(vsock, (struct vsock_note){.kind = VSOCK_NOTE_FORBIDDEN, .value = header->dst_port});
+        else if (!target && errno != ECONNREFUSED)
+            note_refused(vsock, errno);
+        fd = connect_targets(vsock, &target, header->dst_port);
     }
     if (fd >= 0)
-        stream = stream_new(vsock, fd, STREAM_CONNECTING);
+        stream = stream_new(vsock, fd, full ? STREAM_QUEUEING : STREAM_CONNECTING);
     if (!stream) {
         vsock_add_reset(vsock, header->src_port, header->dst_port);
         return;
     }
+    stream->target = target;
     stream_name(vsock, stream, header->src_port, header->dst_port);
     stream->peer_alloc = header->buf_alloc;
     stream->peer_taken = vsock->legacy ? 0 : header->fwd_cnt;
+    if (full)
+        vsock_retry_in(vsock, VSOCK_BACKLOG_RETRY);
 }

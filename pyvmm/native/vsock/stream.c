@@ -4,9 +4,11 @@
  * Sockets are watched once, edge-triggered; what they can do is remembered until they
  * say EAGAIN.  (data.c moves what goes through them.) */
 #include "vsock/vsock.h"
+#include "host.h"
 
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SHARE 16 /* a new stream gets this part of what is left of VSOCK_BUFFERS */
@@ -16,6 +18,13 @@ int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t event
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
     return epoll_ctl(vsock->epoll_fd, EPOLL_CTL_ADD, source->fd, &event);
+}
+
+/* Calls stream_retry() for all streams after `ns`, or earlier if that is planned already. */
+void vsock_retry_in(struct vsock *vsock, uint64_t ns)
+{
+    if (!vsock->retry_at)
+        vsock->retry_at = clock_ns(CLOCK_MONOTONIC) + ns;
 }
 
 /* Answers a packet for ports that have no stream (any more). */
@@ -49,6 +58,12 @@ struct vsock_stream *stream_find(struct vsock *vsock, uint32_t guest_port, uint3
     return stream;
 }
 
+/* Has the thread watch the stream's socket.  Returns -1 with errno set. */
+int stream_watch(struct vsock *vsock, struct vsock_stream *stream)
+{
+    return vsock_watch(vsock, &stream->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+}
+
 /* A stream for socket `fd`, which it owns from then on.  Without memory, or with too
  * many streams, the socket is closed and the result is NULL. */
 struct vsock_stream *stream_new(struct vsock *vsock, int fd, enum vsock_state state)
@@ -75,7 +90,7 @@ struct vsock_stream *stream_new(struct vsock *vsock, int fd, enum vsock_state st
     if (stream->next)
         stream->next->previous = stream;
     vsock->streams = stream;
-    if (vsock_watch(vsock, &stream->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0) {
+    if (stream_watch(vsock, stream) < 0) {
         stream_end(vsock, stream, true);
         return NULL;
     }
@@ -172,7 +187,8 @@ void stream_end(struct vsock *vsock, struct vsock_stream *stream, bool abort)
 /* Ends a stream at once, on both sides. */
 void stream_fail(struct vsock *vsock, struct vsock_stream *stream)
 {
-    if (stream->state == STREAM_CONNECTING || stream->state == STREAM_OPEN || stream->asked)
+    if (stream->state == STREAM_CONNECTING || stream->state == STREAM_QUEUEING ||
+        stream->state == STREAM_OPEN || stream->asked)
         vsock_add_reset(vsock, stream->guest_port, stream->host_port);
     stream_end(vsock, stream, true);
 }

@@ -280,10 +280,11 @@ static bool probe(struct vsock *vsock)
     return waiting;
 }
 
-/* Asks for refused clients again when that is due.  Returns in how many ms it will be (0: it
- * was now), or -1: there are none. */
+/* Tries again, when that is due, what a stream was refused.  Returns in how many ms it will be
+ * due (0: it was now), or -1: nothing waits for it. */
 static int retry(struct vsock *vsock)
 {
+    struct vsock_stream *stream = vsock->streams, *newer;
     uint64_t now;
 
     if (!vsock->retry_at)
@@ -292,8 +293,12 @@ static int retry(struct vsock *vsock)
     if (now < vsock->retry_at)
         return (int)((vsock->retry_at - now) / 1000000) + 1;
     vsock->retry_at = 0;
-    for (struct vsock_stream *stream = vsock->streams; stream; stream = stream->next)
+    while (stream && stream->next)
+        stream = stream->next;
+    for (; stream; stream = newer) { /* the oldest has waited longest */
+        newer = stream->previous;
         stream_retry(vsock, stream);
+    }
     return 0;
 }
 

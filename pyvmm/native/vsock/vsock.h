@@ -23,6 +23,9 @@
 #define VSOCK_FIRST_PORT (1u << 30) /* of the host's side of clients */
 #define VSOCK_LAST_PORT ((1u << 31) - 1)
 
+#define VSOCK_MS 1000000ull
+#define VSOCK_BACKLOG_RETRY (10 * VSOCK_MS) /* until a full backlog is tried again */
+
 enum vsock_kind { VSOCK_WAKE, VSOCK_KICK, VSOCK_LISTENER, VSOCK_UNIX_LISTENER, VSOCK_STREAM };
 
 /* What epoll points back at: the first member of what has a descriptor. */
@@ -37,7 +40,8 @@ struct vsock_listener {
     struct vsock_listener *next;
 };
 
-/* Where a port of CID 2 leads. */
+/* Where a port of CID 2 leads.  A port may have several addresses, which are tried in
+ * order. */
 struct vsock_target {
     uint32_t port; /* VSOCK_ANY_PORT: all others, each to the same port there */
     struct sockaddr_storage address;
@@ -48,6 +52,7 @@ struct vsock_target {
 enum vsock_state {
     STREAM_GREETING,   /* a client of the unix socket; it has not named a port yet */
     STREAM_CONNECTING, /* the guest asked, and the host's socket is being connected */
+    STREAM_QUEUEING,   /* the same, but the unix socket's backlog is full */
     STREAM_ASKING,     /* the host asked, and the guest has not answered */
     STREAM_OPEN,
     STREAM_ORPHAN,     /* the guest has gone; what it sent is still on its way */
@@ -60,6 +65,7 @@ struct vsock_stream {
     enum vsock_state state;
     uint32_t guest_port, host_port;
     bool unix_client; /* expects a line when the guest has answered */
+    const struct vsock_target *target; /* the address to try if this one refuses */
 
     /* What the socket can do; edge-triggered epoll tells of changes. */
     bool readable, writable, hung_up;
@@ -129,7 +135,7 @@ struct vsock {
     /* A guest that does not listen yet refuses clients as well: see stream_refused(). */
     uint64_t active_since; /* CLOCK_MONOTONIC in ns, as the following */
     uint64_t listens_since; /* it has accepted a client; 0: none yet */
-    uint64_t retry_at;      /* refused clients are asked for again; 0: there are none */
+    uint64_t retry_at;      /* when to call stream_retry() for all; 0: no stream needs it */
 
     bool tx_pending;         /* chains may be in TX */
     bool starved;            /* RX has no buffers for what waits */
@@ -154,7 +160,9 @@ PYTHON void vsock_close(struct vsock *vsock);
 
 /* stream.c */
 int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events);
+void vsock_retry_in(struct vsock *vsock, uint64_t ns);
 void vsock_add_reset(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
+int stream_watch(struct vsock *vsock, struct vsock_stream *stream);
 struct vsock_stream *stream_new(struct vsock *vsock, int fd, enum vsock_state state);
 struct vsock_stream *stream_find(struct vsock *vsock, uint32_t guest_port, uint32_t host_port);
 void stream_name(struct vsock *vsock, struct vsock_stream *stream, uint32_t guest_port,
@@ -186,6 +194,8 @@ void vsock_drop_fault(struct vsock *vsock);
 void host_accept(struct vsock *vsock, struct vsock_listener *listener);
 void host_greet(struct vsock *vsock, struct vsock_stream *stream);
 void host_connect(struct vsock *vsock, const struct virtio_vsock_hdr *header);
+int host_connected(struct vsock *vsock, struct vsock_stream *stream);
+int host_connect_again(const struct vsock *vsock, struct vsock_stream *stream);
 bool host_answer(const struct vsock_stream *stream);
 void host_forget(struct vsock *vsock);
 

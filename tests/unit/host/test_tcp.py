@@ -102,7 +102,22 @@ def test_a_published_port_is_nobody_else_s() -> None:
 def test_allowed_ports_lead_to_addresses(text: str, address: str) -> None:
     """`struct sockaddr_in` and `sockaddr_in6` of ip(7) and ipv6(7)."""
     host = TcpHost([], [parse_allow(text)], 16)
-    assert list(host.allowed.values()) == [bytes.fromhex(address)]
+    assert list(host.allowed.values()) == [[bytes.fromhex(address)]]
+
+
+def test_all_addresses_of_a_host_are_tried_in_turns_of_their_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8305, section 4."""
+    v6 = [(socket.AF_INET6, 1, 6, "", (f"::{i}", 80, 0, 0)) for i in range(1, 4)]
+    v4 = [(socket.AF_INET, 1, 6, "", (f"127.0.0.{i}", 80)) for i in range(1, 3)]
+    monkeypatch.setattr("_socket.getaddrinfo", lambda *_: v6 + v4)
+    (addresses,) = TcpHost([], [parse_allow("80=some.host:80")], 16).allowed.values()
+    assert [(address[0], max(address[4:24])) for address in addresses] == [
+        (socket.AF_INET6, 1),
+        (socket.AF_INET, 127),
+        (socket.AF_INET6, 2),
+        (socket.AF_INET, 127),
+        (socket.AF_INET6, 3),
+    ]
 
 
 def test_a_port_in_use_says_so_and_leaves_nothing_open(server: socket.socket) -> None:
