@@ -85,7 +85,7 @@ class TcpHost:
 
     Raises:
         HostError: a port cannot be listened on.
-        ConfigError: a host is unknown.
+        ConfigError: a host or address is unknown.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class TcpHost:
         try:
             for publish in published:
                 self._listen(publish, backlog)
-            self.allowed = {port: _resolve(*target) for port, target in allowed}
+            self.allowed = {port: _addresses(*target) for port, target in allowed}
         except BaseException:
             self.close()
             raise
@@ -105,13 +105,14 @@ class TcpHost:
     def _listen(self, publish: Publish, backlog: int) -> None:
         where = f"publishing port {publish.port} of {publish.address}"
         family = _socket.AF_INET6 if ":" in publish.address else _socket.AF_INET
+        address = _look_up("publish", publish.address, publish.port, family)[0][4]
         try:
             sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
             self._sockets.append(sock)
             # For ports whose last connections are still in TIME_WAIT; a second
             # listener remains impossible.
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-            sock.bind((publish.address, publish.port))
+            sock.bind(address)
             sock.listen(backlog)
         except OSError as error:
             hint = "another program listens there; choose another, or 0 for any" if error.errno == EADDRINUSE else ""
@@ -125,19 +126,29 @@ class TcpHost:
             self._sockets.pop().close()
 
 
-def _resolve(host: str, port: int) -> list[bytes]:
+def _look_up(parameter: str, host: str, port: int, family: int = 0) -> list[tuple[Any, ...]]:
+    """What getaddrinfo(3) finds.
+
+    Raises:
+        ConfigError: nothing.
+    """
+    # As bytes: to encode a str, Python imports IDNA's tables, which takes 8 ms.
+    name = host.encode(errors="surrogateescape")
+    try:
+        return _socket.getaddrinfo(name, port, family, _socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(parameter, host, str(error.strerror)) from None
+    except ValueError:  # a NUL
+        raise ConfigError(parameter, repr(host), "not a host's name") from None
+
+
+def _addresses(host: str, port: int) -> list[bytes]:
     """The `struct sockaddr`s (ip(7), ipv6(7)) of a host's addresses, in the order in which to try them.
 
     The resolver's order (RFC 6724), but with alternating address families (RFC 8305, section 4).
     """
-    # As bytes: to encode a str, Python imports IDNA's tables, which takes 8 ms.
-    name = host.encode() if host.isascii() else host
-    try:
-        found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError("allow", host, str(error.strerror)) from None
     families: dict[int, list[bytes]] = {}
-    for family, _, _, _, address in found:
+    for family, _, _, _, address in _look_up("allow", host, port):
         families.setdefault(family, []).append(_sockaddr(family, address))
     ordered = []
     while any(families.values()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket  # `socket` takes 20 ms to import
 import posix as os
+from errno import EAGAIN, ETIMEDOUT
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError, HostError
@@ -50,6 +51,7 @@ PROGRAMS: list[tuple[str, Options]] = [
 ]
 CACHES = ("auto", "always", "none")
 TAG_MAX = 36  # bytes (virtio 1.2, section 5.11.4)
+SOCKET_PATH_MAX = 107  # bytes: `sun_path` of unix(7) without its NUL
 
 _SIGKILL = 9
 _KILL_MS = 1000  # for a killed process to end
@@ -98,6 +100,8 @@ class Share:
             raise ConfigError("share", text, "not DIR:TAG or socket=PATH:TAG")
         if len(self.tag.encode(errors="surrogateescape")) > TAG_MAX:
             raise ConfigError("share", text, f"a tag has at most {TAG_MAX} bytes")
+        if self.is_socket and len(self.path.encode(errors="surrogateescape")) > SOCKET_PATH_MAX:
+            raise ConfigError("share", text, f"the path of a socket has at most {SOCKET_PATH_MAX} bytes")
 
 
 class Virtiofsd:
@@ -274,8 +278,11 @@ class SocketBackend:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             sock.settimeout(deadline.left())
             sock.connect(self._path)
+        except TimeoutError:
+            raise HostError(self._where, ETIMEDOUT) from None
         except OSError as error:
-            raise HostError(self._where, error.errno or 110) from None
+            hint = "its backlog is full" if error.errno == EAGAIN else ""
+            raise HostError(self._where, error.errno or 0, hint) from None
         return sock
 
     def attach(self, loop: Loop) -> None:

@@ -128,11 +128,22 @@ def test_a_port_in_use_says_so_and_leaves_nothing_open(server: socket.socket) ->
     assert open_fds() == before
 
 
-def test_an_unknown_host_says_so() -> None:
+@pytest.mark.parametrize(
+    "host", ["no.such.host.invalid", "a..b", "999.1.1.1", "é.invalid", "\udcff", "a\0b", 300 * "x"]
+)
+def test_an_unknown_host_says_so(host: str) -> None:
     before = open_fds()
-    with pytest.raises(ConfigError, match=r"^allow no\.such\.host\.invalid: "):
-        TcpHost([Publish("0:80")], [parse_allow("80=no.such.host.invalid:80")], 16)
+    with pytest.raises(ConfigError, match=r"^allow .*: (?!Unknown|None)[a-zA-Z' ]+$"):
+        TcpHost([Publish("0:80")], [parse_allow(f"80={host}:80")], 16)
+    with pytest.raises(ConfigError, match=r"^publish .*: (?!Unknown|None)[a-zA-Z' ]+$"):
+        TcpHost([Publish("0:80"), Publish(f"{host}:0:80")], [], 16)
     assert open_fds() == before
+
+
+def test_a_host_s_name_may_be_published_at() -> None:
+    host = TcpHost([Publish("localhost:0:80")], [], 16)
+    socket.create_connection(("127.0.0.1", host.ports[0][1])).close()
+    host.close()
 
 
 def test_close_twice() -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def test_a_share_by_a_socket() -> None:
         ("www:FS:ro=1", "no such option; there are ro, cache=auto|always|none and restart=no"),
         ("www:FS:ro:ro", "an option is given twice"),
         ("www:" + 19 * "ö", "a tag has at most 36 bytes"),
+        ("socket=/" + 107 * "x" + ":FS", "the path of a socket has at most 107 bytes"),
     ],
 )
 def test_what_is_no_share(text: str, complaint: str) -> None:
@@ -276,3 +278,13 @@ def test_a_socket_that_is_there(tmp_path: Path) -> None:
     backend.connect(Deadline(60)).close()
     listener.close()
     backend.close()
+
+
+def test_a_socket_whose_backlog_is_full(tmp_path: Path) -> None:
+    path = str(tmp_path / "backend.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
+        listener.bind(path)
+        listener.listen(0)
+        other.connect(path)
+        with pytest.raises(HostError, match=r"Resource temporarily unavailable; its backlog is full$"):
+            SocketBackend(Share(f"socket={path}:FS")).connect(Deadline(60))
