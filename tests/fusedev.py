@@ -62,6 +62,7 @@ class FuseDirectory(Device):
             1: self.lookup,
             3: self.getattr,
             4: self.setattr,
+            5: self.readlink,
             9: self.mkdir,
             10: self.unlink,
             11: self.rmdir,
@@ -156,6 +157,7 @@ class FuseDirectory(Device):
     def _child(self, node: int, name: bytes) -> Path:
         assert name.endswith(b"\0")
         assert b"/" not in name
+        assert name not in (b".\0", b"..\0")
         return self._paths[node] / os.fsdecode(name[:-1])
 
     def _open(self, path: Path, flags: int) -> bytes:
@@ -183,6 +185,9 @@ class FuseDirectory(Device):
         assert valid == 8 | 64
         os.ftruncate(self._files[handle], size)
         return self.getattr(node, b"")
+
+    def readlink(self, node: int, body: bytes) -> bytes:
+        return os.fsencode(os.readlink(self._paths[node]))
 
     def mkdir(self, node: int, body: bytes) -> bytes:
         path = self._child(node, body[8:])

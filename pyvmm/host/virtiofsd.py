@@ -127,9 +127,9 @@ class Virtiofsd:
         self._pidfd = self._output = -1
         self._loop: Loop | None = None
         try:
-            if os.stat(share.path).st_mode & 0o170000 != 0o040000:
-                raise ConfigError("share", share.text, f"{share.path} is not a directory")
-            self._directory = _absolute(share.path)
+            self._directory = _real_path(share.path)
+        except NotADirectoryError:
+            raise ConfigError("share", share.text, f"{share.path} is not a directory") from None
         except OSError as error:
             raise ConfigError("share", share.text, str(error.strerror)) from None
         for program, options in PROGRAMS:
@@ -298,5 +298,15 @@ class SocketBackend:
     close = stop
 
 
-def _absolute(path: str) -> str:
-    return path if path.startswith("/") else f"{os.getcwd()}/{path}"
+def _real_path(path: str) -> str:
+    """A directory's absolute path without symbolic links, which virtiofsd takes for no directory.
+
+    virtiofsd makes the directory its root by mounting it on itself and pivot_root(2). For `/`, the result is a
+    name that leads to that mount, while `/` remains the old root.
+    """
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        real = os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    return "/.." if real == "/" else real

@@ -9,7 +9,7 @@ interface
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseFiles, FuseNames, FuseQueue, FuseSessions, Memory, VirtIO;
+uses Arch, Filesystem, Fuse, FuseFiles, FuseNames, FusePaths, FuseQueue, FuseSessions, Memory, VirtIO;
 
 const
   VOLUMES_MAX = 8;
@@ -87,10 +87,14 @@ function Open(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile
 
   function Attempt: LongInt;
   begin
-    if Flags and O_CREAT <> 0 then
-      Result := CreateNew(Volume, Path, Flags, Rights, F);
-    if (Flags and O_CREAT = 0) or ((Result = -EEXIST) and (Flags and O_EXCL = 0)) then
-      Result := OpenExisting(Volume, Path, Flags, F);
+    if Flags and O_CREAT = 0 then
+      Exit(OpenExisting(Volume, Path, Flags, F));
+    Result := CreateNew(Volume, Path, Flags, Rights, False, F);
+    if (Result <> -EEXIST) or (Flags and O_EXCL <> 0) then
+      Exit;
+    Result := OpenExisting(Volume, Path, Flags, F);
+    if Result = -ENOENT then { a symbolic link to a file that does not exist }
+      Result := CreateNew(Volume, Path, Flags, Rights, True, F);
   end;
 
 begin

@@ -1,6 +1,7 @@
 { Files. A file system is available if its driver's unit is used (VirtIOFS). SysMount selects
   the volume for the core that calls it, and for every core that has mounted none. Paths are
-  absolute Unix paths; the leading slash may be omitted.
+  absolute Unix paths; the leading slash may be omitted. Symbolic links are followed as on Linux,
+  with the volume as the root directory; one that leads above it is refused.
 
   Offsets and sizes have 64 bits. A thread that waits for a file system is blocked; others run.
   After a failure SysFileError tells why. }
@@ -39,6 +40,7 @@ const
   ENOMEM = 12;
   EACCES = 13;
   EEXIST = 17;
+  EXDEV = 18;    { a symbolic link leads out of the volume }
   ENOTDIR = 20;
   EISDIR = 21;
   EINVAL = 22;
@@ -46,6 +48,7 @@ const
   EMFILE = 24;   { the host's server has no descriptor left }
   EROFS = 30;
   ENAMETOOLONG = 36;
+  ELOOP = 40;    { too many symbolic links }
   ENODEV = 19;
   ESTALE = 116;  { the file is gone: the host's server restarted, and its path now leads elsewhere }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Programs
 from fusedev import ROOT, FuseDirectory
+from test_shares import make_links
 
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine
@@ -47,6 +48,21 @@ def test_files(
     assert (device.asked["lookup"] - removals < 50) == bool(valid_s)
     assert device.asked["open"] + device.asked["create"] + device.asked["opendir"] >= device.asked["release"] > 300
     assert sorted(path.name for path in given.iterdir()) == ["given"]
+
+
+@pytest.mark.parametrize("valid_s", [0, 1000], ids=["names not believed", "names believed"])
+def test_links_are_followed_and_their_nodes_forgotten(
+    programs: Programs, tmp_path: Path, capfd: pytest.CaptureFixture[str], valid_s: int
+) -> None:
+    make_links(tmp_path)
+    device = FuseDirectory(tmp_path, valid_s=valid_s)
+    assert run(programs, "Links", device) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert len(lines) == 35
+    # It has not forgotten what it remembers, or has not reported yet.
+    assert sum(device.nodes.values()) < 70
+    assert device.asked["forget"] > 100
 
 
 class TellsWhatItKnows(FuseDirectory):

@@ -71,6 +71,52 @@ def test_read_only(toro: Callable[..., Result], shared: Path) -> None:
     assert [(path.name, path.read_text()) for path in shared.iterdir()] == [("file", "as it was")]
 
 
+@pytest.mark.parametrize("read_only", ["", ":ro"])
+@pytest.mark.parametrize("path", ["link", "link/", "link/../link/."])
+def test_a_share_by_a_symbolic_link(
+    toro: Callable[..., Result], shared: Path, tmp_path: Path, path: str, read_only: str
+) -> None:
+    (shared / "file").touch()
+    (tmp_path / "link").symlink_to("shared")
+    assert all_ok(toro("Shares", "--append", "stat,file", "--share", f"{tmp_path}/{path}:FS{read_only}")) == 2
+
+
+@pytest.mark.parametrize("read_only", ["", ":ro"])
+def test_the_root_directory_as_a_share(toro: Callable[..., Result], shared: Path, read_only: str) -> None:
+    (shared / "file").touch()
+    assert all_ok(toro("Shares", "--append", f"stat,{shared}/file", "--share", f"/:FS{read_only}")) == 2
+
+
+def make_links(shared: Path) -> None:
+    """What Links.pas expects."""
+    (shared / "inside/sub").mkdir(parents=True)
+    (shared / "inside/file").write_text("hello")
+    (shared / "inside/sub/other").write_text("other")
+    targets = {
+        "relative": "inside/file",
+        "directory": "inside",
+        "inside/up": "../inside/file",
+        "inside/sub/again": ".././../relative",
+        "rooted": "//inside/file",
+        "dots": 2030 * "./" + "directory/file",
+        "above": "../inside/file",
+        "inside/sub/far": "../../../shared/inside/file",
+        "outside": "..",
+        "absolute": str(shared / "inside/file"),
+        "loop": "loop",
+        "dangling": "inside/new",
+    }
+    targets |= {"chain1": "inside/file"} | {f"chain{i}": f"chain{i - 1}" for i in range(2, 42)}
+    for name, target in targets.items():
+        (shared / name).symlink_to(target)
+
+
+@pytest.mark.parametrize("cache", ["auto", "none", "always"])
+def test_symbolic_links_within_a_share_are_followed(toro: Callable[..., Result], shared: Path, cache: str) -> None:
+    make_links(shared)
+    assert all_ok(toro("Links", "--share", f"{shared}:FS:cache={cache}")) == 35
+
+
 def test_what_is_outside_is_out_of_reach(toro: Callable[..., Result], shared: Path, tmp_path: Path) -> None:
     (shared / "inside").mkdir()
     (shared / "absolute").symlink_to(tmp_path / "secret")

@@ -21,6 +21,7 @@ const
   OP_LOOKUP = 1;
   OP_GETATTR = 3;
   OP_SETATTR = 4;
+  OP_READLINK = 5;
   OP_MKDIR = 9;
   OP_UNLINK = 10;
   OP_RMDIR = 11;
@@ -53,6 +54,7 @@ const
   MODE_KIND = &170000;
   MODE_DIRECTORY = &040000;
   MODE_REGULAR = &100000;
+  MODE_LINK = &120000;
 
 type
   TFuseRequestHeader = packed record

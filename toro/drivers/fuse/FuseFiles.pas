@@ -15,10 +15,10 @@ const
 procedure Describe(const Attributes: TFuseAttributes; out Inode: TInode);
 function KindOf(Mode: LongWord): LongInt;
 
-{ Open an existing file, create a new one, and open a directory, for which F.Entries is a
-  buffer. }
+{ Open an existing file, create a new one (Follow: or that to which a symbolic link leads), and
+  open a directory, for which F.Entries is a buffer. }
 function OpenExisting(Volume: PFuseVolume; Path: PChar; Flags: LongInt; var F: TFile): LongInt;
-function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
+function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; Follow: Boolean; var F: TFile): LongInt;
 function OpenDirectory(Volume: PFuseVolume; Path: PChar; var F: TFile): LongInt;
 
 { Opens a file again by its path if it was opened in an earlier session. CloseOpen closes it. }
@@ -38,7 +38,7 @@ function ReadEntries(var F: TFile): LongInt;
 
 implementation
 
-uses FuseNames;
+uses FuseNames, FusePaths;
 
 const
   PARALLEL = 4; { requests that one thread has under way }
@@ -150,7 +150,7 @@ begin
   end;
 end;
 
-function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
+function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; Follow: Boolean; var F: TFile): LongInt;
 var
   Place: TPlace;
   Request: TFuseRequest;
@@ -171,7 +171,7 @@ var
   end;
 
 begin
-  Result := FindPlace(Volume, Path, Place);
+  Result := FindPlace(Volume, Path, Place, Follow);
   if Result < 0 then
     Exit;
   Result := CreateOnce(Volume, @Create, Made);

@@ -1,4 +1,4 @@
-{ From paths to nodes (see Fuse). The directories on a path are remembered for as long as the
+{ From names to nodes (see Fuse). The directories on a path are remembered for as long as the
   server's reply is valid, so that a path mostly costs one request. Each remembered directory
   keeps its node from being forgotten (see FuseQueue). }
 unit FuseNames;
@@ -37,9 +37,21 @@ type
   { One attempt of an operation; returns 0 or more, or a negative errno, LOST or UNSENT. }
   TAttempt = function: LongInt is nested;
 
-{ Splits Path into a directory, which it looks up, and a last name. Returns 0 or a negative errno;
-  after 0 call LeavePlace. }
-function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
+{ The slot for the name of a place. }
+function SlotOf(const Place: TPlace): PDirectory;
+
+{ Takes the node that is remembered for the name of Place. False: there is none. }
+function EnterRemembered(var Place: TPlace; Slot: PDirectory): Boolean;
+
+{ Stores a directory that was looked up in a slot. False: it must not be remembered, or the slot
+  is in use. }
+function Remember(const Place: TPlace; Slot: PDirectory; const Entry: TFuseEntry): Boolean;
+
+{ Changes Place from a name in a directory to the directory with this node, whose slot was entered
+  or has just remembered it. }
+procedure Enter(var Place: TPlace; Node: QWord; Slot: PDirectory);
+
+{ Lets the directory of a place be forgotten. }
 procedure LeavePlace(var Place: TPlace);
 
 { Initializes a request about the name of a place, which must outlive the request. }
@@ -47,9 +59,6 @@ procedure PrepareNamed(out Request: TFuseRequest; constref Place: TPlace; Opcode
 
 { Looks up the name of a place. Returns 0 or a negative errno; after 0 forget Entry.Node. }
 function Lookup(const Place: TPlace; out Entry: TFuseEntry): LongInt;
-
-{ Looks up Path. Returns 0 or a negative errno; after 0 forget Entry.Node. }
-function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): LongInt;
 
 { Drops the directories that are remembered of a volume, because they have moved or gone, or to
   free their nodes. Those in use are dropped when they are left. }
@@ -111,7 +120,6 @@ begin
   Result := @Remembered[(Hash xor Hash shr 8) mod DIRECTORIES];
 end;
 
-{ Takes the node that is remembered for the name of Place. False: there is none. }
 function EnterRemembered(var Place: TPlace; Slot: PDirectory): Boolean;
 begin
   AcquireLock(Lock);
@@ -122,8 +130,6 @@ begin
   ReleaseLock(Lock);
 end;
 
-{ Stores a directory that was looked up in a slot. False: it must not be remembered, or the slot
-  is in use. }
 function Remember(const Place: TPlace; Slot: PDirectory; const Entry: TFuseEntry): Boolean;
 var
   Old: TDirectory;
@@ -168,90 +174,11 @@ begin
     Forget(Place.Volume, Place.Node);
 end;
 
-{ Changes Place from a name in a directory to the directory of that name. }
-function Enter(var Place: TPlace): LongInt;
-var
-  Slot: PDirectory;
-  Entry: TFuseEntry;
+procedure Enter(var Place: TPlace; Node: QWord; Slot: PDirectory);
 begin
-  Slot := SlotOf(Place);
-  if EnterRemembered(Place, Slot) then
-    Entry.Node := Slot^.Node
-  else
-  begin
-    Result := Lookup(Place, Entry);
-    if Result < 0 then
-      Exit;
-    if not Remember(Place, Slot, Entry) then
-      Slot := nil;
-  end;
   LeavePlace(Place);
-  Place.Node := Entry.Node;
+  Place.Node := Node;
   Place.Directory := Slot;
-  Result := 0;
-end;
-
-{ Moves the first name of Path to Place, and Path behind it. }
-function NextName(var Path: PChar; var Place: TPlace): LongInt;
-var
-  Count: LongInt;
-begin
-  while Path^ = '/' do
-    Inc(Path);
-  Count := 0;
-  while not (Path[Count] in ['/', #0]) do
-    Inc(Count);
-  if Count > NAME_MAX then
-    Exit(-ENAMETOOLONG);
-  Move(Path^, Place.Name, Count);
-  Place.Name[Count] := #0;
-  Place.NameSize := Count + 1;
-  Inc(Path, Count);
-  while Path^ = '/' do
-    Inc(Path);
-  Result := 0;
-end;
-
-function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace): LongInt;
-begin
-  Place.Volume := Volume;
-  Place.Node := ROOT_NODE;
-  Place.Directory := nil;
-  Result := NextName(Path, Place);
-  while (Result = 0) and (Path^ <> #0) do
-  begin
-    Result := Enter(Place);
-    if Result = 0 then
-      Result := NextName(Path, Place);
-  end;
-  if Result < 0 then
-    LeavePlace(Place);
-end;
-
-{ The entry of the root, which has no name to look up. }
-function FindRoot(Volume: PFuseVolume; out Entry: TFuseEntry): LongInt;
-var
-  Request: TFuseRequest;
-begin
-  Prepare(Request, Volume, OP_GETATTR, ROOT_NODE, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
-  Result := Call(Request);
-  Entry := Default(TFuseEntry);
-  Entry.Node := ROOT_NODE;
-  Entry.Attributes := Request.Reply.Attributes.Attributes;
-end;
-
-function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): LongInt;
-var
-  Place: TPlace;
-begin
-  Result := FindPlace(Volume, Path, Place);
-  if Result < 0 then
-    Exit;
-  if Place.NameSize = 1 then
-    Result := FindRoot(Volume, Entry)
-  else
-    Result := Lookup(Place, Entry);
-  LeavePlace(Place);
 end;
 
 procedure DropNames(Volume: PFuseVolume);
