@@ -176,7 +176,8 @@ class Machine:
             vcpu = Vcpu(ffi.addressof(native.vcpus, index), self.bus)
             self._threads.append(VcpuThread(vcpu, started=native.running))
             self._closers.append(self._threads[-1].stop)
-        self._console = Console(ffi.addressof(native, "serial"), streams[0], self._log)
+        serves = any(device.serves for device in self._devices)
+        self._console = Console(ffi.addressof(native, "serial"), streams[0], self._log, serves)
         self._closers.append(self._console.close)
         for slot, device in enumerate(self._devices):
             self._add_device(slot, device)
@@ -398,6 +399,14 @@ class Machine:
         self._serve_exits()
         if self.status is not None or self._error:
             raise HostError("freezing", _ESRCH, "the guest has ended")
+
+    def use_terminal(self) -> None:
+        """Sets the console's terminal up again, after the process was stopped."""
+        self._console.use_terminal()
+
+    def release_terminal(self) -> None:
+        """Restores the console's terminal; to be called before the process is stopped."""
+        self._console.release_terminal()
 
     def _tell_of_requests(self) -> None:
         with self._stop_lock:  # or `close` has closed it, and another file has its number

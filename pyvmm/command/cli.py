@@ -132,15 +132,27 @@ def _tell(text: str) -> int:
 def say(text: str) -> None:
     """Writes pyvmm's own messages to stderr, prefixed; nobody listening is no error.
 
-    What a file's name may hold besides text neither breaks the line nor reaches
-    the terminal.
+    A message that cannot be written within a second is dropped: stderr may be the pipe
+    whose reader does not read. What a file's name may hold besides text neither breaks the
+    line nor reaches the terminal.
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     try:
-        _write(_STDERR, f"pyvmm: {text}\n")
+        if _is_writable(_STDERR):
+            _write(_STDERR, f"pyvmm: {text}\n")
     except OSError:
         pass
+
+
+def _is_writable(fd: int) -> bool:
+    """Waits for it, for a second at most. Only a guest's run may block, and by then `select` is loaded."""
+    select = sys.modules.get("select")
+    if not select:
+        return True
+    state = select.poll()
+    state.register(fd, select.POLLOUT)
+    return bool(state.poll(1000))
 
 
 def _write(fd: int, text: str) -> None:

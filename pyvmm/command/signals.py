@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
 
-_SIGNALS = _SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+_SIGNALS = _SIGHUP, _SIGINT, _SIGTERM, _SIGCONT, _SIGTSTP = 1, 2, 15, 18, 20
 _GRACE = 1.0  # seconds
 
 
 class Signals:
-    """Takes SIGINT, SIGTERM and SIGHUP out of their usual course while it is open.
+    """Takes signals out of their usual course while it is open.
 
     SIGTERM asks a guest that knows how for its end, and is the end of one that is still there
-    after a second; so is a second SIGTERM. The others end it at once.
+    after a second; so is a second SIGTERM. SIGINT and SIGHUP end it at once. SIGTSTP (Ctrl-Z)
+    restores the terminal before it stops the process.
 
     Args:
         machine: the guest's.
@@ -52,5 +53,20 @@ class Signals:
             return
         if number == _SIGTERM:
             self._machine.stop(STATUS_TERMINATED, _GRACE)
+        elif number == _SIGTSTP:
+            self._machine.release_terminal()
+            _stop_process()
+        elif number == _SIGCONT:
+            self._machine.use_terminal()
         else:
             self._machine.stop(STATUS_INTERRUPTED if number == _SIGINT else STATUS_TERMINATED, 0)
+
+
+def _stop_process() -> None:
+    """Does what SIGTSTP does by default; returns when the process is continued."""
+    # `signal` is the same, with enumerations that take a millisecond to make.
+    from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask  # type: ignore[import-not-found]
+
+    os.kill(os.getpid(), _SIGTSTP)
+    pthread_sigmask(SIG_UNBLOCK, [_SIGTSTP])
+    pthread_sigmask(SIG_BLOCK, [_SIGTSTP])

@@ -2,6 +2,10 @@
 
 C writes output as it comes. Until the guest looks for input at its UART, none is
 read, and the terminal keeps its settings.
+
+Other processes may use the same pipe or terminal: guests that share an input, the shell
+after Ctrl-Z. So descriptors that could block are opened anew, without blocking, which
+leaves those of the others as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ if TYPE_CHECKING:
     from pyvmm._kvm import Serial
     from pyvmm.eventloop import Loop
 
-_EPIPE = 32
+_EPIPE, _EOPNOTSUPP = 32, 95
+_CHUNK = 4096
+_FILE_TYPE, _FIFO, _CHARACTER_DEVICE, _SOCKET = 0o170000, 0o010000, 0o020000, 0o140000
 
 
 class Console:
@@ -28,22 +34,44 @@ class Console:
     Args:
         serial: the C side (`struct serial *`), which writes the output.
         source: the descriptor to read input from; it stays the caller's.
-        log: called with a line when the output cannot be written.
+        log: called with a line when output is lost.
+        drop_late: output that nobody reads for a second is discarded, and the guest goes on. For
+            one that does not run yet.
     """
 
-    def __init__(self, serial: Serial, source: int, log: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, serial: Serial, source: int, log: Callable[[str], None] = lambda _: None, drop_late: bool = False
+    ) -> None:
         self._source = source
         self._log = log
         self._serial = serial
+        self._input = -1  # what `source` was opened anew as
         self._pending = b""
         self._ended = False
-        self._is_file = False
-        self._terminal: list[Any] | None = None
+        self._is_file = self._is_terminal = False
+        self._saved: list[Any] | None = None  # the terminal's settings, while it has ours
+        self._opened: list[int] = []
+        if drop_late:
+            fd, kind = self._open_anew(serial.out_fd, os.O_WRONLY)
+            if self._opened or kind == _SOCKET:
+                lib.serial_drop_late(serial, fd, kind == _SOCKET)
 
     def attach(self, loop: Loop) -> None:
         """Serves input from `loop` once the guest wants it."""
         self._loop = loop
         loop.add(self._serial.input_fd, self._guest_wants_input)
+
+    def _open_anew(self, fd: int, flags: int) -> tuple[int, int]:
+        """A descriptor for the same file that does not block, or `fd` if there is none; and the file's type."""
+        try:
+            kind = os.fstat(fd).st_mode & _FILE_TYPE
+            if kind == _FIFO or (kind == _CHARACTER_DEVICE and os.isatty(fd)):
+                flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                fd = os.open(f"/proc/self/fd/{fd}", flags)
+                self._opened.append(fd)
+        except OSError:  # closed; or a pipe of another user
+            kind = 0
+        return fd, kind
 
     def _guest_wants_input(self) -> None:
         os.read(self._serial.input_fd, 8)
@@ -55,6 +83,8 @@ class Console:
         errno, self._serial.out_error = self._serial.out_error, 0
         if errno not in (0, _EPIPE):
             self._log(f"{HostError('console', errno)}; the guest's output is discarded")
+        if lost := lib.serial_lost(self._serial):
+            self._log(f"console: {lost} bytes of the guest's output were discarded, because nobody read it")
 
     def _push(self) -> None:
         """Moves input to the UART until that is full or there is none left."""
@@ -63,7 +93,7 @@ class Console:
                 taken = lib.serial_input(self._serial, self._pending, len(self._pending))
                 self._pending = self._pending[taken:]
                 if self._pending:
-                    self._loop.remove(self._source)
+                    self._loop.remove(self._input)
                     return
             if not self._is_file:
                 try:
@@ -73,44 +103,92 @@ class Console:
                     self._is_file = True
             self._read()
 
+    def _open_source(self) -> None:
+        """Opens the input anew when the guest wants it for the first time."""
+        self._input = self._open_anew(self._source, os.O_RDONLY)[0]
+        self._is_terminal = os.isatty(self._source)
+        self.use_terminal()
+
     def _watch_source(self) -> None:
+        if self._input < 0:
+            self._open_source()
         try:
-            self._loop.add(self._source, self._source_readable)
+            self._loop.add(self._input, self._source_readable)
         except FileExistsError:
-            return
-        if os.isatty(self._source) and self._terminal is None:
-            self._raw_terminal()
+            pass
 
     def _source_readable(self) -> None:
+        if self._is_terminal and not self._saved:
+            self.use_terminal()  # the shell may put a job into the foreground without a signal
         self._read()
         self._push()
 
     def _read(self) -> None:
         try:
-            self._pending = os.read(self._source, 4096)
-        except OSError:  # a terminal that is gone
+            self._pending = self._read_now()
+        except BlockingIOError:  # another process was faster
+            return
+        except OSError:  # a terminal that is gone, or not ours
             self._pending = b""
         if not self._pending:
             self._ended = True
-            self._loop.remove(self._source)
+            self._loop.remove(self._input)
 
-    def _raw_terminal(self) -> None:
-        """Switches off line editing and echo; Ctrl-C stays a signal."""
+    def _read_now(self) -> bytes:
+        if not self._is_file:
+            data = bytearray(_CHUNK)
+            try:
+                return bytes(data[: os.preadv(self._input, [data], -1, os.RWF_NOWAIT)])
+            except OSError as error:
+                if error.errno != _EOPNOTSUPP:
+                    raise
+        return os.read(self._input, _CHUNK)
+
+    def use_terminal(self) -> None:
+        """Switches off the terminal's line editing and echo, if this is its foreground job.
+
+        To be called again after the process was stopped. Ctrl-C stays a signal.
+        """
+        if not self._is_terminal or not _is_foreground(self._source):
+            return
         import termios
 
-        self._terminal = termios.tcgetattr(self._source)
-        mode = termios.tcgetattr(self._source)
-        mode[3] &= ~(termios.ICANON | termios.ECHO)
-        termios.tcsetattr(self._source, termios.TCSANOW, mode)
+        try:
+            if self._saved is None:
+                self._saved = termios.tcgetattr(self._source)
+            mode = termios.tcgetattr(self._source)
+            mode[0] &= ~termios.ISTRIP
+            mode[2] = mode[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+            mode[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+            mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(self._source, termios.TCSANOW, mode)
+        except termios.error:  # it has hung up
+            pass
+
+    def release_terminal(self) -> None:
+        """Restores the terminal, unless it is the shell's by now. To be called before the process is stopped."""
+        if self._saved is None:
+            return
+        saved, self._saved = self._saved, None
+        if _is_foreground(self._source):
+            import termios
+
+            try:
+                termios.tcsetattr(self._source, termios.TCSANOW, saved)  # TCSADRAIN would wait for Ctrl-Q
+            except termios.error:
+                pass
 
     def close(self) -> None:
         """Restores the terminal. All vCPUs must have stopped."""
         self._report()
-        if self._terminal is not None:
-            import termios
+        self.release_terminal()
+        while self._opened:
+            os.close(self._opened.pop())
 
-            try:
-                termios.tcsetattr(self._source, termios.TCSADRAIN, self._terminal)
-            except termios.error:  # it has hung up
-                pass
-            self._terminal = None
+
+def _is_foreground(fd: int) -> bool:
+    """Whether this process may use the terminal: its group is in the foreground, or there is no job control."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return True

@@ -124,7 +124,7 @@ struct ram { uint32_t count; ...; };
 struct slots { uint32_t count; ...; };
 struct bus { const struct ram *ram; struct slots *slots; ...; };
 struct state { const struct state_header *header; char error[...]; ...; };
-struct serial { int input_fd, out_error; ...; };
+struct serial { int out_fd, input_fd, out_error; ...; };
 struct paging { uint64_t next, end, root; ...; };
 struct fxsave { ...; };
 struct cpu {

@@ -2,8 +2,10 @@
  *
  * Output is written as the guest sends it: a `rep outsb` of a line is one exit
  * and one write(2).  A full pipe blocks the vCPU, so nothing is lost, and nothing
- * is buffered without bound.  After a failed write the rest is discarded: a closed
- * pipe must not end the guest.  Input is read from the host only once the guest
+ * is buffered without bound.  A guest that serves others does not wait for ever:
+ * what nobody has read for PATIENCE_MS is discarded, and so is the rest until there
+ * is room again.  After a failed write all of it is discarded: a closed pipe must
+ * not end the guest.  Input is read from the host only once the guest
  * has looked for it, and at most 16 bytes ahead. */
 #include "serial.h"
 #include "host.h"
@@ -12,7 +14,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#define PATIENCE_MS 1000
+#define POLL_MS 100
 
 enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
@@ -37,6 +43,7 @@ void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd)
     serial->out_fd = out_fd;
     serial->irq_fd = irq_fd;
     serial->input_fd = input_fd;
+    serial->late_fd = -1;
     serial->divisor = 12; /* 9600 baud */
 }
 
@@ -110,18 +117,50 @@ uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len)
     return n;
 }
 
+/* From now on output does not wait for its reader for ever.  `fd` is the output's file
+ * with O_NONBLOCK, or a socket. */
+void serial_drop_late(struct serial *serial, int fd, bool is_socket)
+{
+    serial->late_is_socket = is_socket;
+    serial->late_fd = fd;
+}
+
+/* How many bytes were discarded since the last call, because nobody read them. */
+uint64_t serial_lost(struct serial *serial)
+{
+    return atomic_exchange(&serial->lost, 0);
+}
+
+static ssize_t put(struct serial *serial, const uint8_t *data, uint32_t len)
+{
+    if (serial->late_fd >= 0 && serial->late_is_socket)
+        return send(serial->late_fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return write(serial->late_fd >= 0 ? serial->late_fd : serial->out_fd, data, len);
+}
+
 /* Called without the lock, as the write may block for long. */
 static void transmit(struct serial *serial, struct vcpu *vcpu,
                      const uint8_t *data, uint32_t len)
 {
+    int waited_ms = 0;
+
     while (len && serial->out_fd >= 0) {
-        ssize_t n = write(serial->out_fd, data, len);
+        ssize_t n = put(serial, data, len);
         if (n >= 0) {
             data += n;
             len -= (uint32_t)n;
+            waited_ms = 0;
+            if (serial->late_fd >= 0 && atomic_exchange(&serial->is_late, false))
+                event_raise(serial->input_fd); /* Python tells how much was lost */
         } else if (errno == EAGAIN) {
             struct pollfd poller = {.fd = serial->out_fd, .events = POLLOUT};
-            poll(&poller, 1, 100);
+            if (serial->late_fd >= 0 && (serial->is_late || waited_ms >= PATIENCE_MS)) {
+                serial->is_late = true;
+                serial->lost += len;
+                return;
+            }
+            if (poll(&poller, 1, POLL_MS) == 0)
+                waited_ms += POLL_MS;
         } else if (errno != EINTR) {
             serial->out_error = errno;
             serial->out_fd = -1;

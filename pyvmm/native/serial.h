@@ -3,6 +3,7 @@
 #define PYVMM_SERIAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "bus.h"
 
@@ -14,6 +15,10 @@ struct serial {
     int irq_fd;       /* eventfd that raises the interrupt, or -1 */
     int input_fd;     /* eventfd: the guest wants input or has room again, or out_error is set */
     int out_error;    /* errno that ended output, or 0 */
+    atomic_int late_fd; /* see serial_drop_late(); -1: output waits for its reader */
+    bool late_is_socket;
+    atomic_bool is_late;      /* output is discarded until it is read again */
+    atomic_uint_least64_t lost; /* bytes that were */
     uint8_t ier, lcr, mcr, scr, fcr;
     uint16_t divisor;
     bool thr_empty;   /* THR-empty interrupt not yet acknowledged */
@@ -35,6 +40,8 @@ PYTHON struct serial_state {
 PYTHON void serial_save(struct serial *serial, struct serial_state *state);
 PYTHON void serial_restore(struct serial *serial, const struct serial_state *state);
 PYTHON void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd);
+PYTHON void serial_drop_late(struct serial *serial, int fd, bool is_socket);
+PYTHON uint64_t serial_lost(struct serial *serial);
 PYTHON bus_handler serial_access;
 PYTHON uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len);
 

@@ -79,6 +79,7 @@ class Device(ABC):
         answers: each buffer is a request, which comes back soon.
         forgets: what the driver knows of the device is void in a guest that was thawed: the
             device needs a reset then.
+        serves: the guest serves others by it, so output that nobody reads must not stop the guest.
         ports: (address, port, guest's port) of each published port.
     """
 
@@ -91,6 +92,7 @@ class Device(ABC):
     shares_memory = False
     forgets = False
     answers = False
+    serves = False
     ports: Sequence[tuple[str, int, int]] = ()
 
     def prepare(self, cpus: int) -> None:  # noqa: B027 - optional

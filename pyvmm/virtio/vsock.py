@@ -75,6 +75,7 @@ class Vsock(Device):
     device_id = 19
     queue_sizes = (256, 256, 16)
     own_thread = True
+    serves = True
 
     def __init__(self, cid: int, log: Callable[[str], None], tcp: Tcp, unix: Unix | None = None) -> None:
         self.config = cid.to_bytes(8, "little")

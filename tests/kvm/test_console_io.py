@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import pty
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import termios
+import tty
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from select import select
 from typing import Any
 
 import pytest
@@ -155,6 +161,38 @@ def test_output_up_to_the_limit_of_a_file_is_written_and_the_rest_told_of(assemb
         "pyvmm: console: File too large; raise the limit of a file's size (`ulimit -f`); "
         "the guest's output is discarded\n"
     )
+
+
+MANY = 3000
+PRINT_MUCH = f"mov ebx, {MANY}\n1: print text, 100\n dec ebx\n jnz 1b\n exit 5\n .data\n text: .fill 100, 1, 120"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal", "stderr too"])
+def test_a_guest_that_serves_others_does_not_wait_for_the_reader_of_its_output(assemble: Assembler, kind: str) -> None:
+    """What cannot be written is discarded, and its size told in the end."""
+    if kind == "terminal":
+        reader, writer = os.openpty()
+        tty.setraw(writer)
+    elif kind == "socket":
+        reader, writer = (end.detach() for end in socket.socketpair())
+    else:
+        reader, writer = os.pipe()
+    stderr = writer if kind == "stderr too" else subprocess.PIPE
+    command = [PYVMM, "boot", assemble(PRINT_MUCH), "--vsock", "5"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=stderr, text=True, timeout=60)
+    os.set_blocking(reader, False)
+    came = 0
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(reader, 1 << 20):
+            came += len(data)
+    os.close(reader)
+    os.close(writer)
+    assert done.returncode == 5
+    if kind != "stderr too":
+        lost = 100 * MANY - came
+        assert done.stderr == (
+            f"pyvmm: console: {lost} bytes of the guest's output were discarded, because nobody read it\n"
+        )
 
 
 def test_output_to_a_file_is_appended_where_it_stands(assemble: Assembler, tmp_path: Path) -> None:
@@ -303,3 +341,100 @@ def test_terminal_keeps_its_settings_when_the_guest_does_not_ask(start: Start, t
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert termios.tcgetattr(terminal[1]) == before
+
+
+# ---- job control ------------------------------------------------------------------------
+
+
+class Shell:
+    """An interactive shell on a pseudo-terminal, and what a user types and sees there."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.execvpe(words[0], words, os.environ | {"PS1": "prompt: ", "TERM": "dumb"})
+        self._seen = b""
+        self.expect("prompt: ")
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def expect(self, text: str) -> str:
+        """Waits until this is shown, and returns what was before it."""
+        while text.encode() not in self._seen:
+            assert select([self._fd], [], [], 60)[0], f"{text!r} does not come; there is {self._seen!r}"
+            self._seen += os.read(self._fd, 4096)
+        before, _, self._seen = self._seen.partition(text.encode())
+        return before.decode()
+
+    def run(self, command: str) -> str:
+        """What a command writes."""
+        self.type(f'echo be""gin; {command}; echo e""nd\n')
+        self.expect("begin\r\n")
+        said = self.expect("end\r\n")
+        self.expect("prompt: ")
+        return said
+
+    def is_raw(self) -> bool:
+        """Whether line editing is off."""
+        return not termios.tcgetattr(self._fd)[3] & termios.ICANON
+
+    def close(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        os.close(self._fd)
+        os.waitpid(self._pid, 0)
+
+
+@pytest.fixture(params=[["dash", "-i"], ["bash", "--norc", "--noprofile", "-i"]], ids=lambda words: words[0])
+def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    if not shutil.which(request.param[0]):
+        pytest.skip(f"there is no {request.param[0]}")
+    made = Shell(request.param)
+    yield made
+    made.close()
+
+
+READY_ECHO = f'print ready, 6\n {ECHO} .data\n ready: .ascii "ready\\n"'
+
+
+def test_a_guest_that_is_stopped_gives_the_terminal_back(shell: Shell, assemble: Assembler) -> None:
+    """Until it is continued in the foreground; its end does not change the shell's settings."""
+    settings = shell.run("stty -a")
+    shell.type(f"{PYVMM} boot {assemble(READY_ECHO)}\n")
+    shell.expect("ready\r\n")
+    for key in ("\x1a", "\x1a", "q"):
+        wait_until(shell.is_raw, "line editing is off")
+        shell.type("é")
+        shell.expect("é")
+        shell.type("yz")
+        shell.expect("yz")
+        shell.type(key)
+        assert "yz" not in shell.expect("prompt: ")  # echoed by the guest alone
+        assert shell.run("stty -a") == settings
+        if key != "q":
+            shell.type("fg\n")
+            shell.expect("boot")
+
+
+def test_a_guest_that_ends_while_it_is_stopped_leaves_the_terminal_alone(shell: Shell, assemble: Assembler) -> None:
+    settings = shell.run("stty -a")
+    shell.type(f"{PYVMM} boot {assemble(READY_ECHO)}\n")
+    shell.expect("ready\r\n")
+    wait_until(shell.is_raw, "line editing is off")
+    shell.type("\x1a")
+    shell.expect("prompt: ")
+    shell.run("kill %1; kill -CONT %1; wait %1")
+    assert shell.run("stty -a") == settings
+
+
+def test_a_guest_in_the_background_leaves_the_terminal_alone(shell: Shell, assemble: Assembler) -> None:
+    """It is stopped when it would read what is typed for the shell, and gets the rest in the foreground."""
+    settings = shell.run("stty -a")
+    shell.type(f"{PYVMM} boot {assemble(READY_ECHO)} &\n")
+    shell.expect("ready\r\n")
+    assert shell.run("stty -a") == settings
+    shell.type("fg\n")
+    shell.expect("boot")
+    shell.type("x\nq\n")
+    shell.expect("prompt: ")
+    assert shell.run("stty -a") == settings

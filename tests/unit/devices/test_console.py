@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import termios
 from collections.abc import Callable, Iterator
+from fcntl import F_GETPIPE_SZ, fcntl
 from pathlib import Path
 from select import select
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,18 +20,19 @@ from pyvmm.bus import eventfd
 from pyvmm.devices.console import Console
 from pyvmm.eventloop import READABLE, EventLoop
 
-RBR, IER, LSR = 0, 1, 5
+RBR, THR, IER, LSR = 0, 0, 1, 5
 DATA_READY = 1
 
 
 class Rig:
     """A console on an event loop, and a guest's hands on its UART."""
 
-    def __init__(self, source: int) -> None:
+    def __init__(self, source: int, target: int = 1, drop_late: bool = False) -> None:
+        self.log: list[str] = []
         self._serial = ffi.new("struct serial *")
         self._fds = [eventfd(), eventfd()]
-        lib.serial_init(self._serial, 1, *self._fds)
-        self.console = Console(self._serial, source)
+        lib.serial_init(self._serial, target, *self._fds)
+        self.console = Console(self._serial, source, self.log.append, drop_late)
         self.loop = EventLoop()
         self.console.attach(self.loop)
         self._vcpu = ffi.new("struct vcpu *")
@@ -43,6 +47,11 @@ class Rig:
         data = ffi.new("uint8_t[1]")
         lib.serial_access(self.console._serial, self._vcpu, False, register, data, 1, 1)
         return int(data[0])
+
+    def print(self, text: bytes) -> None:
+        """As by `rep outsb`."""
+        data = ffi.new("uint8_t[]", text)
+        lib.serial_access(self.console._serial, self._vcpu, True, THR, data, 1, len(text))
 
     def serve(self) -> None:
         """Does what the loop would, until nothing is readable any more."""
@@ -121,13 +130,92 @@ def test_end_of_input_is_read_once_and_keeps_nobody_busy(pipe: list[int], rig: C
     guest = rig(pipe[0])
     assert guest.read_all() == b"last"
     assert guest.read_all() == b""
-    assert pipe[0] not in guest.loop._callbacks
+    assert not {pipe[0], guest.console._input} & guest.loop._callbacks.keys()
 
 
 def test_directory_as_stdin_is_the_end_of_input(rig: Callable[[int], Rig], tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     assert rig(fd).read_all() == b""
     os.close(fd)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "fifo", "socket", "terminal"])
+def test_input_that_another_process_has_taken_blocks_nobody(
+    rig: Callable[[int], Rig], tmp_path: Path, kind: str
+) -> None:
+    """Each of its readers is told, and one finds it."""
+    if kind == "pipe":
+        source, sink = os.pipe()
+    elif kind == "socket":
+        source, sink = (end.detach() for end in socket.socketpair())
+    elif kind == "terminal":
+        sink, source = os.openpty()
+    else:
+        os.mkfifo(tmp_path / "fifo")
+        source = os.open(tmp_path / "fifo", os.O_RDWR)
+        sink = os.dup(source)
+    guest = rig(source)
+    assert guest.read_all() == b""
+    watched = guest.console._input
+    served = Thread(target=guest.loop._callbacks[watched], args=[READABLE], daemon=True)
+    served.start()
+    served.join(10)
+    assert not served.is_alive()
+    assert watched in guest.loop._callbacks
+    assert os.get_blocking(source)
+    os.write(sink, b"x")
+    assert select([watched], [], [], 60)[0]
+    assert guest.read_all() == b"x"
+    os.close(source)
+    os.close(sink)
+
+
+# ---- output that nobody reads --------------------------------------------------------
+
+
+@pytest.fixture
+def late(pipe: list[int]) -> Iterator[Rig]:
+    """A guest that serves others, whose output is a pipe."""
+    made = Rig(0, pipe[1], drop_late=True)
+    yield made
+    made.close()
+
+
+def test_output_that_nobody_reads_is_dropped_until_somebody_does(late: Rig, pipe: list[int]) -> None:
+    size = fcntl(pipe[1], F_GETPIPE_SZ)
+    late.print(bytes(size))
+    for _ in range(3):
+        late.print(b"lost")
+    late.serve()
+    assert late.log == []
+    assert os.read(pipe[0], size) == bytes(size)
+    late.print(b"here")
+    late.serve()
+    assert os.read(pipe[0], size) == b"here"
+    assert late.log == ["console: 12 bytes of the guest's output were discarded, because nobody read it"]
+    late.console._report()
+    assert len(late.log) == 1
+    assert os.get_blocking(pipe[1])
+
+
+def test_output_waits_a_moment_for_its_reader(late: Rig, pipe: list[int]) -> None:
+    size = fcntl(pipe[1], F_GETPIPE_SZ)
+    late.print(bytes(size))
+    printing = Thread(target=late.print, args=[b"late"])
+    printing.start()
+    assert os.read(pipe[0], size) == bytes(size)
+    printing.join()
+    assert os.read(pipe[0], size) == b"late"
+    assert late.log == []
+
+
+def test_output_without_a_reader_at_all_is_no_error(late: Rig, pipe: list[int]) -> None:
+    os.close(pipe[0])
+    pipe[0] = -1
+    for _ in range(2):
+        late.print(b"text")
+    late.serve()
+    assert late.log == []
 
 
 # ---- terminals -----------------------------------------------------------------------
@@ -178,6 +266,31 @@ def test_close_restores_the_terminal(terminal: list[int]) -> None:
     assert termios.tcgetattr(terminal[1]) != before
     guest.close()
     assert termios.tcgetattr(terminal[1]) == before
+
+
+def test_the_terminal_is_given_back_and_taken_again(terminal: list[int], rig: Callable[[int], Rig]) -> None:
+    """Also if the shell has changed its settings in between."""
+    guest = rig(terminal[1])
+    guest.console.use_terminal()  # the guest has not looked for input: not touched
+    assert local_modes(terminal[1]) == COOKED
+    guest.read_all()
+    for column in (termios.IEXTEN, 0):
+        guest.console.release_terminal()
+        guest.console.release_terminal()
+        assert local_modes(terminal[1]) == COOKED
+        modes = termios.tcgetattr(terminal[1])
+        modes[0] |= termios.ISTRIP
+        modes[3] |= column
+        modes[6][termios.VMIN] = b"\0"
+        termios.tcsetattr(terminal[1], termios.TCSANOW, modes)
+        changed = termios.tcgetattr(terminal[1])
+        guest.console.use_terminal()
+        guest.console.use_terminal()
+        taken = termios.tcgetattr(terminal[1])
+        assert (local_modes(terminal[1]), taken[0] & termios.ISTRIP) == (termios.ISIG, 0)
+        assert taken[6][termios.VMIN] == 1
+    guest.console.release_terminal()
+    assert termios.tcgetattr(terminal[1]) == changed
 
 
 def test_terminal_that_hangs_up_is_the_end_of_input(terminal: list[int], rig: Callable[[int], Rig]) -> None:
