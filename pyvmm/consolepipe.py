@@ -12,8 +12,9 @@ _CHUNK = 65536
 class ConsolePipe:
     """Two pipes: one for what the guest prints, one for what it reads.
 
-    A guest that prints blocks while 64 KiB are unread. Nothing is read ahead, so the reader sets
-    the pace.
+    A guest that prints blocks while 64 KiB are unread; one with a vsock device for a second at
+    most, and then the rest is discarded until it is read. Nothing is read ahead, so the reader
+    sets the pace.
 
     Attributes:
         guest_input, guest_output: descriptors of the guest's ends.

@@ -100,6 +100,7 @@ class Machine:
         self._loop: EventLoop | None = None
         self._kept = 0  # closers that the end of the process does as well
         self._asked = False  # the guest was asked to end
+        self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
         self._requests: list[Callable[[], None]] = []  # of other threads
         self._stop_fd = -1  # tells the loop of them
@@ -313,6 +314,10 @@ class Machine:
                 self._is_over = True
             while self._requests:  # too late, as they find out
                 self._requests.pop(0)()
+        if self._grace_fd >= 0:
+            loop.remove(self._grace_fd)
+        for virtio in self._virtio:
+            virtio.device.finish(loop)
         if self._error:
             raise self._error
         assert self.status is not None
@@ -448,7 +453,7 @@ class Machine:
         timer = lib.timer_fd(int(grace * 1e9)) if message and not self._asked else -1
         if timer < 0:
             return False
-        self._asked = True
+        self._asked, self._grace_fd = True, timer
         self._closers.append(lambda: os.close(timer))
         self._loop.add(timer, lambda: self.end(status), urgent=True)
         try:

@@ -134,8 +134,8 @@ class Guest:
         fields = {"src_cid": CID, "dst_cid": HOST_CID, "kind": 1, "buf_alloc": WINDOW, "length": len(payload)} | fields
         self.send_raw([Header(src_port=key[0], dst_port=key[1], op=op, **fields).encode(), payload])
 
-    def send_raw(self, parts: list[bytes]) -> None:
-        """A chain of these buffers; those that are empty are left out."""
+    def send_raw(self, parts: list[bytes], notify: bool = True) -> None:
+        """A chain of these buffers; those that are empty are left out. The device need not have seen it yet."""
         queue = self.queues[TX]
         queue.take()
         start, stride = _BUFFERS[TX]
@@ -146,7 +146,8 @@ class Guest:
             buffers.append((at, len(part), False))
             at += len(part)
         queue.add(buffers)
-        self._notify(TX, before)
+        if notify:
+            self._notify(TX, before)
 
     def packets(self) -> list[tuple[Header, bytes]]:
         """What has come since the last call; as many new buffers are offered."""

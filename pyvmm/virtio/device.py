@@ -59,7 +59,7 @@ class Device(ABC):
     All calls come from the control thread (the one in `Machine.run`), in this order. There may be
     any number of cycles, and `needs_reset` or the machine's end may cut one short::
 
-        prepare, [restore,] attach, (activate, (kicked | pause, resume)*, reset)*, close
+        prepare, [restore,] attach, (activate, (kicked | pause, resume)*, reset)*, finish, close
 
     The device owns its queues from `activate` to `reset`, except between `pause` and `resume`,
     when the transport changes them. One with `own_thread` uses them in another thread or process
@@ -107,6 +107,12 @@ class Device(ABC):
 
     def attach(self, loop: Loop) -> None:  # noqa: B027 - optional
         """Called once, when the guest runs. A device with descriptors of its own adds them to `loop`."""
+
+    def finish(self, loop: Loop) -> None:  # noqa: B027 - optional
+        """Called when the guest has ended: passes on what it has sent.
+
+        Waits by `loop.wait`, which raises `LoopStopped` when a signal or `Machine.stop` asks for a quick end.
+        """
 
     def close(self) -> None:  # noqa: B027 - optional
         """Frees the device's resources on the host. A second call does nothing."""

@@ -71,6 +71,8 @@ class Vsock(Device):
         HostError: the host has no descriptors for it.
     """
 
+    #: Seconds in which clients must take what the guest has sent before its end.
+    patience = 5.0
     name = "vsock"
     device_id = 19
     queue_sizes = (256, 256, 16)
@@ -126,9 +128,14 @@ class Vsock(Device):
             raise HostError("thread of vsock", error)
 
     def reset(self) -> None:
-        """Resets all connections and ends the thread."""
+        """Ends all connections. The thread goes on until what the guest has sent is passed on."""
         self._queues = []
         lib.vsock_reset(self.native)
+        self._transport = None
+        try:
+            self.resume()
+        except HostError:
+            lib.vsock_end_streams(self.native)
 
     def state(self) -> bytes:
         """The next port of a host's end: a late packet for an old one must not meet a new one."""
@@ -185,7 +192,7 @@ class Vsock(Device):
             if note.kind == lib.VSOCK_NOTE_FORBIDDEN:
                 self._log(f"the guest may not connect to port {note.value}; allow the port to let it")
             elif note.kind == lib.VSOCK_NOTE_BROKEN:
-                assert self._transport
+                assert self._transport  # a reset drops such a note
                 reason = ERRORS.get(note.error, "a receive buffer has no room for a header (5.10.6.1)")
                 self._transport.needs_reset(f"queue {note.value}: {reason}")
             elif note.value:
@@ -194,6 +201,29 @@ class Vsock(Device):
                 self._log(f"a connection is refused: {strerror(note.value)}")
             else:
                 self._log(f"a connection is refused: the guest has {lib.VSOCK_STREAMS} already")
+
+    def finish(self, loop: Loop) -> None:
+        """Passes on what the guest has sent; waits for slow clients for `patience` seconds at most."""
+        if self._transport:
+            self.reset()
+        if not self.native.stream_count:
+            return
+        from time import monotonic
+
+        from pyvmm.eventloop import LoopStopped
+
+        end = monotonic() + self.patience
+        while self.native.stream_count and (left := end - monotonic()) > 0:
+            try:
+                loop.wait(self.native.note_fd, False, left)
+            except LoopStopped:
+                if not lib.wait_readable(self.native.note_fd, 0):  # but a signal, for example
+                    break
+            if lib.wait_readable(self.native.note_fd, 0):
+                self.noted()
+        if count := lib.vsock_end_streams(self.native):
+            reason = "because their clients did not take in time what the guest had sent"
+            self._log(f"connections that are reset, {reason}: {count}")
 
     def close(self) -> None:
         """Ends all connections and stops listening."""

@@ -7,7 +7,9 @@ interface
 
 implementation
 
-uses Arch, CoreThreads, Memory, Network, Sockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets, WaitQueues;
+uses
+  Arch, CoreThreads, Memory, Network, Scheduling, Sockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets,
+  WaitQueues;
 
 const
   RX = 0;
@@ -250,6 +252,32 @@ begin
   ReleaseLock(NetworkLock);
 end;
 
+{ Ends all connections at the program's end, and waits until what was sent has arrived; gives up
+  a second after the last progress, and five seconds after the start. }
+procedure Drain;
+var
+  Before, Left: LongInt;
+  First, Last: QWord;
+begin
+  AcquireLock(NetworkLock);
+  ShutDownAll;
+  ReleaseLock(NetworkLock);
+  First := read_rdtsc;
+  Last := First;
+  Before := -1;
+  repeat
+    Serve(Device);
+    AcquireLock(NetworkLock);
+    with Device^.Queues[TX] do
+      Left := Size - FreeCount + Unconfirmed + Ord(Waiting <> nil);
+    ReleaseLock(NetworkLock);
+    if Left <> Before then
+      Last := read_rdtsc;
+    Before := Left;
+    NOP;
+  until (Left = 0) or Device^.Broken or (read_rdtsc - Last > TicksOf(1000)) or (read_rdtsc - First > TicksOf(5000));
+end;
+
 function Start: Boolean;
 var
   I: LongInt;
@@ -273,6 +301,7 @@ begin
     OfferEvent(@Events[I]);
   Device^.Quiet := [TX];
   Device^.Serve := @Serve;
+  DrainNetwork := @Drain;
   RunDevice(Device);
   NotifyDevice(Device^.Queues[RX]);
   NotifyDevice(Device^.Queues[EVENT_QUEUE]);

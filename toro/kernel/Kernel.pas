@@ -167,6 +167,8 @@ procedure HaltProcedure; public name '_haltproc';
 begin
   if Assigned(ShutdownProcedure) then
     ShutdownProcedure();
+  if Assigned(DrainNetwork) then
+    DrainNetwork();
   FlushConsole;
   PowerOff(ExitCode and $FF);
 end;

@@ -71,8 +71,8 @@ function SysSocketSelect(Socket: PSocket; TimeOut: LongInt): Boolean;
 { Ends sending, and tells the peer so; receiving goes on. }
 procedure SysSocketShutdown(Socket: PSocket);
 
-{ Closes a connection, or stops listening, and frees the socket. Data sent before still
-  arrive. }
+{ Closes a connection, or stops listening, and frees the socket. Data sent before still arrive,
+  also if the program ends now. }
 procedure SysSocketClose(Socket: PSocket);
 
 { For drivers: registers one. }

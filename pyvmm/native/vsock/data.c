@@ -2,86 +2,40 @@
  *
  * Each direction ends by itself: end of file on the socket becomes SHUTDOWN(SEND) to
  * the guest, that of the guest becomes shutdown(2) of the socket; when both have ended
- * and all has been passed on, the guest gets RST.
- *
- * Drivers of existing Toro kernels, which do not know VIRTIO_F_VERSION_1, count
- * otherwise: they have a buffer of 16 KiB that is empty again only when the application
- * has taken all of it; they acknowledge each RW by a CREDIT_UPDATE whose fwd_cnt says
- * how full it was then, and say nothing when it has become empty.  So what they may hold
- * is that and all that was sent since; when there is no room, an RW without payload asks
- * them anew.  They take fwd_cnt of the host's headers for what is in its buffer, so it
- * is always told as 0, and TX waits in place of it. */
+ * and all has been passed on, the guest gets RST.  What the guest does not read any more, or
+ * never will, is read and dropped by linger(). */
 #include "vsock/vsock.h"
 #include "host.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
-
-#define LEGACY_WINDOW 16000      /* bytes, of the 16 KiB that such a driver has */
-#define LEGACY_PACKET (64 << 10) /* the most it sends at once */
 
 #define LISTEN_GRACE (1000 * VSOCK_MS) /* from a guest's first accept until a refusal counts */
 #define RETRY_LEAST (2 * VSOCK_MS)
 #define RETRY_MOST (200 * VSOCK_MS)
+#define LINGER (5000 * VSOCK_MS)
+#define UNREAD_BATCH 16 /* reads of 4 KiB; more is left for the next turn */
 
-/* ---- credit ------------------------------------------------------------------------ */
-
-static uint32_t unsent(const struct vsock_stream *stream)
-{
-    return stream->received - stream->forwarded;
-}
-
-/* Bytes that the guest can take now. */
-static uint32_t room(const struct vsock *vsock, const struct vsock_stream *stream)
-{
-    uint32_t window = stream->peer_alloc, under_way = stream->sent - stream->peer_taken;
-
-    if (vsock->legacy && window > LEGACY_WINDOW)
-        window = LEGACY_WINDOW;
-    if (under_way > INT32_MAX) /* it says to have taken more than there was */
-        under_way = 0;
-    return under_way < window ? window - under_way : 0;
-}
-
-/* Takes the credit that a header of the guest tells. */
-static void take_credit(const struct vsock *vsock, struct vsock_stream *stream,
-                        const struct virtio_vsock_hdr *header)
-{
-    stream->peer_alloc = header->buf_alloc;
-    if (!vsock->legacy) {
-        stream->peer_taken = header->fwd_cnt;
-        return;
-    }
-    if (header->op == VIRTIO_VSOCK_OP_CREDIT_UPDATE && stream->packets)
-        stream->packets--;
-    /* Once all is acknowledged, the rest of what was sent has been taken. */
-    if (!stream->packets)
-        stream->peer_taken = stream->sent - header->fwd_cnt;
-}
-
-/* Whether a driver that counts no credit must wait for this stream's socket. */
-bool stream_stalls(const struct vsock_stream *stream)
-{
-    uint32_t least = stream->buf_alloc / 2 < LEGACY_PACKET ? stream->buf_alloc / 2 : LEGACY_PACKET;
-    return stream->state == STREAM_OPEN && stream->buf_alloc - unsent(stream) < least;
-}
+/* ---- what the guest is to get next ------------------------------------------------------ */
 
 /* Whether the socket has something, or its end, that the guest can take. */
 static bool has_data(const struct vsock *vsock, const struct vsock_stream *stream)
 {
     return stream->state == STREAM_OPEN && stream->readable && !stream->host_ended &&
-           room(vsock, stream);
+           stream_room(vsock, stream);
 }
 
 /* Asks a driver that does not tell of its room.  Returns whether to ask again. */
 bool stream_probe(struct vsock *vsock, struct vsock_stream *stream)
 {
     if (stream->state != STREAM_OPEN || !stream->readable || stream->host_ended ||
-        room(vsock, stream))
+        stream_room(vsock, stream))
         return false;
     if (!stream->packets) {
         stream->probe = true;
@@ -102,97 +56,51 @@ static void owe_credit(struct vsock *vsock, struct vsock_stream *stream)
     stream_ready(vsock, stream);
 }
 
-/* ---- guest to host ------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------- */
 
-/* Sends what the socket takes; bytes, or -1 when it has failed. */
-static ssize_t send_some(struct vsock_stream *stream, struct iovec *iov, uint32_t count)
+/* Closes the socket of an orphan that has passed on everything, once that has arrived.  The peer
+ * gets an error in place of the end if there is something unread when a socket is closed.  TCP
+ * also drops what is under way then, or when something comes afterwards. */
+static void linger(struct vsock *vsock, struct vsock_stream *stream)
 {
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
-    ssize_t sent = stream->writable
-                       ? sendmsg(stream->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-                       : 0;
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+    int domain = AF_UNIX, under_way = 0;
+    socklen_t length = sizeof domain;
+    uint8_t unread[4096];
+    ssize_t got = 0;
+    int error;
 
-    if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
-        stream->writable = errno == EINTR;
-        return 0;
+    getsockopt(stream->source.fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+    if (domain == AF_UNIX)
+        shutdown(stream->source.fd, SHUT_RD); /* nothing more comes */
+    for (int i = 0; i < UNREAD_BATCH; i++) {
+        got = recv(stream->source.fd, unread, sizeof unread, MSG_DONTWAIT);
+        if (got <= 0)
+            break;
     }
-    if (sent > 0)
-        stream->forwarded += (uint32_t)sent;
-    return sent;
-}
-
-/* Copies to the ring; there is room. */
-static void keep(struct vsock_stream *stream, uint32_t at, const uint8_t *data, size_t size)
-{
-    size_t first = stream->buf_alloc - at < size ? stream->buf_alloc - at : size;
-
-    memcpy(stream->ring + at, data, first);
-    memcpy(stream->ring, data + first, size - first);
-}
-
-/* Passes on `size` bytes of payload that the guest had credit for. */
-static bool receive(struct vsock_stream *stream, struct iovec *payload, uint32_t size)
-{
-    uint32_t count = 0, left = size, held = unsent(stream);
-    ssize_t sent = 0;
-
-    for (; left; count++) {
-        if (payload[count].iov_len > left)
-            payload[count].iov_len = left;
-        left -= (uint32_t)payload[count].iov_len;
-    }
-    stream->received += size;
-    if (!held)
-        sent = send_some(stream, payload, count);
-    if (sent < 0)
-        return false;
-    if ((uint32_t)sent == size)
-        return true;
-    if (!stream->ring && !(stream->ring = malloc(stream->buf_alloc)))
-        return false;
-    for (uint32_t i = 0, at = (stream->ring_at + held) % stream->buf_alloc; i < count; i++) {
-        size_t skip = (size_t)sent < payload[i].iov_len ? (size_t)sent : payload[i].iov_len;
-        size_t length = payload[i].iov_len - skip;
-        sent -= (ssize_t)skip;
-        keep(stream, at, (uint8_t *)payload[i].iov_base + skip, length);
-        at = (at + (uint32_t)length) % stream->buf_alloc;
-    }
-    return true;
-}
-
-/* Sends what was kept; false when the socket has failed. */
-static bool flush(struct vsock_stream *stream)
-{
-    while (unsent(stream) && stream->writable) {
-        uint32_t size = unsent(stream), first = stream->buf_alloc - stream->ring_at;
-        struct iovec iov[2] = {{stream->ring + stream->ring_at, size < first ? size : first},
-                               {stream->ring, size < first ? 0 : size - first}};
-        ssize_t sent = send_some(stream, iov, 2);
-        if (sent < 0)
-            return false;
-        stream->ring_at = (stream->ring_at + (uint32_t)sent) % stream->buf_alloc;
-    }
-    if (!unsent(stream)) {
-        free(stream->ring);
-        stream->ring = NULL;
-        stream->ring_at = 0;
-        if (stream->guest_ended && !stream->shut) {
-            stream->shut = true;
-            shutdown(stream->source.fd, SHUT_WR);
-        }
-    }
-    return true;
+    error = errno;
+    if (!stream->linger_until)
+        stream->linger_until = now + LINGER;
+    if (domain != AF_UNIX)
+        ioctl(stream->source.fd, SIOCOUTQ, &under_way);
+    /* The end itself counts as one byte. */
+    if (got == 0 || (got < 0 && (error != EAGAIN || under_way <= 1)) || now >= stream->linger_until)
+        stream_end(vsock, stream, false);
+    else
+        vsock_retry_in(vsock, VSOCK_LINGER_RETRY);
 }
 
 /* Goes on when something has been sent, or a direction has ended. */
 static void progress(struct vsock *vsock, struct vsock_stream *stream)
 {
-    if (!flush(stream)) {
+    if (!stream_flush(stream)) {
         stream_fail(vsock, stream);
-    } else if (stream->host_ended && stream->guest_ended && !unsent(stream)) {
-        if (stream->state != STREAM_ORPHAN)
-            vsock_add_reset(vsock, stream->guest_port, stream->host_port);
-        stream_end(vsock, stream, false);
+    } else if (stream->state == STREAM_ORPHAN) {
+        if (!stream_unsent(stream))
+            linger(vsock, stream);
+    } else if (stream->host_ended && stream->guest_ended && !stream_unsent(stream)) {
+        vsock_add_reset(vsock, stream->guest_port, stream->host_port);
+        stream_orphan(vsock, stream);
     } else if (stream->forwarded - stream->told >= stream->buf_alloc / 2) {
         owe_credit(vsock, stream);
     }
@@ -227,20 +135,25 @@ static void accepted(struct vsock *vsock)
         vsock->retry_at = now;
 }
 
-/* The guest has reset the stream.  What it sent before it ended properly is still
- * passed on. */
-static void reset_by_guest(struct vsock *vsock, struct vsock_stream *stream)
+/* It is over for the guest; what it has sent is still passed on. */
+void stream_orphan(struct vsock *vsock, struct vsock_stream *stream)
 {
-    bool proper = stream->guest_ended || (vsock->legacy && stream->host_ended);
-
-    if (stream->state != STREAM_OPEN || !proper || !unsent(stream)) {
-        stream_end(vsock, stream, !proper);
-        return;
-    }
     stream->state = STREAM_ORPHAN;
     stream->host_ended = stream->guest_ended = true;
     stream_unname(vsock, stream);
     stream_not_ready(vsock, stream);
+    progress(vsock, stream);
+}
+
+/* The guest has reset the stream, maybe because it has ended. */
+static void reset_by_guest(struct vsock *vsock, struct vsock_stream *stream)
+{
+    bool proper = stream->guest_ended || (vsock->legacy && stream->host_ended);
+
+    if (stream->state == STREAM_OPEN && proper)
+        stream_orphan(vsock, stream);
+    else
+        stream_end(vsock, stream, !proper);
 }
 
 /* The stream exists for both sides now. */
@@ -269,6 +182,8 @@ void stream_retry(struct vsock *vsock, struct vsock_stream *stream)
         connect_result(vsock, stream, host_connect_again(vsock, stream));
         if (stream->state == STREAM_QUEUEING)
             vsock_retry_in(vsock, VSOCK_BACKLOG_RETRY);
+    } else if (stream->state == STREAM_ORPHAN) {
+        progress(vsock, stream);
     } else if (stream->refused) {
         stream->refused = stream->asked = false;
         stream_ready(vsock, stream);
@@ -282,7 +197,7 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
     uint64_t there = 0;
     bool ok = stream->state == STREAM_OPEN;
 
-    take_credit(vsock, stream, header);
+    stream_take_credit(vsock, stream, header);
     switch (header->op) {
     case VIRTIO_VSOCK_OP_RST:
         if (stream->state == STREAM_ASKING && stream->asked)
@@ -301,8 +216,8 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
         for (uint32_t i = 0; i < count; i++)
             there += payload[i].iov_len;
         ok = ok && !stream->guest_ended && header->len <= there &&
-             header->len <= stream->buf_alloc - unsent(stream) &&
-             receive(stream, payload, header->len);
+             header->len <= stream->buf_alloc - stream_unsent(stream) &&
+             stream_receive(stream, payload, header->len);
         break;
     case VIRTIO_VSOCK_OP_SHUTDOWN:
         stream->host_ended |= header->flags & VIRTIO_VSOCK_SHUTDOWN_RCV;
@@ -333,7 +248,7 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
 static bool read_socket(struct vsock *vsock, struct vsock_stream *stream,
                         struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count)
 {
-    uint32_t limit = room(vsock, stream), wanted = 0, used = 0;
+    uint32_t limit = stream_room(vsock, stream), wanted = 0, used = 0;
     struct msghdr message = {.msg_iov = payload};
     ssize_t got;
 
@@ -440,15 +355,16 @@ void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t eve
             stream_fail(vsock, stream);
         break;
     case STREAM_OPEN:
-        if (events & EPOLLERR && !stream->unix_client && !room(vsock, stream)) {
+        if (events & EPOLLERR && !stream->unix_client && !stream_room(vsock, stream)) {
             stream_fail(vsock, stream);
             break;
         }
         wake(vsock, stream);
-        /* fall through */
-    case STREAM_ORPHAN:
-        if (events & (EPOLLOUT | EPOLLERR) && unsent(stream))
+        if (events & (EPOLLOUT | EPOLLERR) && stream_unsent(stream))
             progress(vsock, stream);
+        break;
+    case STREAM_ORPHAN:
+        progress(vsock, stream);
         break;
     case STREAM_QUEUEING:
     case STREAM_DEAD:

@@ -188,7 +188,7 @@ void stream_end(struct vsock *vsock, struct vsock_stream *stream, bool abort)
 void stream_fail(struct vsock *vsock, struct vsock_stream *stream)
 {
     if (stream->state == STREAM_CONNECTING || stream->state == STREAM_QUEUEING ||
-        stream->state == STREAM_OPEN || stream->asked)
+        stream->state == STREAM_OPEN || (stream->state == STREAM_ASKING && stream->asked))
         vsock_add_reset(vsock, stream->guest_port, stream->host_port);
     stream_end(vsock, stream, true);
 }

@@ -67,15 +67,26 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     return -1;
 }
 
+static void stop_thread(struct vsock *vsock)
+{
+    if (!vsock->running)
+        return;
+    atomic_store(&vsock->stop, true);
+    event_raise(vsock->wake.fd);
+    pthread_join(vsock->thread, NULL);
+    vsock->running = false;
+}
+
 /* The driver is ready: from now on vsock_turn() uses the queues of `mmio`. */
 void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy)
 {
     struct vsock_listener *listener;
 
+    stop_thread(vsock); /* it may serve orphans of the driver before */
     vsock->mmio = mmio;
     vsock->legacy = legacy;
     vsock->active_since = clock_ns(CLOCK_MONOTONIC);
-    vsock->listens_since = vsock->retry_at = 0;
+    vsock->listens_since = 0;
     vsock->rx = mmio->queue[RX].queue;
     vsock->tx = mmio->queue[TX].queue;
     vsock->rx_kick.fd = mmio->queue[RX].kick_fd;
@@ -313,6 +324,15 @@ static void bury(struct vsock *vsock)
     }
 }
 
+/* Returns how long the next turn may wait while there is no driver.  Python is told when the
+ * last orphan has ended. */
+static int wait_for_orphans(struct vsock *vsock)
+{
+    if (!vsock->streams)
+        event_raise(vsock->note_fd);
+    return retry(vsock);
+}
+
 /* Waits up to `timeout_ms` (-1: for ever) until there is something to do, and does
  * it.  Returns for how long the next turn may wait. */
 int vsock_turn(struct vsock *vsock, int timeout_ms)
@@ -323,11 +343,13 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
     for (int i = 0; i < count; i++)
         dispatch(vsock, event[i].data.ptr, event[i].events);
     retry(vsock);
-    if (vsock->tx_pending && !vsock->broken)
+    if (vsock->mmio && vsock->tx_pending && !vsock->broken)
         take_packets(vsock);
-    if (!vsock->starved && !vsock->broken)
+    if (vsock->mmio && !vsock->starved && !vsock->broken)
         give_packets(vsock);
     bury(vsock);
+    if (!vsock->mmio)
+        return wait_for_orphans(vsock);
     if (vsock->broken)
         return -1;
     interrupt_if_wanted(vsock);
@@ -349,28 +371,18 @@ static void *vsock_thread(void *arg)
     return NULL;
 }
 
-/* Runs the device in a thread of its own, once it is active.  Returns 0 or an
- * errno. */
+/* Runs the device in a thread of its own, if it is active or there are orphans.  Returns
+ * 0 or an errno. */
 int vsock_start(struct vsock *vsock)
 {
     int error;
 
-    if (!vsock->mmio || vsock->running)
+    if ((!vsock->mmio && !vsock->streams) || vsock->running)
         return 0;
     atomic_store(&vsock->stop, false);
     error = thread_start(&vsock->thread, "vsock", -1, vsock_thread, vsock);
     vsock->running = !error;
     return error;
-}
-
-static void stop_thread(struct vsock *vsock)
-{
-    if (!vsock->running)
-        return;
-    atomic_store(&vsock->stop, true);
-    event_raise(vsock->wake.fd);
-    pthread_join(vsock->thread, NULL);
-    vsock->running = false;
 }
 
 /* Ends the thread for a change of the queues, which get back what is not used yet;
@@ -384,29 +396,65 @@ void vsock_pause(struct vsock *vsock)
     vsock->tx_pending = true;
 }
 
-/* Resets all streams on the host's side alone.  The thread must not run. */
-void vsock_end_streams(struct vsock *vsock)
+/* Ends all streams on the host's side alone, and resets their peers, unless the kernel has
+ * everything for them.  Ends the thread.  Returns how many were reset. */
+uint32_t vsock_end_streams(struct vsock *vsock)
 {
-    while (vsock->streams)
-        stream_end(vsock, vsock->streams, true);
+    uint32_t count = 0;
+
+    stop_thread(vsock);
+    while (vsock->streams) {
+        bool lingers = vsock->streams->linger_until;
+        count += !lingers;
+        stream_end(vsock, vsock->streams, !lingers);
+    }
     bury(vsock);
     vsock->reset_count = 0;
+    return count;
 }
 
-/* The driver is gone: all streams are reset, and new clients wait for the next. */
+/* Takes what the driver has put into TX before it went.  Answers are of no use now. */
+static void take_last_packets(struct vsock *vsock)
+{
+    for (uint32_t i = 0; i < QUEUE_SIZE_MAX && !vsock->broken; i++) {
+        int popped = vsock->tx->enabled ? queue_pop(vsock->tx, &vsock->tx_chain) : 0;
+        if (popped <= 0)
+            return;
+        take_packet(vsock, &vsock->tx_chain);
+        queue_push(vsock->tx, vsock->tx_chain.head, 0);
+        vsock->reset_count = 0;
+    }
+}
+
+/* The driver is gone, and new clients wait for the next.  Streams become orphans until what it
+ * has sent is passed on, which needs turns; those that were not open yet are reset, and all are
+ * if a queue is broken. */
 void vsock_reset(struct vsock *vsock)
 {
     struct vsock_listener *listener;
+    struct vsock_stream *stream, *next;
 
     stop_thread(vsock);
-    vsock_end_streams(vsock);
     if (!vsock->mmio)
         return;
+    if (vsock->broken)
+        vsock_end_streams(vsock);
+    else
+        take_last_packets(vsock);
+    for (stream = vsock->streams; stream; stream = next) {
+        next = stream->next;
+        if (stream->state == STREAM_OPEN)
+            stream_orphan(vsock, stream);
+        else if (stream->state != STREAM_ORPHAN)
+            stream_end(vsock, stream, true);
+    }
+    bury(vsock);
     epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, vsock->rx_kick.fd, NULL);
     epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, vsock->tx_kick.fd, NULL);
     for (listener = vsock->listeners; listener; listener = listener->next)
         epoll_ctl(vsock->epoll_fd, EPOLL_CTL_DEL, listener->source.fd, NULL);
     vsock->mmio = NULL;
+    vsock->reset_count = 0;
     vsock->has_rx = vsock->starved = vsock->tx_pending = vsock->broken = false;
     vsock_drop_fault(vsock);
 }
@@ -416,6 +464,7 @@ void vsock_close(struct vsock *vsock)
 {
     int *fds[] = {&vsock->epoll_fd, &vsock->spare_fd, &vsock->note_fd, &vsock->wake.fd};
 
+    vsock_end_streams(vsock);
     vsock_reset(vsock);
     host_forget(vsock);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {

@@ -25,6 +25,7 @@
 
 #define VSOCK_MS 1000000ull
 #define VSOCK_BACKLOG_RETRY (10 * VSOCK_MS) /* until a full backlog is tried again */
+#define VSOCK_LINGER_RETRY (50 * VSOCK_MS)  /* until an orphan's socket is looked at again */
 
 enum vsock_kind { VSOCK_WAKE, VSOCK_KICK, VSOCK_LISTENER, VSOCK_UNIX_LISTENER, VSOCK_STREAM };
 
@@ -55,7 +56,7 @@ enum vsock_state {
     STREAM_QUEUEING,   /* the same, but the unix socket's backlog is full */
     STREAM_ASKING,     /* the host asked, and the guest has not answered */
     STREAM_OPEN,
-    STREAM_ORPHAN,     /* the guest has gone; what it sent is still on its way */
+    STREAM_ORPHAN,     /* it is over for the guest; what it sent is still on its way */
     STREAM_DEAD,
 };
 
@@ -88,6 +89,8 @@ struct vsock_stream {
     /* Host to guest. */
     uint32_t sent, peer_alloc, peer_taken;
     uint32_t packets; /* a driver before version 1 has not acknowledged yet */
+
+    uint64_t linger_until; /* of an orphan that has passed on everything; CLOCK_MONOTONIC in ns */
 
     struct vsock_stream *next_in_bucket;          /* of the hash table */
     struct vsock_stream *previous_ready, *next_ready; /* of those with something for the guest */
@@ -154,8 +157,8 @@ PYTHON void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool l
 PYTHON int vsock_start(struct vsock *vsock);
 PYTHON void vsock_pause(struct vsock *vsock);
 PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
-PYTHON void vsock_end_streams(struct vsock *vsock);
 PYTHON void vsock_reset(struct vsock *vsock);
+PYTHON uint32_t vsock_end_streams(struct vsock *vsock);
 PYTHON void vsock_close(struct vsock *vsock);
 
 /* stream.c */
@@ -174,15 +177,29 @@ void stream_fail(struct vsock *vsock, struct vsock_stream *stream);
 void stream_end(struct vsock *vsock, struct vsock_stream *stream, bool abort);
 void stream_close_socket(int fd, bool abort);
 
+/* buffer.c */
+uint32_t stream_room(const struct vsock *vsock, const struct vsock_stream *stream);
+void stream_take_credit(const struct vsock *vsock, struct vsock_stream *stream,
+                        const struct virtio_vsock_hdr *header);
+bool stream_stalls(const struct vsock_stream *stream);
+bool stream_receive(struct vsock_stream *stream, struct iovec *payload, uint32_t size);
+bool stream_flush(struct vsock_stream *stream);
+
+/* Bytes of the guest that the socket has not taken. */
+static inline uint32_t stream_unsent(const struct vsock_stream *stream)
+{
+    return stream->received - stream->forwarded;
+}
+
 /* data.c */
 void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
                    const struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count);
 bool stream_next(struct vsock *vsock, struct vsock_stream *stream,
                  struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count);
 void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t events);
-bool stream_stalls(const struct vsock_stream *stream);
 bool stream_probe(struct vsock *vsock, struct vsock_stream *stream);
 void stream_retry(struct vsock *vsock, struct vsock_stream *stream);
+void stream_orphan(struct vsock *vsock, struct vsock_stream *stream);
 
 /* host.c */
 PYTHON int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);

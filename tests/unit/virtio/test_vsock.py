@@ -482,11 +482,56 @@ def test_a_reset_driver_ends_all_connections(guest: Guest, ends: list[socket.soc
     guest.start()
     connected(guest, ends)
     guest.registers.write(STATUS, 0)
-    with pytest.raises(ConnectionResetError):
-        ends[0].recv(10)
+    assert ends[0].recv(10) == b""
+    guest.turn()
     assert guest.streams() == 0
     guest.start()
     connected(guest, ends)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["for good", "and starts again"])
+def test_what_was_sent_before_a_reset_of_the_device_arrives(
+    guest: Guest, ends: list[socket.socket], again: bool
+) -> None:
+    """Also what is still in the queue, and what the socket does not take at once."""
+    guest.start()
+    guest.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    key = connected(guest, ends)
+    ends[0].sendall(b"what nobody reads")
+    sent = 0
+    while sent <= BUFFER_SIZE - 60_000:
+        guest.send(OP_RW, key, bytes(60_000))
+        guest.packets()
+        sent += 60_000
+    last = Header(src_cid=CID, dst_cid=2, src_port=key[0], dst_port=key[1], length=7, kind=1, op=OP_RW)
+    guest.send_raw([last.encode(), b"the end"], notify=False)
+    guest.registers.write(STATUS, 0)
+    if again:
+        guest.start()
+    assert guest.streams() == 1
+    received = b""
+    while data := ends[0].recv(1 << 20):
+        received += data
+        guest.turn()
+    assert received == bytes(sent) + b"the end"
+    guest.turn(100)
+    guest.turn(100)
+    assert guest.streams() == 0
+    assert not again or guest.packets() == []
+
+
+def test_a_response_arrives_though_its_request_was_not_read(guest: Guest, ends: list[socket.socket]) -> None:
+    """TCP drops what is under way when a socket with unread data is closed."""
+    guest.start()
+    key = accepted(guest, ends)
+    ends[0].sendall(bytes(100_000))
+    guest.send(OP_RW, key, bytes(200_000))
+    guest.send(OP_SHUTDOWN, key, flags=SHUTDOWN_SEND | SHUTDOWN_RECEIVE)
+    received = 0
+    while data := ends[0].recv(10_000):
+        received += len(data)
+        guest.turn()
+    assert received == 200_000
 
 
 # ---- queues -------------------------------------------------------------------------------
@@ -844,6 +889,20 @@ def test_other_words_of_a_unix_client_close_it(unix_guest: Guest, path: str, wor
             pass
     assert unix_guest.packets() == []
     assert unix_guest.streams() == 0
+
+
+def test_a_unix_client_that_still_sends_gets_the_end(unix_guest: Guest, path: str) -> None:
+    """Not an error, whenever what it sends has come; and it can send no more."""
+    with unix_client(path, b"CONNECT 80\n" + bytes(10_000)) as client:
+        key = 80, unix_guest.expect(OP_REQUEST).src_port
+        unix_guest.send(OP_RESPONSE, key, buf_alloc=10)
+        assert client.recv(100) == b"OK %d\n" % key[1]
+        unix_guest.send(OP_RW, key, b"answer")
+        unix_guest.send(OP_SHUTDOWN, key, flags=SHUTDOWN_SEND | SHUTDOWN_RECEIVE)
+        with pytest.raises(BrokenPipeError):
+            client.send(b"too late")
+        assert client.recv(100) == b"answer"
+        assert client.recv(100) == b""
 
 
 def test_a_unix_client_that_hangs_up_is_forgotten(unix_guest: Guest, path: str) -> None:

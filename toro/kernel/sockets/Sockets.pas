@@ -103,6 +103,10 @@ procedure CloseListener(Socket: PSocket);
 { Ends all connections, because the device has failed or the machine was thawed. }
 procedure ResetAll;
 
+{ Tell all peers that we send and receive no more, and count those that have not confirmed yet. }
+procedure ShutDownAll;
+function Unconfirmed: LongInt;
+
 implementation
 
 uses Arch, Memory, WaitQueues;
@@ -333,6 +337,44 @@ begin
   for I := 0 to BUCKETS - 1 do
     while Connections[I] <> nil do
       Over(Connections[I]);
+end;
+
+procedure ShutDownAll;
+var
+  I: LongInt;
+  Socket: PSocket;
+begin
+  for I := 0 to BUCKETS - 1 do
+  begin
+    Socket := Connections[I];
+    while Socket <> nil do
+    begin
+      if Socket^.State in [SCK_TRANSMITTING, SCK_PEER_DISCONNECTED] then
+      begin
+        Socket^.SendingEnded := True;
+        SendOp(Socket, OP_SHUTDOWN, SHUTDOWN_BOTH);
+      end;
+      Socket := Socket^.NextInBucket;
+    end;
+  end;
+end;
+
+function Unconfirmed: LongInt;
+var
+  I: LongInt;
+  Socket: PSocket;
+begin
+  Result := 0;
+  for I := 0 to BUCKETS - 1 do
+  begin
+    Socket := Connections[I];
+    while Socket <> nil do
+    begin
+      if Socket^.State <> SCK_CONNECTING then
+        Inc(Result);
+      Socket := Socket^.NextInBucket;
+    end;
+  end;
 end;
 
 { ---- Packets in ---- }

@@ -60,6 +60,8 @@ var
   ShutdownAsked: procedure;
   { Called on core 0 after a thaw. Must not yield. }
   Thawed: procedure;
+  { Called before the machine ends: waits until what the program has sent has arrived. }
+  DrainNetwork: procedure;
 
 implementation
 
