@@ -52,7 +52,7 @@ function SysSocketListen(Socket: PSocket; QueueLen: LongInt): Boolean;
 function SysSocketAccept(Socket: PSocket): PSocket;
 
 { Connects to port DestPort of CID DestIp, from SourcePort, or from any port from 10000 up if
-  that is 0. False: refused, or no answer within 5 s. }
+  that is 0. False: refused, no answer within 5 s, or no memory for what may come. }
 function SysSocketConnect(Socket: PSocket): Boolean;
 
 { Sends data; Flags is 0. Large data are not copied: the device reads them in place. Returns the
@@ -207,6 +207,7 @@ begin
     Result := ChoosePort(Socket)
   else
     Result := FindConnection(Socket^.SourcePort, Socket^.DestPort, Socket^.DestIp) = nil;
+  Result := Result and GiveWindow(Socket);
   if Result then
   begin
     Socket^.State := SCK_CONNECTING;

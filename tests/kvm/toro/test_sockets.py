@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -222,3 +223,30 @@ def test_a_client_can_end_the_guest(programs: Programs) -> None:
 def test_a_guest_without_the_device_has_no_sockets(toro: Callable[..., object], programs: Programs) -> None:
     result = subprocess.run([PYVMM, "boot", programs.image("NoNetwork")], capture_output=True, timeout=60)
     assert (result.returncode, result.stdout) == (0, b"no socket\n")
+
+
+def test_clients_that_the_guest_does_not_read_leave_room_for_others(programs: Programs) -> None:
+    """The memory for every window is there; windows are smaller when there are many."""
+    command = [PYVMM, "boot", programs.image("SocketEcho"), "--vsock", "5", "--mem", "48M"]
+    command += ["-p", f"0:{DEAF}", "-p", f"0:{ECHO}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest, ExitStack() as stack:
+        stack.callback(guest.kill)
+        assert guest.stderr
+        texts = [guest.stderr.readline().decode() for _ in range(2)]
+        server = Server(guest, {port: int(text.split()[2]) for port, text in zip((DEAF, ECHO), texts, strict=True)})
+        assert guest.stdout
+        assert guest.stdout.readline() == b"ready\n"
+        greedy = []
+        for i in range(300):
+            client = stack.enter_context(server.connect(DEAF))
+            client.setblocking(False)
+            client.send(bytes(300_000))
+            greedy.append(client)
+            if i % 50 == 49:
+                assert exchange(server, bytes(100_000)) == bytes(100_000)
+        for client in greedy:
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.close()
+        assert exchange(server, bytes(1_000_000)) == bytes(1_000_000)

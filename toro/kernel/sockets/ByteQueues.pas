@@ -6,14 +6,15 @@ unit ByteQueues;
 interface
 
 const
-  CHUNK_SIZE = 16320;
+  CHUNK_MOST = 16320;
 
 type
   PChunk = ^TChunk;
   TChunk = record
     Next: PChunk;
-    Start, Stop: PtrUInt; { used range of Data }
-    Data: array[0..CHUNK_SIZE - 1] of Byte;
+    Start, Stop: LongWord; { used range of Data }
+    Size: LongWord;        { bytes that Data has in fact }
+    Data: array[0..CHUNK_MOST - 1] of Byte;
   end;
 
   TByteQueue = record
@@ -21,8 +22,9 @@ type
     First, Last: PChunk;
   end;
 
-{ Appends bytes. False: no memory, and nothing was appended. }
-function AddBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt): Boolean;
+{ Appends bytes. False: no memory, and nothing was appended. New chunks are of ChunkSize, up to
+  CHUNK_MOST; at most two are not full, the first and the last. }
+function AddBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt; ChunkSize: LongWord): Boolean;
 
 { Copies up to Count bytes from the front, and removes them if Take. Returns how many. }
 function CopyBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt; Take: Boolean): PtrUInt;
@@ -42,22 +44,24 @@ begin
     Result := B;
 end;
 
-function NewChunk: PChunk;
+function NewChunk(Size: LongWord): PChunk;
 begin
-  Result := ToroGetMem(SizeOf(TChunk));
-  if Result <> nil then
-    FillChar(Result^, PtrUInt(@Result^.Data) - PtrUInt(Result), 0);
+  Result := ToroGetMem(SizeOf(TChunk) - CHUNK_MOST + Size);
+  if Result = nil then
+    Exit;
+  FillChar(Result^, PtrUInt(@Result^.Data) - PtrUInt(Result), 0);
+  Result^.Size := Size;
 end;
 
 { A chain of chunks with room for Count bytes; nil if Count is 0 or there is no memory. }
-function NewChunks(Count: PtrUInt): PChunk;
+function NewChunks(Count: PtrUInt; Size: LongWord): PChunk;
 var
   Chunk: PChunk;
 begin
   Result := nil;
   while Count > 0 do
   begin
-    Chunk := NewChunk;
+    Chunk := NewChunk(Size);
     if Chunk = nil then
     begin
       while Result <> nil do
@@ -70,11 +74,11 @@ begin
     end;
     Chunk^.Next := Result;
     Result := Chunk;
-    Dec(Count, Least(Count, CHUNK_SIZE));
+    Dec(Count, Least(Count, Size));
   end;
 end;
 
-function AddBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt): Boolean;
+function AddBytes(var Queue: TByteQueue; Data: PByte; Count: PtrUInt; ChunkSize: LongWord): Boolean;
 var
   Room, Part: PtrUInt;
   More, At: PChunk;
@@ -83,11 +87,11 @@ begin
     Exit(True);
   Room := 0;
   if Queue.Last <> nil then
-    Room := CHUNK_SIZE - Queue.Last^.Stop;
+    Room := Queue.Last^.Size - Queue.Last^.Stop;
   At := Queue.Last;
   if Count > Room then
   begin
-    More := NewChunks(Count - Room);
+    More := NewChunks(Count - Room, ChunkSize);
     if More = nil then
       Exit(False);
     if At = nil then
@@ -101,7 +105,7 @@ begin
   Inc(Queue.Count, Count);
   while True do
   begin
-    Part := Least(Count, CHUNK_SIZE - At^.Stop);
+    Part := Least(Count, At^.Size - At^.Stop);
     Move(Data^, At^.Data[At^.Stop], Part);
     Inc(At^.Stop, Part);
     Inc(Data, Part);

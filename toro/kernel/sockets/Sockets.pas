@@ -11,6 +11,8 @@
   REQUEST and RESPONSE open a connection. SHUTDOWN of both directions and a RST close it; a RST
   closes it at any time.
 
+  BufAlloc is a promise, for which ReceiveWindows finds the memory.
+
   NetworkLock protects everything here, so all cores can use sockets. It is a spin lock: its
   holder must not yield. }
 unit Sockets;
@@ -31,9 +33,6 @@ const
   SCK_CONNECTING = 6;
   SCK_PEER_DISCONNECTED = 9; { the peer sends no more }
 
-  { The receive buffer of a connection, in bytes }
-  WINDOW = 262144;
-
 type
   PSocket = ^TSocket;
   TSocket = record
@@ -46,6 +45,7 @@ type
 
     PeerTakesNoMore: Boolean;
     SendingEnded: Boolean;   { the peer knows that we send no more }
+    Window: LongWord;        { the size of the receive buffer, in bytes }
     Received: TByteQueue;
     Taken, TakenTold: LongWord;        { bytes read, and FwdCnt of our last packet }
     Sent, PeerTaken, PeerAlloc: LongWord;
@@ -78,6 +78,9 @@ procedure AddListener(Socket: PSocket);
 procedure AddConnection(Socket: PSocket);
 procedure RemoveSocket(Socket: PSocket);
 
+{ Gives a connection its window. False: the memory for it is not there. }
+function GiveWindow(Socket: PSocket): Boolean;
+
 { Credit: how many bytes the peer has room for. }
 function CreditOf(Socket: PSocket): LongWord;
 
@@ -109,7 +112,7 @@ function Unconfirmed: LongInt;
 
 implementation
 
-uses Arch, Memory, WaitQueues;
+uses Arch, Memory, ReceiveWindows, WaitQueues;
 
 const
   BUCKETS = 1024;
@@ -124,8 +127,15 @@ begin
   Result := ToroAllocMem(SizeOf(TSocket));
 end;
 
+function GiveWindow(Socket: PSocket): Boolean;
+begin
+  Socket^.Window := TakeWindow;
+  Result := Socket^.Window > 0;
+end;
+
 procedure FreeSocket(Socket: PSocket);
 begin
+  ReturnWindow(Socket^.Window);
   ClearBytes(Socket^.Received);
   ToroFreeMem(Socket);
 end;
@@ -205,7 +215,7 @@ begin
   Result.Kind := TYPE_STREAM;
   Result.Op := Op;
   Result.Flags := Flags;
-  Result.BufAlloc := WINDOW;
+  Result.BufAlloc := Socket^.Window;
   Result.FwdCnt := Socket^.Taken;
   Socket^.TakenTold := Socket^.Taken;
 end;
@@ -233,8 +243,8 @@ end;
 procedure TellCredit(Socket: PSocket);
 begin
   { The peer's view of our buffer: it does not know of Taken - TakenTold. }
-  if (Socket^.State = SCK_TRANSMITTING) and (Socket^.Taken - Socket^.TakenTold >= WINDOW div 4) and
-     (Socket^.Received.Count + Socket^.Taken - Socket^.TakenTold >= WINDOW div 2) then
+  if (Socket^.State = SCK_TRANSMITTING) and (Socket^.Taken - Socket^.TakenTold >= Socket^.Window div 4) and
+     (Socket^.Received.Count + Socket^.Taken - Socket^.TakenTold >= Socket^.Window div 2) then
     SendOp(Socket, OP_CREDIT_UPDATE);
 end;
 
@@ -320,6 +330,7 @@ begin
   Socket^.NextClosing := Closing;
   Closing := Socket;
   ClearBytes(Socket^.Received);
+  ReturnWindow(Socket^.Window);
 end;
 
 procedure CloseListener(Socket: PSocket);
@@ -387,6 +398,11 @@ begin
   Socket := nil;
   if Listener^.PendingCount < Listener^.PendingMost then
     Socket := NewSocket;
+  if (Socket <> nil) and not GiveWindow(Socket) then
+  begin
+    FreeSocket(Socket);
+    Socket := nil;
+  end;
   if Socket = nil then
   begin
     Refuse(Header);
@@ -416,8 +432,8 @@ procedure ReceiveData(Socket: PSocket; const Header: TVSockHeader; Data: PByte);
 begin
   if Socket^.State = SCK_LOCALCLOSING then
     Exit; { the SHUTDOWN has told it that we read no more }
-  if (Socket^.State = SCK_TRANSMITTING) and (Header.Length <= WINDOW - Socket^.Received.Count) and
-     AddBytes(Socket^.Received, Data, Header.Length) then
+  if (Socket^.State = SCK_TRANSMITTING) and (Header.Length <= Socket^.Window - Socket^.Received.Count) and
+     AddBytes(Socket^.Received, Data, Header.Length, ChunkOf(Socket^.Window)) then
     WakeAll(Socket^.Waiters)
   else
     Reset(Socket);
