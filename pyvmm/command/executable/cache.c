@@ -10,7 +10,6 @@
 #include "options.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -106,9 +105,12 @@ bool cache_locate(struct cache *cache, const struct words *words)
         cache->directory[0] = 0;
         return false;
     }
-    snprintf(cache->name, sizeof cache->name, "%016llx%016llx",
-             (unsigned long long)state_sum(1, cache->key, cache->key_size),
-             (unsigned long long)state_sum(2, cache->key, cache->key_size));
+    for (uint32_t half = 0; half < 2; half++) {
+        uint64_t sum = state_sum(1 + half, cache->key, cache->key_size);
+
+        for (char *digit = cache->name + 16 * half; digit < cache->name + 16 * (half + 1); sum <<= 4)
+            *digit++ = "0123456789abcdef"[sum >> 60];
+    }
     return true;
 }
 

@@ -6,13 +6,13 @@
 
 #include "words.h"
 
-#define KEY_MAX (16u << 10)
+#define KEY_MAX (12u << 10)
 
 struct cache {
-    char directory[PATH_MAX]; /* empty: there is none */
-    char name[40];            /* of the entry in it */
-    uint8_t key[KEY_MAX];     /* all that the entry depends on */
     uint32_t key_size;
+    char name[33];            /* of the entry in the directory */
+    uint8_t key[KEY_MAX];     /* all that the entry depends on */
+    char directory[PATH_MAX]; /* empty: there is none */
 };
 
 bool cache_locate(struct cache *cache, const struct words *words);

@@ -318,13 +318,13 @@ static int wait_for_guest(void)
 /* Runs `pyvmm boot`, as far as that can be without Python. */
 static void boot(char **rest)
 {
-    bool read = words_read(&words, rest);
+    bool started = words_read(&words, rest) && start_guest();
     pthread_t thread;
     int status;
 
     if (words.timed)
         process_start_ns();
-    if (read && start_guest() && !words.by_python) {
+    if (started && !words.by_python) {
         status = wait_for_guest();
         if (status >= 0 && !words.timed)
             _exit(status);

@@ -20,6 +20,16 @@ static bool ends_with(const char *word, const char *end)
     return length >= size && !strcmp(word + length - size, end);
 }
 
+/* Bytes up to an equals sign, or the end. */
+static size_t name_length(const char *word)
+{
+    const char *at = word;
+
+    while (*at && *at != '=')
+        at++;
+    return (size_t)(at - word);
+}
+
 static const struct option *find(const char *word, size_t length)
 {
     for (const struct option *option = boot_options; option->name; option++)
@@ -52,7 +62,7 @@ bool words_read(struct words *words, char **rest)
 
     *words = (struct words){.cached = true};
     for (const char *word; (word = *rest); rest++) {
-        size_t length = strcspn(word, "=");
+        size_t length = name_length(word);
         const char *value = word[length] ? word + length + 1 : NULL;
         const struct option *option;
         const char **to;
