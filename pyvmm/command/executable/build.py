@@ -147,7 +147,7 @@ def libpython() -> list[str] | None:
     if static.is_file():  # starts faster: nothing to relocate
         # Not the interpreter's directory, in which the loader would look for everything first.
         libraries = [_static(word) for word in dict.fromkeys(needs) if not word.startswith("-Wl,-rpath")]
-        return [str(static), *libraries]
+        return [str(static), "-lc", *libraries]  # before libm, which libm.c replaces
     if Path(variable("LIBDIR"), variable("LDLIBRARY")).is_file():
         directory = variable("LIBDIR")
         return [f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{variable('LDVERSION')}"]
@@ -177,10 +177,10 @@ def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, 
     (directory / "options.inc").write_text(options(root, editable))
     include = [str(directory), sysconfig.get_path("include"), str(root / "pyvmm/native")]
     main = compiler.compile(
-        [f"pyvmm/command/executable/{name}.c" for name in ("main", "words", "cache", "options")],
+        [f"pyvmm/command/executable/{name}.c" for name in ("main", "words", "cache", "options", "libm")],
         str(directory),
         include_dirs=include,
-        extra_postargs=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
+        extra_postargs=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fno-builtin"],
     )
     library = libpython()
     assert library
@@ -189,5 +189,5 @@ def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, 
         main + objects,
         "pyvmm",
         str(directory / "bin"),
-        extra_postargs=["-no-pie", "-s", "-Wl,--export-dynamic", *library],
+        extra_postargs=["-no-pie", "-s", "-Wl,--export-dynamic", "-Wl,--as-needed", *library],
     )
