@@ -58,7 +58,7 @@ fuzz: $(FUZZERS) $(RACES)
 
 # The fuzzer of States checks each call to the host, and lets some fail.
 build/fuzz/state: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,ioctl open mmap munmap eventfd memfd_create \
-	ftruncate pread preadv malloc calloc pthread_create)
+	ftruncate pread preadv pwrite malloc calloc pthread_create)
 comma := ,
 
 $(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(NATIVE) $(HEADERS)

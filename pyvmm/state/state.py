@@ -2,7 +2,7 @@
 
 `docs/frozen-format.md` describes the file, `native/state.h` has its structures, and
 `native/state.c` reads it. A State is composed of an image (`boot.compose`) or taken from a
-guest that runs (`state.freeze`); `native/thaw.c` makes a machine of either.
+guest that runs (`state.freeze`); `native/thaw/` makes a machine of either.
 """
 
 from __future__ import annotations

@@ -107,6 +107,12 @@ WRAP(ssize_t, pread, int fd, void *to, size_t size, off_t at)
     return fails(EIO) ? -1 : __real_pread(fd, to, size, at);
 }
 
+WRAP(ssize_t, pwrite, int fd, const void *from, size_t size, off_t at)
+{
+    check((size_t)at <= ram_size && size <= ram_size - (size_t)at, "pwrite outside RAM");
+    return fails(ENOSPC) ? -1 : __real_pwrite(fd, from, size, at);
+}
+
 WRAP(ssize_t, preadv, int fd, const struct iovec *iov, int count, off_t at)
 {
     for (int i = 0; i < count; i++)
@@ -482,7 +488,7 @@ static void thaw(uint32_t flags)
 
 static void write_file(uint64_t size)
 {
-    check(__real_ftruncate(state_fd, 0) == 0 && pwrite(state_fd, file, file_size, 0) == (ssize_t)file_size &&
+    check(__real_ftruncate(state_fd, 0) == 0 && __real_pwrite(state_fd, file, file_size, 0) == (ssize_t)file_size &&
               __real_ftruncate(state_fd, (off_t)size) == 0,
           "file");
 }

@@ -382,7 +382,7 @@ def test_many_boots_at_once_leave_one_entry(cache: Cache, image: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-@pytest.mark.parametrize("call", ["write:when=2", "write:when=3", "rename,renameat,renameat2"])
+@pytest.mark.parametrize("call", ["write:when=2", "write:when=3", "link,linkat", "rename,renameat,renameat2"])
 def test_a_boot_that_is_killed_while_it_stores_leaves_the_old_entry_or_none(
     primed: Cache, image: str, call: str
 ) -> None:

@@ -115,23 +115,39 @@ def test_one_that_is_larger_than_all_may_be_stays_alone(
     assert names(place) == {"b"}
 
 
-@pytest.mark.parametrize("call", ["write", "rename"])
-def test_a_store_that_is_killed_leaves_the_old_entry(
-    place: Path, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    store("a", b"old")
+def killed_in(call: str, store: Callable[[], None]) -> int:
+    """Stores in another process, which is killed when it gets to a call; its ID."""
     child = os.fork()
     if not child:
         posix: Any = state.os  # type: ignore[attr-defined]
         setattr(posix, call, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-        store("a", b"new")
+        store()
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert names(place) == {"a", f".a.{child}"}
+    return child
+
+
+@pytest.mark.parametrize("call", ["write", "link"])
+def test_a_store_that_is_killed_leaves_the_old_entry(place: Path, store: Callable[..., None], call: str) -> None:
+    store("a", b"old")
+    killed_in(call, lambda: store("a", b"new"))
+    assert names(place) == {"a"}
+    assert (place / "a").read_bytes() == b"key:old"
+
+
+@pytest.mark.parametrize(("call", "has_tmpfile"), [("rename", True), ("rename", False), ("write", False)])
+def test_what_a_store_that_is_killed_leaves_is_removed(
+    place: Path, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: str, has_tmpfile: bool
+) -> None:
+    store("a", b"old")
+    if not has_tmpfile:  # some file systems lack it
+        monkeypatch.setattr(state.os, "O_TMPFILE", 0)  # type: ignore[attr-defined]
+    left = f".a.{killed_in(call, lambda: store('a', b'new'))}"
+    assert names(place) == {"a", left}
     assert (place / "a").read_bytes() == b"key:old"
     store("b", b"")
-    assert names(place) == {"a", "b", f".a.{child}"}, "another process may be writing it"
-    used(place, f".a.{child}", 6)
+    assert names(place) == {"a", "b", left}, "another process may be writing it"
+    used(place, left, 6)
     store("b", b"")
     assert names(place) == {"a", "b"}
 
