@@ -78,7 +78,8 @@ def boot(
 
     marks["imports done"] = now_ns()
     native = ffi.cast("struct machine *", thawed) if thawed else None
-    entry = Entry(*cache) if cache[0] and "--no-cache" not in options else None
+    files = [path for path in (image, options.get("--initrd")) if path]
+    entry = Entry(*cache, files) if cache[0] and "--no-cache" not in options else None
     with Machine(config, devices, log, (_STDIN, _STDOUT), native, entry.take if entry else _ignore) as machine:
         if "--freeze" in options:
             _freeze_later(machine, options["--freeze"], say)

@@ -11,6 +11,8 @@ import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyvmm.state.state import State
 
 #: Bytes of all entries, and of the pages of one.
@@ -26,19 +28,26 @@ class Entry:
         directory: path of the cache.
         name: of the file in it.
         key: all that the State depends on.
+        files: paths of those that it is composed of.
     """
 
-    def __init__(self, directory: str, name: str, key: bytes) -> None:
+    def __init__(self, directory: str, name: str, key: bytes, files: Sequence[str]) -> None:
         self._directory, self._name, self._key = directory, name, key
+        self._files = files
         self._parts: list[bytes | memoryview] | None = None
 
     def take(self, state: State) -> None:
-        """Copies a State whose guest is about to run."""
+        """Copies a State whose guest is about to run.
+
+        A file that was replaced, or changed, since the key was made may be another than was read.
+        """
         from pyvmm.errors import HostError
 
         try:
+            if not all(_identity(file) in self._key for file in self._files):
+                return
             self._parts = state.parts(self._key, summed=True, most=PAGES_MAX)
-        except HostError:  # no /proc here
+        except (HostError, OSError):  # no /proc here; a file is gone
             self._parts = None
 
     def store(self) -> None:
@@ -59,6 +68,14 @@ class Entry:
             pass
         finally:
             os.close(directory)
+
+
+def _identity(path: str) -> bytes:
+    """What tells whether a file is the same, and unchanged, as `add_file` of cache.c writes it."""
+    status = os.stat(path)
+    times = *divmod(status.st_mtime_ns, 10**9), *divmod(status.st_ctime_ns, 10**9)
+    numbers = status.st_dev, status.st_ino, status.st_size, *times
+    return b"".join((number % (1 << 64)).to_bytes(8, "little") for number in numbers)
 
 
 def open_directory(path: str, make: bool = False) -> int:

@@ -403,10 +403,14 @@ def test_a_boot_that_is_killed_while_it_stores_leaves_the_old_entry_or_none(
 
 def test_a_guest_that_is_ended_at_once_is_stored_all_the_same(cache: Cache, assemble: Assembler) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache.home)}
-    with subprocess.Popen([PYVMM, "boot", assemble("1: jmp 1b")], env=environment) as guest:
-        wait_until(lambda: cache.files() and not [*cache.directory.glob(".*")], "an entry is there")
+    guest = subprocess.Popen([PYVMM, "boot", assemble("1: jmp 1b")], env=environment)
+    try:
+        wait_until(lambda: [*cache.directory.glob("[!.]*")], "an entry is there")
         guest.terminate()
-    assert guest.returncode == 143
+        assert guest.wait(60) == 143
+    finally:
+        guest.kill()
+        guest.wait()
 
 
 # ---- pyvmm cache ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +42,7 @@ def store(place: Path) -> Callable[..., None]:
     """Stores an entry: `store("name", b"contents")`."""
 
     def do(name: str, contents: bytes) -> None:
-        entry = Entry(str(place), name, b"key:")
+        entry = Entry(str(place), name, b"key:", [])
         entry.take(cast(State, Guest(contents)))
         entry.store()
 
@@ -67,7 +68,7 @@ def test_an_entry_is_written_and_replaced(place: Path, store: Callable[..., None
 
 
 def test_an_entry_is_stored_once(place: Path) -> None:
-    entry = Entry(str(place), "a", b"key:")
+    entry = Entry(str(place), "a", b"key:", [])
     entry.store()
     assert not place.exists()
     entry.take(cast(State, Guest(b"one")))
@@ -90,6 +91,32 @@ def test_a_state_that_is_large_or_that_the_host_does_not_tell_of_is_not_stored(
     monkeypatch.setattr(Guest, "parts", refuse)
     store("a", b"")
     assert not place.exists()
+
+
+def identity(path: Path) -> bytes:
+    """As `add_file` of cache.c has it."""
+    status = path.stat()
+    times = *divmod(status.st_mtime_ns, 10**9), *divmod(status.st_ctime_ns, 10**9)
+    return struct.pack("=QQQqqqq", status.st_dev, status.st_ino, status.st_size, *times)
+
+
+@pytest.mark.parametrize("change", ["none", "replaced", "written", "gone"])
+def test_a_file_that_has_changed_since_the_key_was_made_is_not_stored(place: Path, tmp_path: Path, change: str) -> None:
+    image, initrd = tmp_path / "image", tmp_path / "initrd"
+    image.write_bytes(b"image")
+    initrd.write_bytes(b"files")
+    os.utime(image, ns=(0, 10**9 - 1))
+    entry = Entry(str(place), "a", b"image\0" + identity(image) + identity(initrd), [str(image), str(initrd)])
+    if change == "replaced":
+        (tmp_path / "new").write_bytes(b"files")
+        (tmp_path / "new").rename(initrd)
+    elif change == "written":
+        image.write_bytes(b"longer image")
+    elif change == "gone":
+        initrd.unlink()
+    entry.take(cast(State, Guest(b"")))
+    entry.store()
+    assert place.exists() == (change == "none")
 
 
 def test_the_least_recently_used_go_first(
