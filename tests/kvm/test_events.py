@@ -37,7 +37,7 @@ def test_guest_s_write_signals_an_ioeventfd_without_an_exit(machine: Callable[..
     guest.vm.ioeventfd(port, 0x90, 1, pio=True)
     assert run_to_exit(guest._threads[0].vcpu) == 0xF4
     assert [os.eventfd_read(fd) for fd in fds] == [1, 2, 1]
-    assert guest.exits() == {lib.KVM_EXIT_MMIO: 1, lib.KVM_EXIT_IO: 1}
+    assert guest.measures.exits() == {lib.KVM_EXIT_MMIO: 1, lib.KVM_EXIT_IO: 1}
     for fd in fds:
         os.close(fd)
 

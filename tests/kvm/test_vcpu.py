@@ -172,7 +172,7 @@ def test_value_that_python_reads_for_the_guest_reaches_it(machine: MachineMaker,
 def test_exits_are_counted_by_kind(machine: MachineMaker) -> None:
     guest = machine("in al, 0x80\n in al, 0x80\n mov eax, 0xc0000000\n mov eax, [rax]\n exit 0")
     assert run(guest._threads[0].vcpu) == lib.KVM_EXIT_IO
-    assert guest.exits() == {lib.KVM_EXIT_IO: 3, lib.KVM_EXIT_MMIO: 1}
+    assert guest.measures.exits() == {lib.KVM_EXIT_IO: 3, lib.KVM_EXIT_MMIO: 1}
 
 
 @pytest.mark.parametrize(
