@@ -11,8 +11,9 @@ The public API; each part is loaded on first use::
         machine.stop()
         machine.wait()
 
-`Machine` runs the guest that `MachineConfig` describes; `vsock`, `share` and `console` make its
-devices, and `Device` is the base class of your own. Errors are subclasses of `PyvmmError`
+`Machine` runs the guest that `MachineConfig` describes, `Machine.freeze` writes it to a file, and
+`Machine.thaw` goes on from there; `vsock`, `share` and `console` make its devices, and `Device` is
+the base class of your own. Errors are subclasses of `PyvmmError`
 (`pyvmm.errors` draws the tree).
 """
 

@@ -31,6 +31,11 @@ def test_talk() -> None:
     assert run("talk.py").splitlines() == [f"200: {size} bytes of this program", "the guest's console: listening"]
 
 
+def test_clones() -> None:
+    size = (PYTHON / "clones.py").stat().st_size
+    assert run("clones.py", "4").splitlines() == [f"clone {index}: 200, {size} bytes" for index in range(4)]
+
+
 def test_entropy() -> None:
     dice, status = run("entropy.py").splitlines()
     assert re.fullmatch("([1-6] ){10}", dice)
