@@ -148,7 +148,8 @@ def main(
     Args:
         words: the command line.
         frozen: what build.py has to say: `root` and `stamps` of a development install,
-            `stdlib`, and as `modules` (name, is a package, code) of those to load first.
+            `stdlib`, as `modules` (name, is a package, code) of those to load first, and as
+            `composing`, marshalled, those that a guest which runs already does without.
         finish: runs the interpreter's main phase, if it has not been.
         libraries: the directory that has what pyvmm depends on.
         started: CLOCK_MONOTONIC in ns when the interpreter was there.
@@ -169,6 +170,10 @@ def main(
         sys.path += [libraries, _root]
     sys.argv = words
     _load(frozen["modules"])
+    if not thawed:
+        import marshal
+
+        _load(marshal.loads(frozen["composing"]))
     from pyvmm.command.cli import run
 
     run(started, thawed, cache)

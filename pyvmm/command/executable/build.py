@@ -25,9 +25,9 @@ _BOOT = (
     "pyvmm.command.signals",
     "pyvmm.config",
     "pyvmm.state.cache",
-    "pyvmm.boot.compose",
     "pyvmm.machine",
 )
+_COMPOSE = ("pyvmm.boot.compose",)
 #: What States are composed by.
 _COMPOSING = ("pyvmm.boot", "pyvmm.config", "pyvmm.layout", "pyvmm.memory", "pyvmm.state")
 #: What Python's main phase imports beside its own frozen modules, and what sources do.
@@ -58,8 +58,8 @@ def stamps(root: Path) -> dict[str, tuple[int, int]]:
     return {name: (path.stat().st_mtime_ns, path.stat().st_size) for name, path in sources(root).items()}
 
 
-def boot_order(root: Path) -> list[str]:
-    """What every boot imports, each module behind those that it imports itself."""
+def boot_order(root: Path, wanted: tuple[str, ...] = _BOOT) -> list[str]:
+    """The wanted modules and what they import, each behind those that it imports itself."""
     known = sources(root)
     order: list[str] = []
 
@@ -73,7 +73,7 @@ def boot_order(root: Path) -> list[str]:
                     visit(imported)
         order.append(name)
 
-    for name in _BOOT:
+    for name in wanted:
         visit(name)
     return order
 
@@ -81,14 +81,20 @@ def boot_order(root: Path) -> list[str]:
 def frozen(root: Path, editable: bool) -> dict[str, object]:
     """What `_launch.main` is told."""
     known = sources(root)
+    first = boot_order(root)
+    rest = [name for name in boot_order(root, _BOOT + _COMPOSE) if name not in first]
+
+    def modules(names: list[str]) -> tuple[tuple[str, bool, CodeType], ...]:
+        return tuple(
+            (name, known[name].name == "__init__.py", compile_module(known[name].read_text(), name)) for name in names
+        )
+
     return {
         "root": str(root) if editable else "",
         "stamps": stamps(root) if editable else {},
         "stdlib": sysconfig.get_path("stdlib"),
-        "modules": tuple(
-            (name, known[name].name == "__init__.py", compile_module(known[name].read_text(), name))
-            for name in boot_order(root)
-        ),
+        "modules": modules(first),
+        "composing": marshal.dumps(modules(rest)),
     }
 
 

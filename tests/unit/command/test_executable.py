@@ -64,9 +64,14 @@ def test_a_development_install_knows_how_its_sources_were() -> None:
 
 def test_what_every_boot_imports_is_loaded_behind_what_it_imports_itself() -> None:
     order = build.boot_order(ROOT)
-    assert {"pyvmm", "pyvmm.command.cli", "pyvmm.boot", "pyvmm.boot.direct", "pyvmm.machine"} <= {*order}
-    assert not {"pyvmm.toolchain.build", "pyvmm.command.timing", "pyvmm.virtio.vsock"} & {*order}
-    assert order.index("pyvmm.boot.elf") < order.index("pyvmm.boot.choose") < order.index("pyvmm.machine")
+    assert {"pyvmm", "pyvmm.command.cli", "pyvmm.boot", "pyvmm.machine"} <= {*order}
+    others = {"pyvmm.toolchain.build", "pyvmm.command.timing", "pyvmm.virtio.vsock", "pyvmm.boot.direct"}
+    assert not others & {*order}
+    assert order.index("pyvmm.layout") < order.index("pyvmm.memory") < order.index("pyvmm.machine")
+    composing = build.boot_order(ROOT, build._COMPOSE)
+    assert (
+        composing.index("pyvmm.boot.elf") < composing.index("pyvmm.boot.choose") < composing.index("pyvmm.boot.compose")
+    )
 
 
 def test_executable_is_an_elf_file_and_not_a_script() -> None:
