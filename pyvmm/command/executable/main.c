@@ -232,22 +232,26 @@ static struct cache cache;
 static struct state state;
 static struct machine machine;
 
-/* Opens the State that a command line is about: of a frozen guest, or in the cache. */
-static bool find_state(void)
+/* Opens a guest that is frozen in a file. */
+static bool open_frozen(void)
 {
     int fd = open(words.image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    char magic[sizeof STATE_MAGIC - 1];
-    bool frozen = fd >= 0 && pread(fd, magic, sizeof magic, 0) == sizeof magic &&
-                  !memcmp(magic, STATE_MAGIC, sizeof magic);
 
-    if (frozen && !words.memory && !words.cpus && !words.append && !words.boot && !words.initrd &&
+    if (fd >= 0 && !words.memory && !words.cpus && !words.append && !words.boot && !words.initrd &&
         state_open(&state, fd) && state.header->device_count == words.device_count &&
         !memcmp(state.header->devices, words.devices, words.device_count * sizeof *words.devices))
         return true;
     state_close(&state);
     if (fd >= 0)
         close(fd);
-    return !frozen && cache_locate(&cache, &words) && cache_open(&cache, &state);
+    return false;
+}
+
+/* Opens the State that a command line is about: in the cache, or of a frozen guest, which
+ * is never in there. */
+static bool find_state(void)
+{
+    return (cache_locate(&cache, &words) && cache_open(&cache, &state)) || open_frozen();
 }
 
 /* Those that end a guest (pyvmm/command/signals.py). */
