@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from virtiodev import BASE, ECHO_ID, Echo, Registers
 from virtqueue import AVAIL, DESC, USED, Driver
 
+from pyvmm.errors import HostError
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import EVENT_IDX, INDIRECT_DESC, VERSION_1
@@ -297,3 +298,74 @@ def test_its_descriptors_are_closed(memory: GuestMemory) -> None:
     for fd in fds:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+# ---- frozen guests -----------------------------------------------------------------------
+
+
+def test_a_restored_device_goes_on_with_its_queues(registers: Registers, memory: GuestMemory, echo: Echo) -> None:
+    driver = Driver(memory, 8)
+    start(registers)
+    memory.write(BUFFERS, b"hello")
+    driver.add([(BUFFERS, 5, False), (BUFFERS + 64, 64, True)])
+    registers.write(QUEUE_NOTIFY, 0)
+    registers.transport.kicked(0)
+    assert len(driver.take()) == 1
+    later = driver.add([(BUFFERS, 4, False), (BUFFERS + 128, 64, True)])
+    state = registers.transport.state()
+    other = Registers(memory, Echo())
+    other.transport.restore(state)
+    other.transport.settle()
+    assert other.read(STATUS) == registers.read(STATUS)
+    assert driver.take() == [(later, 4)]
+    assert memory.read(BUFFERS + 128, 4) == b"HELL"
+    other.write(STATUS, 0)
+    assert other.read(STATUS) == 0
+    other.transport.close()
+
+
+def test_a_device_that_forgets_needs_a_reset(registers: Registers, memory: GuestMemory) -> None:
+    start(registers)
+    device = Echo()
+    device.forgets = True
+    other = Registers(memory, device)
+    other.transport.restore(registers.transport.state())
+    other.transport.settle()
+    assert other.read(STATUS) & NEEDS_RESET
+    assert device.calls == []
+    other.transport.close()
+
+
+@settings(max_examples=300)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 687), st.integers(0, 255)), max_size=12),
+    size=st.sampled_from([688, 688, 688, 687, 0, 700]),
+)
+def test_any_state_of_a_device_is_restored_or_refused(changes: list[tuple[int, int]], size: int) -> None:
+    """Whatever it says, the device is used as a driver would, without a traceback."""
+    with GuestMemory(Ram(16 * MIB)) as memory:
+        driver = Driver(memory, 8)
+        first = Registers(memory, Echo())
+        start(first)
+        for _ in range(3):
+            driver.add([(BUFFERS, 5, False), (BUFFERS + 64, 64, True)])
+        state = bytearray(first.transport.state().ljust(size, b"\1")[:size])
+        for at, value in changes:
+            if at < size:
+                state[at] = value
+        second = Registers(memory, Echo())
+        try:
+            second.transport.restore(bytes(state))
+        except HostError as error:
+            assert "thaw it with the same devices" in str(error)  # noqa: PT017 - most states are taken
+        else:
+            second.transport.settle()
+            for index in range(2):
+                second.write(QUEUE_NOTIFY, index)
+                second.transport.kicked(index)
+            second.read(INTERRUPT_STATUS)
+            assert not any("a bug in pyvmm" in line for line in second.logged)
+            second.write(STATUS, 0)
+            assert second.read(STATUS) == 0
+        first.transport.close()
+        second.transport.close()
