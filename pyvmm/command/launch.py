@@ -117,10 +117,10 @@ def _find_elsewhere(name: str, path: object = None, target: object = None) -> No
         sys.path += [_libraries, _root]
 
 
-def _load(modules: tuple[tuple[str, bool, CodeType], ...]) -> None:
-    """Makes the modules that every boot imports, without the import system, which takes 20 us for each.
+def _load(modules: tuple[tuple[str, bool, CodeType], ...]) -> bool:
+    """Makes modules without the import system, which takes 20 us for each.
 
-    One that cannot be is left to it, and so are those behind.
+    One that cannot be is left to it, and so are those behind: it returns False then.
     """
     for name, is_package, code in modules:
         module = sys.modules[name] = type(sys)(name)
@@ -136,7 +136,8 @@ def _load(modules: tuple[tuple[str, bool, CodeType], ...]) -> None:
             exec(_changed(name, file) or code, module.__dict__)
         except ImportError:
             del sys.modules[name]
-            return
+            return False
+    return True
 
 
 def main(
@@ -169,8 +170,7 @@ def main(
     else:
         sys.path += [libraries, _root]
     sys.argv = words
-    _load(frozen["modules"])
-    if not thawed:
+    if _load(frozen["modules"]) and not thawed:
         import marshal
 
         _load(marshal.loads(frozen["composing"]))
