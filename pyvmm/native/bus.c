@@ -52,6 +52,14 @@ int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
     return 0;
 }
 
+/* Replaces the handler of the region of ports that begins at `port`.  No vCPU must run. */
+void bus_set_handler(struct bus *bus, uint64_t port, bus_handler *handler)
+{
+    for (uint32_t i = 0; i < bus->pio_count; i++)
+        if (bus->pio[i].base == port)
+            bus->pio[i].handler = handler;
+}
+
 static const struct bus_region *find_region(const struct vcpu *vcpu, bool mmio)
 {
     const struct bus *bus = vcpu->bus;

@@ -44,6 +44,7 @@ PYTHON void bus_init(struct bus *bus, const struct ram *ram, struct slots *slots
 PYTHON void bus_open(struct bus *bus);
 PYTHON int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
                    bus_handler *handler, void *device);
+void bus_set_handler(struct bus *bus, uint64_t port, bus_handler *handler);
 bool bus_access(struct vcpu *vcpu, bool mmio);
 
 #endif

@@ -15,10 +15,12 @@ static void *vcpu_thread(void *arg)
 {
     struct vcpu *vcpu = arg;
     const uint64_t one = 1;
+    bool handed_over = atomic_load(&vcpu->exited);
     int reason;
 
     do {
-        reason = vcpu_run(vcpu);
+        reason = handed_over ? vcpu->reason : vcpu_run(vcpu);
+        handed_over = false;
         atomic_store(&vcpu->exited, true);
         if (write(vcpu->event_fd, &one, sizeof one) < 0)
             break;
@@ -31,7 +33,8 @@ static void *vcpu_thread(void *arg)
 
 /* Runs the vCPU in a thread named vcpuN, pinned to host CPU `cpu` (-1: not
  * pinned).  Each exit that C does not serve sets vcpu->exited and adds one to
- * `event_fd`; the vCPU then waits for vcpu_resume().  Returns 0 or an errno. */
+ * `event_fd`; the vCPU then waits for vcpu_resume(), as one does at once that has exited
+ * already.  Returns 0 or an errno. */
 int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
 {
     char name[16];
@@ -45,6 +48,17 @@ int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
 bool vcpu_has_exited(struct vcpu *vcpu)
 {
     return atomic_load(&vcpu->exited);
+}
+
+/* Makes a vCPU that the calling thread has run one that a thread goes on with.  It has
+ * exited, or was stopped. */
+void vcpu_hand_over(struct vcpu *vcpu)
+{
+    atomic_store(&vcpu->exited, vcpu->reason >= 0);
+    atomic_store(&vcpu->stop, false);
+    vcpu->run->immediate_exit = 0;
+    while (sem_trywait(&vcpu->resume) == 0)
+        ; /* vcpu_stop() posts it */
 }
 
 /* Lets a vCPU continue after its exit has been served. */

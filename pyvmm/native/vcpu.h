@@ -62,6 +62,7 @@ bool vcpu_emulate(struct vcpu *vcpu);
 
 /* vcpu.c */
 PYTHON int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu);
+void vcpu_hand_over(struct vcpu *vcpu);
 PYTHON bool vcpu_has_exited(struct vcpu *vcpu);
 PYTHON void vcpu_resume(struct vcpu *vcpu);
 PYTHON void vcpu_join(struct vcpu *vcpu);

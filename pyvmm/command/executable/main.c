@@ -257,11 +257,21 @@ static bool find_state(void)
 /* Those that end a guest (pyvmm/command/signals.py). */
 static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
 static int signals_fd = -1;
+static volatile sig_atomic_t caught;
 
 #define SIGNALS (sizeof signals / sizeof *signals)
 
-/* Starts the guest.  Signals are blocked before it can do anything, which one with devices
- * cannot until Python is there.  On any failure there is none, and Python says why. */
+/* Whether the guest runs in this thread: one with a single vCPU and without devices does,
+ * as long as it does not need Python.  Another thread would have to be woken first, on
+ * another CPU as a rule, which takes longer than what such a guest does. */
+static bool runs_here(void)
+{
+    return !words.by_python && !words.pin && machine.cpus == 1 && !machine.serial.wants_input;
+}
+
+/* Makes the machine, and starts the threads of its vCPUs unless it runs here.  Signals are
+ * blocked before a guest in other threads can do anything, which one with devices cannot
+ * until Python is there.  On any failure there is none, and Python says why. */
 static bool start_guest(void)
 {
     int pins[STATE_CPUS];
@@ -271,6 +281,8 @@ static bool start_guest(void)
         return false;
     if ((!words.pin || pin_read(words.pin, state.header->cpus, pins, &detail) == PIN_READ) &&
         machine_thaw(&machine, &state, STDOUT_FILENO, words.shared, words.by_python)) {
+        if (runs_here())
+            return true;
         if (!words.by_python)
             signals_fd = signal_fd(signals, SIGNALS);
         if (machine_start(&machine, words.pin ? pins : NULL))
@@ -283,18 +295,83 @@ static bool start_guest(void)
     return false;
 }
 
-/* The status with which the guest has ended, or -1 if a vCPU needs something else. */
+/* The status that a vCPU has ended the guest with; -1 if it needs something else, or
+ * output was lost, which Python tells of. */
+static int status_of(const struct vcpu *vcpu)
+{
+    if (vcpu->reason == KVM_EXIT_IO && vcpu->write && vcpu->address == DEBUG_EXIT_PORT &&
+        !machine.serial.out_error)
+        return vcpu->data[0];
+    return -1;
+}
+
+/* ---- in this thread */
+
+static void leave(int signal)
+{
+    caught = signal;
+    vcpu_stop(machine.vcpus);
+}
+
+/* Has these signals end vcpu_run() (leave), or takes that back, where they are not ignored. */
+static void handle_signals(void (*handler)(int))
+{
+    for (size_t i = 0; i < SIGNALS; i++) {
+        struct sigaction action;
+
+        if (sigaction(signals[i], NULL, &action) < 0 || action.sa_handler == SIG_IGN)
+            continue;
+        action = (struct sigaction){.sa_handler = handler};
+        sigaction(signals[i], &action, NULL);
+    }
+}
+
+/* The console, until Python has to read its input or to tell that output is lost. */
+static bool console_access(void *device, struct vcpu *vcpu, bool write, uint64_t offset, uint8_t *data,
+                           uint32_t size, uint32_t count)
+{
+    bool served = serial_access(device, vcpu, write, offset, data, size, count);
+
+    if (machine.serial.wants_input || machine.serial.out_error)
+        vcpu_stop(vcpu);
+    return served;
+}
+
+/* Runs the guest until it ends, and returns its status; or until it needs Python: -1.  A
+ * thread then goes on with its vCPU, and the signal that was caught is pending again. */
+static int run_guest(void)
+{
+    struct vcpu *vcpu = machine.vcpus;
+    int status;
+
+    bus_set_handler(&machine.bus, SERIAL_PORT, console_access);
+    handle_signals(leave);
+    vcpu_run(vcpu);
+    status = status_of(vcpu);
+    machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
+    if (status >= 0 && !words.timed)
+        return status;
+    signals_fd = signal_fd(signals, SIGNALS);
+    handle_signals(SIG_DFL);
+    if (caught)
+        raise(caught);
+    bus_set_handler(&machine.bus, SERIAL_PORT, serial_access);
+    vcpu_hand_over(vcpu);
+    if (!machine_start(&machine, NULL)) {
+        dprintf(STDERR_FILENO, "pyvmm: thread of vCPU 0: %s\n", strerror(machine.error));
+        _exit(125);
+    }
+    close(signals_fd);
+    return status;
+}
+
+/* ---- in threads of its vCPUs */
+
 static int guest_status(void)
 {
-    for (uint32_t i = 0; i < machine.cpus; i++) {
-        struct vcpu *vcpu = &machine.vcpus[i];
-
-        if (!vcpu_has_exited(vcpu))
-            continue;
-        if (vcpu->reason == KVM_EXIT_IO && vcpu->write && vcpu->address == DEBUG_EXIT_PORT)
-            return vcpu->data[0];
-        break;
-    }
+    for (uint32_t i = 0; i < machine.cpus; i++)
+        if (vcpu_has_exited(&machine.vcpus[i]))
+            return status_of(&machine.vcpus[i]);
     return -1;
 }
 
@@ -310,7 +387,7 @@ static int wait_for_guest(void)
 
     while (poll(pollers, sizeof pollers / sizeof *pollers, -1) < 0)
         ;
-    if (pollers[0].revents && !machine.serial.out_error) /* which Python tells of */
+    if (pollers[0].revents)
         status = guest_status();
     machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
     close(signals_fd);
@@ -326,13 +403,13 @@ static void boot(char **rest)
     pthread_t thread;
     int status;
 
-    if (words.timed)
-        process_start_ns();
     if (started && !words.by_python) {
-        status = wait_for_guest();
+        status = runs_here() ? run_guest() : wait_for_guest();
         if (status >= 0 && !words.timed)
             _exit(status);
     }
+    if (words.timed)
+        process_start_ns();
     thread_start(&thread, "populate", -1, populate, NULL);
 }
 

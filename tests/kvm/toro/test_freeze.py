@@ -290,6 +290,18 @@ def test_the_command_freezes_by_name_and_goes_on(assemble: Assembler, tmp_path: 
     assert shown + rest.stdout == b"".join(b"%d\n" % i for i in range(1, 10))
 
 
+def test_a_guest_that_waits_for_input_gets_it_when_it_is_thawed(programs: Programs, tmp_path: Path) -> None:
+    file = str(tmp_path / "waits.frozen")
+    read, write = os.pipe()
+    done = pyvmm("boot", programs.image("Frozen"), "--freeze", file, stdin=read)
+    assert (done.status, done.stdout) == (0, b"ready\n")
+    os.close(read)
+    os.close(write)
+    thawed = pyvmm("boot", file, stdin=b"work\nend\n")
+    assert (thawed.status, thawed.stderr) == (0, "")
+    assert thawed.stdout.startswith(b"1 ")
+
+
 def test_an_idle_guest_is_frozen_and_ends(programs: Programs, tmp_path: Path) -> None:
     file = tmp_path / "idle.frozen"
     done = pyvmm("boot", programs.image("SocketEcho"), "--vsock", "5", "-p", "0:80", "--freeze", str(file), timeout=60)
