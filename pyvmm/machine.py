@@ -372,6 +372,11 @@ class Machine:
         self._freezes = Freezes(self, path, end, done)
         self._freezes.add_port(self.bus)
 
+    @property
+    def was_frozen(self) -> bool:
+        """Whether what `freeze_when_idle` asked for was done."""
+        return bool(self._freezes and self._freezes.is_done)
+
     @classmethod
     def thaw(cls, path: str, devices: Sequence[Device] = (), **options: Any) -> Machine:
         """A machine by which the guest in a frozen file goes on; nothing of the file is changed.

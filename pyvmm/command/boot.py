@@ -81,8 +81,7 @@ def boot(
     files = [path for path in (image, options.get("--initrd")) if path]
     entry = Entry(*cache, files) if cache[0] and "--no-cache" not in options else None
     with Machine(config, devices, log, (_STDIN, _STDOUT), native, entry.take if entry else _ignore) as machine:
-        if "--freeze" in options:
-            _freeze_later(machine, options["--freeze"], say)
+        frozen = _freeze_later(machine, options["--freeze"], say) if "--freeze" in options else ""
         control = _control(machine, options["--name"]) if "--name" in options else None
         with Signals(machine) as signals:
             try:
@@ -95,6 +94,8 @@ def boot(
 
                     Timeline(machine, marks).report(timing)
             machine.release()
+            if frozen and not machine.was_frozen:
+                say(f"the guest has ended before it was frozen; {frozen} was not written")
         ended(status)
     return status
 
@@ -103,11 +104,13 @@ def _ignore(state: State) -> None:
     """The State of a guest that is not to be cached."""
 
 
-def _freeze_later(machine: Machine, target: str, say: Log) -> None:
+def _freeze_later(machine: Machine, target: str, say: Log) -> str:
+    """Has the guest frozen when it is idle; returns the file's path."""
     path = target.removesuffix(":continue")
     if not path.rpartition("/")[2]:
         raise UsageError(f"--freeze {target}: not a file")
     machine.freeze_when_idle(path, path == target, lambda: say(f"frozen to {path}"))
+    return path
 
 
 def _control(machine: Machine, name: str) -> Control:

@@ -6,7 +6,7 @@ import json
 import socket
 
 from pyvmm.control.place import socket_path
-from pyvmm.errors import ConfigError, HostError
+from pyvmm.errors import HostError, UsageError
 
 
 def ask(name: str, request: dict[str, object], fds: list[int]) -> None:
@@ -18,7 +18,7 @@ def ask(name: str, request: dict[str, object], fds: list[int]) -> None:
         fds: descriptors that go with it; they stay the caller's.
 
     Raises:
-        ConfigError: there is no such guest.
+        ConfigError, UsageError: there is no such guest.
         HostError: it was not done.
     """
     path = socket_path(name)
@@ -26,7 +26,7 @@ def ask(name: str, request: dict[str, object], fds: list[int]) -> None:
         try:
             server.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
-            raise ConfigError("name", name, "no guest of yours has this name (`boot --name`)") from None
+            raise UsageError(f"{name}: no guest of yours has this name (`boot --name`)") from None
         except OSError as error:
             raise HostError(path, error.errno or 0) from None
         try:

@@ -127,6 +127,9 @@ class Freezes:
         end: the guest ends then.
         done: called when it is frozen.
 
+    Attributes:
+        is_done: it has been frozen.
+
     Raises:
         HostError: there is no such directory.
     """
@@ -137,7 +140,7 @@ class Freezes:
         self._timer = -1
         self._wait_ns = _FIRST_LOOK_NS
         self._answer = _DECLINED
-        self._is_done = False
+        self.is_done = False
 
     def add_port(self, bus: Bus) -> None:
         """Lets the guest ask."""
@@ -155,7 +158,7 @@ class Freezes:
     def write(self, offset: int, size: int, value: int) -> None:
         """The guest asks. Its vCPU comes to rest behind the instruction, once this exit is served."""
         self._answer = _DECLINED
-        if not self._is_done:
+        if not self.is_done:
             self._machine.request(self._freeze)
             self._machine.hold()
 
@@ -174,11 +177,11 @@ class Freezes:
         self._unwatch()
         self._wait_ns = min(2 * self._wait_ns, _LAST_LOOK_NS)
         self._freeze(only_idle=True)
-        if not self._is_done:
+        if not self.is_done:
             self._watch()
 
     def _freeze(self, only_idle: bool = False) -> None:
-        if self._is_done or self._machine.status is not None:
+        if self.is_done or self._machine.status is not None:
             return
         try:
             with self._machine.freezer() as freezer:
@@ -186,7 +189,7 @@ class Freezes:
                     return
                 self._answer = _FROZEN
                 freeze(freezer, self._directory, self._name)
-                self._is_done = True
+                self.is_done = True
                 if self._end:
                     freezer.keep_paused()
                     self._machine.end(0)

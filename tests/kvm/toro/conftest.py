@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from guests import MADE, Result, pyvmm, toro_image
 
+from pyvmm.machine import Machine
+
 HERE = Path(__file__).parent
 
 
@@ -25,6 +27,27 @@ class Programs:
         if path not in self._images:
             self._images[path] = toro_image(path, self._folder)
         return self._images[path]
+
+
+class Talking:
+    """A guest that does what the lines of its input say."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        assert machine.console
+        self._console = machine.console
+
+    def says(self) -> str:
+        """The guest's next line."""
+        return self._console.read_until(b"\n").decode().rstrip()
+
+    def do(self, line: str) -> None:
+        self._console.write(line.encode() + b"\n")
+
+    def ask(self, line: str) -> str:
+        """What the guest says to a line."""
+        self.do(line)
+        return self.says()
 
 
 @pytest.fixture(scope="session")

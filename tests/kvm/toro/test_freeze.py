@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import Programs
+from conftest import Programs, Talking
 from guests import PYVMM, Assembler, Result, pyvmm, wait_until
 
 from pyvmm.api import share, vsock
@@ -26,23 +26,8 @@ from pyvmm.machine import Machine
 ECHO, FLOOD = 80, 83
 
 
-class Guest:
+class Guest(Talking):
     """The program Frozen on its machine."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        assert machine.console
-        self._console = machine.console
-
-    def says(self) -> str:
-        return self._console.read_until(b"\n").decode().rstrip()
-
-    def do(self, line: str) -> None:
-        self._console.write(line.encode() + b"\n")
-
-    def ask(self, line: str) -> str:
-        self.do(line)
-        return self.says()
 
     def tells(self, line: str = "tell") -> tuple[int, int, int, int, int]:
         """Count, sum, floating point, time and a random number."""
@@ -302,6 +287,13 @@ def test_a_guest_that_waits_for_input_gets_it_when_it_is_thawed(programs: Progra
     assert thawed.stdout.startswith(b"1 ")
 
 
+def test_a_guest_that_ends_before_it_is_frozen_is_told_of(assemble: Assembler, tmp_path: Path) -> None:
+    done = pyvmm("boot", assemble("exit 3"), "--freeze", str(tmp_path / "f"))
+    message = f"pyvmm: the guest has ended before it was frozen; {tmp_path}/f was not written\n"
+    assert done == Result(3, b"", message)
+    assert not (tmp_path / "f").exists()
+
+
 def test_an_idle_guest_is_frozen_and_ends(programs: Programs, tmp_path: Path) -> None:
     file = tmp_path / "idle.frozen"
     done = pyvmm("boot", programs.image("SocketEcho"), "--vsock", "5", "-p", "0:80", "--freeze", str(file), timeout=60)
@@ -342,7 +334,7 @@ def test_a_damaged_file_is_one_line(assemble: Assembler, tmp_path: Path) -> None
     [
         (["freeze"], "NAME is missing; try `pyvmm freeze --help`"),
         (["freeze", "a/b"], "--name a/b: not 1 to 64 letters, digits, - and _"),
-        (["freeze", "nobody"], "--name nobody: no guest of yours has this name (`boot --name`)"),
+        (["freeze", "nobody"], "nobody: no guest of yours has this name (`boot --name`)"),
         (["freeze", "x", "-o", "/absent/y"], "/absent/y: No such file or directory"),
         (["freeze", "x", "-o", "/tmp/"], "-o /tmp/: not a file"),
     ],

@@ -11,7 +11,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Programs
+from conftest import Programs, Talking
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.api import vsock
@@ -30,25 +30,8 @@ _YEARS = 50 * 365 * 86_400 * 10**9
 _LOSE_VECTOR = 90
 
 
-class Guest:
+class Guest(Talking):
     """The program Thaws on its machine."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        assert machine.console
-        self._console = machine.console
-
-    def says(self) -> str:
-        """The guest's next line."""
-        return self._console.read_until(b"\n").decode().rstrip()
-
-    def do(self, line: str) -> None:
-        self._console.write(line.encode() + b"\n")
-
-    def ask(self, line: str) -> str:
-        """What the guest says to a line."""
-        self.do(line)
-        return self.says()
 
     def thaw(self, **fields: Callable[[int], int]) -> None:
         """Does to the guest what a thaw does: changes these fields, counts, interrupts."""
