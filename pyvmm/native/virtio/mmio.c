@@ -1,23 +1,18 @@
 /* The MMIO transport of virtio, version 2 (virtio 1.2, section 4.2).
  *
- * Registers are served here, in vCPU threads without the GIL, under one lock.  What
- * concerns the device itself (start it, stop it, change a queue that it uses) is only
- * recorded here; the control thread (the one in Machine.run) asks virtio_mmio_next()
- * what to do, does it, and reports that it is done.  So whatever vCPUs write, in
- * whatever order their exits are served, a device's life is one sequence of steps, and
- * each queue has one owner at a time.
+ * Registers are served here, in vCPU threads without the GIL, under one lock; life.c has
+ * what follows from a write to Status or QueueReady.
  *
  * Not all drivers keep the specification's order: an existing Toro sets FEATURES_OK and
  * DRIVER_OK at once, or only the latter, and sets up its queues before either.  So
  * queues may be set up at any time before DRIVER_OK.  Enforced are that features are
  * among those offered and fixed by FEATURES_OK or DRIVER_OK, and that an enabled queue
  * does not change. */
-#include "virtio/mmio.h"
+#include "virtio/parts.h"
 #include "host.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -28,10 +23,6 @@
 
 #define KICKS 256              /* notifications of a queue before it gets an ioeventfd */
 #define ALL_SLOTS (4ull << 30) /* the most bytes of RAM for which all slots are made first */
-
-#define STATUS_OF_DRIVER                                              \
-    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |           \
-     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
 
 void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint64_t features,
                       int irq_fd)
@@ -59,15 +50,6 @@ int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kic
     return (int)mmio->queue_count++;
 }
 
-/* Whether to interrupt for a change of the configuration or of NEEDS_RESET.  Drivers of
- * existing Toro kernels never acknowledge such an interrupt, so a line would stay high;
- * they do not accept version 1, or never read the device's features. */
-static bool hears_of_changes(const struct virtio_mmio *mmio)
-{
-    return mmio->status & VIRTIO_CONFIG_S_DRIVER_OK && mmio->features_read &&
-           mmio->driver_features & 1ull << VIRTIO_F_VERSION_1;
-}
-
 /* Replaces the configuration space, at most 256 bytes, and interrupts a driver that
  * uses the device. */
 void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size)
@@ -80,212 +62,10 @@ void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint3
     memcpy(mmio->config, data, size);
     mmio->config_size = size;
     mmio->config_generation++;
-    tell = hears_of_changes(mmio);
+    tell = virtio_mmio_hears_of_changes(mmio);
     pthread_mutex_unlock(&mmio->lock);
     if (tell)
         virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_CONFIG);
-}
-
-/* ---- queues ------------------------------------------------------------------------- */
-
-static void reset_queue(struct virtio_mmio_queue *queue)
-{
-    queue_reset(queue->queue);
-    queue->size = queue->queue->size_max;
-    queue->desc = queue->avail = queue->used = 0;
-    queue->ready = queue->change_due = false;
-}
-
-/* Applies a write to QueueReady; the transport must own the queue.  Returns false if
- * the driver has set up an invalid queue. */
-static bool set_ready(struct virtio_mmio *mmio, struct virtio_mmio_queue *to, bool ready)
-{
-    uint64_t features = mmio->driver_features & mmio->device_features;
-    struct queue *queue = to->queue;
-
-    if (!ready) {
-        reset_queue(to);
-        return true;
-    }
-    if (to->ready)
-        return true;
-    queue->size = to->size;
-    queue->desc = to->desc;
-    queue->avail = to->avail;
-    queue->used = to->used;
-    queue->event_idx = features & 1ull << VIRTIO_RING_F_EVENT_IDX;
-    queue->indirect = features & 1ull << VIRTIO_RING_F_INDIRECT_DESC;
-    to->ready = queue_enable(queue) == 0;
-    return to->ready;
-}
-
-/* ---- life cycle ----------------------------------------------------------------------- */
-
-static void reset(struct virtio_mmio *mmio)
-{
-    for (uint32_t i = 0; i < mmio->queue_count; i++)
-        reset_queue(&mmio->queue[i]);
-    mmio->driver_features = 0;
-    mmio->device_features_sel = mmio->driver_features_sel = mmio->queue_sel = 0;
-    mmio->status = 0;
-    mmio->state = VIRTIO_MMIO_SET_UP;
-    mmio->reset_due = mmio->used_elsewhere = mmio->features_read = false;
-    virtio_mmio_forget_interrupts(mmio);
-}
-
-/* The next step that the control thread must take because of what the driver has
- * written.  With VIRTIO_MMIO_START the device owns its queues. */
-enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *mmio)
-{
-    enum virtio_mmio_step step = VIRTIO_MMIO_SETTLED;
-
-    pthread_mutex_lock(&mmio->lock);
-    if (mmio->state == VIRTIO_MMIO_STARTING) {
-        mmio->state = VIRTIO_MMIO_RUNNING;
-        step = VIRTIO_MMIO_START;
-    } else if (mmio->reset_due) {
-        step = VIRTIO_MMIO_RESET;
-    } else if (mmio->state == VIRTIO_MMIO_RUNNING) {
-        for (uint32_t i = 0; i < mmio->queue_count; i++)
-            if (mmio->queue[i].change_due)
-                step = VIRTIO_MMIO_CHANGE;
-    }
-    pthread_mutex_unlock(&mmio->lock);
-    return step;
-}
-
-/* Whether the device owns its queues; for the control thread. */
-bool virtio_mmio_runs(struct virtio_mmio *mmio)
-{
-    pthread_mutex_lock(&mmio->lock);
-    bool runs = mmio->state == VIRTIO_MMIO_RUNNING;
-    pthread_mutex_unlock(&mmio->lock);
-    return runs;
-}
-
-/* Applies writes to QueueReady; the device must be paused.  Returns the number of an
- * invalid queue, or -1. */
-int virtio_mmio_change_queues(struct virtio_mmio *mmio)
-{
-    int bad = -1;
-
-    pthread_mutex_lock(&mmio->lock);
-    for (uint32_t i = 0; i < mmio->queue_count; i++) {
-        struct virtio_mmio_queue *queue = &mmio->queue[i];
-        if (queue->change_due && !set_ready(mmio, queue, queue->change_to))
-            bad = (int)i;
-        queue->change_due = false;
-    }
-    pthread_mutex_unlock(&mmio->lock);
-    return bad;
-}
-
-/* Resets the transport, after the device has stopped for a reset by the driver. */
-void virtio_mmio_reset(struct virtio_mmio *mmio)
-{
-    pthread_mutex_lock(&mmio->lock);
-    reset(mmio);
-    pthread_mutex_unlock(&mmio->lock);
-}
-
-/* Marks the device, which has stopped, as broken until the driver resets it (section
- * 2.1.2).  The driver may have done so already. */
-void virtio_mmio_needs_reset(struct virtio_mmio *mmio)
-{
-    bool tell = false;
-
-    pthread_mutex_lock(&mmio->lock);
-    if (mmio->reset_due) {
-        reset(mmio);
-    } else {
-        mmio->state = VIRTIO_MMIO_BROKEN;
-        mmio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-        tell = hears_of_changes(mmio);
-    }
-    pthread_mutex_unlock(&mmio->lock);
-    if (tell)
-        virtio_mmio_raise(mmio, VIRTIO_MMIO_INT_CONFIG);
-}
-
-/* ---- frozen guests --------------------------------------------------------------------- */
-
-_Static_assert(VIRTIO_MMIO_QUEUES == 16, "struct virtio_mmio_saved");
-_Static_assert(sizeof(struct virtio_mmio_saved) == 688, "docs/frozen-format.md");
-
-/* The vCPUs and the device must be paused. */
-void virtio_mmio_save(struct virtio_mmio *mmio, struct virtio_mmio_saved *state)
-{
-    pthread_mutex_lock(&mmio->lock);
-    *state = (struct virtio_mmio_saved){
-        .device_id = mmio->device_id, .queue_count = mmio->queue_count,
-        .driver_features = mmio->driver_features,
-        .device_features_sel = mmio->device_features_sel,
-        .driver_features_sel = mmio->driver_features_sel,
-        .queue_sel = mmio->queue_sel, .status = mmio->status,
-        .interrupt_status = virtio_mmio_interrupt_status(mmio),
-        .config_generation = mmio->config_generation,
-        .runs = mmio->state == VIRTIO_MMIO_STARTING || mmio->state == VIRTIO_MMIO_RUNNING,
-        .features_read = mmio->features_read,
-    };
-    for (uint32_t i = 0; i < mmio->queue_count; i++) {
-        const struct virtio_mmio_queue *queue = &mmio->queue[i];
-
-        state->queue[i] = (struct virtio_queue_saved){
-            .desc = queue->desc, .avail = queue->avail, .used = queue->used, .size = queue->size,
-            .next_avail = queue->queue->next_avail, .next_used = queue->queue->next_used,
-            .signalled_used = queue->queue->signalled_used, .ready = queue->ready,
-        };
-    }
-    pthread_mutex_unlock(&mmio->lock);
-}
-
-/* Makes a new transport what a saved one was; virtio_mmio_next() then starts its device.
- * With `needs_reset` a device that ran is broken instead.  Returns false if it is not
- * what this device can have been; a queue whose rings are bad breaks it. */
-bool virtio_mmio_restore(struct virtio_mmio *mmio, const struct virtio_mmio_saved *state,
-                         bool needs_reset)
-{
-    uint32_t reasons = state->interrupt_status & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
-    bool broken = state->status & VIRTIO_CONFIG_S_NEEDS_RESET;
-
-    if (state->device_id != mmio->device_id || state->queue_count != mmio->queue_count ||
-        state->driver_features & ~mmio->device_features)
-        return false;
-    pthread_mutex_lock(&mmio->lock);
-    mmio->driver_features = state->driver_features;
-    mmio->device_features_sel = state->device_features_sel;
-    mmio->driver_features_sel = state->driver_features_sel;
-    mmio->queue_sel = state->queue_sel;
-    mmio->status = state->status & STATUS_OF_DRIVER;
-    mmio->config_generation = state->config_generation + 1;
-    mmio->features_read = state->features_read;
-    for (uint32_t i = 0; i < mmio->queue_count; i++) {
-        const struct virtio_queue_saved *from = &state->queue[i];
-        struct virtio_mmio_queue *queue = &mmio->queue[i];
-
-        queue->size = from->size;
-        queue->desc = from->desc;
-        queue->avail = from->avail;
-        queue->used = from->used;
-        if (!from->ready)
-            continue;
-        broken |= !set_ready(mmio, queue, true);
-        queue->queue->next_avail = from->next_avail;
-        queue->queue->next_used = from->next_used;
-        queue->queue->signalled_used = from->signalled_used;
-    }
-    broken |= state->runs && needs_reset;
-    if (broken) {
-        mmio->state = VIRTIO_MMIO_BROKEN;
-        mmio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-        reasons |= hears_of_changes(mmio) ? VIRTIO_MMIO_INT_CONFIG : 0;
-    } else if (state->runs) {
-        mmio->state = VIRTIO_MMIO_STARTING;
-    }
-    pthread_mutex_unlock(&mmio->lock);
-    if (reasons)
-        virtio_mmio_raise(mmio, reasons);
-    return true;
 }
 
 /* ---- registers -------------------------------------------------------------------------- */
@@ -351,7 +131,7 @@ static bool write_ready(struct virtio_mmio *mmio, bool ready)
         return true;
     switch (mmio->state) {
     case VIRTIO_MMIO_SET_UP:
-        if (!set_ready(mmio, queue, ready)) {
+        if (!virtio_mmio_set_ready(mmio, queue, ready)) {
             mmio->state = VIRTIO_MMIO_BROKEN;
             mmio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
         }
@@ -408,7 +188,7 @@ static bool write_status(struct virtio_mmio *mmio, uint32_t value)
     if (!value) {
         mmio->reset_due = mmio->state == VIRTIO_MMIO_RUNNING;
         if (!mmio->reset_due)
-            reset(mmio);
+            virtio_mmio_clear(mmio);
         return !mmio->reset_due;
     }
     if (mmio->driver_features & ~mmio->device_features)
