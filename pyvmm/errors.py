@@ -80,6 +80,18 @@ class HostError(PyvmmError):
         super().__init__(f"{message}; {hint}" if hint else message)
 
 
+def not_imported(error: ImportError) -> PyvmmError:
+    """Why a module of Python could not be imported, as far as can be found out."""
+    import posix
+    from sys import base_prefix
+
+    try:
+        posix.close(posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC))
+    except OSError as shortage:
+        return HostError(f"loading {error.name}", shortage.errno or 0)
+    return PyvmmError(f"{error}; the Python in {base_prefix} is incomplete, or this user may not read it")
+
+
 class KvmError(HostError):
     """/dev/kvm could not be opened, or an ioctl of it, of a VM or of a vCPU failed."""
 

@@ -16,6 +16,7 @@ from pyvmm.errors import (
     HostError,
     KvmError,
     PyvmmError,
+    not_imported,
 )
 from pyvmm.kvm.thread import VcpuThread, failure
 from pyvmm.kvm.vcpu import Vcpu
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pyvmm.virtio.mmio import VirtioMmio
 
 _CLOCK_MONOTONIC = 1
-_ESRCH, _EMFILE = 3, 24
+_ESRCH = 3
 _SYSTEM_EVENT_CRASH = 3
 
 
@@ -290,8 +291,8 @@ class Machine:
             self._loop = loop = EventLoop()
         except OSError as error:
             raise HostError("event loop", error.errno or 0) from None
-        except ImportError:  # `select` may be in a file of its own
-            raise HostError("event loop", _EMFILE) from None
+        except ImportError as error:  # `select` may be in a file of its own
+            raise not_imported(error) from None
         self._closers.append(loop.close)
         self._console.attach(loop)
         for virtio in self._virtio:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # Documentation/arch/x86/x86_64/mm.rst
 
+#: What glibc's linker puts into each program: the system that it is for (NT_GNU_ABI_TAG), Linux being 0.
+_LINUX_NOTE, _LINUX = (b"GNU", 1), bytes(4)
+_SOURCES = (".pas", ".pp", ".c")
+
 
 def choose(
     file: File, wanted: str | None, ram: Ram, cpus: int, command_line: bytes, initrd: File | None
@@ -49,11 +53,15 @@ def choose(
         if wanted == "linux" or any(segment.vaddr >= _KERNEL_MAP for segment in image.segments):
             offered.append("linux")
         if not offered:
+            if image.notes.get(_LINUX_NOTE, b"")[:4] == _LINUX:
+                raise ImageError(f"{file.name}: a Linux program, not a kernel")
             notes = "ELF note `Toro` of type 1 (direct boot) or `Xen` of type 18 (PVH)"
             raise ImageError(f"{file.name}: no known boot protocol: there is no {notes}, and it is not a vmlinux")
     elif file.read(0x202, 4) == b"HdrS":
         offered = ["linux"]
     else:
+        if file.name.endswith(_SOURCES):
+            raise ImageError(f"{file.name}: a source; `pyvmm build {file.name}` makes an image of it")
         raise ImageError(f"{file.name}: neither an ELF executable (`pyvmm build` makes them) nor a Linux bzImage")
     protocol = wanted or offered[0]
     if protocol not in offered:

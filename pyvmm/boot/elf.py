@@ -19,8 +19,8 @@ PF_X, PF_W, PF_R = 1, 2, 4
 
 _EHDR_SIZE, _PHDR_SIZE, _PHDR_MAX = 64, 56, 64
 _NOTES_MAX = 64 << 10
-_ET_EXEC, _EM_X86_64 = 2, 62
-_PT_LOAD, _PT_NOTE = 1, 4
+_ET_EXEC, _ET_DYN, _EM_X86_64 = 2, 3, 62
+_PT_LOAD, _PT_INTERP, _PT_NOTE = 1, 3, 4
 
 
 class Segment:
@@ -85,6 +85,8 @@ def parse(read: Reader, size: int, name: str) -> Image:
     check("EI_CLASS", header[4], 2, "64-bit")
     check("EI_DATA", header[5], 1, "little-endian")
     check("EI_VERSION", header[6], 1, "current")
+    if _u16(header, 16) == _ET_DYN:
+        raise ImageError(f"{name}: a Linux program or library (e_type is {_ET_DYN}), not a kernel")
     check("e_type", _u16(header, 16), _ET_EXEC, "an executable at fixed addresses")
     check("e_machine", _u16(header, 18), _EM_X86_64, "x86-64")
     check("e_phentsize", _u16(header, 54), _PHDR_SIZE, "ELF64")
@@ -103,6 +105,8 @@ def parse(read: Reader, size: int, name: str) -> Image:
         at = i * _PHDR_SIZE
         kind, flags = _u32(table, at), _u32(table, at + 4)
         offset, vaddr, paddr, filesz, memsz = (_u64(table, at + 8 * n) for n in range(1, 6))
+        if kind == _PT_INTERP:
+            raise ImageError(f"{name}: a Linux program (it has a PT_INTERP), not a kernel")
         if kind not in (_PT_LOAD, _PT_NOTE):
             continue
         if offset + filesz > size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyvmm.command.options import DEVICES, number, only_operand, parse
-from pyvmm.errors import UsageError
+from pyvmm.errors import ConfigError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,16 +145,21 @@ def machine_config(image: str, options: dict[str, str]) -> MachineConfig:
         memory_bytes = parse_size(memory)
     except ValueError:
         raise UsageError(f"--mem {memory}: not a size such as 512M or 2G") from None
-    return MachineConfig(
-        image,
-        memory_bytes,
-        number("--cpus", cpus),
-        options.get("--pin", ""),
-        options.get("--append", ""),
-        None if cid is None else number("--vsock", cid),
-        options.get("--boot"),
-        options.get("--initrd", ""),
-    )
+    try:
+        return MachineConfig(
+            image,
+            memory_bytes,
+            number("--cpus", cpus),
+            options.get("--pin", ""),
+            options.get("--append", ""),
+            None if cid is None else number("--vsock", cid),
+            options.get("--boot"),
+            options.get("--initrd", ""),
+        )
+    except ConfigError as error:
+        if error.parameter == "memory":  # as it was typed
+            error.value = memory
+        raise
 
 
 def limited(log: Log, lines: int) -> Log:

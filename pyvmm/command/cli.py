@@ -7,7 +7,15 @@ import sys
 
 from pyvmm.command.boot import boot
 from pyvmm.command.options import COMMANDS, suggestion
-from pyvmm.errors import STATUS_INTERRUPTED, STATUS_PYVMM_FAILED, ConfigError, HostError, PyvmmError, UsageError
+from pyvmm.errors import (
+    STATUS_INTERRUPTED,
+    STATUS_PYVMM_FAILED,
+    ConfigError,
+    HostError,
+    PyvmmError,
+    UsageError,
+    not_imported,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +87,8 @@ def main(
     except PyvmmError as error:
         say(str(error))
         return error.status
-    except ImportError as error:  # no descriptor or memory left, or an installation that is damaged
-        say(str(error))
+    except ImportError as error:
+        say(str(not_imported(error)))
         return STATUS_PYVMM_FAILED
     except OSError as error:  # in the import system, as a rule
         if error.errno not in _SHORTAGES:

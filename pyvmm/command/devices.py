@@ -36,10 +36,9 @@ def open_devices(
         PyvmmError: one of them cannot be; none is left open.
     """
     target = options.get("--console")
-    if config.vsock is None:
-        for name in _NEED_VSOCK:
-            if repeated.get(name) or name in options:
-                raise UsageError(f"{name} needs a vsock device: --vsock CID")
+    reached_by = [name for name in _NEED_VSOCK if repeated.get(name) or name in options]
+    if config.vsock is None and reached_by:
+        raise UsageError(f"{reached_by[0]} needs a vsock device: --vsock CID")
     if target is not None and not target.startswith("virtio="):
         raise UsageError(f"--console {target}: not virtio=file:PATH, virtio=unix:PATH or virtio=pty")
     devices: list[Device] = []
@@ -48,6 +47,8 @@ def open_devices(
             devices.append(api.console(target.removeprefix("virtio="), say, log))
         if config.vsock is not None:
             devices.append(_vsock(config.vsock, options, repeated, say, log))
+            if not reached_by and "--freeze" not in options:
+                say("no port of the guest is published; -p HOSTPORT:GUESTPORT lets clients connect")
         devices += api.shares(repeated["--share"], log)
     except BaseException:
         for device in devices:

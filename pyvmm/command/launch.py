@@ -109,8 +109,11 @@ def _find_elsewhere(name: str, path: object = None, target: object = None) -> No
         from pyvmm.errors import HostError
 
         raise HostError(_stdlib, _ENOENT, "this pyvmm was built for the Python there; install pyvmm again") from None
-    except OSError:  # it is there, but not for this user
-        pass
+    except OSError as error:
+        from pyvmm.errors import HostError
+
+        hint = "this pyvmm was built for the Python there; let this user read it, or install pyvmm for another Python"
+        raise HostError(_stdlib, error.errno or 0, hint) from None
     finish, _finish = _finish, None
     if finish:
         finish()

@@ -148,6 +148,16 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 
+#: What other programs call an option of ours.
+_MEANT = {
+    "-m": "--mem",
+    "-c": "--cpus",
+    "--smp": "--cpus",
+    "--volume": "--share",
+    "-v": "--share",
+    "--cmdline": "--append",
+}
+
 
 def words_of(values: str) -> list[str]:
     """The words that a value or an operand may be; none if it may be anything, or a file."""
@@ -187,6 +197,8 @@ def parse(
         elif word[:1] != "-" or word == "-":
             operands.append(word)
         elif name not in takes:
+            if word[:2] in takes and word[1] != "-":
+                raise UsageError(f"{word}: write {word[:2]} {word[2:]}")
             raise UsageError(f"{name}: no such option{suggestion(name, takes, f'{command} --help')}")
         elif name in given:
             raise UsageError(f"{name}: given twice")
@@ -227,7 +239,8 @@ def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
     """The end of a message about an unknown word: the known one that was meant, or what to try."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, [*known], 1)
+    names = [*known]
+    close = [meant] if (meant := _MEANT.get(word)) in names else get_close_matches(word, names, 1)
     return f"; did you mean {close[0]}?" if close else f"; try `pyvmm {otherwise}`"
 
 

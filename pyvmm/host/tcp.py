@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # `socket` takes 20 ms to import; `_socket` is the C module below it.
 import _socket
-from errno import EADDRINUSE
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 
 from pyvmm.config import parse_decimal
 from pyvmm.errors import ConfigError, HostError
@@ -17,6 +17,11 @@ LOOPBACK = "127.0.0.1"
 #: The most clients that may wait at each published port; Linux's default for
 #: net.core.somaxconn.
 BACKLOG_MAX = 4096
+_HINTS = {
+    EACCES: "low ports need a right of their own; choose one from 1024 on, such as 8080",
+    EADDRINUSE: "another program listens there; choose another, or 0 for any",
+    EADDRNOTAVAIL: "no interface of this host has that address",
+}
 
 
 class Publish:
@@ -36,6 +41,8 @@ class Publish:
         self.address = address.removeprefix("[").removesuffix("]") if colon else LOOPBACK
         if (address[:1] == "[") != (address[-1:] == "]") or (":" in self.address) != (address[:1] == "["):
             raise ConfigError("publish", text, "an IPv6 address is written in brackets: [::1]:4000:80")
+        if self.address.isdigit():
+            raise ConfigError("publish", text, f"{self.address} is no address; write [ADDR:]HOSTPORT:GUESTPORT")
         if not self.address:
             raise ConfigError("publish", text, "no address before the colon; 0.0.0.0 is all of the host's")
         try:
@@ -115,8 +122,7 @@ class TcpHost:
             sock.bind(address)
             sock.listen(backlog)
         except OSError as error:
-            hint = "another program listens there; choose another, or 0 for any" if error.errno == EADDRINUSE else ""
-            raise HostError(where, error.errno or 0, hint) from None
+            raise HostError(where, error.errno or 0, _HINTS.get(error.errno or 0, "")) from None
         self.listeners.append((sock.fileno(), publish.guest_port))
         self.ports.append((publish.address, sock.getsockname()[1], publish.guest_port))
 

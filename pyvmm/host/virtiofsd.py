@@ -80,6 +80,8 @@ class Share:
         self.is_socket = text.startswith("socket=")
         words = text.removeprefix("socket=").split(":")
         self.read_only, self.cache, self.restart = False, "auto", True
+        if len(words) > 2 and words[-1] == "rw":
+            raise ConfigError("share", text, "there is no option rw; what is not `ro` may be written to")
         seen = []
         while not self.is_socket and (word := words[-1].partition("="))[0] in ("ro", "cache", "restart"):
             seen.append(word[0])

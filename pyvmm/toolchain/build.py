@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,9 @@ _BOOT = ("nucleus", "startup")
 #: Units of FPC's library for applications, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 
+#: The beginning of a Pascal program, as opposed to a unit.
+_PROGRAM = re.compile(r"^\s*program\b", re.IGNORECASE | re.MULTILINE)
+
 
 def build(source: str, output: str | None = None, symbols: Sequence[str] = (), debug: bool = False) -> Path:
     """Compiles an application.
@@ -90,9 +94,12 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
     for symbol in symbols:
         if not (symbol.isascii() and symbol.isidentifier()):
             raise UsageError(f"-d {symbol}: not a symbol, such as EnableDebug")
+    if program.is_dir():
+        raise BuildError(f"{source}: a directory; name the program in it{_programs_in(program)}")
     if not program.is_file():
         raise BuildError(f"{source}: no such file")
     image = Path(output) if output else program.with_suffix(".elf")
+    _check_place(image)
     try:
         toolchain = _Toolchain(sorted(set(symbols)), debug)
         system = _once("system", toolchain.key, toolchain.build_system)
@@ -107,6 +114,27 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
     except OSError as error:
         raise BuildError(f"{error.filename or source}: {error.strerror}") from None
     return image
+
+
+def _programs_in(folder: Path) -> str:
+    """Some of them, for a message."""
+    names = [str(path) for path in sorted(folder.glob("*.pas")) if _PROGRAM.search(path.read_text(errors="replace"))]
+    return f": {', '.join(names[:3])}" if names else ""
+
+
+def _check_place(image: Path) -> None:
+    """Finds out before the compiler runs what would be in vain.
+
+    Raises:
+        BuildError: no image can be put there.
+    """
+    folder = Path(os.path.realpath(image)).parent
+    if not folder.is_dir():
+        raise BuildError(f"{image}: there is no directory {folder}")
+    if image.is_dir():
+        raise BuildError(f"{image}: a directory; name the image as well: -o {image / 'NAME.elf'}")
+    if not os.access(folder, os.W_OK):
+        raise BuildError(f"{image}: {folder} may not be written to; choose another place with -o")
 
 
 class _Toolchain:
@@ -202,7 +230,9 @@ class _Toolchain:
         compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, "-Cn", "-Fatorortl", *paths, *self._library_paths]
         # FPC looks for units in the current directory first.
         _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
-        link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime)
+        link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime, default=None)
+        if not link_script:
+            raise BuildError(f"{program}: a unit, not a program; name the program that uses it")
         boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
         objects = [*boot, *_linked_objects(link_script.read_text(), work), *c_objects]
         link_script.unlink()

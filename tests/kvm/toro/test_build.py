@@ -107,7 +107,7 @@ def test_a_failed_build_leaves_the_image_that_was_there(project: Path) -> None:
     ("arguments", "message"),
     [
         (["missing.pas"], "pyvmm: missing.pas: no such file\n"),
-        ([str(HELLO), "-o", "/nonexistent/x.elf"], "pyvmm: /nonexistent/x.elf: No such file or directory\n"),
+        ([str(HELLO), "-o", "/nonexistent/x.elf"], "pyvmm: /nonexistent/x.elf: there is no directory /nonexistent\n"),
         ([], "pyvmm: SOURCE is missing; try `pyvmm build --help`\n"),
         (["a.pas", "b.pas"], "pyvmm: b.pas: one SOURCE at a time\n"),
         ([str(HELLO), "-d", "A-B"], "pyvmm: -d A-B: not a symbol, such as EnableDebug\n"),

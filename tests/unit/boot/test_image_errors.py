@@ -14,11 +14,27 @@ PVH = elf_image([Load(0x10_0000, b"\xf4")], note(b"Xen\0", 18, bytes([0, 0, 16, 
 BIG = elf_image([Load(0x10_0000, b"\xf4", 100 * MIB)], note(b"Xen\0", 18, bytes([0, 0, 16, 0])))
 
 
+def test_a_source_is_to_be_built_first(tmp_path: Path) -> None:
+    (tmp_path / "hello.pas").write_text("program Hello;\nbegin\nend.\n")
+    result = pyvmm("boot", "hello.pas", cwd=tmp_path)
+    assert result.status == 125
+    assert result.stderr == "pyvmm: hello.pas: a source; `pyvmm build hello.pas` makes an image of it\n"
+
+
+def test_programs_of_the_host_are_not_booted() -> None:
+    result = pyvmm("boot", "/bin/ls")
+    assert result.status == 125
+    assert result.stderr == "pyvmm: /bin/ls: a Linux program or library (e_type is 3), not a kernel\n"
+
+
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
         (b"", [], "neither an ELF executable"),
         (b"#!/bin/sh\n" * 100, [], "neither an ELF executable"),
+        (patch(good_image(), "e_type", 3), [], "a Linux program or library (e_type is 3), not a kernel"),
+        (patch(good_image(), "p_type", 3, header=0), [], "a Linux program (it has a PT_INTERP), not a kernel"),
+        (elf_image([Load(0x10_0000, b"x")], note(b"GNU\0", 1, bytes(16))), [], "a Linux program, not a kernel"),
         (good_image()[:40], [], "truncated"),
         (good_image()[:100], [], "program headers end past the file's 100 bytes"),
         (patch(good_image(), "e_machine", 183), [], "e_machine"),

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from guests import EHDR_SIZE, PHDR_SIZE, PYVMM, Load, elf_image, good_image, patch, pyvmm, toro_note
+from guests import EHDR_SIZE, PHDR_SIZE, PYVMM, Load, descriptors_left, elf_image, good_image, patch, pyvmm, toro_note
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ import pyvmm as package
 from pyvmm.command import cli
 from pyvmm.command.boot import limited
 from pyvmm.command.help import help_of, overview
+from pyvmm.errors import not_imported
 from vhost_user.listener import Listener
 
 Mistake = Callable[..., str]
@@ -84,7 +85,7 @@ def test_unknown_command_suggests_a_known_one(mistake: Mistake, word: str, hint:
         ("--memory", "did you mean --mem?"),
         ("--cpu=2", "did you mean --cpus?"),
         ("--xyzzy", "try `pyvmm boot --help`"),
-        ("-m", "; "),
+        ("-m", "did you mean --mem?"),
         ("-", "one IMAGE at a time"),
     ],
 )
@@ -92,6 +93,32 @@ def test_unknown_option_suggests_a_known_one(mistake: Mistake, word: str, hint: 
     message = mistake("boot", "x.elf", word)
     assert message.startswith(f"{word.partition('=')[0]}: ")
     assert hint in message
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["build", "x.pas", "-dFOO"], "-dFOO: write -d FOO"),
+        (["boot", "x.elf", "-p80:80"], "-p80:80: write -p 80:80"),
+        (
+            ["boot", "x", "--vsock=5", "-p", "80:80:80"],
+            "-p 80:80:80: 80 is no address; write [ADDR:]HOSTPORT:GUESTPORT",
+        ),
+        (
+            ["boot", "x", "--share", ".:FS:rw"],
+            "--share .:FS:rw: there is no option rw; what is not `ro` may be written to",
+        ),
+    ],
+)
+def test_what_is_meant_can_be_told(mistake: Mistake, words: list[str], message: str) -> None:
+    assert mistake(*words) == message
+
+
+def test_a_server_that_nobody_can_reach_gets_a_hint(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["boot", "/absent.elf", "--vsock", "5"], {}) == 125
+    hint, error = capfd.readouterr().err.splitlines()
+    assert hint == "pyvmm: no port of the guest is published; -p HOSTPORT:GUESTPORT lets clients connect"
+    assert error == "pyvmm: /absent.elf: No such file or directory"
 
 
 @pytest.mark.parametrize("option", ["--mem", "--cpus", "--pin", "--append"])
@@ -117,9 +144,7 @@ def test_mem_that_is_no_size(mistake: Mistake, word: str) -> None:
 
 @pytest.mark.parametrize("word", ["15M", "513G", "16385K", "0", "9" * 18])
 def test_mem_out_of_range(mistake: Mistake, word: str) -> None:
-    message = mistake("boot", "x.elf", f"--mem={word}")
-    assert message.startswith("--mem ")
-    assert message.endswith(": not a multiple of 4K from 16M to 512G")
+    assert mistake("boot", "x.elf", f"--mem={word}") == f"--mem {word}: not a multiple of 4K from 16M to 512G"
 
 
 @pytest.mark.parametrize("word", ["", "two", "-1", "1.0", "٢", "9" * 30])
@@ -336,6 +361,13 @@ def test_a_shortage_of_descriptors_is_one_line(tmp_path: Path, options: str) -> 
         assert lines[0].startswith("pyvmm: ")
         shortages += "Too many open files" in lines[0]
     assert bool(shortages) == (options in NEEDS_DESCRIPTORS)
+
+
+def test_a_module_that_cannot_be_loaded_is_not_called_a_shortage() -> None:
+    text = str(not_imported(ImportError("No module named 'select'", name="select")))
+    assert text.startswith("No module named 'select'; the Python in /")
+    with descriptors_left(0):
+        assert str(not_imported(ImportError("x", name="select"))).startswith("loading select: Too many open files")
 
 
 def test_command_works_through_a_symbolic_link(tmp_path: Path) -> None:

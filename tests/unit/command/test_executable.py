@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import CodeType
 
 import pytest
@@ -105,23 +107,47 @@ def test_a_module_of_the_standard_library_brings_the_main_phase() -> None:
     assert done.stderr == "pyvmm: --zzz: no such option; try `pyvmm boot --help`\n"
 
 
-@pytest.mark.parametrize("words", [["boot", "x", "--zzz"], ["build", "x.pas"]])
-def test_a_python_that_is_gone_is_one_line(tmp_path: Path, words: list[str]) -> None:
-    """As after an upgrade of the system: the executable is there, its standard library is not."""
+def with_stdlib(tmp_path: Path, place: str) -> Path:
+    """The command with its standard library in another place, whose path is as long."""
     stdlib = sysconfig.get_path("stdlib")
-    gone = stdlib[:-1] + "x"
     (tmp_path / "bin").mkdir()
     (tmp_path / "lib").symlink_to(Path(sys.prefix, "lib"))
     command = tmp_path / "bin/pyvmm"
     data = PYVMM.read_bytes()
     for encoding in ("ascii", "utf-32-le"):  # for the interpreter it is a wide string
-        data = data.replace(stdlib.encode(encoding), gone.encode(encoding))
+        data = data.replace(stdlib.encode(encoding), place.encode(encoding))
     command.write_bytes(data)
     command.chmod(0o755)
+    return command
+
+
+@pytest.mark.parametrize("words", [["boot", "x", "--zzz"], ["build", "x.pas"]])
+def test_a_python_that_is_gone_is_one_line(tmp_path: Path, words: list[str]) -> None:
+    """As after an upgrade of the system: the executable is there, its standard library is not."""
+    gone = sysconfig.get_path("stdlib")[:-1] + "x"
+    command = with_stdlib(tmp_path, gone)
     done = subprocess.run([command, *words], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr == (
         f"pyvmm: {gone}: No such file or directory; this pyvmm was built for the Python there; install pyvmm again\n"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+@pytest.mark.parametrize("words", [["boot", "x", "--zzz"], ["build", "x.pas"]])
+def test_a_python_that_may_not_be_read_is_one_line(words: list[str]) -> None:
+    with TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        hidden = Path("/tmp", str(os.getpid()).rjust(len(sysconfig.get_path("stdlib")) - len("/tmp//x"), "_"))
+        hidden.mkdir(mode=0o700)
+        (hidden / "x").mkdir()
+        command = with_stdlib(Path(folder), f"{hidden}/x")
+        done = subprocess.run([command, *words], capture_output=True, text=True, timeout=60, user=65534, group=65534)
+        shutil.rmtree(hidden)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        f"pyvmm: {hidden}/x: Permission denied; this pyvmm was built for the Python there; "
+        "let this user read it, or install pyvmm for another Python\n"
     )
 
 

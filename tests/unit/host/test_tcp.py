@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 from collections.abc import Iterator
+from errno import EACCES, EADDRNOTAVAIL
 
 import pytest
 from guests import open_fds
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyvmm.errors import ConfigError, HostError
+from pyvmm.host import tcp
 from pyvmm.host.tcp import Publish, TcpHost, parse_allow
 
 
@@ -153,3 +156,20 @@ def test_close_twice() -> None:
     host.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+@pytest.mark.parametrize(
+    ("errno", "hint"),
+    [
+        (EACCES, "low ports need a right of their own; choose one from 1024 on, such as 8080"),
+        (EADDRNOTAVAIL, "no interface of this host has that address"),
+    ],
+)
+def test_a_port_that_may_not_be_bound_has_a_hint(monkeypatch: pytest.MonkeyPatch, errno: int, hint: str) -> None:
+    class Refusing(_socket.socket):
+        def bind(self, _: object) -> None:
+            raise OSError(errno, "")
+
+    monkeypatch.setattr(tcp._socket, "socket", Refusing)
+    with pytest.raises(HostError, match=hint):
+        tcp.TcpHost([tcp.Publish("80:80")], [], 1)
