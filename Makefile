@@ -19,16 +19,16 @@ HEADERS := $(shell find pyvmm/native -name '*.h')
 SOURCES := $(NATIVE) $(HEADERS) $(wildcard pyvmm/command/executable/*) setup.py pyproject.toml bin/pyvmm \
 	$(shell find pyvmm vhost_user -name '*.py') # frozen into the command
 
-.PHONY: demo test lint fuzz sanitize lab test-lab clean packages test-packages
+.PHONY: demo test lint fuzz sanitize lab test-lab clean kvm packages test-packages
 
-demo: $(VENV)/installed
+demo: kvm $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
 	$(VENV)/bin/pyvmm boot $(HELLO).elf
 
-test: test-packages $(VENV)/installed
+test: test-packages $(VENV)/tools
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-lint: $(VENV)/installed
+lint: $(VENV)/tools
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -43,7 +43,14 @@ lint: $(VENV)/installed
 $(VENV)/installed: $(SOURCES) | packages
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check \
-		--config-settings editable_mode=compat --editable '.[dev]'
+		--config-settings editable_mode=compat --editable .
+	touch $@
+
+# What checks and tests want, from pyproject.toml.
+$(VENV)/tools: pyproject.toml $(VENV)/installed
+	$(VENV)/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*project["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/tools.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(VENV)/tools.txt
 	touch $@
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -73,7 +80,7 @@ $(RACES): tests/fuzz/lifecycle.c $(NATIVE) $(HEADERS)
 	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE_RACES) -o $@ $(filter %.c,$^)
 
 # Python itself is not sanitized: it gets the library first, and its leaks do not count.
-sanitize: $(VENV)/installed
+sanitize: $(VENV)/tools
 	CC="$(CC) -g $(SANITIZE)" $(VENV)/bin/python setup.py -q build \
 		--build-lib build/sanitized --build-temp build/sanitized-objects
 	PYTHONPATH=build/sanitized LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
@@ -85,8 +92,12 @@ sanitize: $(VENV)/installed
 lab:
 	tests/lab/lab --tty bash
 
-test-lab: $(VENV)/installed
+test-lab: $(VENV)/tools
 	tests/lab/test $(or $(ARGS),-v tests/lab tests/kvm tests/qemu)
+
+# Found out before minutes of building: nothing boots without it.
+kvm:
+	@$(PYTHON) pyvmm/kvm/hints.py /dev/kvm
 
 packages:
 	@./install-packages $(PYTHON)
