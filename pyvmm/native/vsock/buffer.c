@@ -32,11 +32,14 @@ uint32_t stream_room(const struct vsock *vsock, const struct vsock_stream *strea
 void stream_take_credit(const struct vsock *vsock, struct vsock_stream *stream,
                         const struct virtio_vsock_hdr *header)
 {
-    stream->peer_alloc = header->buf_alloc;
     if (!vsock->legacy) {
+        stream->peer_alloc = header->buf_alloc;
         stream->peer_taken = header->fwd_cnt;
         return;
     }
+    if (header->op == VIRTIO_VSOCK_OP_RST) /* made for no connection, and with no buffer */
+        return;
+    stream->peer_alloc = header->buf_alloc;
     if (header->op == VIRTIO_VSOCK_OP_CREDIT_UPDATE && stream->packets)
         stream->packets--;
     /* Once all is acknowledged, the rest of what was sent has been taken. */

@@ -16,9 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LISTEN_GRACE (1000 * VSOCK_MS) /* from a guest's first accept until a refusal counts */
-#define RETRY_LEAST (2 * VSOCK_MS)
-#define RETRY_MOST (200 * VSOCK_MS)
 #define LINGER (5000 * VSOCK_MS)
 #define UNREAD_BATCH 16 /* reads of 4 KiB; more is left for the next turn */
 
@@ -28,7 +25,7 @@
 static bool has_data(const struct vsock *vsock, const struct vsock_stream *stream)
 {
     return stream->state == STREAM_OPEN && stream->readable && !stream->host_ended &&
-           stream_room(vsock, stream);
+           !stream->offered && !stream->refused && stream_room(vsock, stream);
 }
 
 /* Asks a driver that does not tell of its room.  Returns whether to ask again. */
@@ -106,35 +103,6 @@ static void progress(struct vsock *vsock, struct vsock_stream *stream)
     }
 }
 
-/* ---- clients that come before the guest listens ----------------------------------------
- *
- * The driver is up long before the application listens: between the two may be the mount of
- * a share.  The guest answers REQUEST by RST then, as it does for a port that nobody will
- * ever listen on.  So as long as a guest has not accepted anybody, and for LISTEN_GRACE from
- * then on, a refused client waits and is asked for again. */
-static void stream_refused(struct vsock *vsock, struct vsock_stream *stream)
-{
-    uint64_t now = clock_ns(CLOCK_MONOTONIC), delay = (now - vsock->active_since) / 8;
-
-    if (vsock->listens_since && now - vsock->listens_since >= LISTEN_GRACE) {
-        stream_end(vsock, stream, true);
-        return;
-    }
-    stream->refused = true;
-    vsock_retry_in(vsock, delay < RETRY_LEAST ? RETRY_LEAST : delay > RETRY_MOST ? RETRY_MOST : delay);
-}
-
-/* The guest accepts a client, and maybe others by now. */
-static void accepted(struct vsock *vsock)
-{
-    uint64_t now = clock_ns(CLOCK_MONOTONIC);
-
-    if (!vsock->listens_since)
-        vsock->listens_since = now;
-    if (vsock->retry_at)
-        vsock->retry_at = now;
-}
-
 /* It is over for the guest; what it has sent is still passed on. */
 void stream_orphan(struct vsock *vsock, struct vsock_stream *stream)
 {
@@ -185,8 +153,13 @@ void stream_retry(struct vsock *vsock, struct vsock_stream *stream)
     } else if (stream->state == STREAM_ORPHAN) {
         progress(vsock, stream);
     } else if (stream->refused) {
-        stream->refused = stream->asked = false;
-        stream_ready(vsock, stream);
+        stream->refused = false;
+        if (stream->state == STREAM_OPEN) {
+            wake(vsock, stream);
+        } else {
+            stream->asked = false;
+            stream_ready(vsock, stream);
+        }
     }
 }
 
@@ -201,21 +174,23 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
     switch (header->op) {
     case VIRTIO_VSOCK_OP_RST:
         if (stream->state == STREAM_ASKING && stream->asked)
-            stream_refused(vsock, stream);
+            early_refused(vsock, stream);
+        else if (early_is_untaken(stream))
+            early_offer_again(vsock, stream);
         else
             reset_by_guest(vsock, stream);
         return;
     case VIRTIO_VSOCK_OP_RESPONSE:
         ok = stream->state == STREAM_ASKING && stream->asked && host_answer(stream);
         if (ok) {
-            accepted(vsock);
+            early_accepted(vsock, stream);
             open_stream(vsock, stream);
         }
         break;
     case VIRTIO_VSOCK_OP_RW:
         for (uint32_t i = 0; i < count; i++)
             there += payload[i].iov_len;
-        ok = ok && !stream->guest_ended && header->len <= there &&
+        ok = ok && early_was_taken(stream) && !stream->guest_ended && header->len <= there &&
              header->len <= stream->buf_alloc - stream_unsent(stream) &&
              stream_receive(stream, payload, header->len);
         break;
@@ -228,6 +203,7 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
             owe_credit(vsock, stream);
         break;
     case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
+        ok = ok && (!stream->offered || early_was_taken(stream));
         break;
     default:
         ok = false;
@@ -262,7 +238,7 @@ static bool read_socket(struct vsock *vsock, struct vsock_stream *stream,
         return false;
     }
     message.msg_iovlen = used;
-    got = recvmsg(stream->source.fd, &message, MSG_DONTWAIT);
+    got = recvmsg(stream->source.fd, &message, MSG_DONTWAIT | (stream->untaken ? MSG_PEEK : 0));
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         stream->readable = errno == EINTR;
         return false;
@@ -276,7 +252,9 @@ static bool read_socket(struct vsock *vsock, struct vsock_stream *stream,
     }
     if (got) {
         /* Less than asked for: the socket is empty, unless its end comes now. */
-        stream->readable = (uint32_t)got == wanted || stream->hung_up;
+        stream->readable = stream->untaken || (uint32_t)got == wanted || stream->hung_up;
+        if (stream->untaken)
+            early_offered(stream, (uint32_t)got);
         stream->sent += (uint32_t)got;
         stream->packets++;
         header->op = VIRTIO_VSOCK_OP_RW;
@@ -341,18 +319,19 @@ void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t eve
     stream->writable |= !!(events & EPOLLOUT);
     stream->readable |= !!(events & ~(uint32_t)EPOLLOUT);
     stream->hung_up |= !!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+    /* The client did not want to wait.  A unix socket hangs up also when its client has sent all
+     * that there is and closed. */
+    if ((stream->state == STREAM_ASKING || (stream->state == STREAM_OPEN && stream->untaken)) &&
+        (events & EPOLLERR || (events & EPOLLHUP && !stream->unix_client))) {
+        stream_fail(vsock, stream);
+        return;
+    }
     switch (stream->state) {
     case STREAM_GREETING:
         host_greet(vsock, stream);
         break;
     case STREAM_CONNECTING:
         connect_result(vsock, stream, host_connected(vsock, stream));
-        break;
-    case STREAM_ASKING:
-        /* The client did not want to wait.  A unix socket hangs up also when its client has
-         * sent all that there is and closed. */
-        if (events & EPOLLERR || (events & EPOLLHUP && !stream->unix_client))
-            stream_fail(vsock, stream);
         break;
     case STREAM_OPEN:
         if (events & EPOLLERR && !stream->unix_client && !stream_room(vsock, stream)) {
@@ -366,6 +345,7 @@ void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t eve
     case STREAM_ORPHAN:
         progress(vsock, stream);
         break;
+    case STREAM_ASKING:
     case STREAM_QUEUEING:
     case STREAM_DEAD:
         break;

@@ -23,8 +23,10 @@ int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t event
 /* Calls stream_retry() for all streams after `ns`, or earlier if that is planned already. */
 void vsock_retry_in(struct vsock *vsock, uint64_t ns)
 {
-    if (!vsock->retry_at)
-        vsock->retry_at = clock_ns(CLOCK_MONOTONIC) + ns;
+    uint64_t at = clock_ns(CLOCK_MONOTONIC) + ns;
+
+    if (!vsock->retry_at || at < vsock->retry_at)
+        vsock->retry_at = at;
 }
 
 /* Answers a packet for ports that have no stream (any more). */

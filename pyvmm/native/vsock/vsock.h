@@ -89,6 +89,9 @@ struct vsock_stream {
     /* Host to guest. */
     uint32_t sent, peer_alloc, peer_taken;
     uint32_t packets; /* a driver before version 1 has not acknowledged yet */
+    bool untaken;     /* ... and does not take data, as nobody has accepted the connection there */
+    uint32_t offered; /* bytes that it was sent all the same, and that the socket keeps until then */
+    uint64_t offered_since; /* the first of these tries; CLOCK_MONOTONIC in ns, 0: there was none */
 
     uint64_t linger_until; /* of an orphan that has passed on everything; CLOCK_MONOTONIC in ns */
 
@@ -135,7 +138,7 @@ struct vsock {
     /* RSTs for ports that have no stream (any more): guest's, host's. */
     uint32_t reset[2 * VSOCK_STREAMS][2], reset_at, reset_count;
 
-    /* A guest that does not listen yet refuses clients as well: see stream_refused(). */
+    /* A guest that does not listen yet refuses clients as well: see early_refused(). */
     uint64_t active_since; /* CLOCK_MONOTONIC in ns, as the following */
     uint64_t listens_since; /* it has accepted a client; 0: none yet */
     uint64_t retry_at;      /* when to call stream_retry() for all; 0: no stream needs it */
@@ -190,6 +193,14 @@ static inline uint32_t stream_unsent(const struct vsock_stream *stream)
 {
     return stream->received - stream->forwarded;
 }
+
+/* early.c */
+void early_refused(struct vsock *vsock, struct vsock_stream *stream);
+void early_accepted(struct vsock *vsock, struct vsock_stream *stream);
+void early_offered(struct vsock_stream *stream, uint32_t size);
+bool early_is_untaken(const struct vsock_stream *stream);
+void early_offer_again(struct vsock *vsock, struct vsock_stream *stream);
+bool early_was_taken(struct vsock_stream *stream);
 
 /* data.c */
 void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
