@@ -82,6 +82,7 @@ class Machine(CData):
     slots: Slots
     bus: Bus
     serial: Serial
+    pit: Pit
     has_tsc_offset: bool
     tsc_offset: int
     clock_tsc: int
@@ -113,6 +114,10 @@ class Serial(CData):
     out_fd: int
     input_fd: int
     out_error: int
+
+class Pit(CData):
+    tsc_hz: int
+    unseen: bool
 
 class SerialState(CData):
     ier: int
@@ -421,6 +426,8 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct serial *"], init: Any = ...) -> Serial: ...
     @overload
+    def new(self, cdecl: Literal["struct pit *"], init: Any = ...) -> Pit: ...
+    @overload
     def new(self, cdecl: Literal["struct serial_state *"], init: Any = ...) -> SerialState: ...
     @overload
     def new(self, cdecl: Literal["struct state_header *"], init: Any = ...) -> StateHeader: ...
@@ -603,6 +610,7 @@ class _Lib:
     STATE_VERSION: int
     STATE_PC: int
     STATE_HAS_RUN: int
+    STATE_OWN_PIT: int
     STATE_DEVICES: int
     IRQ_BASE: int
     SERIAL_PORT: int
@@ -709,6 +717,10 @@ class _Lib:
     def slots_cover_all(self, a: Slots, /) -> int: ...
     def pages_find(self, a: Ram, b: int, c: int, d: StateRun, e: int, /) -> int: ...
     def pin_read(self, a: Any, b: int, c: Any, d: Any, /) -> int: ...
+    def pit_init(self, a: Pit, b: KvmPitState2, /) -> None: ...
+    def pit_save(self, a: Pit, b: KvmPitState2, /) -> None: ...
+    def pit_read(self, a: Pit, b: int, c: int, /) -> int: ...
+    def pit_write(self, a: Pit, b: int, c: int, d: int, /) -> None: ...
     def serial_save(self, a: Serial, b: SerialState, /) -> None: ...
     def serial_restore(self, a: Serial, b: SerialState, /) -> None: ...
     def serial_init(self, a: Serial, b: int, c: int, d: int, /) -> None: ...

@@ -49,7 +49,7 @@ def compose(config: MachineConfig, devices: Sequence[int], shared: bool, host: H
                 memory,
                 config.cpus,
                 devices,
-                flags=lib.STATE_PC if boot.is_pc else 0,
+                flags=(lib.STATE_PC if boot.is_pc else 0) | (lib.STATE_OWN_PIT if boot.own_pit else 0),
                 boot_info=boot.boot_info,
                 end=boot.end,
                 shutdown_message=boot.shutdown_message,

@@ -31,7 +31,7 @@ class PcBoot(BootProtocol):
     """
 
     def __init__(self, ram: Ram, cpus: int, existing_toro: bool = False) -> None:
-        self._ram, self._cpus = ram, cpus
+        self._ram, self._cpus, self.own_pit = ram, cpus, existing_toro
         # A PC's last way to reset is an exception without an IDT. AMD-V does not preserve the IDT's
         # limit; existing Toro kernels have a handler for every exception.
         self.reset_limits = (0, _RESET_IDT_LIMIT) if existing_toro else (0,)

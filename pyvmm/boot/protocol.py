@@ -35,6 +35,7 @@ class BootProtocol(ABC):
         is_pc: the image expects a PC: KVM's interrupt controllers and timer, tables as firmware
             leaves them, and CPUs that wait for INIT and SIPI. Otherwise interrupts are messages
             (MSI), and all vCPUs start at once.
+        own_pit: the timer of such a PC is pyvmm's, for kernels that measure their TSC by it (`native/pit.c`).
         boot_info: guest-physical address of the boot-info block (see `bootinfo`); 0 if there is none.
         shutdown_message: data of the message (MSI) that asks CPU 0 to end; 0 if the guest would
             not understand one.
@@ -42,6 +43,7 @@ class BootProtocol(ABC):
     """
 
     is_pc = True
+    own_pit = False
     boot_info = 0
     shutdown_message = 0
     reset_limits: tuple[int, ...] = ()

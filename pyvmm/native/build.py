@@ -40,7 +40,7 @@ KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MP_STATE_HALTED KVM_MP_STATE_U
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
 KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_PIT_SPEAKER_DUMMY
 SLOTS_MAX VCPU_STOPPED VCPU_FAILED
-STATE_VERSION STATE_PC STATE_HAS_RUN STATE_DEVICES IRQ_BASE SERIAL_PORT SERIAL_PORTS SERIAL_GSI VIRTIO_GSI
+STATE_VERSION STATE_PC STATE_HAS_RUN STATE_OWN_PIT STATE_DEVICES IRQ_BASE SERIAL_PORT SERIAL_PORTS SERIAL_GSI VIRTIO_GSI
 IOAPIC_PINS KVM_TSS_ADDRESS DEBUG_EXIT_PORT DEBUG_EXIT_PORTS I8042_COMMAND_PORT ACPI_SLEEP_PORT
 ACPI_SLEEP_PORTS RAM_HOLE_START RAM_HOLE_END RAM_MAX
 VCPU_EXIT_KINDS MFD_CLOEXEC MFD_ALLOW_SEALING EFD_CLOEXEC EFD_NONBLOCK
@@ -124,6 +124,7 @@ struct ram { uint32_t count; ...; };
 struct slots { uint32_t count; ...; };
 struct bus { const struct ram *ram; struct slots *slots; ...; };
 struct state { const struct state_header *header; char error[...]; ...; };
+struct pit { uint64_t tsc_hz; bool unseen; ...; };
 struct serial { int out_fd, input_fd, out_error; ...; };
 struct paging { uint64_t next, end, root; ...; };
 struct fxsave { ...; };
@@ -202,6 +203,7 @@ ffi.set_source(
     #include "machine.h"
     #include "memory/paging.h"
     #include "pages.h"
+    #include "pit.h"
     #include "pin.h"
     #include "serial.h"
     #include "spawn.h"

@@ -2,6 +2,7 @@
 #ifndef PYVMM_MACHINE_H
 #define PYVMM_MACHINE_H
 
+#include "pit.h"
 #include "serial.h"
 #include "state.h"
 #include "vcpu.h"
@@ -39,6 +40,7 @@ PYTHON struct machine {
     struct slots slots;
     struct bus bus;
     struct serial serial;
+    struct pit pit; /* with STATE_OWN_PIT */
 
     bool has_tsc_offset; /* of vCPU 0: guest TSC minus host TSC, */
     uint64_t tsc_offset;

@@ -230,7 +230,8 @@ static bool check_machine(struct state *state, const struct ram *ram)
         return wrong(state, "memory is %#llx", (unsigned long long)header->memory);
     if (!header->cpus || header->cpus > STATE_CPUS)
         return wrong(state, "cpus is %u", header->cpus);
-    if (header->flags & ~(uint32_t)(STATE_PC | STATE_HAS_RUN) || header->reserved)
+    if (header->flags & ~(uint32_t)(STATE_PC | STATE_HAS_RUN | STATE_OWN_PIT) || header->reserved ||
+        (header->flags & (STATE_PC | STATE_OWN_PIT)) == STATE_OWN_PIT)
         return wrong(state, "flags are %#x", header->flags);
     if (header->boot_info &&
         (header->boot_info % 8 || !ram_at(ram, header->boot_info, sizeof(struct boot_info))))

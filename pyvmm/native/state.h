@@ -18,7 +18,7 @@
 #define STATE_CPUS 255
 #define STATE_MSRS 64
 
-enum { STATE_PC = 1, STATE_HAS_RUN = 2 }; /* header.flags */
+enum { STATE_PC = 1, STATE_HAS_RUN = 2, STATE_OWN_PIT = 4 }; /* header.flags */
 
 /* Kinds of sections, in the order in which they are in the table. */
 PYTHON enum state_kind {

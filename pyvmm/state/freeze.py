@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Protocol
 
+    from pyvmm._kvm import CData
     from pyvmm._kvm import Machine as NativeMachine
     from pyvmm.kvm.vcpu import Vcpu
     from pyvmm.kvm.vm import Vm
@@ -189,12 +190,19 @@ class Freezer:
             for number in range(3):
                 kind, index = (lib.STATE_PIC, number) if number < 2 else (lib.STATE_IOAPIC, 0)
                 state.add(kind, index, self._vm.irqchip(number))
-            state.add(lib.STATE_PIT, 0, self._vm.pit())
+            state.add(lib.STATE_PIT, 0, self._pit())
             state.add(lib.STATE_CLOCK, 0, self._vm.clock())
         now = lib.rdtsc()
         for index, vcpu in enumerate(self._vcpus):
             self._add_registers(state, index, vcpu, now)
         return state
+
+    def _pit(self) -> CData:
+        if not self._machine.flags & lib.STATE_OWN_PIT:
+            return self._vm.pit()
+        pit = ffi.new("struct kvm_pit_state2 *")
+        lib.pit_save(ffi.addressof(self._machine, "pit"), pit)
+        return pit
 
     def _add_registers(self, state: State, index: int, vcpu: Vcpu, now: int) -> None:
         state.add(lib.STATE_CPUID, index, vcpu.cpuid())

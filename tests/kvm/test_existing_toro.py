@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from guests import PYVMM, Assembler, pyvmm
+from machines import Bare
 from test_boot_cache import Cache
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -334,6 +337,71 @@ def test_triple_fault_with_an_idt_is_an_error(build: Build) -> None:
     result = pyvmm("boot", stripped(build(SOURCE.replace("nothing: .quad 0, 0", "nothing: .quad 0xff, 0"))))
     assert result.status == 124
     assert "triple fault" in result.stderr
+
+
+#: It measures the TSC by the timer as those kernels do, waits again, so long that a vCPU may lose its CPU, before it
+#: looks at the count, and writes the count in hexadecimal.
+CLOCK = """
+    in al, 0x61
+    and al, 0xfe
+    out 0x61, al
+    mov al, 0xb0
+    out 0x43, al
+    mov al, 0xff
+    out 0x42, al
+    out 0x42, al
+    in al, 0x61
+    or al, 1
+    out 0x61, al
+    rdtsc
+    mov ecx, eax
+1:  rdtsc
+    sub eax, ecx
+    cmp eax, 6000000 + {lost}
+    jb 1b
+    in al, 0x61
+    and al, 0xfe
+    out 0x61, al
+    mov al, 0x80
+    out 0x43, al
+    in al, 0x42
+    mov bl, al
+    in al, 0x42
+    mov bh, al
+    not bx
+    mov edx, 0x3f8
+    mov ecx, 4
+2:  rol bx, 4
+    mov al, bl
+    and al, 15
+    add al, '0'
+    cmp al, '9'
+    jbe 3f
+    add al, 'A' - '9' - 1
+3:  out dx, al
+    dec ecx
+    jnz 2b
+    lidt [rip + nothing]
+"""
+
+
+@pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])
+@pytest.mark.parametrize("lost", [0, 30_000_000])
+def test_it_measures_its_clock_right_on_a_busy_host(build: Build, bare: Bare, protocol: str, lost: int) -> None:
+    """Existing Toro kernels take it that 6,000,000 ticks have passed."""
+    image = build(SOURCE.replace("    lidt [rip + nothing]\n", CLOCK.format(lost=lost)))
+    khz = bare.vcpu().tsc_khz()
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(os.sched_getaffinity(0)))
+    ]
+    try:
+        results = [pyvmm("boot", str(image), "--boot", protocol) for _ in range(5)]
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+    counts = [int(result.stdout[-4:], 16) for result in results]
+    assert all(abs(6_000_000 * 1_193_182 / count / 1000 - khz) < khz / 100 for count in counts), (counts, khz)
 
 
 @pytest.mark.parametrize("protocol", ["pvh", "toro-fast"])

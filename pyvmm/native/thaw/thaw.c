@@ -96,15 +96,17 @@ static bool make_pc(struct machine *m, const struct state *state)
     struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
     const void *section;
 
-    if (!THAW_IOCTL(m, m->vm_fd, KVM_CREATE_IRQCHIP, 0, -1) || !THAW_IOCTL(m, m->vm_fd, KVM_CREATE_PIT2, &pit, -1) ||
-        !route_pins(m))
+    bool own_pit = state->header->flags & STATE_OWN_PIT;
+
+    if (!THAW_IOCTL(m, m->vm_fd, KVM_CREATE_IRQCHIP, 0, -1) ||
+        (!own_pit && !THAW_IOCTL(m, m->vm_fd, KVM_CREATE_PIT2, &pit, -1)) || !route_pins(m))
         return false;
     for (uint32_t i = 0; i < 3; i++) {
         section = state_section(state, i < 2 ? STATE_PIC : STATE_IOAPIC, i % 2, NULL);
         if (section && !THAW_IOCTL(m, m->vm_fd, KVM_SET_IRQCHIP, section, -1))
             return false;
     }
-    section = state_section(state, STATE_PIT, 0, NULL);
+    section = own_pit ? NULL : state_section(state, STATE_PIT, 0, NULL);
     return !section || THAW_IOCTL(m, m->vm_fd, KVM_SET_PIT2, section, -1);
 }
 
@@ -141,6 +143,11 @@ static void add_devices(struct machine *m, const struct state *state, int consol
     bus_add(&m->bus, false, I8042_COMMAND_PORT, 1, NULL, NULL);
     if (state->header->flags & STATE_PC)
         bus_add(&m->bus, false, ACPI_SLEEP_PORT, ACPI_SLEEP_PORTS, NULL, NULL);
+    if (state->header->flags & STATE_OWN_PIT) {
+        pit_init(&m->pit, state_section(state, STATE_PIT, 0, NULL));
+        bus_add(&m->bus, false, PIT_PORT, PIT_PORTS, pit_access, &m->pit);
+        bus_add(&m->bus, false, PIT_GATE_PORT, PIT_GATE_PORTS, pit_gate_access, &m->pit);
+    }
 }
 
 /* ---- time --------------------------------------------------------------- */
@@ -165,11 +172,15 @@ static bool tell_guest(struct machine *m, const struct state *state)
         if (!THAW_IOCTL(m, m->vm_fd, KVM_SET_CLOCK, &clock_now, -1))
             return false;
     }
-    if (!state->header->boot_info)
+    if (!state->header->boot_info && !(state->header->flags & STATE_OWN_PIT))
         return true;
     khz = ioctl(m->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
     if (khz <= 0)
         return thaw_failed(m, "KVM_GET_TSC_KHZ", 0);
+    m->pit.tsc_hz = (uint64_t)khz * 1000;
+    m->pit.tsc_offset = m->tsc_offset;
+    if (!state->header->boot_info)
+        return true;
     info = (void *)ram_at(&m->ram, state->header->boot_info, sizeof *info);
     info->tsc_hz = (uint64_t)khz * 1000;
     info->wall_clock_ns = clock_ns(CLOCK_REALTIME);

@@ -28,7 +28,8 @@ MAY_CALL: dict[str, set[str]] = {
     "state": {"memory"},
     "pages": set(),
     "pin": set(),
-    "thaw": {"_kvm", "bus", "host", "memory", "serial", "state", "vcpu"},
+    "pit": {"host"},
+    "thaw": {"_kvm", "bus", "host", "memory", "pit", "serial", "state", "vcpu"},
 }
 
 

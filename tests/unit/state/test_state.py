@@ -203,7 +203,8 @@ def changed(state: State, **fields: int) -> bytes:
         ({"cpus": 256}, "cpus is 256"),
         ({"cpus": 3}, "vCPU 2: number of cpuid entries is 0"),
         ({"cpus": 1}, r"section \d+ \(cpuid\): index is 1 of 1"),
-        ({"flags": 4}, "flags are 0x4"),
+        ({"flags": 8}, "flags are 0x8"),
+        ({"flags": 4}, "flags are 0x4"),  # a timer without a PC
         ({"boot_info": 16 * MIB}, "boot_info is 0x1000000"),
         ({"boot_info": 0x10_0004}, "boot_info is 0x100004"),
         ({"boot_info": (1 << 64) - 8}, "boot_info is 0xfffffffffffffff8"),
