@@ -44,6 +44,8 @@ _WARNINGS = ["-v0ew"]
 _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
 # Frame pointers allow backtraces; a section per function allows leaving out unused ones.
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
+# How programs for Toro are compiled elsewhere; its own units say what they need.
+_APPLICATION = ["-MObjfpc", "-Sgic"]
 # For a debugger: FPC offers either debug information or a section per function.
 _DEBUG_CODE = ["-O-", "-gw3"]
 # For C: only our headers and the compiler's own, and no code that needs an operating
@@ -61,7 +63,7 @@ _WRAPPED = ("fpc_initializeunits", "SYSTEM_$$_RANDOMIZE")
 #: The directories of the kernel's units, within toro/. They precede FPC's, so that a unit in
 #: rtl/ replaces FPC's of the same name.
 _UNITS = (
-    *("boot", "rtl", "kernel", "kernel/heap", "kernel/threads", "kernel/sockets", "kernel/gdb"),
+    *("boot", "rtl", "kernel", "kernel/heap", "kernel/threads", "kernel/sockets", "kernel/files", "kernel/gdb"),
     *("drivers", "drivers/fuse", "mpi"),
 )
 #: The assembly files in boot/.
@@ -69,6 +71,8 @@ _BOOT = ("nucleus", "startup")
 #: Units of FPC's library for applications, compiled together with the kernel.
 _LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
 
+#: A symbol that a unit of the kernel looks for.
+_IFDEF = re.compile(r"\{\$ifn?def (\w+)\}", re.IGNORECASE)
 #: The beginning of a Pascal program, as opposed to a unit.
 _PROGRAM = re.compile(r"^\s*program\b", re.IGNORECASE | re.MULTILINE)
 
@@ -79,7 +83,7 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
     Args:
         source: path of a Pascal program or a C file (`.c`); units and headers may lie beside it.
         output: path of the image; by default `source` with the extension `.elf`.
-        symbols: defined for the compiler, in the kernel too.
+        symbols: defined for the compiler; in the kernel, too, those that it looks for.
         debug: includes debug information for GDB, and does not optimize.
 
     Returns:
@@ -105,7 +109,7 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
         system = _once("system", toolchain.key, toolchain.build_system)
         kernel_key = _digest(toolchain.key, *_contents(toolchain.toro.rglob("*")))
         kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
-        with _application_directory(program, kernel_key) as work:
+        with _application_directory(program, _digest(kernel_key, *sorted(symbols))) as work:
             pascal = program
             objects: list[str] = []
             if program.suffix == ".c":
@@ -157,7 +161,10 @@ class _Toolchain:
             raise BuildError(f"{self._fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
         here = Path(__file__).resolve().parents[1]
         self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
-        self._code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{symbol}" for symbol in symbols)]
+        # The kernel and FPC's library see only what the kernel knows: UNIX, for example, would change the library.
+        known = {word.upper() for path in self.toro.rglob("*.pas") for word in _IFDEF.findall(path.read_text())}
+        self._code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{name}" for name in symbols if name.upper() in known)]
+        self._symbols = [f"-d{name}" for name in symbols]
         self._c_code = [*(_C_DEBUG_CODE if debug else _C_CODE), *(f"-D{symbol}" for symbol in symbols)]
         # Debug information contains the path of the sources.
         options = [*_TARGET, *self._code, str(self.toro) if debug else ""]
@@ -227,7 +234,7 @@ class _Toolchain:
         """Compiles the program and links it with all that it uses; returns the image, in `work`."""
         source = pascal.resolve()
         paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
-        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, "-Cn", "-Fatorortl", *paths, *self._library_paths]
+        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, *self._symbols, *_APPLICATION, "-Cn", "-Fatorortl", *paths, *self._library_paths]
         # FPC looks for units in the current directory first.
         _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime, default=None)

@@ -42,7 +42,7 @@
 # A core's block (TCore in Arch.pas), at the top of its ring-3 stack. The
 # exception stack is below it, and below that the stack that the core starts on.
 
-        .set CORE_SIZE, 0x2c0
+        .set CORE_SIZE, 0x1c0
         .set EXCEPTION_STACK_SIZE, 0x4000
         .set CORE_SELF, 0x00
         .set CORE_INDEX, 0x08

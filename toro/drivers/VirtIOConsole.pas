@@ -225,6 +225,27 @@ begin
     WakeAll(Input);
 end;
 
+{ Waits until the device has taken everything; gives up a second after the last progress. }
+procedure Drain;
+var
+  Before: Word;
+  Last: QWord;
+begin
+  AcquireLock(Lock);
+  Before := 0;
+  Last := read_rdtsc;
+  with Device^.Queues[TX] do
+    while (FreeCount < Size) and not Broken and (read_rdtsc - Last < TicksOf(1000)) do
+    begin
+      if FreeCount <> Before then
+        Last := read_rdtsc;
+      Before := FreeCount;
+      NOP;
+      Collect;
+    end;
+  ReleaseLock(Lock);
+end;
+
 { The destination of DumpDebugRing. That holds a lock, so this must not yield. }
 procedure WriteDump(Data: PChar; Count: PtrInt);
 var
@@ -238,6 +259,7 @@ begin
     ReleaseLock(Lock);
     NOP;
   end;
+  Drain; { the machine may end next }
 end;
 
 { ---- By a debugger ---- }
@@ -315,27 +337,6 @@ begin
   RunDevice(Device);
   NotifyDevice(Device^.Queues[RX]);
   DebugOutput := @WriteDump;
-end;
-
-{ Waits until the device has taken everything; gives up a second after the last progress. }
-procedure Drain;
-var
-  Before: Word;
-  Last: QWord;
-begin
-  AcquireLock(Lock);
-  Before := 0;
-  Last := read_rdtsc;
-  with Device^.Queues[TX] do
-    while (FreeCount < Size) and not Broken and (read_rdtsc - Last < TicksOf(1000)) do
-    begin
-      if FreeCount <> Before then
-        Last := read_rdtsc;
-      Before := FreeCount;
-      NOP;
-      Collect;
-    end;
-  ReleaseLock(Lock);
 end;
 
 initialization

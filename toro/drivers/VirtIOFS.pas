@@ -382,5 +382,5 @@ initialization
   Driver.Rename := @Rename;
   Driver.OpenDir := @OpenDir;
   Driver.ReadDir := @ReadDir;
-  RegisterFilesystem(@Driver);
+  RegisterPathDriver(@Driver);
 end.

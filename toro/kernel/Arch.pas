@@ -1,13 +1,10 @@
 { The machine: cores, interrupts, exceptions, ports, time, and power-off. All of this runs in
   ring 3; the ring-0 part is toro/boot/nucleus.s. The parts of this unit are in arch/.
 
-  Each core has a block of CORE_SIZE bytes, which GS points to, so that a core's own data are
-  one instruction away. It has two halves with different owners:
-
-    TCore   what the nucleus and this unit keep: pending vectors, the frame of an exception
-    TCPU    what the scheduler keeps: threads, queues, timer. It occupies the last
-            SCHEDULER_SIZE bytes and is declared in CoreThreads, because it consists of threads,
-            which this unit does not know. Applications get it from Process.GetCPU. }
+  Each core has a block of CORE_SIZE bytes, which GS points to: what the nucleus and this unit
+  keep (TCore), such as pending vectors and the frame of an exception. It leads to what the
+  scheduler keeps, which consists of threads and is declared in CoreThreads; applications know it
+  as Process.CPU. }
 unit Arch;
 
 {$mode objfpc}
@@ -18,9 +15,8 @@ interface
 uses BootInfo;
 
 const
-  CORE_SIZE = $2C0;            { a core's block: TCore, then TCPU; see nucleus.s }
+  CORE_SIZE = $1C0;            { a core's block; see nucleus.s }
   EXCEPTION_STACK_SIZE = $4000;
-  SCHEDULER_SIZE = $100;       { TCPU, at the end of the block }
   GUARD_SIZE = 4096;           { the unmapped page below a stack }
   REGION_SIZE = 1 shl 21;      { what SplitRegion splits }
 
@@ -44,6 +40,9 @@ const
   { Vectors of exceptions (Intel SDM volume 3, table 6-1) }
   EXC_DIVBYZERO = 0;
   EXC_DEBUG = 1;
+  EXC_INT1 = 1;
+  EXC_NMI = 2;
+  EXC_INT3 = 3;
   EXC_BREAKPOINT = 3;
   EXC_OVERFLOW = 4;
   EXC_BOUND = 5;
@@ -62,6 +61,10 @@ const
 
   DEBUG_EXIT_PORT = $F4;
   STATUS_EXCEPTION = 120;      { exit status after an exception that nothing handled }
+
+  CACHELINE_LEN = 8;           { a cache line, in QWords }
+  MAX_PERCPU_VAR = 2 * CACHELINE_LEN;
+  PERCPUAPICID = 0;            { of PerCPUVar: the core's APIC id }
 
 type
   XChar = Char;
@@ -113,11 +116,18 @@ type
     Heap: Pointer;                 { this core's heap: see CoreHeaps }
     LastDestination: LongWord;     { the contents of LAPIC_ICR_HIGH; 0 at first }
     Online: Boolean;               { it has reached Pascal code }
+    Scheduler: Pointer;            { its part of Process.CPU }
   end;
 
 var
   { All possible cores, by index; the first CPU_COUNT of them are present. }
   Cores: array[0..MAX_CPU - 1] of TCoreState;
+
+{$push}{$codealign varmin=64}
+  { The application's own variables of each core: each core's are in cache lines of their own.
+    Number PERCPUAPICID is the kernel's. }
+  PerCPUVar: array[0..MAX_CPU - 1] of array[0..MAX_PERCPU_VAR - 1] of QWord;
+{$pop}
 
   { The time at which this kernel started. }
   StartTime: TNow;
@@ -136,6 +146,10 @@ function GetCoreId: Byte; inline;
 
 { Its APIC id, which is the same number. }
 function GetApicId: Byte; inline;
+
+{ Sets this core's PerCPUVar number Off; returns the one at byte Off. }
+procedure SetPerCPUVar(Off: Byte; Value: QWord);
+function GetGSOffset(Off: Byte): QWord;
 
 { The block of this core, and of any core (0 to CPU_COUNT - 1). }
 function ThisCore: PCore; assembler;
@@ -248,6 +262,9 @@ procedure ForgetPageTables;
 procedure AcquireLock(var Lock: LongInt);
 procedure ReleaseLock(var Lock: LongInt);
 
+{ Spins until AddVal is CmpVal, and sets it to NewVal at that moment. Returns CmpVal. }
+function SpinLock(CmpVal, NewVal: QWord; var AddVal: QWord): QWord;
+
 { Tells the CPU that this core spins. }
 procedure NOP; assembler;
 
@@ -264,8 +281,9 @@ function bit_test(Val: Pointer; Pos: QWord): Boolean; assembler;
 procedure bit_set(Value: Pointer; Offset: QWord); assembler;
 procedure bit_reset(Value: Pointer; Offset: QWord); assembler;
 
-{ The number of the highest bit that is set; 0 if none is. }
-function find_msb_set(Value: QWord): Byte;
+{ The number of the lowest bit that is set; 32 if none is. (Programs rely on that, whatever the
+  name says.) }
+function find_msb_set(Value: DWord): LongInt;
 
 { ---- Text ---- }
 
@@ -280,9 +298,12 @@ procedure StrConcat(left, right, dst: PChar);
 
 { ---- Memory ---- }
 
-{ Describes memory region ID, from 1. Returns the size of the record, or 0 if there is no such
+{ Describes memory region ID, from 0. Returns the size of the record, or 0 if there is no such
   region. }
 function GetMemoryRegion(ID: LongInt; Buffer: PMemoryRegion): LongInt;
+
+{ The first available memory region behind Curr; 0 if there is none. }
+function GetNextUsableMemoryRegion(Curr: LongInt): LongInt;
 
 { ---- Ports ---- }
 
@@ -298,14 +319,18 @@ procedure write_portd(Data: Pointer; Port: Word); assembler;
   exit. }
 procedure write_portsb(Data: Pointer; Count: PtrUInt; Port: Word); assembler;
 
+var
+  { Called before the machine ends, on the core that ends it; it must not yield. }
+  BeforePowerOff: TProcedure = nil;
+
 { End the machine, with an exit status of 0 to 255 or with 0. }
 procedure PowerOff(Status: Byte); noreturn;
 procedure ShutdownInQemu;
 
 implementation
 
-{$if SizeOf(TCore) > CORE_SIZE - SCHEDULER_SIZE}
-  {$error TCore reaches into the scheduler's part}
+{$if SizeOf(TCore) > CORE_SIZE}
+  {$error TCore does not fit in a core's block}
 {$endif}
 
 function CPU_COUNT: LongInt;
@@ -335,6 +360,19 @@ end;
 function GetApicId: Byte;
 begin
   Result := GetCoreId;
+end;
+
+procedure SetPerCPUVar(Off: Byte; Value: QWord);
+begin
+  if Off < MAX_PERCPU_VAR then
+    PerCPUVar[GetCoreId][Off] := Value;
+end;
+
+function GetGSOffset(Off: Byte): QWord;
+begin
+  Result := 0;
+  if Off <= SizeOf(PerCPUVar[0]) - SizeOf(Result) then
+    Move(PByte(@PerCPUVar[GetCoreId])[Off], Result, SizeOf(Result));
 end;
 
 function StackTop(Core: PCore): PtrUInt;
@@ -395,6 +433,13 @@ begin
   InterlockedExchange(Lock, 0);
 end;
 
+function SpinLock(CmpVal, NewVal: QWord; var AddVal: QWord): QWord;
+begin
+  while InterlockedCompareExchange64(AddVal, NewVal, CmpVal) <> CmpVal do
+    NOP;
+  Result := CmpVal;
+end;
+
 procedure NOP; assembler; nostackframe;
 asm
   pause
@@ -416,9 +461,9 @@ end;
 
 function GetMemoryRegion(ID: LongInt; Buffer: PMemoryRegion): LongInt;
 begin
-  if (ID < 1) or (LongWord(ID) > TheBootInfo^.MemoryMapCount) then
+  if (ID < 0) or (LongWord(ID) >= TheBootInfo^.MemoryMapCount) then
     Exit(0);
-  with TheBootInfo^.MemoryMap[ID - 1] do
+  with TheBootInfo^.MemoryMap[ID] do
   begin
     Buffer^.Base := Start;
     Buffer^.Length := Size;
@@ -430,8 +475,20 @@ begin
   Result := SizeOf(TMemoryRegion);
 end;
 
+function GetNextUsableMemoryRegion(Curr: LongInt): LongInt;
+var
+  Region: TMemoryRegion;
+begin
+  for Result := Curr + 1 to LongInt(TheBootInfo^.MemoryMapCount) - 1 do
+    if (GetMemoryRegion(Result, @Region) <> 0) and (Region.Flag = MEM_AVAILABLE) then
+      Exit;
+  Result := 0;
+end;
+
 procedure PowerOff(Status: Byte);
 begin
+  if BeforePowerOff <> nil then
+    BeforePowerOff();
   TheBootInfo^.Marks[MARK_EXIT] := read_rdtsc;
   write_portb(Status, DEBUG_EXIT_PORT);
   while True do
@@ -453,6 +510,8 @@ begin
     Cores[I].Present := True;
     Cores[I].CPUBoot := I = 0;
     Cores[I].InitConfirmation := True;
+    if I > 0 then
+      PerCPUVar[I][PERCPUAPICID] := I;
   end;
 end;
 

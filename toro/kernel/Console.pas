@@ -11,9 +11,10 @@ type
   { A destination for text: takes Count bytes at Data. }
   TWriter = procedure(Data: PChar; Count: PtrInt);
 
-{ Writes text. Format may contain \n (new line), \t (tab) and \\, and conversions that each take
-  the next argument: %d (signed decimal), %h (hexadecimal), %p (PChar), %c (character). %%
-  writes %. \c, which selects a colour on other consoles, writes nothing. }
+{ Writes text. Format may contain \n (new line), \v (tab), \t (the time, as in
+  27/02/1987-05:04:52) and \\, and conversions that each take the next argument: %d (unsigned
+  decimal), %h (0x and 16 hexadecimal digits), %p (PChar), %c (character). %% writes %. \c, which
+  selects a colour on other consoles, writes nothing. }
 procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
 
 { The same, to another destination. }
@@ -30,10 +31,13 @@ procedure WriteAddress(Value: PtrUInt);
 { Writes out the incomplete line of this core. }
 procedure FlushConsole;
 
-{ Write or read one byte of the serial port. Reading blocks the thread until a byte arrives. It
-  works on core 0 only, which gets the port's interrupt. }
+{ Ends a line. }
+procedure FlushUp;
+
+{ Write and read one character. Reading blocks the thread until one arrives. It works on core 0
+  only, which gets the port's interrupt. }
 procedure PutCtoSerial(C: Char);
-function ReadFromSerial: Char;
+procedure ReadFromSerial(out C: Char);
 
 var
   { Suppresses all output of the routines above and of WriteLn. }
@@ -96,7 +100,7 @@ begin
   WriteConsole(@Text[1], Length(Text));
 end;
 
-procedure PrintDecimal(Value: PtrUInt);
+procedure PrintDecimal(Value: PtrUInt); [public, alias: 'PrintDecimal'];
 var
   Text: ShortString;
 begin
@@ -109,21 +113,13 @@ begin
   WriteText(HexStr(Value, 16));
 end;
 
-{ %d is signed, although arguments are PtrUInt. }
 procedure WriteArgument(Writer: TWriter; Conversion: Char; Value: PtrUInt);
 var
   Text: ShortString;
-  Digits: LongInt;
 begin
   case Conversion of
-    'd': Str(PtrInt(Value), Text);
-    'h':
-      begin
-        Digits := 1;
-        if Value <> 0 then
-          Digits := BsrQWord(Value) div 4 + 1;
-        Text := '0x' + HexStr(Value, Digits);
-      end;
+    'd': Str(Value, Text);
+    'h': Text := '0x' + HexStr(Value, 16);
     'p':
       begin
         Writer(PChar(Value), StrLen(PChar(Value)));
@@ -134,6 +130,33 @@ begin
     Exit;
   end;
   Writer(@Text[1], Length(Text));
+end;
+
+procedure WriteTime(Writer: TWriter);
+var
+  Time: TNow;
+  Text: ShortString;
+
+  procedure Add(Value: LongInt; Separator: Char);
+  var
+    Digits: String[8];
+  begin
+    Str(Value, Digits);
+    if Value < 10 then
+      Text := Text + '0';
+    Text := Text + Digits + Separator;
+  end;
+
+begin
+  Now(@Time);
+  Text := '';
+  Add(Time.Day, '/');
+  Add(Time.Month, '/');
+  Add(Time.Year, '-');
+  Add(Time.Hour, ':');
+  Add(Time.Min, ':');
+  Add(Time.Sec, ' ');
+  Writer(@Text[1], Length(Text) - 1);
 end;
 
 procedure WriteFormat(Writer: TWriter; const Format: AnsiString; const Args: array of PtrUInt);
@@ -152,7 +175,8 @@ begin
       Inc(I);
       case Format[I] of
         'n': Writer(@NewLine, 1);
-        't': Writer(@Tab, 1);
+        'v': Writer(@Tab, 1);
+        't': WriteTime(Writer);
         'c': ;
       else
         Writer(@Format[I], 1);
@@ -180,12 +204,17 @@ begin
   WriteFormat(@WriteConsole, Format, Args);
 end;
 
-procedure PutCtoSerial(C: Char);
+procedure FlushUp; [public, alias: 'FlushUp'];
 begin
-  write_portb(Byte(C), SERIAL_PORT);
+  WriteText(#10);
 end;
 
-function ReadFromSerial: Char;
+procedure PutCtoSerial(C: Char); [public, alias: 'PutCtoSerial'];
+begin
+  WriteConsole(@C, 1);
+end;
+
+procedure ReadFromSerial(out C: Char);
 begin
   FlushConsole;
   write_portb(IER_RECEIVED, SERIAL_PORT + IER);
@@ -194,7 +223,7 @@ begin
     WaitForInterrupt(TheBootInfo^.ConsoleVector);
     Checkpoint;
   end;
-  Result := Char(read_portb(SERIAL_PORT));
+  C := Char(read_portb(SERIAL_PORT));
 end;
 
 end.

@@ -1,4 +1,5 @@
-{ A log for debugging: messages stay in a ring buffer in memory until DumpDebugRing. }
+{ A log for debugging: messages stay in a ring buffer in memory until DumpDebugRing. In a program
+  built with `-d EnableDebug` they are also dumped when the machine ends, in whatever way. }
 unit Debug;
 
 {$mode objfpc}
@@ -56,12 +57,12 @@ begin
   ReleaseLock(Lock);
 end;
 
-procedure DumpDebugRing;
+{ Writes the log; the lock is held. }
+procedure Dump;
 var
   Start: PtrUInt;
   Count: QWord;
 begin
-  AcquireLock(Lock);
   if Written - Dumped > Size then
     Dumped := Written - Size;
   while Dumped < Written do
@@ -73,8 +74,32 @@ begin
     DebugOutput(Ring + Start, Count);
     Inc(Dumped, Count);
   end;
+end;
+
+procedure DumpDebugRing;
+begin
+  AcquireLock(Lock);
+  Dump;
   ReleaseLock(Lock);
 end;
+
+{$ifdef EnableDebug}
+{ At the end of the machine, maybe because WriteDebug has failed: nobody releases the lock then. }
+procedure DumpAtEnd;
+const
+  PATIENCE = 1000; { ms }
+var
+  Deadline: QWord;
+begin
+  BeforePowerOff := nil;
+  Deadline := read_rdtsc + TicksOf(PATIENCE);
+  while (InterlockedExchange(Lock, 1) <> 0) and (read_rdtsc < Deadline) do
+    NOP;
+  HeadLess := False;
+  Dump;
+  FlushConsole;
+end;
+{$endif}
 
 procedure SetDebugRing(Base: PChar; NewSize: LongInt);
 var
@@ -102,4 +127,8 @@ begin
   ReleaseLock(Lock);
 end;
 
+{$ifdef EnableDebug}
+initialization
+  BeforePowerOff := @DumpAtEnd;
+{$endif}
 end.

@@ -4,12 +4,17 @@
   with the volume as the root directory; one that leads above it is refused.
 
   Offsets and sizes have 64 bits. A thread that waits for a file system is blocked; others run.
-  After a failure SysFileError tells why. }
+  After a failure SysFileError tells why.
+
+  A driver is one of two kinds: a TFilesystem, which takes paths, or a TFileSystemDriver, which
+  knows inodes and finds its blocks through a TBlockDriver. }
 unit Filesystem;
 
 {$mode objfpc}
 
 interface
+
+uses Arch, CoreThreads;
 
 const
   { Flags of SysOpenFile }
@@ -50,18 +55,31 @@ const
   ENAMETOOLONG = 36;
   ELOOP = 40;    { too many symbolic links }
   ENODEV = 19;
+  ENOSYS = 38;   { the driver cannot do that }
   ESTALE = 116;  { the file is gone: the host's server restarted, and its path now leads elsewhere }
 
+  MAX_DEV_NAME = 30;           { characters in a driver's name, with a zero }
+  MAX_INODES_IN_CACHE = 300;   { of a volume, while they are not in use }
+
 type
-  { What SysStatFile tells about a file }
+  PSuperBlock = ^TSuperBlock;
+  PInode = ^TInode;
+
+  { What SysStatFile tells about a file, and what an inode driver knows of it }
   TInode = record
     Ino: QWord;
     Size: Int64;                 { bytes }
     Mode: LongInt;               { INODE_* }
     Rights: LongInt;             { permission bits, as for chmod }
     ATime, CTime, MTime: Int64;  { seconds since 1970 }
+    { Of an inode driver: }
+    DTime: Int64;
+    Dirty: Boolean;              { WriteInode is called when nobody uses it any more }
+    Count: LongInt;              { users }
+    SuperBlock: PSuperBlock;
+    InoInfo: Pointer;            { the driver's }
+    Next, Prev: PInode;          { in the volume's cache }
   end;
-  PInode = ^TInode;
 
   TDirEntry = record
     Name: String[255];
@@ -109,6 +127,91 @@ type
     Next: PFilesystem;
   end;
 
+  { A driver of block devices. Dedicate gives the driver's devices to a core by calls of
+    DedicateBlockFile. ReadBlock and WriteBlock return how many blocks they have moved. }
+  PBlockDriver = ^TBlockDriver;
+  PFileBlock = ^TFileBlock;
+  TBlockDriver = record
+    Busy: Boolean;               { a thread uses it: see GetDevice }
+    WaitOn: PThread;             { that thread }
+    Name: array[0..MAX_DEV_NAME - 1] of Char;
+    Major: LongInt;
+    Dedicate: procedure(Controller: PBlockDriver; CPUID: LongInt);
+    WriteBlock: function(FileDesc: PFileBlock; Block, Count: LongInt; Buffer: Pointer): LongInt;
+    ReadBlock: function(FileDesc: PFileBlock; Block, Count: LongInt; Buffer: Pointer): LongInt;
+    CPUID: LongInt;              { the core that it was dedicated to; -1 before }
+    Next: PBlockDriver;
+  end;
+
+  { One of its devices }
+  TFileBlock = record
+    BlockDriver: PBlockDriver;
+    Minor: LongInt;
+    Next: PFileBlock;
+  end;
+
+  { A file that an inode driver has open }
+  PFileRegular = ^TFileRegular;
+  TFileRegular = record
+    FilePos: LongInt;
+    Opaque: QWord;               { the driver's }
+    Inode: PInode;
+  end;
+
+  TInodeCacheSlot = record
+    InodesInCache: Int64;
+    InodeBuffer: PInode;         { those in use, and those that were }
+    FreeInodesCache: PInode;     { records to reuse }
+  end;
+
+  { A driver that knows inodes. ReadSuper reads the superblock of Spb^.BlockDevice, sets InodeROOT
+    (by GetInode), and returns Spb, or nil: it is no such volume. LookupInode and CreateInode
+    return an inode that they have from GetInode, or nil. ReadInode fills in what belongs to
+    Ino^.Ino. OpenFile, CloseFile and RemoveInode return less than 0 if they fail; ReadFile and
+    WriteFile the bytes they have moved from FilePos on. What a driver cannot do is nil. }
+  PFileSystemDriver = ^TFileSystemDriver;
+  TFileSystemDriver = record
+    Name: array[0..MAX_DEV_NAME - 1] of Char;
+    OpenFile: function(FileDesc: PFileRegular; Flags: LongInt): LongInt;
+    CloseFile: function(FileDesc: PFileRegular): LongInt;
+    ReadFile: function(FileDesc: PFileRegular; Count: LongInt; Buffer: Pointer): LongInt;
+    WriteFile: function(FileDesc: PFileRegular; Count: LongInt; Buffer: Pointer): LongInt;
+    ReadInode: procedure(Ino: PInode);
+    WriteInode: procedure(Ino: PInode);
+    CreateInode: function(Ino: PInode; Name: PChar): PInode;
+    CreateInodeDir: function(Ino: PInode; Name: PChar): PInode;
+    RemoveInode: function(Ino: PInode; Name: PChar): LongInt;
+    LookupInode: function(Ino: PInode; Name: PChar): PInode;
+    ReadSuper: function(Spb: PSuperBlock): PSuperBlock;
+    Next: PFileSystemDriver;
+  end;
+
+  { A mounted volume of one }
+  TSuperBlock = record
+    BlockDevice: PFileBlock;
+    InodeROOT: PInode;
+    Dirty: Boolean;
+    Flags: LongInt;
+    BlockSize: LongInt;
+    SbInfo: Pointer;             { the driver's }
+    FileSystemDriver: PFileSystemDriver;
+    InodeCache: TInodeCacheSlot;
+  end;
+
+  { What a core has of these, in a cache line of its own }
+  PStorage = ^TPerCPUStorage;
+  TPerCPUStorage = record
+    BlockFiles: PFileBlock;      { devices }
+    FileSystemMounted: PSuperBlock;
+    Pad: array[1..CACHELINE_LEN - 2] of QWord;
+  end;
+
+{$push}{$codealign varmin=64}
+var
+  Storages: array[0..MAX_CPU - 1] of TPerCPUStorage;
+{$pop}
+  FileSystemDrivers: PFileSystemDriver;
+
 { Starts a volume (for virtiofs: the share with this tag) on a core, which then serves its
   device. To be called on that core. }
 procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
@@ -116,7 +219,8 @@ procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
 { Mounts a started volume. Minor is 0. False: no such file system, or no such volume. }
 function SysMount(const FileSystemName, BlockName: PChar; const Minor: LongInt): Boolean;
 
-{ Open a file; create or truncate one. Return 0 on failure. }
+{ Open a file, or a directory to read its entries; create or truncate a file. Return 0 on
+  failure. }
 function SysOpenFile(Path: PChar; Flags: LongInt = O_RDONLY): THandle;
 function SysCreateFile(Path: PChar): THandle;
 procedure SysCloseFile(FileHandle: THandle);
@@ -147,11 +251,27 @@ function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
 { Why the last routine that failed in this thread did. }
 function SysFileError: LongInt;
 
-procedure RegisterFilesystem(Driver: PFilesystem);
+{ ---- For drivers ---- }
+
+procedure RegisterPathDriver(Driver: PFilesystem);
+procedure RegisterFilesystem(Driver: PFileSystemDriver);
+procedure RegisterBlockDriver(Driver: PBlockDriver);
+
+{ Gives a device to a core; called by a driver's Dedicate. }
+procedure DedicateBlockFile(FBlock: PFileBlock; CPUID: LongInt);
+
+{ Let one thread of a driver's core at a time use it: the others yield until it is free. }
+procedure GetDevice(Dev: PBlockDriver);
+procedure FreeDevice(Dev: PBlockDriver);
+
+{ An inode of the volume that is mounted on this core, read by its driver unless it is known; nil:
+  no volume, or no memory. Each GetInode is matched by a PutInode. }
+function GetInode(Inode: LongInt): PInode;
+procedure PutInode(Inode: PInode);
 
 implementation
 
-uses Arch, Memory;
+uses InodeVolumes, Memory, Scheduling;
 
 type
   TMount = record
@@ -171,7 +291,57 @@ var
 threadvar
   LastError: LongInt;
 
-procedure RegisterFilesystem(Driver: PFilesystem);
+{ ---- Drivers ---- }
+
+procedure RegisterFilesystem(Driver: PFileSystemDriver);
+begin
+  Driver^.Next := FileSystemDrivers;
+  FileSystemDrivers := Driver;
+end;
+
+procedure RegisterBlockDriver(Driver: PBlockDriver);
+begin
+  AddBlockDriver(Driver);
+end;
+
+procedure DedicateBlockFile(FBlock: PFileBlock; CPUID: LongInt);
+begin
+  if (CPUID < 0) or (CPUID >= CPU_COUNT) then
+    Exit;
+  FBlock^.Next := Storages[CPUID].BlockFiles;
+  Storages[CPUID].BlockFiles := FBlock;
+end;
+
+procedure GetDevice(Dev: PBlockDriver);
+begin
+  while Dev^.Busy do
+  begin
+    Yield;
+    Checkpoint;
+  end;
+  Dev^.Busy := True;
+  Dev^.WaitOn := GetCurrentThread;
+end;
+
+procedure FreeDevice(Dev: PBlockDriver);
+begin
+  Dev^.WaitOn := nil;
+  Dev^.Busy := False;
+end;
+
+function GetInode(Inode: LongInt): PInode;
+begin
+  Result := nil;
+  if Storages[GetCoreId].FileSystemMounted <> nil then
+    Result := UseInode(Storages[GetCoreId].FileSystemMounted, Inode);
+end;
+
+procedure PutInode(Inode: PInode);
+begin
+  ReleaseInode(Inode);
+end;
+
+procedure RegisterPathDriver(Driver: PFilesystem);
 begin
   Driver^.Next := Filesystems;
   Filesystems := Driver;
@@ -201,6 +371,8 @@ procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
 var
   Filesystem: PFilesystem;
 begin
+  if DedicateDriver(Name, Core) then
+    Exit;
   Filesystem := Filesystems;
   while (Filesystem <> nil) and not Filesystem^.Dedicate(Name, Core) do
     Filesystem := Filesystem^.Next;
@@ -216,7 +388,12 @@ begin
   while (Filesystem <> nil) and not StrCmp(Filesystem^.Name, FileSystemName, StrLen(FileSystemName) + 1) do
     Filesystem := Filesystem^.Next;
   if Filesystem <> nil then
-    Volume := Filesystem^.Mount(BlockName);
+    Volume := Filesystem^.Mount(BlockName)
+  else if MountVolume(FileSystemName, BlockName, Minor) then
+  begin
+    Filesystem := @InodeFilesystem;
+    Volume := Storages[GetCoreId].FileSystemMounted;
+  end;
   Result := Volume <> nil;
   if not Result then
   begin
@@ -225,7 +402,7 @@ begin
   end;
   Mounts[GetCoreId].Filesystem := Filesystem;
   Mounts[GetCoreId].Volume := Volume;
-  if FirstMount.Volume = nil then
+  if (FirstMount.Volume = nil) and (Filesystem <> @InodeFilesystem) then
     FirstMount := Mounts[GetCoreId];
 end;
 
@@ -294,6 +471,8 @@ begin
     Error := Mount.Filesystem^.OpenDir(Mount.Volume, Path, F^)
   else
     Error := Mount.Filesystem^.Open(Mount.Volume, Path, Flags, Rights, F^);
+  if (Error = -EISDIR) and (Flags = O_RDONLY) and not Directory then
+    Error := Mount.Filesystem^.OpenDir(Mount.Volume, Path, F^);
   if Failed(Error) then
     ToroFreeMem(F)
   else

@@ -19,9 +19,12 @@ function ToroAllocMem(Size: PtrUInt): Pointer;
 { The same, aligned to Alignment, a power of two. }
 function ToroGetAlignedMem(Size, Alignment: PtrUInt): Pointer;
 
-{ Frees a block and returns its size in bytes; P may be nil. A block that was freed before is
-  run-time error 204 (SysUtils: EInvalidPointer), if that can be detected. }
-function ToroFreeMem(P: Pointer): PtrUInt;
+{ Frees a block. Returns 0, or 1 if P is nil. A block that was freed before is run-time error 204
+  (SysUtils: EInvalidPointer), if that can be detected. }
+function ToroFreeMem(P: Pointer): Integer;
+
+{ The same; returns the size of the block in bytes, 0 for nil. }
+function FreeBlock(P: Pointer): PtrUInt;
 
 { Resizes a block to Size bytes, moving it if necessary, and returns its new address. If there
   is no memory, returns nil and leaves P unchanged. A Size of 0 frees it. }
@@ -202,7 +205,7 @@ begin
     FillChar(Result^, Size, 0);
 end;
 
-function ToroFreeMem(P: Pointer): PtrUInt;
+function FreeBlock(P: Pointer): PtrUInt;
 var
   B: PBlock;
   Core: PCore;
@@ -218,6 +221,12 @@ begin
     FreeOwn(Core^.Heap, B)
   else
     FreeForeign(B);
+end;
+
+function ToroFreeMem(P: Pointer): Integer;
+begin
+  Result := Ord(P = nil);
+  FreeBlock(P);
 end;
 
 function ToroMemSize(P: Pointer): PtrUInt;

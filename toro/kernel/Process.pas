@@ -6,28 +6,30 @@
 unit Process;
 
 {$mode objfpc}
+{$asmmode intel}
 
 interface
 
-uses CoreThreads;
+uses Arch, CoreThreads;
 
 type
   TThread = CoreThreads.TThread;
   PThread = CoreThreads.PThread;
   TCPU = CoreThreads.TCPU;
+  TPerCPU = TCPU;
   PCPU = CoreThreads.PCPU;
 
 const
   WAIT_FAILED = DWord(-1);
 
-{ Starts ThreadFunction(Parameter) as a thread on core CPU (from 0), with a stack of at least
-  StackSize bytes. Returns its id, which is also stored in ThreadID; 0: no such core, or no
+{ Starts ThreadFunction(Parameter) as a thread on core CPU (from 0; DWord(-1) is this one), with a
+  stack of at least StackSize bytes. Returns its id, which is also stored in ThreadID; 0: no such core, or no
   memory. }
 function BeginThread(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
   Parameter: Pointer; CPU: DWord; var ThreadID: TThreadID): TThreadID;
 
-{ Yields to the other ready threads of this core. }
-procedure SysThreadSwitch;
+{ Yields to the other ready threads of this core. Also keeps the registers RDI and RSI. }
+procedure SysThreadSwitch; assembler;
 
 { Blocks the thread for ms milliseconds; 0 yields. }
 procedure Sleep(ms: Cardinal);
@@ -49,6 +51,9 @@ function SysKillThread(ThreadID: TThreadID): DWord;
 function GetCurrentThread: PThread; inline;
 function GetCPU: PCPU; inline;
 
+{ Sets GetCPU^.LastIrq to the present TSC, as an interrupt does that ends a halt. }
+procedure UpdateLastIrq;
+
 { Yields; if no thread of this core is ready, halts it until an interrupt. }
 procedure SysSetCoreIdle;
 
@@ -56,12 +61,18 @@ procedure SysSetCoreIdle;
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 
 var
+  { What the scheduler keeps for each core, in cache lines of its own. }
+  CPU: array[0..MAX_CPU - 1] of TPerCPU; external name 'TORO_CPUS';
+
   { Called when the program ends, or is asked to by SIGTERM, before the machine stops. }
   ShutdownProcedure: TProcedure = nil;
 
 implementation
 
-uses Arch, heapmgr, Console, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
+uses heapmgr, Console, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
+
+const
+  THIS_CORE = DWord(-1);
 
 type
   TSleepHandler = procedure(ms: Cardinal);
@@ -85,14 +96,29 @@ end;
 function BeginThread(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
   Parameter: Pointer; CPU: DWord; var ThreadID: TThreadID): TThreadID;
 begin
+  if CPU = THIS_CORE then
+    CPU := GetCoreId;
   Result := CreateThread(ThreadFunction, Parameter, StackSize, CPU);
   ThreadID := Result;
 end;
 
-procedure SysThreadSwitch;
+procedure Switch;
 begin
   Yield;
   Checkpoint;
+end;
+
+{ The two pushes keep the stack aligned to 16; the frame is for backtraces. }
+procedure SysThreadSwitch; assembler; nostackframe;
+asm
+  push rbp
+  mov rbp, rsp
+  push rdi
+  push rsi
+  call Switch
+  pop rsi
+  pop rdi
+  pop rbp
 end;
 
 procedure Sleep(ms: Cardinal);
@@ -154,6 +180,11 @@ end;
 function GetCPU: PCPU;
 begin
   Result := CoreThreads.GetCPU;
+end;
+
+procedure UpdateLastIrq;
+begin
+  GetCPU^.LastIrq := read_rdtsc;
 end;
 
 procedure SysSetCoreIdle;

@@ -1,5 +1,4 @@
-{ Routines for C programs only: the rest of mpi.h, what toro/c needs of the kernel, and console
-  routines for programs with their own printf. }
+{ Routines for C programs only: the rest of mpi.h, and what toro/c needs of the kernel. }
 unit MpiForC;
 
 {$mode objfpc}
@@ -80,23 +79,6 @@ end;
 procedure ToroExit(Status: LongInt); cdecl; public name 'exit';
 begin
   Halt(Status);
-end;
-
-{ ---- The console ---- }
-
-procedure PutChar(C: Char); cdecl; public name 'PutCtoSerial';
-begin
-  WriteConsole(@C, 1);
-end;
-
-procedure PrintSigned(Value: LongInt); cdecl; public name 'PrintDecimal';
-begin
-  WriteConsoleF('%d', [PtrUInt(PtrInt(Value))]);
-end;
-
-procedure EndLine; cdecl; public name 'FlushUp';
-begin
-  WriteText(#10);
 end;
 
 end.

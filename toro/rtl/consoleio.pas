@@ -33,7 +33,7 @@ begin
   F.BufPos := 0;
   F.BufEnd := 0;
   repeat
-    C := ReadFromSerial;
+    ReadFromSerial(C);
     if C = #13 then
       C := #10;
     F.BufPtr^[F.BufEnd] := C;

@@ -22,7 +22,7 @@ begin
   if Size = 0 then
     Result := 0
   else
-    Result := ToroFreeMem(P);
+    Result := FreeBlock(P);
 end;
 
 function HeapAllocMem(Size: PtrUInt): Pointer;
@@ -66,7 +66,7 @@ const
   Manager: TMemoryManager = (
     NeedLock: False;
     GetMem: @HeapGetMem;
-    FreeMem: @ToroFreeMem;
+    FreeMem: @FreeBlock;
     FreeMemSize: @HeapFreeMemSize;
     AllocMem: @HeapAllocMem;
     ReAllocMem: @HeapReAllocMem;

@@ -50,6 +50,7 @@ end;
 procedure TestWriting;
 var
   F: THandle;
+  Any: Char;
 begin
   F := SysCreateFile('/closed');
   SysWriteFile(F, 5, PChar('12345'));
@@ -59,7 +60,7 @@ begin
   SysWriteFile(F, 5, PChar('67890'));
   SysSyncFile(F);
   WriteConsoleF('written\n', []);
-  ReadFromSerial;
+  ReadFromSerial(Any);
 end;
 
 begin

@@ -11,7 +11,7 @@ procedure Formats;
 var
   I: LongInt;
 begin
-  WriteConsoleF('decimal %d %d, hex %h, text %p, char %c, percent %%, tab\tbackslash \\\n',
+  WriteConsoleF('decimal %d %d, hex %h, text %p, char %c, percent %%, tab\vbackslash \\\n',
     [7, PtrUInt(-5), $DEADBEEF, PtrUInt(PChar('pchar')), Ord('c')]);
   WriteConsoleF('missing %d %d\n', [1]);
   WriteConsoleF('\n', []);

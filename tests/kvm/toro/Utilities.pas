@@ -31,7 +31,7 @@ begin
   Check(bit_test(@Bits, 70) and (Bits[1] = 64) and (Bits[0] = 0), 'a bit set');
   bit_reset(@Bits, 70);
   Check(not bit_test(@Bits, 70), 'and reset');
-  Check((find_msb_set($80) = 7) and (find_msb_set(High(QWord)) = 63) and (find_msb_set(0) = 0), 'the highest bit');
+  Check((find_msb_set($80) = 7) and (find_msb_set($C) = 2) and (find_msb_set(0) = 32), 'the lowest bit');
 end;
 
 procedure TestTime;
@@ -67,7 +67,7 @@ var
   ID: LongInt;
   Total: QWord;
 begin
-  ID := 1;
+  ID := 0;
   Total := 0;
   while GetMemoryRegion(ID, @Region) <> 0 do
   begin

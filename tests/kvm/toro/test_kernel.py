@@ -83,7 +83,7 @@ def test_memory_that_kvm_does_not_know_yet(toro: Callable[..., Result], tmp_path
 
 def test_console_output_is_what_was_written(toro: Callable[..., Result]) -> None:
     text = (
-        "decimal 7 -5, hex 0xDEADBEEF, text pchar, char c, percent %, tab\tbackslash \\\n"
+        "decimal 7 18446744073709551611, hex 0x00000000DEADBEEF, text pchar, char c, percent %, tab\tbackslash \\\n"
         "missing 1 \n\n18446744073709551615\n" + "0123456789" * 100 + "\nno new line at the end"
     )
     assert toro("Terminal", "--append", "formats") == Result(0, text.encode(), "")

@@ -62,7 +62,7 @@ type
     Name: String[31];
   end;
 
-  { The scheduler's part of a core's block; Arch describes the whole block. }
+  { What the scheduler keeps for a core, in whole cache lines. }
   TCPU = record
     ApicID: LongInt;
     GuardsSeen: LongInt;      { value of ThreadStacks.Splits at the last TLB flush }
@@ -80,6 +80,8 @@ type
     { In a cache line of its own, because other cores write to it. }
     Inbox: PThread;           { threads with requests, newest first }
     Halting: LongInt;         { 1: it may be halted, and needs an interrupt to look at its inbox }
+    LastIrq: QWord;           { TSC at which an interrupt has last ended a halt, or UpdateLastIrq was called }
+    Unused: array[0..4] of QWord;
   end;
 
 { The running thread, and its core. }
@@ -87,7 +89,16 @@ function GetCurrentThread: PThread; assembler;
 function GetCPU: PCPU; assembler;
 
 { The scheduler's part of any core (0 to CPU_COUNT - 1). }
-function CPUAt(Index: LongInt): PCPU;
+function CPUAt(Index: LongInt): PCPU; inline;
+
+{ Connects this core, number Index, to its part. To be called first on each core. }
+procedure StartCore(Index: LongInt);
+
+{$push}{$codealign varmin=64}
+var
+  { All of them. }
+  CPUs: array[0..MAX_CPU - 1] of TCPU; public name 'TORO_CPUS';
+{$pop}
 
 { The thread that has, or had, this id. Records are never freed, so an old id can be examined. }
 function ThreadAt(ThreadID: TThreadID): PThread; inline;
@@ -107,24 +118,30 @@ procedure WakeHere(CPU: PCPU; Thread: PThread);
 
 implementation
 
-{$if SizeOf(TCPU) > SCHEDULER_SIZE}
-  {$error TCPU does not fit in a core's block}
+{$if SizeOf(TCPU) mod 64 <> 0}
+  {$error TCPU is not whole cache lines}
 {$endif}
 
 function GetCPU: PCPU; assembler; nostackframe;
 asm
-  mov rax, gs:[0]
-  add rax, CORE_SIZE - SCHEDULER_SIZE
+  mov rax, gs:[TCore.Scheduler]
 end;
 
 function GetCurrentThread: PThread; assembler; nostackframe;
 asm
-  mov rax, gs:[CORE_SIZE - SCHEDULER_SIZE + TCPU.CurrentThread]
+  mov rax, gs:[TCore.Scheduler]
+  mov rax, [rax + TCPU.CurrentThread]
 end;
 
 function CPUAt(Index: LongInt): PCPU;
 begin
-  Result := PCPU(PtrUInt(CoreAt(Index)) + CORE_SIZE - SCHEDULER_SIZE);
+  Result := @CPUs[Index];
+end;
+
+procedure StartCore(Index: LongInt);
+begin
+  ThisCore^.Scheduler := @CPUs[Index];
+  CPUs[Index].ApicID := Index;
 end;
 
 function ThreadAt(ThreadID: TThreadID): PThread;

@@ -175,8 +175,9 @@ begin
   LendHeap;
   hlt;
   ReclaimHeap;
+  CPU^.LastIrq := read_rdtsc;
   Inc(CPU^.Halts);
-  Inc(CPU^.HaltedTicks, read_rdtsc - Start);
+  Inc(CPU^.HaltedTicks, CPU^.LastIrq - Start);
 end;
 
 { The TSC at which a thread or a device of this core is due; 0: never. }
@@ -345,6 +346,7 @@ procedure StartScheduler(out First: TThread);
 var
   CPU: PCPU;
 begin
+  StartCore(ThisCore^.Index);
   CPU := GetCPU;
   First := Default(TThread);
   First.CPU := CPU;
@@ -353,7 +355,6 @@ begin
   First.StackLow := StackGuard(ThisCore) + GUARD_SIZE;
   First.StackHigh := StackTop(ThisCore);
   First.StackSize := First.StackHigh - First.StackLow;
-  CPU^.ApicID := GetCoreId;
   CPU^.CurrentThread := @First;
 end;
 

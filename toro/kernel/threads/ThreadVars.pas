@@ -40,7 +40,8 @@ end;
 function Relocate(Offset: DWord): Pointer; assembler; nostackframe;
 asm
   mov eax, edi
-  add rax, gs:[CORE_SIZE - SCHEDULER_SIZE + TCPU.ThreadVars]
+  mov rcx, gs:[TCore.Scheduler]
+  add rax, [rcx + TCPU.ThreadVars]
 end;
 
 procedure AllocateFirst;

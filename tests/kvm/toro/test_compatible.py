@@ -1,0 +1,60 @@
+"""Programs and drivers written for other Toro kernels do here what they do there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from guests import Result, needs_compiler, pyvmm
+
+Toro = Callable[..., Result]
+
+
+def passed(result: Result) -> list[str]:
+    """What a guest says apart from its checks, all of which have held."""
+    assert (result.status, result.stderr) == (0, "")
+    lines = result.stdout.decode().splitlines()
+    assert [line for line in lines if line.startswith("FAILED")] == []
+    assert any(line.startswith("ok ") for line in lines)
+    return [line for line in lines if not line.startswith("ok ")]
+
+
+@pytest.mark.parametrize("cpus", ["1", "2"])
+def test_values_and_registers(toro: Toro, cpus: str) -> None:
+    text, time = passed(toro("Compatible", "--cpus", cpus))
+    assert text == "42|18446744073709551615|0x0000000000000005|0xFFFFFFFFFFFFFFFF|text|A|%|\t|\\||0 18446744073709551615"
+    assert re.fullmatch(r"\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d", time)
+
+
+def test_a_block_driver_and_its_file_system(toro: Toro) -> None:
+    assert passed(toro("RamDiskFiles")) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize("program", ["Compatible", "Faults"])
+def test_the_debug_ring_is_written_at_the_end(tmp_path: Path, program: str) -> None:
+    """Of a program that ends, and of one that is ended by an exception."""
+    source = tmp_path / "Main.pas"
+    ending = {"Compatible": "", "Faults": "PByte(8)^ := 1;"}[program]
+    source.write_text(
+        f"program Main;\nuses Debug;\nbegin\n  WriteDebug('first %d\\n', [1]);\n  WriteDebug('second\\n', []);\n  {ending}\nend.\n"
+    )
+    for options, count in ((["-d", "EnableDebug"], 1), ([], 0)):
+        assert pyvmm("build", str(source), *options).status == 0
+        said = pyvmm("boot", str(source.with_suffix(".elf"))).stdout.decode()
+        assert len(re.findall(r"CPU0 .*first 1\n.*second\n", said)) == count
+        assert ("page fault" in said) == bool(ending)
+
+
+@needs_compiler
+def test_symbols_of_the_library_do_not_reach_it(tmp_path: Path) -> None:
+    """UNIX would change FPC's own units."""
+    source = tmp_path / "Main.pas"
+    source.write_text(
+        "program Main;\nuses SysUtils {$ifdef UNIX}, BaseUnix, Unix{$endif};\n"
+        "begin\n  WriteLn({$ifdef UNIX} fpgeterrno {$else} 7 {$endif});\nend.\n"
+    )
+    assert pyvmm("build", str(source), "-d", "UNIX").status == 0
+    assert pyvmm("boot", str(source.with_suffix(".elf"))).stdout == b"0\n"
