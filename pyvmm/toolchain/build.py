@@ -234,7 +234,18 @@ class _Toolchain:
         """Compiles the program and links it with all that it uses; returns the image, in `work`."""
         source = pascal.resolve()
         paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
-        compiler = ["ppcx64", *_TARGET, *_WARNINGS, *self._code, *self._symbols, *_APPLICATION, "-Cn", "-Fatorortl", *paths, *self._library_paths]
+        compiler = [
+            "ppcx64",
+            *_TARGET,
+            *_WARNINGS,
+            *self._code,
+            *self._symbols,
+            *_APPLICATION,
+            "-Cn",
+            "-Fatorortl",
+            *paths,
+            *self._library_paths,
+        ]
         # FPC looks for units in the current directory first.
         _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
         link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime, default=None)
