@@ -9,10 +9,25 @@ unit Network;
 
 interface
 
-uses Sockets, VSockPackets;
+uses ReceiveWindows, Sockets, VSockPackets;
 
 const
   SOCKET_STREAM = 2;
+  USER_START_PORT = 10000;     { ports of outgoing connections begin here, }
+  MAX_SocketPORTS = 65536;     { and end before this one }
+  MAX_WINDOW = WINDOW_MOST;    { bytes that a connection keeps for its reader }
+  MAX_NET_NAME = 30;           { characters in an interface's name, with a zero }
+  ServiceStack = 40 * 1024;    { bytes, of the thread that takes an interface's packets }
+
+  VIRTIO_VSOCK_OP_INVALID = 0;
+  VIRTIO_VSOCK_OP_REQUEST = OP_REQUEST;
+  VIRTIO_VSOCK_OP_RESPONSE = OP_RESPONSE;
+  VIRTIO_VSOCK_OP_RST = OP_RST;
+  VIRTIO_VSOCK_OP_SHUTDOWN = OP_SHUTDOWN;
+  VIRTIO_VSOCK_OP_RW = OP_RW;
+  VIRTIO_VSOCK_OP_CREDIT_UPDATE = OP_CREDIT_UPDATE;
+  VIRTIO_VSOCK_TYPE_STREAM = TYPE_STREAM;
+  VIRTIO_VSOCK_MAX_PKT_BUF_SIZE = MAX_PAYLOAD;
 
   SCK_BLOCKED = Sockets.SCK_BLOCKED;
   SCK_LISTENING = Sockets.SCK_LISTENING;
@@ -34,6 +49,43 @@ type
     Data: Pointer;
     Status, Ready, Delete: Boolean;
     Next: PPacket;
+  end;
+
+  { A packet of virtio-vsock, for drivers (virtio 1.2, section 5.10.6) }
+  TVirtIOVSockHdr = packed record
+    src_cid, dst_cid: QWord;
+    src_port, dst_port: DWord;
+    len: DWord;
+    tp, op: Word;
+    flags: DWord;
+    buf_alloc, fwd_cnt: DWord;
+  end;
+  PVirtIOVSocketPacket = ^VirtIOVSocketPacket;
+  VirtIOVSocketPacket = packed record
+    hdr: TVirtIOVSockHdr;
+    data: array[0..0] of Byte; { hdr.len of them }
+  end;
+
+  { An event of the device }
+  TVirtIOVSockEvent = record
+    ID: DWord;
+  end;
+
+  { A driver that exchanges packets. Start switches it on. Send sends a packet, and must not yield;
+    when it is done the driver calls DequeueOutgoingPacket. }
+  PNetworkInterface = ^TNetworkInterface;
+  TNetworkInterface = record
+    Name: array[0..MAX_NET_NAME - 1] of Char;
+    Minor: LongInt;              { its context id }
+    Device: Pointer;             { the driver's }
+    IncomingPacketTail: PPacket;
+    IncomingPackets: PPacket;    { that nobody has taken yet }
+    Start: procedure(NetInterface: PNetworkInterface);
+    Send: procedure(NetInterface: PNetworkInterface; Packet: PPacket);
+    Reset: procedure(NetInterface: PNetworkInterface);
+    Stop: procedure(NetInterface: PNetworkInterface);
+    CPUID: LongInt;              { the core that it serves }
+    Next: PNetworkInterface;
   end;
 
 { Starts the driver with this name, or whose name starts with it, on this core. Sockets use the
@@ -75,16 +127,32 @@ procedure SysSocketShutdown(Socket: PSocket);
   also if the program ends now. }
 procedure SysSocketClose(Socket: PSocket);
 
-{ For drivers: registers one. }
+{ ---- For drivers ---- }
+
 procedure RegisterNetworkDriver(NewDriver: PNetworkDriver);
+procedure RegisterNetworkInterface(NetInterface: PNetworkInterface);
+
+{ A packet with Data of Size bytes; nil: no memory. }
+function AllocatePacket(Size: LongInt): PPacket;
+
+{ An interface has sent a packet: frees it. }
+procedure DequeueOutgoingPacket(Packet: PPacket);
+
+{ A packet has come through this core's interface, which no longer has it. May be called by Send. }
+procedure EnqueueIncomingPacket(Packet: PPacket);
+
+{ Send and receive a packet through this core's interface without sockets. SysNetworkRead waits for
+  one, which the caller has to free; nil: the core has no interface. }
+procedure SysNetworkSend(Packet: PPacket);
+function SysNetworkRead: PPacket;
 
 implementation
 
-uses Arch, ByteQueues, CoreThreads, Scheduling, WaitQueues;
+uses Arch, ByteQueues, CoreThreads, PacketInterfaces, Scheduling, WaitQueues;
 
 const
-  FIRST_PORT = 10000; { range of the ports of outgoing connections }
-  LAST_PORT = 65535;
+  FIRST_PORT = USER_START_PORT;
+  LAST_PORT = MAX_SocketPORTS - 1;
   CONNECT_TIME = 5000; { ms }
 
 var
@@ -97,10 +165,42 @@ begin
   Drivers := NewDriver;
 end;
 
+procedure RegisterNetworkInterface(NetInterface: PNetworkInterface);
+begin
+  AddInterface(NetInterface);
+end;
+
+function AllocatePacket(Size: LongInt): PPacket;
+begin
+  Result := NewPacket(Size);
+end;
+
+procedure DequeueOutgoingPacket(Packet: PPacket);
+begin
+  FreePacket(Packet);
+end;
+
+procedure EnqueueIncomingPacket(Packet: PPacket);
+begin
+  PutPacket(Packet);
+end;
+
+procedure SysNetworkSend(Packet: PPacket);
+begin
+  SendPacket(Packet);
+end;
+
+function SysNetworkRead: PPacket;
+begin
+  Result := GetPacket;
+end;
+
 procedure DedicateNetworkSocket(const Name: PChar);
 var
   Candidate: PNetworkDriver;
 begin
+  if Driver = nil then
+    Driver := StartInterface(Name);
   Candidate := Drivers;
   while (Candidate <> nil) and (Driver = nil) do
   begin

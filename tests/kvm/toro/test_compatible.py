@@ -60,3 +60,7 @@ def test_symbols_of_the_library_do_not_reach_it(tmp_path: Path) -> None:
     )
     assert pyvmm("build", str(source), "-d", "UNIX").status == 0
     assert pyvmm("boot", str(source.with_suffix(".elf"))).stdout == b"0\n"
+
+
+def test_a_network_interface(toro: Toro) -> None:
+    assert passed(toro("LoopbackEcho")) == []

@@ -7,6 +7,9 @@ unit ReceiveWindows;
 
 interface
 
+const
+  WINDOW_MOST = 262144;
+
 { A window's size in bytes; 0: there is no memory for another. }
 function TakeWindow: LongWord;
 
@@ -21,7 +24,6 @@ implementation
 uses ByteQueues, Memory;
 
 const
-  WINDOW_MOST = 262144;
   PARTS = 4;
 
 var

@@ -1,0 +1,205 @@
+{ Network interfaces that exchange packets (TNetworkInterface of unit Network), made into the
+  driver that sockets want. Each packet is a header of virtio-vsock (VSockPackets) and its data.
+
+  A packet to send is handed to the interface at once, under NetworkLock. Packets that have come
+  wait in the interface's list until a thread of its core takes them: the service, which gives
+  them to the sockets, or an application by SysNetworkRead. }
+unit PacketInterfaces;
+
+{$mode objfpc}
+
+interface
+
+uses Network, VSockPackets;
+
+{ Adds an interface. }
+procedure AddInterface(NetInterface: PNetworkInterface);
+
+{ The driver for the interface with this name, or whose name starts with it, which has been started
+  on this core; nil: there is none. }
+function StartInterface(Name: PChar): PNetworkDriver;
+
+{ A packet with room for Size bytes; nil: no memory. }
+function NewPacket(Size: LongInt): PPacket;
+procedure FreePacket(Packet: PPacket);
+
+{ Sends a packet through this core's interface. }
+procedure SendPacket(Packet: PPacket);
+
+{ Puts a packet into the list of this core's interface; waits for one. }
+procedure PutPacket(Packet: PPacket);
+function GetPacket: PPacket;
+
+implementation
+
+uses Arch, CoreThreads, Memory, Scheduling, Sockets, ThreadLife, ThreadRequests, WaitQueues;
+
+var
+  Interfaces: PNetworkInterface;
+  PacketDriver: TNetworkDriver;
+  Served: PNetworkInterface; { by PacketDriver }
+  Own: array[0..MAX_CPU - 1] of PNetworkInterface; { of each core }
+  Readers: array[0..MAX_CPU - 1] of TWaitQueue;
+
+procedure AddInterface(NetInterface: PNetworkInterface);
+begin
+  NetInterface^.Next := Interfaces;
+  Interfaces := NetInterface;
+end;
+
+function NewPacket(Size: LongInt): PPacket;
+begin
+  Result := nil;
+  if Size >= 0 then
+    Result := ToroGetMem(SizeOf(TPacket) + Size);
+  if Result = nil then
+    Exit;
+  Result^ := Default(TPacket);
+  Result^.Size := Size;
+  Result^.Data := Result + 1;
+end;
+
+procedure FreePacket(Packet: PPacket);
+begin
+  ToroFreeMem(Packet);
+end;
+
+{ ---- Packets that have come ---- }
+
+procedure PutPacket(Packet: PPacket);
+var
+  NetInterface: PNetworkInterface;
+  Reader: TThreadID;
+begin
+  NetInterface := Own[GetCoreId];
+  if NetInterface = nil then
+  begin
+    FreePacket(Packet);
+    Exit;
+  end;
+  Packet^.Next := nil;
+  LockQueue(Readers[NetInterface^.CPUID]);
+  if NetInterface^.IncomingPackets = nil then
+    NetInterface^.IncomingPackets := Packet
+  else
+    NetInterface^.IncomingPacketTail^.Next := Packet;
+  NetInterface^.IncomingPacketTail := Packet;
+  Reader := TakeFirst(Readers[NetInterface^.CPUID]);
+  UnlockQueue(Readers[NetInterface^.CPUID]);
+  WakeThread(Reader);
+end;
+
+function GetPacket: PPacket;
+var
+  NetInterface: PNetworkInterface;
+  Waiter: TWaiter;
+begin
+  Result := nil;
+  NetInterface := Own[GetCoreId];
+  if NetInterface = nil then
+    Exit;
+  repeat
+    LockQueue(Readers[GetCoreId]);
+    Result := NetInterface^.IncomingPackets;
+    if Result = nil then
+      JoinQueue(Readers[GetCoreId], Waiter)
+    else
+      NetInterface^.IncomingPackets := Result^.Next;
+    UnlockQueue(Readers[GetCoreId]);
+    if Result = nil then
+    begin
+      WaitInQueue(Readers[GetCoreId], Waiter, 0);
+      Checkpoint;
+    end;
+  until Result <> nil;
+  Result^.Next := nil;
+end;
+
+{ Gives packets to the sockets, for ever. }
+function Service(Parameter: Pointer): PtrInt;
+var
+  Packet: PPacket;
+  Header: PVSockHeader;
+begin
+  repeat
+    Packet := GetPacket;
+    Header := Packet^.Data;
+    if (Packet^.Size >= SizeOf(TVSockHeader)) and (Header^.Length <= Packet^.Size - SizeOf(TVSockHeader)) then
+    begin
+      AcquireLock(NetworkLock);
+      ReceivePacket(Header^, PByte(Header + 1));
+      ReleaseLock(NetworkLock);
+    end;
+    FreePacket(Packet);
+  until False;
+  Result := 0;
+end;
+
+{ ---- What sockets send ---- }
+
+procedure SendPacket(Packet: PPacket);
+begin
+  if Own[GetCoreId] <> nil then
+    Own[GetCoreId]^.Send(Own[GetCoreId], Packet)
+  else
+    FreePacket(Packet);
+end;
+
+function Send(const Header: TVSockHeader; Data: Pointer; Size: LongWord): Boolean;
+var
+  Packet: PPacket;
+begin
+  Packet := NewPacket(SizeOf(Header) + Size);
+  Result := Packet <> nil;
+  if not Result then
+    Exit;
+  PVSockHeader(Packet^.Data)^ := Header;
+  Move(Data^, (PVSockHeader(Packet^.Data) + 1)^, Size);
+  Served^.Send(Served, Packet);
+end;
+
+procedure SendControl(const Header: TVSockHeader);
+begin
+  Send(Header, nil, 0);
+end;
+
+function SendData(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
+begin
+  Result := Send(Header, Data, Header.Length);
+end;
+
+function WantRoom: Boolean;
+begin
+  Result := True;
+end;
+
+procedure Flush;
+begin
+end;
+
+function StartInterface(Name: PChar): PNetworkDriver;
+var
+  NetInterface: PNetworkInterface;
+begin
+  NetInterface := Interfaces;
+  while (NetInterface <> nil) and not StrCmp(NetInterface^.Name, Name, StrLen(Name)) do
+    NetInterface := NetInterface^.Next;
+  if (NetInterface = nil) or (CreateThread(@Service, nil, ServiceStack, GetCoreId) = 0) then
+    Exit(nil);
+  NetInterface^.CPUID := GetCoreId;
+  Own[GetCoreId] := NetInterface;
+  if Served = nil then
+  begin
+    Served := NetInterface;
+    PacketDriver.Name := NetInterface^.Name;
+    PacketDriver.Cid := LongWord(NetInterface^.Minor);
+    PacketDriver.SendControl := @SendControl;
+    PacketDriver.SendData := @SendData;
+    PacketDriver.WantRoom := @WantRoom;
+    PacketDriver.Flush := @Flush;
+  end;
+  NetInterface^.Start(NetInterface);
+  Result := @PacketDriver;
+end;
+
+end.
