@@ -27,6 +27,48 @@ const
 
   DEVICE_QUEUES = 10;
 
+  { Registers (section 4.2.2); those of the transport before version 1 are not in any device here }
+  MMIO_SIGNATURE = $74726976; { "virt", at the beginning }
+  MMIO_VERSION = $04;
+  MMIO_MODERN = 2;            { its value }
+  MMIO_DEVICEID = $08;
+  MMIO_FEATURES = $10;
+  MMIO_GUESTFEATURES = $20;
+  MMIO_SELGUESTFEATURES = $24;
+  MMIO_GUESTPAGESIZE = $28;
+  MMIO_QUEUESEL = $30;
+  MMIO_QUEUENUMMAX = $34;
+  MMIO_QUEUENUM = $38;
+  MMIO_QUEUEALIGN = $3C;
+  MMIO_QUEUEPFN = $40;
+  MMIO_QUEUEREADY = $44;
+  MMIO_READY = MMIO_QUEUEREADY;
+  MMIO_QUEUENOTIFY = $50;
+  MMIO_INTSTATUS = $60;
+  MMIO_INTACK = $64;
+  MMIO_STATUS = $70;
+  MMIO_DESCLOW = $80;
+  MMIO_DESCHIGH = $84;
+  MMIO_AVAILLOW = $90;
+  MMIO_AVAILHIGH = $94;
+  MMIO_USEDLOW = $A0;
+  MMIO_USEDHIGH = $A4;
+  MMIO_CONFIG = $100;
+
+  { Bits of MMIO_STATUS (section 2.1), of descriptors (2.7.5), and numbers of feature bits }
+  VIRTIO_ACKNOWLEDGE = 1;
+  VIRTIO_DRIVER = 2;
+  VIRTIO_DRIVER_OK = 4;
+  VIRTIO_FEATURES_OK = 8;
+  VIRTIO_DESC_FLAG_NEXT = 1;
+  VIRTIO_DESC_FLAG_WRITE_ONLY = 2;
+  VIRTIO_F_VERSION_1 = 32;
+  VIRTIO_CSUM = 0;
+  VIRTIO_MRG_RXBUF = 15;
+  VIRTIO_CTRL_VQ = 17;
+
+  MAX_MMIO_DEVICES = 4;       { that drivers of the second kind may have }
+
 type
   PVirtIODevice = ^TVirtIODevice;
   TVirtIODevice = record
@@ -40,12 +82,14 @@ type
     Broken: Boolean;       { it needs a reset: DEVICE_NEEDS_RESET, or a damaged ring }
     Features: QWord;       { that were negotiated }
     QueueCount: LongInt;
-    Queues: array[0..DEVICE_QUEUES - 1] of TVirtQueue;
+    Queues: array[0..DEVICE_QUEUES - 1] of VirtQueues.TVirtQueue;
     Quiet: set of 0..DEVICE_QUEUES - 1; { queues that do not interrupt a halted core }
     Due: QWord;            { TSC at which Serve is called in any case; 0: never; see ServeBy }
     { Called on the device's core when a queue has used buffers, Changed or Broken is set, or the
       TSC has reached Due. Must not yield. }
     Serve: procedure(Device: PVirtIODevice);
+    { Whether queues that are not in Queues have used buffers; nil: there are none (PlainQueues). }
+    OthersUsed: function(Device: PVirtIODevice): Boolean;
     Next: PVirtIODevice;   { of the same core }
   end;
 
@@ -81,39 +125,123 @@ function NeedsReset(Device: PVirtIODevice): Boolean;
 { Reads Count 32-bit words of configuration space from Offset, consistently. }
 procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
 
+{ ---- Drivers of the second kind: they manage their queues themselves ----
+
+  Such a driver calls InitVirtIODriver when it is initialized, and is called for each device of its
+  type. It sets up its queues by VirtIOInitQueue, links them by Next from the device's Vqs, and
+  returns True; then the device runs. When the device has used a buffer, VqHandler of that queue is
+  called for it, by the scheduler of the core that called InitVirtIODriver. It must not yield.
+
+    procedure Came(Vq: PVirtQueue);
+    begin
+      Element := @Vq^.used^.rings[VirtIOGetBuffer(Vq)];
+      Data := Pointer(Vq^.buffers[Element^.index].address);
+      ... }
+
+type
+  PBufferInfo = ^TBufferInfo;
+  TBufferInfo = record
+    buffer: PByte;
+    size: QWord;
+    flags: Byte;               { VIRTIO_DESC_FLAG_WRITE_ONLY: the device writes it }
+    copy: Boolean;             { what is in it is copied to the queue's own memory }
+  end;
+
+  VirtIOUsedItem = record
+    index, length: DWord;      { first descriptor, bytes that the device has written }
+  end;
+  PVirtIOUsed = ^TVirtIOUsed;
+  TVirtIOUsed = record
+    flags, index: Word;
+    rings: array[0..0] of VirtIOUsedItem;
+  end;
+
+  PVirtIOAvailable = ^TVirtIOAvailable;
+  TVirtIOAvailable = record
+    flags, index: Word;
+    rings: array[0..0] of Word;
+  end;
+
+  PQueueBuffer = ^TQueueBuffer;
+  TQueueBuffer = record
+    address: QWord;
+    length: DWord;
+    flags, next: Word;
+  end;
+
+  PVirtQueue = ^TVirtQueue;
+  TVirtQueue = record
+    index: Word;               { its number }
+    queue_size: Word;
+    buffers: PQueueBuffer;     { descriptors; they are taken one after the other }
+    available: PVirtIOAvailable;
+    used: PVirtIOUsed;
+    last_desc_index: Word;     { the next descriptor to take }
+    last_used_index: Word;     { used elements that were taken }
+    last_available_index: Word; { available ones, where the driver plays the device }
+    free_nr_desc: Word;        { descriptors that are free }
+    buffer: PByte;             { memory of its own, chunk_size bytes for each descriptor; or nil }
+    chunk_size: DWord;
+    lock: QWord;
+    VqHandler: procedure(Vq: PVirtQueue);
+    Device: Pointer;           { the driver's }
+    Next: PVirtQueue;          { of the same device }
+  end;
+
+  PVirtIOMMIODevice = ^TVirtIOMMIODevice;
+  TVirtIOMMIODevice = record
+    Base: QWord;               { address of its registers }
+    Irq: Byte;                 { for IOApicIrqOn }
+    Vqs: PVirtQueue;           { the first queue }
+  end;
+  TVirtIODriver = function(Device: PVirtIOMMIODevice): Boolean;
+
+var
+  { The devices of such drivers. }
+  VirtIOMMIODevices: array[0..MAX_MMIO_DEVICES - 1] of TVirtIOMMIODevice;
+  VirtIOMMIODevicesCount: LongInt = 0;
+
+{ Starts each device of type ID that no driver has: with VERSION_1 alone, unless the driver
+  negotiates more. }
+procedure InitVirtIODriver(ID: DWord; InitDriver: TVirtIODriver); external name 'InitVirtIODriver';
+
+{ Sets up queue QueueId with at most QueueLen entries. With a HeaderLen, each gets a buffer of so
+  many bytes, for the device to write. False: no such queue, or no memory. }
+function VirtIOInitQueue(Base: QWord; QueueId: Word; Queue: PVirtQueue; QueueLen: Word; HeaderLen: DWord): Boolean;
+  external name 'VirtIOInitQueue';
+
+{ Gives the device a chain of Count buffers, and notifies it. Waits while the queue is full. }
+procedure VirtIOAddBuffer(Base: QWord; Queue: PVirtQueue; bi: PBufferInfo; Count: QWord); external name 'VirtIOAddBuffer';
+
+{ Takes a used element, which must be there, and frees its descriptors; returns its place in
+  used^.rings. }
+function VirtIOGetBuffer(Queue: PVirtQueue): Word; external name 'VirtIOGetBuffer';
+
+{ The device's side, for queues between cores: takes an available buffer (nil: there is none), and
+  gives it back with Len bytes in it. }
+function VirtIOGetAvailBuffer(Queue: PVirtQueue; var buffer_index: Word): PQueueBuffer;
+  external name 'VirtIOGetAvailBuffer';
+procedure VirtIOAddConsumedBuffer(Queue: PVirtQueue; buffer_index: Word; Len: DWord);
+  external name 'VirtIOAddConsumedBuffer';
+
+{ Registers of a device. }
+procedure SetDeviceStatus(Base: QWord; Value: DWord); inline;
+procedure SetDeviceGuestPageSize(Base: QWord; Value: DWord); inline;
+function GetIntStatus(Base: QWord): DWord; inline;
+procedure SetIntACK(Base: QWord; Value: DWord); inline;
+function GetDeviceFeatures(Base: QWord): DWord; inline;
+procedure SetDriverFeatures(Base: QWord; Value: DWord); inline;
+procedure SelDriverFeatures(Base, Value: DWord); inline;
+
 implementation
 
-uses BootInfo, Arch, Memory, Scheduling;
+uses BootInfo, Arch, Memory, PlainQueues, Scheduling;
 
 const
-  { Registers, section 4.2.2 }
-  MAGIC_VALUE = $00;
-  VERSION = $04;
-  DEVICE_FEATURES = $10;
   DEVICE_FEATURES_SEL = $14;
-  DRIVER_FEATURES = $20;
-  DRIVER_FEATURES_SEL = $24;
-  QUEUE_SEL = $30;
-  QUEUE_NUM_MAX = $34;
-  QUEUE_NUM = $38;
-  QUEUE_READY = $44;
-  QUEUE_NOTIFY = $50;
-  INTERRUPT_STATUS = $60;
-  INTERRUPT_ACK = $64;
-  STATUS = $70;
-  QUEUE_DESC = $80;
-  QUEUE_DRIVER = $90;
-  QUEUE_DEVICE = $A0;
   CONFIG_GENERATION = $FC;
-  CONFIG = $100;
 
-  MAGIC = $74726976; { "virt" }
-
-  { Bits of STATUS, section 2.1, and of INTERRUPT_STATUS }
-  ACKNOWLEDGE = 1;
-  DRIVER = 2;
-  DRIVER_OK = 4;
-  FEATURES_OK = 8;
+  { Bits of MMIO_STATUS, section 2.1, and of MMIO_INTSTATUS }
   NEEDS_RESET = 64;
   FAILED = 128;
   CONFIGURATION_CHANGED = 2;
@@ -136,6 +264,46 @@ procedure WriteAddress(Device: PVirtIODevice; Offset: LongWord; Address: Pointer
 begin
   WriteRegister(Device, Offset, LongWord(PtrUInt(Address)));
   WriteRegister(Device, Offset + 4, PtrUInt(Address) shr 32);
+end;
+
+function RegisterOf(Base, Offset: QWord): PDWord; inline;
+begin
+  Result := PDWord(Base + Offset);
+end;
+
+procedure SetDeviceStatus(Base: QWord; Value: DWord);
+begin
+  RegisterOf(Base, MMIO_STATUS)^ := Value;
+end;
+
+procedure SetDeviceGuestPageSize(Base: QWord; Value: DWord);
+begin
+  RegisterOf(Base, MMIO_GUESTPAGESIZE)^ := Value;
+end;
+
+function GetIntStatus(Base: QWord): DWord;
+begin
+  Result := RegisterOf(Base, MMIO_INTSTATUS)^;
+end;
+
+procedure SetIntACK(Base: QWord; Value: DWord);
+begin
+  RegisterOf(Base, MMIO_INTACK)^ := Value;
+end;
+
+function GetDeviceFeatures(Base: QWord): DWord;
+begin
+  Result := RegisterOf(Base, MMIO_FEATURES)^;
+end;
+
+procedure SetDriverFeatures(Base: QWord; Value: DWord);
+begin
+  RegisterOf(Base, MMIO_GUESTFEATURES)^ := Value;
+end;
+
+procedure SelDriverFeatures(Base, Value: DWord);
+begin
+  RegisterOf(Base, MMIO_SELGUESTFEATURES)^ := Value;
 end;
 
 { ---- Finding ---- }
@@ -181,44 +349,44 @@ var
   Offered: QWord;
 begin
   Result := False;
-  if (ReadRegister(Device, MAGIC_VALUE) <> MAGIC) or (ReadRegister(Device, VERSION) <> 2) then
+  if (ReadRegister(Device, 0) <> MMIO_SIGNATURE) or (ReadRegister(Device, MMIO_VERSION) <> MMIO_MODERN) then
     Exit;
   Device^.Claimed := True;
-  WriteRegister(Device, STATUS, 0);
-  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER);
+  WriteRegister(Device, MMIO_STATUS, 0);
+  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER);
   WriteRegister(Device, DEVICE_FEATURES_SEL, 1);
-  Offered := QWord(ReadRegister(Device, DEVICE_FEATURES)) shl 32;
+  Offered := QWord(ReadRegister(Device, MMIO_FEATURES)) shl 32;
   WriteRegister(Device, DEVICE_FEATURES_SEL, 0);
-  Offered := Offered or ReadRegister(Device, DEVICE_FEATURES);
+  Offered := Offered or ReadRegister(Device, MMIO_FEATURES);
   Device^.Features := Offered and Wanted;
-  WriteRegister(Device, DRIVER_FEATURES_SEL, 1);
-  WriteRegister(Device, DRIVER_FEATURES, Device^.Features shr 32);
-  WriteRegister(Device, DRIVER_FEATURES_SEL, 0);
-  WriteRegister(Device, DRIVER_FEATURES, LongWord(Device^.Features));
-  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK);
-  Result := (Device^.Features and F_VERSION_1 <> 0) and (ReadRegister(Device, STATUS) and FEATURES_OK <> 0);
+  WriteRegister(Device, MMIO_SELGUESTFEATURES, 1);
+  WriteRegister(Device, MMIO_GUESTFEATURES, Device^.Features shr 32);
+  WriteRegister(Device, MMIO_SELGUESTFEATURES, 0);
+  WriteRegister(Device, MMIO_GUESTFEATURES, LongWord(Device^.Features));
+  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK);
+  Result := (Device^.Features and F_VERSION_1 <> 0) and (ReadRegister(Device, MMIO_STATUS) and VIRTIO_FEATURES_OK <> 0);
   if not Result then
-    WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FAILED);
+    WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or FAILED);
 end;
 
 { Tells the device where the selected queue is, and enables it. }
-procedure TellQueue(Device: PVirtIODevice; const Queue: TVirtQueue);
+procedure TellQueue(Device: PVirtIODevice; const Queue: VirtQueues.TVirtQueue);
 begin
-  WriteRegister(Device, QUEUE_NUM, Queue.Size);
-  WriteAddress(Device, QUEUE_DESC, Queue.Descriptors);
-  WriteAddress(Device, QUEUE_DRIVER, Queue.Available);
-  WriteAddress(Device, QUEUE_DEVICE, Queue.Used);
-  WriteRegister(Device, QUEUE_READY, 1);
+  WriteRegister(Device, MMIO_QUEUENUM, Queue.Size);
+  WriteAddress(Device, MMIO_DESCLOW, Queue.Descriptors);
+  WriteAddress(Device, MMIO_AVAILLOW, Queue.Available);
+  WriteAddress(Device, MMIO_USEDLOW, Queue.Used);
+  WriteRegister(Device, MMIO_QUEUEREADY, 1);
 end;
 
 function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
 var
   Most: LongWord;
-  Queue: PVirtQueue;
+  Queue: VirtQueues.PVirtQueue;
 begin
   Result := False;
-  WriteRegister(Device, QUEUE_SEL, Device^.QueueCount);
-  Most := ReadRegister(Device, QUEUE_NUM_MAX);
+  WriteRegister(Device, MMIO_QUEUESEL, Device^.QueueCount);
+  Most := ReadRegister(Device, MMIO_QUEUENUMMAX);
   if (Most = 0) or (Device^.QueueCount = DEVICE_QUEUES) then
     Exit;
   if Size > Most then
@@ -231,7 +399,7 @@ begin
   if not MakeQueue(Queue^, Size, Device^.Features) then
     Exit;
   Queue^.Number := Device^.QueueCount;
-  Queue^.Notify := PLongWord(Device^.Base + QUEUE_NOTIFY);
+  Queue^.Notify := PLongWord(Device^.Base + MMIO_QUEUENOTIFY);
   TellQueue(Device, Queue^);
   Inc(Device^.QueueCount);
   Result := True;
@@ -243,12 +411,12 @@ begin
   RouteInterrupt(Device^.Vector, Device^.Core);
   Device^.Next := GetCPU^.Devices;
   GetCPU^.Devices := Device;
-  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
+  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK or VIRTIO_DRIVER_OK);
 end;
 
 function NeedsReset(Device: PVirtIODevice): Boolean;
 begin
-  Result := ReadRegister(Device, STATUS) and NEEDS_RESET <> 0;
+  Result := ReadRegister(Device, MMIO_STATUS) and NEEDS_RESET <> 0;
 end;
 
 function RestartDevice(Device: PVirtIODevice): Boolean;
@@ -260,11 +428,11 @@ begin
   for I := 0 to Device^.QueueCount - 1 do
   begin
     ClearQueue(Device^.Queues[I], Device^.Features);
-    WriteRegister(Device, QUEUE_SEL, I);
+    WriteRegister(Device, MMIO_QUEUESEL, I);
     TellQueue(Device, Device^.Queues[I]);
   end;
   Device^.Broken := False;
-  WriteRegister(Device, STATUS, ACKNOWLEDGE or DRIVER or FEATURES_OK or DRIVER_OK);
+  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK or VIRTIO_DRIVER_OK);
   Device^.Broken := Device^.Broken or NeedsReset(Device);
   Result := not Device^.Broken;
 end;
@@ -276,7 +444,7 @@ begin
   repeat
     Generation := ReadRegister(Device, CONFIG_GENERATION);
     for I := 0 to Count - 1 do
-      Words[I] := ReadRegister(Device, CONFIG + Offset + 4 * I);
+      Words[I] := ReadRegister(Device, MMIO_CONFIG + Offset + 4 * I);
   until ReadRegister(Device, CONFIG_GENERATION) = Generation;
 end;
 
@@ -308,6 +476,8 @@ function AnyUsed(Device: PVirtIODevice): Boolean;
 var
   I: LongInt;
 begin
+  if Device^.OthersUsed <> nil then
+    Exit(Device^.OthersUsed(Device));
   for I := 0 to Device^.QueueCount - 1 do
     if HasUsed(Device^.Queues[I]) then
       Exit(True);
@@ -321,9 +491,9 @@ procedure AcknowledgeInterrupt(Device: PVirtIODevice);
 var
   Reason: LongWord;
 begin
-  Reason := ReadRegister(Device, INTERRUPT_STATUS);
+  Reason := ReadRegister(Device, MMIO_INTSTATUS);
   if Reason <> 0 then
-    WriteRegister(Device, INTERRUPT_ACK, Reason);
+    WriteRegister(Device, MMIO_INTACK, Reason);
   if Reason and CONFIGURATION_CHANGED = 0 then
     Exit;
   Device^.Changed := True;
@@ -364,6 +534,8 @@ begin
   Device := CPU^.Devices;
   while Device <> nil do
   begin
+    if (Device^.OthersUsed <> nil) and Device^.OthersUsed(Device) then
+      Result := False;
     if (Device^.Due <> 0) and ((CPU^.DevicesDue = 0) or (Device^.Due < CPU^.DevicesDue)) then
       CPU^.DevicesDue := Device^.Due;
     for I := 0 to Device^.QueueCount - 1 do
