@@ -122,6 +122,15 @@ static void gather_string(struct vcpu *vcpu)
 
 /* ---- run loop ----------------------------------------------------------- */
 
+/* Whether KVM could not execute an INT3, and a debugger is to know first.  Its details are
+ * flags, then a length and the instruction's bytes. */
+static bool is_breakpoint(const struct vcpu *vcpu)
+{
+    const uint8_t *code = (const uint8_t *)&vcpu->run->internal.data[1];
+
+    return vcpu->debugged && vcpu->run->internal.ndata > 1 && code[0] && code[1] == 0xcc;
+}
+
 static bool serve(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
@@ -151,10 +160,15 @@ static bool serve(struct vcpu *vcpu)
         if (vcpu->bus->slots && slots_cover_all(vcpu->bus->slots) > 0)
             return true;
         vcpu->suberror = run->internal.suberror;
-        if (vcpu->suberror == KVM_INTERNAL_ERROR_EMULATION && vcpu_emulate(vcpu))
+        if (vcpu->suberror == KVM_INTERNAL_ERROR_EMULATION && !is_breakpoint(vcpu) && vcpu_emulate(vcpu))
             return true;
         vcpu->details = run->internal.ndata < 16 ? run->internal.ndata : 16;
         memcpy(vcpu->detail, run->internal.data, vcpu->details * sizeof(uint64_t));
+        return false;
+    case KVM_EXIT_DEBUG:
+        vcpu->detail[0] = run->debug.arch.exception;
+        vcpu->detail[1] = run->debug.arch.dr6;
+        vcpu->details = 2;
         return false;
     case KVM_EXIT_FAIL_ENTRY:
         vcpu->detail[0] = run->fail_entry.hardware_entry_failure_reason;

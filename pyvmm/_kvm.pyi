@@ -4,6 +4,13 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 _Item = TypeVar("_Item")
 
+class CType:
+    item: CType
+    fields: list[tuple[str, CField]]
+
+class CField:
+    type: CType
+
 class CData:
     def __add__(self, items: int) -> CData: ...
 
@@ -55,6 +62,7 @@ class Vcpu(CData):
     detail: Numbers
     suberror: int
     details: int
+    debugged: bool
     first_run_ns: int
     exits: Numbers
     emulated: int
@@ -285,6 +293,25 @@ class KvmVcpuEvents(CData): ...
 class KvmMpState(CData):
     mp_state: int
 
+class KvmFpu(CData):
+    fpr: CData
+    fcw: int
+    fsw: int
+    ftwx: int
+    pad1: int
+    last_opcode: int
+    last_ip: int
+    last_dp: int
+    xmm: CData
+    mxcsr: int
+
+class KvmGuestDebugArch(CData):
+    debugreg: Numbers
+
+class KvmGuestDebug(CData):
+    control: int
+    arch: KvmGuestDebugArch
+
 class KvmXcrs(CData):
     nr_xcrs: int
     flags: int
@@ -468,6 +495,12 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct kvm_mp_state *"], init: Any = ...) -> KvmMpState: ...
     @overload
+    def new(self, cdecl: Literal["struct kvm_fpu *"], init: Any = ...) -> KvmFpu: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_guest_debug_arch *"], init: Any = ...) -> KvmGuestDebugArch: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_guest_debug *"], init: Any = ...) -> KvmGuestDebug: ...
+    @overload
     def new(self, cdecl: Literal["struct kvm_xcrs *"], init: Any = ...) -> KvmXcrs: ...
     @overload
     def new(self, cdecl: Literal["struct kvm_xsave *"], init: Any = ...) -> KvmXsave: ...
@@ -522,6 +555,8 @@ class _Ffi:
     def from_buffer(self, data: Any) -> Any: ...
     def addressof(self, what: Any, *fields: str | int) -> Any: ...
     def sizeof(self, what: Any) -> int: ...
+    def typeof(self, cdecl: str) -> CType: ...
+    def offsetof(self, kind: CType, *fields: str | int) -> int: ...
     def string(self, cdata: Any) -> bytes: ...
 
 class _Lib:
@@ -558,6 +593,8 @@ class _Lib:
     KVM_SET_GUEST_DEBUG: int
     KVM_GET_DEVICE_ATTR: int
     KVM_GET_XCRS: int
+    KVM_GET_FPU: int
+    KVM_SET_FPU: int
     KVM_GET_XSAVE: int
     KVM_GET_DEBUGREGS: int
     KVM_GET_CPUID2: int
@@ -603,6 +640,10 @@ class _Lib:
     KVM_VCPU_TSC_OFFSET: int
     KVM_GUESTDBG_ENABLE: int
     KVM_GUESTDBG_SINGLESTEP: int
+    KVM_GUESTDBG_USE_SW_BP: int
+    KVM_GUESTDBG_USE_HW_BP: int
+    KVM_GUESTDBG_INJECT_BP: int
+    KVM_GUESTDBG_INJECT_DB: int
     KVM_PIT_SPEAKER_DUMMY: int
     SLOTS_MAX: int
     VCPU_STOPPED: int
@@ -742,6 +783,7 @@ class _Lib:
     def vcpu_close(self, a: Vcpu, /) -> None: ...
     def vcpu_run(self, a: Vcpu, /) -> int: ...
     def vcpu_stop(self, a: Vcpu, /) -> None: ...
+    def vcpu_emulate(self, a: Vcpu, /) -> bool: ...
     def vcpu_start(self, a: Vcpu, b: int, c: int, /) -> int: ...
     def vcpu_has_exited(self, a: Vcpu, /) -> bool: ...
     def vcpu_resume(self, a: Vcpu, /) -> None: ...

@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Thread
-    from typing import Any
+    from typing import Any, Protocol
 
     from pyvmm._kvm import Machine as NativeMachine
     from pyvmm.config import MachineConfig
@@ -45,6 +45,16 @@ if TYPE_CHECKING:
 _CLOCK_MONOTONIC = 1
 _ESRCH = 3
 _SYSTEM_EVENT_CRASH = 3
+
+
+if TYPE_CHECKING:
+
+    class Debugger(Protocol):
+        """What a debugger is told (see `gdb.server`)."""
+
+        def serves(self, thread: VcpuThread, reason: int) -> bool: ...
+        def crashed(self, thread: VcpuThread, error: PyvmmError) -> None: ...
+        def check(self) -> None: ...
 
 
 class Machine:
@@ -68,6 +78,9 @@ class Machine:
         memory: the guest's RAM.
         status: the guest's exit status, once it has ended.
         is_thawed: it was made of a State that was there, frozen or in the boot cache.
+        threads: of its vCPUs.
+        transports: of its virtio devices.
+        debugger: what exits are shown to first, while GDB is connected.
 
     Raises:
         PyvmmError: it cannot be; nothing is left open.
@@ -96,13 +109,14 @@ class Machine:
         self.console: ConsolePipe | None = None
         self._devices = devices
         self._log = log
-        self._virtio: list[VirtioMmio] = []
-        self._threads: list[VcpuThread] = []
+        self.transports: list[VirtioMmio] = []
+        self.threads: list[VcpuThread] = []
         self._loop: EventLoop | None = None
         self._kept = 0  # closers that the end of the process does as well
         self._asked = False  # the guest was asked to end
         self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
+        self.debugger: Debugger | None = None
         self._requests: list[Callable[[], None]] = []  # of other threads
         self._stop_fd = -1  # tells the loop of them
         self._stop_lock = allocate_lock()
@@ -176,8 +190,8 @@ class Machine:
         self.bus = Bus(self.memory, ffi.addressof(native, "bus"))
         for index in range(native.cpus):
             vcpu = Vcpu(ffi.addressof(native.vcpus, index), self.bus)
-            self._threads.append(VcpuThread(vcpu, started=native.running))
-            self._closers.append(self._threads[-1].stop)
+            self.threads.append(VcpuThread(vcpu, started=native.running))
+            self._closers.append(self.threads[-1].stop)
         serves = any(device.serves for device in self._devices)
         self._console = Console(ffi.addressof(native, "serial"), streams[0], self._log, serves)
         self._closers.append(self._console.close)
@@ -190,7 +204,7 @@ class Machine:
 
             self.bus.serve_with(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self.end(0)))
         # They end before what they use is closed, also when they run already and a device cannot be.
-        self._closers += [thread.stop for thread in self._threads]
+        self._closers += [thread.stop for thread in self.threads]
         for step, ns in (("state ready", native.state_ns), ("vm created", native.vm_ns),
                          ("memory ready", native.memory_ns), ("vCPUs ready", native.vcpus_ns)):  # fmt: skip
             self.marks[step] = ns
@@ -210,7 +224,7 @@ class Machine:
         native = self._native
         virtio = VirtioMmio(device, virtio_base(slot), self.bus, self.memory, self._log, native.cpus)
         self._closers.append(virtio.close)
-        self._virtio.append(virtio)
+        self.transports.append(virtio)
         if self._is_pc:
             virtio.use_line(self.vm.fd, VIRTIO_GSI + slot)
         else:
@@ -278,8 +292,8 @@ class Machine:
         event_fd: int = self._native.event_fd
         self.bus.open()  # from now on a guest that runs already is seen
         if not self._native.running:
-            pins = self.config.pins(len(self._threads)) or [None] * len(self._threads)
-            for thread, cpu in zip(self._threads, pins, strict=True):
+            pins = self.config.pins(len(self.threads)) or [None] * len(self.threads)
+            for thread, cpu in zip(self.threads, pins, strict=True):
                 thread.start(event_fd, cpu)
 
         # The guest runs, also where it shares the only free core with this thread;
@@ -295,7 +309,7 @@ class Machine:
             raise not_imported(error) from None
         self._closers.append(loop.close)
         self._console.attach(loop)
-        for virtio in self._virtio:
+        for virtio in self.transports:
             virtio.attach(loop)
             self._closers.append(virtio.device.close)
         loop.add(event_fd, self._serve_exits)
@@ -309,7 +323,7 @@ class Machine:
         try:
             loop.run()
         finally:
-            for thread in self._threads:
+            for thread in self.threads:
                 thread.stop()
             with self._stop_lock:
                 self._is_over = True
@@ -317,7 +331,7 @@ class Machine:
                 self._requests.pop(0)()
         if self._grace_fd >= 0:
             loop.remove(self._grace_fd)
-        for virtio in self._virtio:
+        for virtio in self.transports:
             virtio.device.finish(loop)
         if self._error:
             raise self._error
@@ -398,12 +412,12 @@ class Machine:
         """Pauses the guest while it is open. For the thread of `run`."""
         from pyvmm.state.freeze import Freezer
 
-        vcpus = [thread.vcpu for thread in self._threads]
-        return Freezer(self._native, self.vm, vcpus, self.memory, self._virtio, self._serve_while_pausing)
+        vcpus = [thread.vcpu for thread in self.threads]
+        return Freezer(self._native, self.vm, vcpus, self.memory, self.transports, self._serve_while_pausing)
 
     def hold(self) -> None:
         """Pauses each vCPU where it is, or behind the exit that is being served. For the thread of `run`."""
-        for thread in self._threads:
+        for thread in self.threads:
             lib.vcpu_pause(thread.vcpu.native)
 
     def _serve_while_pausing(self) -> None:
@@ -473,18 +487,24 @@ class Machine:
             os.read(self._native.event_fd, 8)
         except BlockingIOError:
             pass
-        for thread in self._threads:
+        for thread in self.threads:
             try:
                 reason = thread.exit_reason()
                 if reason is not None:
                     self._serve_exit(thread, reason)
             except PyvmmError as error:
-                self.fail(error)
-                return
+                if not self.debugger:
+                    self.fail(error)
+                    return
+                self.debugger.crashed(thread, error)
             if self.status is not None:
                 return
+        if self.debugger:
+            self.debugger.check()
 
     def _serve_exit(self, thread: VcpuThread, reason: int) -> None:
+        if self.debugger and self.debugger.serves(thread, reason):
+            return
         if reason in (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO):
             self.bus.serve(thread.vcpu.native, mmio=reason == lib.KVM_EXIT_MMIO)
         elif self._is_end(thread.vcpu, reason):

@@ -8,17 +8,26 @@ from pyvmm.errors import ConfigError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from pyvmm.command.signals import Signals
     from pyvmm.config import MachineConfig
     from pyvmm.control.server import Control
     from pyvmm.eventloop import Loop
+    from pyvmm.gdb.server import GdbServer
     from pyvmm.machine import Machine
     from pyvmm.state.cache import Entry
     from pyvmm.state.state import State
     from pyvmm.virtio.device import Device
 
     Log = Callable[[str], None]
+
+    class Server(Protocol):
+        """Serves other processes while the guest runs."""
+
+        def attach(self, loop: Loop) -> None: ...
+        def close(self) -> None: ...
+
 
 _STDIN, _STDOUT = 0, 1
 _GUEST_LINES_MAX = 100
@@ -82,13 +91,17 @@ def boot(
     entry = Entry(*cache, files) if cache[0] and "--no-cache" not in options else None
     with Machine(config, devices, log, (_STDIN, _STDOUT), native, entry.take if entry else _ignore) as machine:
         frozen = _freeze_later(machine, options["--freeze"], say) if "--freeze" in options else ""
-        control = _control(machine, options["--name"]) if "--name" in options else None
+        servers: list[Server] = []
+        if "--name" in options:
+            servers.append(_control(machine, options["--name"]))
+        if "--gdb" in options:
+            servers.append(_gdb(machine, options["--gdb"], image, say))
         with Signals(machine) as signals:
             try:
-                status = machine.run(lambda loop: _running(signals, loop, entry, control))
+                status = machine.run(lambda loop: _running(signals, loop, entry, servers))
             finally:
-                if control:
-                    control.close()
+                for server in servers:
+                    server.close()
                 if timing is not None:
                     from pyvmm.command.timing import Timeline
 
@@ -119,15 +132,24 @@ def _control(machine: Machine, name: str) -> Control:
     return Control(machine, name)
 
 
-def _running(signals: Signals, loop: Loop, entry: Entry | None, control: Control | None) -> None:
+def _gdb(machine: Machine, target: str, image: str, say: Log) -> GdbServer:
+    from pyvmm.gdb.server import GdbServer
+
+    server = GdbServer(machine, target, say)
+    if server.waits:
+        say(f"the guest waits for GDB: gdb -ex 'target remote {server.place}' {image}")
+    return server
+
+
+def _running(signals: Signals, loop: Loop, entry: Entry | None, servers: Sequence[Server]) -> None:
     """What is due once the guest runs."""
     import gc
 
     gc.freeze()  # what has been made so far stays
     gc.enable()  # the executable starts without
     signals.attach(loop)
-    if control:
-        control.attach(loop)
+    for server in servers:
+        server.attach(loop)
     if entry:
         entry.store()
 

@@ -39,6 +39,7 @@ _OPTIONS = {
     "console": "--console virtio=",
     "share": "--share ",
     "name": "--name ",
+    "gdb": "--gdb ",
 }
 
 

@@ -104,6 +104,14 @@ COMMANDS: dict[str, Command] = {
                 "freeze the guest to FILE once it has nothing to do, or asks for it, and end; with `:continue`, "
                 "let it go on",
             ),
+            (
+                "--gdb",
+                "value",
+                "PATH | HOST:PORT | -",
+                "FILE",
+                "let GDB connect (`target remote`) at a Unix socket or a TCP port; with `-`, at a socket that is "
+                "printed, and stop before the first instruction",
+            ),
             ("--name", "value", "NAME", "", "a name by which `pyvmm freeze` finds the guest"),
             ("--no-cache", "flag", "", "", "neither use the boot cache nor add to it"),
         ),

@@ -8,9 +8,9 @@ from pyvmm.kvm.ioctl import EINVAL, ioctl, stats_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pyvmm._kvm import CData, KvmCpuid2, KvmMsrs, KvmRegs, KvmSregs, KvmVcpuEvents
+    from pyvmm._kvm import CData, KvmCpuid2, KvmFpu, KvmMsrs, KvmRegs, KvmSregs, KvmVcpuEvents
     from pyvmm._kvm import Vcpu as NativeVcpu
     from pyvmm.bus import Bus
 
@@ -47,9 +47,9 @@ class Vcpu:
         ioctl("KVM_GET_REGS", self.fd, regs)
         return regs
 
-    def set_regs(self, **values: int) -> None:
-        """KVM_SET_REGS: sets registers by name (`rip=…`); the others become 0."""
-        ioctl("KVM_SET_REGS", self.fd, ffi.new("struct kvm_regs *", values))
+    def set_regs(self, regs: KvmRegs) -> None:
+        """KVM_SET_REGS: takes a `struct kvm_regs *`."""
+        ioctl("KVM_SET_REGS", self.fd, regs)
 
     def sregs(self) -> KvmSregs:
         """KVM_GET_SREGS: a `struct kvm_sregs *`."""
@@ -93,6 +93,28 @@ class Vcpu:
         state = ffi.new("struct kvm_lapic_state *")
         ffi.buffer(state.regs)[:] = registers
         ioctl("KVM_SET_LAPIC", self.fd, state)
+
+    def fpu(self) -> KvmFpu:
+        """KVM_GET_FPU: a `struct kvm_fpu *`, with x87 and SSE registers."""
+        fpu = ffi.new("struct kvm_fpu *")
+        ioctl("KVM_GET_FPU", self.fd, fpu)
+        return fpu
+
+    def set_fpu(self, fpu: KvmFpu) -> None:
+        """KVM_SET_FPU: takes a `struct kvm_fpu *`."""
+        ioctl("KVM_SET_FPU", self.fd, fpu)
+
+    def set_guest_debug(self, control: int, registers: Sequence[int] = ()) -> None:
+        """KVM_SET_GUEST_DEBUG: which of the guest's debug exceptions are exits.
+
+        Args:
+            control: KVM_GUESTDBG_… bits.
+            registers: DR0 to DR7, for KVM_GUESTDBG_USE_HW_BP.
+        """
+        debug = ffi.new("struct kvm_guest_debug *", {"control": control})
+        for number, value in enumerate(registers):
+            debug.arch.debugreg[number] = value
+        ioctl("KVM_SET_GUEST_DEBUG", self.fd, debug)
 
     def xcrs(self) -> CData:
         """KVM_GET_XCRS: a `struct kvm_xcrs *`."""

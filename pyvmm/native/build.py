@@ -22,7 +22,7 @@ KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_GET_MSRS
 KVM_SET_MSRS KVM_SET_CPUID2 KVM_GET_LAPIC KVM_SET_LAPIC KVM_GET_VCPU_EVENTS
 KVM_SET_VCPU_EVENTS KVM_GET_MP_STATE KVM_SET_MP_STATE KVM_GET_TSC_KHZ
 KVM_GET_STATS_FD KVM_SET_GUEST_DEBUG KVM_GET_DEVICE_ATTR
-KVM_GET_XCRS KVM_GET_XSAVE KVM_GET_DEBUGREGS KVM_GET_CPUID2
+KVM_GET_XCRS KVM_GET_FPU KVM_SET_FPU KVM_GET_XSAVE KVM_GET_DEBUGREGS KVM_GET_CPUID2
 KVM_GET_IRQCHIP KVM_GET_PIT2 KVM_GET_CLOCK
 """.split()
 
@@ -38,7 +38,8 @@ KVM_INTERNAL_ERROR_EMULATION
 KVM_IOEVENTFD_FLAG_DATAMATCH KVM_IOEVENTFD_FLAG_PIO KVM_IOEVENTFD_FLAG_DEASSIGN
 KVM_IRQFD_FLAG_DEASSIGN KVM_MP_STATE_RUNNABLE KVM_MP_STATE_HALTED KVM_MP_STATE_UNINITIALIZED KVM_MEM_READONLY
 KVM_CPUID_FLAG_SIGNIFCANT_INDEX KVM_VCPU_TSC_CTRL KVM_VCPU_TSC_OFFSET
-KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_PIT_SPEAKER_DUMMY
+KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_GUESTDBG_USE_SW_BP KVM_GUESTDBG_USE_HW_BP
+KVM_GUESTDBG_INJECT_BP KVM_GUESTDBG_INJECT_DB KVM_PIT_SPEAKER_DUMMY
 SLOTS_MAX VCPU_STOPPED VCPU_FAILED
 STATE_VERSION STATE_PC STATE_HAS_RUN STATE_OWN_PIT STATE_DEVICES IRQ_BASE SERIAL_PORT SERIAL_PORTS SERIAL_GSI VIRTIO_GSI
 IOAPIC_PINS KVM_TSS_ADDRESS DEBUG_EXIT_PORT DEBUG_EXIT_PORTS I8042_COMMAND_PORT ACPI_SLEEP_PORT
@@ -82,6 +83,18 @@ struct kvm_msrs { uint32_t nmsrs; struct kvm_msr_entry entries[]; ...; };
 struct kvm_lapic_state { char regs[...]; };
 struct kvm_vcpu_events { ...; };
 struct kvm_mp_state { uint32_t mp_state; };
+struct kvm_fpu {
+    uint8_t fpr[8][16];
+    uint16_t fcw, fsw;
+    uint8_t ftwx, pad1;
+    uint16_t last_opcode;
+    uint64_t last_ip, last_dp;
+    uint8_t xmm[16][16];
+    uint32_t mxcsr;
+    ...;
+};
+struct kvm_guest_debug_arch { uint64_t debugreg[8]; };
+struct kvm_guest_debug { uint32_t control; struct kvm_guest_debug_arch arch; ...; };
 struct kvm_xcrs { uint32_t nr_xcrs, flags; ...; };
 struct kvm_xsave { ...; };
 struct kvm_debugregs { ...; };
@@ -115,6 +128,7 @@ struct vcpu {
     uint8_t *data;
     uint64_t detail[16];
     uint32_t suberror, details;
+    bool debugged;
     uint64_t first_run_ns;
     uint64_t exits[...];
     uint64_t emulated;

@@ -31,6 +31,7 @@ struct vcpu {
     uint64_t detail[16]; /* KVM's details of a failure, `details` words of them */
     uint32_t suberror, details;
 
+    bool debugged; /* an INT3 that KVM cannot execute is an exit, too */
     uint64_t plain_out; /* RIP of an OUT known not to be a string instruction */
     uint8_t string[4096];
 
@@ -58,7 +59,7 @@ PYTHON int vcpu_run(struct vcpu *vcpu);
 PYTHON void vcpu_stop(struct vcpu *vcpu);
 
 /* emulate/emulate.c */
-bool vcpu_emulate(struct vcpu *vcpu);
+PYTHON bool vcpu_emulate(struct vcpu *vcpu);
 
 /* vcpu.c */
 PYTHON int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu);

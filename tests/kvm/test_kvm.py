@@ -11,7 +11,7 @@ import pytest
 from guests import GIB, MIB, descriptors_left, open_fds
 from machines import Bare
 
-from pyvmm._kvm import lib
+from pyvmm._kvm import ffi, lib
 from pyvmm.boot.cpuid import Cpuid
 from pyvmm.errors import KvmError
 from pyvmm.kvm import Kvm, Vcpu, device, hints
@@ -215,7 +215,7 @@ def vcpu(bare: Bare) -> Vcpu:
 
 
 def test_registers_are_read_back_and_the_others_are_0(vcpu: Vcpu) -> None:
-    vcpu.set_regs(rip=0x1000, rax=(1 << 64) - 1, r15=7, rflags=2)
+    vcpu.set_regs(ffi.new("struct kvm_regs *", {"rip": 0x1000, "rax": (1 << 64) - 1, "r15": 7, "rflags": 2}))
     regs = vcpu.regs()
     assert (regs.rip, regs.rax, regs.r15, regs.rflags, regs.rsp) == (0x1000, (1 << 64) - 1, 7, 2, 0)
 

@@ -90,6 +90,8 @@ bool words_read(struct words *words, char **rest)
             words->timed = true;
         } else if (!strcmp(option->name, "--no-cache")) {
             words->cached = false;
+        } else if (!strcmp(option->name, "--gdb")) {
+            return false; /* the guest may have to stop before it runs */
         } else {
             words->by_python = true;
             consoles += !strcmp(option->name, "--console");

@@ -14,6 +14,7 @@ import pytest
 from conftest import Programs
 from guests import GIB, MIB
 
+from pyvmm._kvm import ffi
 from pyvmm.boot import elf
 from pyvmm.boot.file import File
 from pyvmm.boot.protocol import set_segment
@@ -63,7 +64,9 @@ def enter_like_firecracker(machine: Machine, entry: int, rsdp: int) -> None:
     sregs.idt.base, sregs.idt.limit = IDT, 7
     sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = PG | NW_CD | ET | PE, PML4, PAE, LME_LMA
     vcpu.set_sregs(sregs)
-    vcpu.set_regs(rip=entry, rflags=2, rsi=ZERO_PAGE, rsp=STACK, rbp=STACK)
+    vcpu.set_regs(
+        ffi.new("struct kvm_regs *", {"rip": entry, "rflags": 2, "rsi": ZERO_PAGE, "rsp": STACK, "rbp": STACK})
+    )
 
 
 @pytest.mark.parametrize("tables", ["acpi", "mp"])

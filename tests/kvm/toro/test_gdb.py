@@ -1,0 +1,185 @@
+"""GDB on a guest, from outside: its first instruction, breakpoints, steps, watchpoints, Ctrl-C, detach and kill."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Programs
+from guests import PYVMM
+
+from pyvmm.gdb.packets import Parser, packet
+from pyvmm.toolchain.build import build
+
+HERE = Path(__file__).parent
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("gdb") or not shutil.which("ppcx64"), reason="needs gdb and fp-compiler"
+)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, with debug information."""
+    path = tmp_path_factory.mktemp("watched") / "Watched.elf"
+    build(str(HERE / "Watched.pas"), str(path), debug=True)
+    return path
+
+
+@contextmanager
+def waiting(image: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A guest before its first instruction, and where GDB reaches it."""
+    command = [PYVMM, "boot", str(image), "--gdb", "-", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            line = process.stderr.readline()
+            place = re.fullmatch(r"pyvmm: the guest waits for GDB: gdb -ex 'target remote (\S+)' \S+\n", line)
+            assert place, line
+            yield process, place[1]
+        finally:
+            process.kill()
+
+
+def gdb(image: Path, place: str, *commands: str) -> str:
+    """What GDB says to commands, once it has the guest."""
+    words = [word for line in ("set pagination off", f"target remote {place}", *commands) for word in ("-ex", line)]
+    result = subprocess.run(
+        ["gdb", "-batch", "-nx", *words, str(image)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.stdout
+
+
+def test_from_the_first_instruction_to_the_end(image: Path) -> None:
+    with waiting(image) as (guest, place):
+        said = gdb(
+            image, place,
+            "p $pc == (unsigned long) &toro_start || $cs == 8", "p/x $cr0 & 1", "info line", "break Add", "continue",
+            "backtrace", "print AMOUNT", "finish", "print TOTAL", "stepi", "monitor regs",
+            "monitor mmu &TOTAL", "monitor virtio", "monitor what", "x/4xb 0", "delete", "continue",
+        )  # fmt: skip
+        assert guest.stdout
+        assert guest.stdout.read() == "total 2\n"
+        assert guest.wait(60) == 0
+    assert "Breakpoint 1, Add (Amount=1)" in said
+    assert "in $main ()" in said
+    assert re.findall(r"^\$\d+ = (.*)$", said, re.M) == ["1", "0x1", "1", "2"]
+    assert "vCPU 0: running, ring 3" in said
+    assert "no devices" in said
+    assert "regs            registers of each vCPU" in said
+    assert "Cannot access memory at address 0x0" in said
+    assert "exited normally" in said
+    assert not Path(place).parent.exists()
+
+
+@pytest.mark.parametrize("cpus", [2, 4])
+def test_vcpus_are_threads(image: Path, cpus: int) -> None:
+    with waiting(image, "--cpus", str(cpus)) as (guest, place):
+        said = gdb(
+            image, place, "break Add", *["continue"] * cpus, "info threads", "thread 1", "backtrace 1", "delete",
+            "continue",
+        )  # fmt: skip
+        assert guest.stdout
+        assert guest.stdout.read() == f"total {cpus * (cpus + 1)}\n"
+        assert guest.wait(60) == 0
+    assert re.findall(r"Breakpoint 1, Add \(Amount=(\d)\)", said) == [str(cpu + 1) for cpu in range(cpus)]
+    assert len(re.findall(r"^[* ] +\d+ +Thread \d+ \(vCPU \d+ (?:running|halted)\)", said, re.M)) == cpus
+
+
+def test_watchpoints(image: Path) -> None:
+    with waiting(image, "--cpus", "2") as (guest, place):
+        said = gdb(
+            image, place, "break Add", "continue", "delete", "watch TOTAL", "continue", "continue", "delete",
+            "set var TOTAL := 40", "continue",
+        )  # fmt: skip
+        assert guest.stdout
+        assert guest.stdout.read() == "total 40\n"
+        assert guest.wait(60) == 0
+    assert re.findall(r"Old value = (\d+)\nNew value = (\d+)", said) == [("0", "2"), ("2", "6")]
+
+
+def test_a_triple_fault_is_seen(image: Path) -> None:
+    with waiting(image) as (guest, place):
+        said = gdb(image, place, "break Add", "continue", "set $idt_limit := 0", "set $rip := 0", "continue", "kill")
+        assert guest.wait(60) == 143
+    assert "triple fault" in said
+    assert "SIGSEGV" in said
+
+
+class Client:
+    """A client of a few lines."""
+
+    def __init__(self, place: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(place)
+        self._parser = Parser()
+        self.ask("QStartNoAckMode")
+
+    def ask(self, text: str) -> str:
+        self.socket.sendall(packet(text.encode()))
+        return self.answer()
+
+    def answer(self) -> str:
+        while True:
+            for event in self._parser.feed(self.socket.recv(65536)):
+                if isinstance(event, bytes):
+                    return event.decode()
+
+
+def test_ctrl_c_and_detach_while_it_runs(programs: Programs, tmp_path: Path) -> None:
+    place = str(tmp_path / "gdb")
+    command = [PYVMM, "boot", programs.image("Repeats"), "--gdb", place]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as guest:
+        try:
+            assert guest.stdout
+            assert guest.stdin
+            assert guest.stdout.readline() == "ready\n"  # it runs, and nobody is connected
+            for _ in range(3):
+                client = Client(place)
+                assert client.ask("?").startswith("T05thread:1;")
+                client.socket.sendall(packet(b"vCont;c"))
+                client.socket.sendall(b"\x03")
+                assert client.answer().startswith("T02thread:1;")
+                assert client.ask("D") == "OK"
+                assert client.socket.recv(1) == b""
+            client = Client(place)
+            client.socket.sendall(packet(b"vCont;s:1"))
+            client.socket.close()  # in the middle of a step
+            guest.stdin.write("hello\n")
+            guest.stdin.flush()
+            assert guest.stdout.readline() == "<hello>\n"
+            client = Client(place)
+            client.socket.sendall(packet(b"k"))
+            assert guest.wait(30) == 143
+        finally:
+            guest.kill()
+    assert not Path(place).exists()
+
+
+def test_places_that_cannot_be(image: Path, tmp_path: Path) -> None:
+    def failing(target: str) -> str:
+        result = subprocess.run([PYVMM, "boot", image, "--gdb", target], capture_output=True, text=True, check=False)
+        assert result.returncode in (2, 125)
+        assert result.stdout == ""
+        return result.stderr
+
+    (tmp_path / "file").write_text("mine")
+    assert "Address already in use" in failing(str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "mine"
+    assert "No such file" in failing(str(tmp_path / "none/gdb"))
+    assert "localhost:x: not a path, nor HOST:PORT" in failing("localhost:x")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "Address already in use" in failing(f"127.0.0.1:{taken.getsockname()[1]}")
