@@ -78,6 +78,7 @@ class Machine:
         memory: the guest's RAM.
         status: the guest's exit status, once it has ended.
         is_thawed: it was made of a State that was there, frozen or in the boot cache.
+        is_toro: its kernel is ours, which pyvmm boots directly.
         threads: of its vCPUs.
         transports: of its virtio devices.
         debugger: what exits are shown to first, while GDB is connected.
@@ -183,7 +184,7 @@ class Machine:
         self._closers.append(made.close)
         native = self._native = made.native
         self.memory, self.is_thawed = made.memory, made.is_thawed
-        self._is_pc = bool(native.flags & lib.STATE_PC)
+        self._is_pc, self.is_toro = bool(native.flags & lib.STATE_PC), bool(native.boot_info)
         self.vm = Vm(native.vm_fd)
         self._kept = len(self._closers)
 

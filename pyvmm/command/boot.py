@@ -133,11 +133,12 @@ def _control(machine: Machine, name: str) -> Control:
 
 
 def _gdb(machine: Machine, target: str, image: str, say: Log) -> GdbServer:
-    from pyvmm.gdb.server import GdbServer
+    from pyvmm.gdb.server import SCRIPT, GdbServer
 
     server = GdbServer(machine, target, say)
     if server.waits:
-        say(f"the guest waits for GDB: gdb -ex 'target remote {server.place}' {image}")
+        script = f" -x {SCRIPT}" if machine.is_toro else ""
+        say(f"the guest waits for GDB: gdb{script} -ex 'target remote {server.place}' {image}")
     return server
 
 

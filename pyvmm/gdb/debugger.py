@@ -99,10 +99,16 @@ class Debugger:
         self._held: set[int] = set()
         self._going: dict[int, _Going] = {}
         self._early: dict[int, int] = {}  # instructions left, of those that have no handlers yet
+        #: Without hardware, once it has stepped: an interrupt may have saved the trap flag that was set for that,
+        #: and the exception comes when its handler returns, which may be much later.
+        self.has_strays = False
         self._known: dict[int, Registers] = {}
         self._stop: Stop | None = None
         self.is_stopped = False
-        for thread in threads:
+
+    def open(self) -> None:
+        """A debugger is there."""
+        for thread in self._threads:
             thread.vcpu.native.debugged = True
 
     def close(self) -> None:
@@ -110,6 +116,11 @@ class Debugger:
         self._traps.clear()
         self._points.clear()
         self._watches.clear()
+
+    def leave(self) -> None:
+        """Is not needed any more."""
+        self._handlers.clear()
+        self._vectors.clear()
         for thread in self._threads:
             thread.vcpu.native.debugged = False
 
@@ -221,10 +232,53 @@ class Debugger:
         """To be called when a vCPU may have stopped."""
         if self._stop and not self.is_stopped and all(map(self._has_stopped, range(self.count))):
             self.is_stopped = True
+            for index in set(range(self.count)) - self._held:
+                self._take_back(index)
             self._handlers.clear()
             self._vectors.clear()
             stop, self._stop = self._stop, None
             self._stopped(stop)
+
+    def _take_back(self, index: int) -> None:
+        """Takes back an exception of ours to whose handler a vCPU has come just before it paused."""
+        if not self._vectors:
+            return
+        registers = self.registers(index)
+        self._take_back_pending(index, registers)
+        vector = self._vectors.get(self._physical(registers, registers.regs.rip) or 0)
+        try:
+            if vector == DEBUG_VECTOR:
+                undo(self._memory, registers)
+            elif vector == BREAKPOINT_VECTOR:
+                rip = interrupted(self._memory, registers)[0] - 1
+                if self._physical(registers, rip) in self._points:
+                    self._rewind(registers, rip)
+        except GuestMemoryError:  # there is no frame: it was a jump
+            pass
+
+    def _take_back_pending(self, index: int, registers: Registers) -> None:
+        """The same for one that KVM has not delivered yet (`struct kvm_vcpu_events`)."""
+        vcpu = self._threads[index].vcpu
+        events = vcpu.events()
+        data = ffi.buffer(events)
+        injected, vector, _, pending = bytes(data)[:4]
+        if not (injected or pending):
+            return
+        if vector == BREAKPOINT_VECTOR and self._physical(registers, registers.regs.rip - 1) in self._points:
+            registers.regs.rip -= 1
+            registers.change("regs")
+            registers.store()
+        elif vector != DEBUG_VECTOR:
+            return
+        data[0] = data[3] = bytes(1)
+        vcpu.set_events(events)
+
+    def _rewind(self, registers: Registers, rip: int) -> None:
+        """Takes back the exception of a breakpoint at `rip`."""
+        undo(self._memory, registers)
+        registers.regs.rip = rip
+        registers.change("regs")
+        registers.store()
 
     def _has_stopped(self, index: int) -> bool:
         return index in self._held or lib.vcpu_is_paused(self._threads[index].vcpu.native)
@@ -270,7 +324,8 @@ class Debugger:
     def _prepare_without_hardware(self, index: int, how: _Going) -> _Going:
         vcpu, registers = self._threads[index].vcpu, self.registers(index)
         in_ring_3 = bool(registers.sregs.cs.selector & 3) and bool(registers.sregs.cr0 & 1)
-        if self._points or how is not _Going.RUN:
+        self.has_strays |= how is not _Going.RUN
+        if self._points or self.has_strays or how is not _Going.RUN:
             found = handlers(self._memory, registers)
             left = self._early.setdefault(index, _EARLY)
             if found is None and how is _Going.RUN and left:
@@ -388,10 +443,7 @@ class Debugger:
     def _int3_in_ring_3(self, index: int, registers: Registers, handler: int) -> None:
         rip = interrupted(self._memory, registers)[0] - 1
         if self._physical(registers, rip) in self._points:
-            undo(self._memory, registers)
-            registers.regs.rip = rip
-            registers.change("regs")
-            registers.store()
+            self._rewind(registers, rip)
             self.stop(Stop(index, SIGTRAP, "swbreak:;"))
         else:  # the guest's own: its handler goes on
             self._handlers.take(handler)

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from pyvmm.kvm.thread import VcpuThread
     from pyvmm.machine import Machine
 
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+#: GDB's commands for Toro; `toro/` lies in the package once that is installed, and beside it before.
+SCRIPT = next(
+    (
+        f"{place}/toro/pyvmm-gdb.py"
+        for place in (_PACKAGE, os.path.dirname(_PACKAGE))
+        if os.path.exists(f"{place}/toro")
+    ),
+    "",
+)
 _OUTPUT_MAX = 1 << 20  # bytes that a client may leave unread
 _RECEIVE = 65536
 
@@ -46,6 +56,7 @@ class GdbServer:
 
     def __init__(self, machine: Machine, target: str, log: Callable[[str], None]) -> None:
         self._machine, self._log = machine, log
+        self._debugger = Debugger(machine.threads, machine.memory, self._stopped)
         self._client: _Client | None = None
         self.waits = target == "-"
         self._folder = mkdtemp(prefix="pyvmm-gdb-") if self.waits else ""
@@ -82,11 +93,55 @@ class GdbServer:
             return
         if self._client:
             connection.close()
-        else:
-            self._client = _Client(self._machine, self._loop, connection, self._left, self._log)
+            return
+        self._client = _Client(self._debugger, self._loop, connection, self._monitor, self._leave, self._log)
+        self._machine.debugger = self
+        self._debugger.open()
+        self._debugger.stop(Stop(0, SIGTRAP))
+        if self._debugger.is_stopped:  # the one before left it so, a moment ago
+            self._stopped(Stop(0, SIGTRAP))
 
-    def _left(self) -> None:
+    def _monitor(self, session: Session, text: str) -> str:
+        return answer(self._debugger, self._machine.transports, session.vcpu, text)
+
+    def _stopped(self, stop: Stop) -> None:
+        if self._client:
+            self._client.session.stopped(stop)
+        else:
+            self._let_go()
+
+    def _leave(self, kill: bool) -> None:
+        """The client is gone: the guest goes on as if it had never been there, or ends."""
         self._client = None
+        if kill:
+            self._machine.end(STATUS_TERMINATED)
+        elif self._debugger.is_stopped:
+            self._let_go()
+        else:
+            self._debugger.stop(Stop(0, SIGTRAP))
+
+    def _let_go(self) -> None:
+        self._debugger.close()
+        self._debugger.go(range(self._debugger.count))
+        if not self._debugger.has_strays:
+            self._debugger.leave()
+            self._machine.debugger = None
+
+    def serves(self, thread: VcpuThread, reason: int) -> bool:
+        """As `Debugger.serves`."""
+        return self._debugger.serves(thread, reason)
+
+    def check(self) -> None:
+        """As `Debugger.check`."""
+        self._debugger.check()
+
+    def crashed(self, thread: VcpuThread, error: PyvmmError) -> None:
+        """A vCPU cannot go on."""
+        if self._client:
+            self._client.session.crashed(error)
+            self._debugger.crashed(thread)
+        else:
+            self._machine.fail(error)
 
     def close(self) -> None:
         """Tells the client how the guest has ended, and removes the socket. A second call does nothing."""
@@ -94,6 +149,7 @@ class GdbServer:
             return
         if self._client:
             self._client.end(self._machine.status)
+        self._machine.debugger = None
         self._socket.close()
         if self._path:
             with suppress(OSError):
@@ -142,40 +198,19 @@ def _is_socket(path: str) -> bool:
 
 
 class _Client:
-    """One GDB and its hold on the guest."""
+    """The connection of one GDB."""
 
-    def __init__(self, machine: Machine, loop: Loop, connection: socket.socket, left: Callable[[], None],
-        log: Callable[[str], None]) -> None:  # fmt: skip
-        self._machine, self._loop, self._socket, self._left = machine, loop, connection, left
+    def __init__(
+        self, debugger: Debugger, loop: Loop, connection: socket.socket, monitor: Callable[[Session, str], str],
+        leave: Callable[[bool], None], log: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._loop, self._socket, self._leave = loop, connection, leave
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._output = b""
-        self._is_leaving = False
-        self._debugger = Debugger(machine.threads, machine.memory, self._stopped)
-        self._session = Session(self._debugger, self._send, self._monitor, self._leave, log)
-        machine.debugger = self
+        self.session = Session(debugger, self._send, monitor, self._hang_up, log)
         loop.watch(connection.fileno(), READABLE, self._ready)
-        self._debugger.stop(Stop(0, SIGTRAP))
-
-    def serves(self, thread: VcpuThread, reason: int) -> bool:
-        """As `Debugger.serves`."""
-        return self._debugger.serves(thread, reason)
-
-    def check(self) -> None:
-        """As `Debugger.check`."""
-        self._debugger.check()
-
-    def crashed(self, thread: VcpuThread, error: PyvmmError) -> None:
-        """A vCPU cannot go on."""
-        self._session.crashed(error)
-        self._debugger.crashed(thread)
-
-    def _stopped(self, stop: Stop) -> None:
-        if self._is_leaving:
-            self._let_go()
-        else:
-            self._session.stopped(stop)
 
     def _ready(self, events: int) -> None:
         if events & WRITABLE:
@@ -188,9 +223,9 @@ class _Client:
             except OSError:
                 data = b""
             if data:
-                self._session.receive(data)
+                self.session.receive(data)
             else:
-                self._leave(False)
+                self._hang_up(False)
 
     def _send(self, data: bytes) -> None:
         self._output += data
@@ -206,37 +241,21 @@ class _Client:
         except OSError:
             self._output = b""
         if len(self._output) > _OUTPUT_MAX:
-            self._leave(False)
+            self._hang_up(False)
         else:
             self._loop.change(self._socket.fileno(), READABLE | WRITABLE if self._output else READABLE)
 
-    def _monitor(self, session: Session, text: str) -> str:
-        return answer(self._debugger, self._machine.transports, session.vcpu, text)
-
-    def _leave(self, kill: bool) -> None:
-        """The client is gone: the guest goes on as if it had never been there, or ends."""
-        self._hang_up()
-        self._left()
-        if kill:
-            self._machine.end(STATUS_TERMINATED)
-        elif self._debugger.is_stopped:
-            self._let_go()
-        else:
-            self._is_leaving = True
-            self._debugger.stop(Stop(0, SIGTRAP))
-
-    def _let_go(self) -> None:
-        self._debugger.close()
-        self._debugger.go(range(self._debugger.count))
-        self._machine.debugger = None
-
-    def _hang_up(self) -> None:
+    def _hang_up(self, kill: bool) -> None:
         if self._socket.fileno() >= 0:
-            self._loop.remove(self._socket.fileno())
-            self._socket.close()
+            self._close()
+            self._leave(kill)
+
+    def _close(self) -> None:
+        self._loop.remove(self._socket.fileno())
+        self._socket.close()
 
     def end(self, status: int | None) -> None:
         """The guest has ended."""
-        self._session.ended(STATUS_TERMINATED if status is None else status)
-        self._hang_up()
-        self._machine.debugger = None
+        self.session.ended(STATUS_TERMINATED if status is None else status)
+        if self._socket.fileno() >= 0:
+            self._close()

@@ -103,7 +103,7 @@ def interrupted(memory: GuestMemory, registers: Registers) -> tuple[int, int, in
 
 
 def undo(memory: GuestMemory, registers: Registers) -> None:
-    """Takes back an exception from ring 3 whose handler is about to run.
+    """Takes back an exception whose handler is about to run.
 
     Raises:
         GuestMemoryError: there is no frame.
@@ -111,9 +111,10 @@ def undo(memory: GuestMemory, registers: Registers) -> None:
     regs, sregs = registers.regs, registers.sregs
     regs.rip, cs, flags, regs.rsp, ss = interrupted(memory, registers)
     regs.rflags = flags & ~(TRAP_FLAG | RESUME_FLAG)
-    sregs.cs.selector, sregs.cs.dpl, sregs.cs.type, sregs.cs.l, sregs.cs.db = cs & 0xFFFF, 3, _CODE, 1, 0
-    sregs.ss.selector, sregs.ss.dpl, sregs.ss.type, sregs.ss.unusable = ss & 0xFFFF, 3, _DATA, 0
-    sregs.cs.s = sregs.cs.present = sregs.ss.s = sregs.ss.present = 1
     registers.change("regs")
-    registers.change("sregs")
+    if cs & 3:
+        sregs.cs.selector, sregs.cs.dpl, sregs.cs.type, sregs.cs.l, sregs.cs.db = cs & 0xFFFF, 3, _CODE, 1, 0
+        sregs.ss.selector, sregs.ss.dpl, sregs.ss.type, sregs.ss.unusable = ss & 0xFFFF, 3, _DATA, 0
+        sregs.cs.s = sregs.cs.present = sregs.ss.s = sregs.ss.present = 1
+        registers.change("sregs")
     registers.store()

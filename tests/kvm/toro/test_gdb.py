@@ -6,15 +6,15 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import Programs
+from gdbs import Client, gdb, waiting
 from guests import PYVMM
 
-from pyvmm.gdb.packets import Parser, packet
+from pyvmm.gdb.packets import packet
+from pyvmm.gdb.server import SCRIPT
 from pyvmm.toolchain.build import build
 
 HERE = Path(__file__).parent
@@ -30,36 +30,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("watched") / "Watched.elf"
     build(str(HERE / "Watched.pas"), str(path), debug=True)
     return path
-
-
-@contextmanager
-def waiting(image: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A guest before its first instruction, and where GDB reaches it."""
-    command = [PYVMM, "boot", str(image), "--gdb", "-", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr
-            line = process.stderr.readline()
-            place = re.fullmatch(r"pyvmm: the guest waits for GDB: gdb -ex 'target remote (\S+)' \S+\n", line)
-            assert place, line
-            yield process, place[1]
-        finally:
-            process.kill()
-
-
-def gdb(image: Path, place: str, *commands: str) -> str:
-    """What GDB says to commands, once it has the guest."""
-    words = [word for line in ("set pagination off", f"target remote {place}", *commands) for word in ("-ex", line)]
-    result = subprocess.run(
-        ["gdb", "-batch", "-nx", *words, str(image)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return result.stdout
 
 
 def test_from_the_first_instruction_to_the_end(image: Path) -> None:
@@ -98,6 +68,22 @@ def test_vcpus_are_threads(image: Path, cpus: int) -> None:
     assert len(re.findall(r"^[* ] +\d+ +Thread \d+ \(vCPU \d+ (?:running|halted)\)", said, re.M)) == cpus
 
 
+def test_threads_of_toro(image: Path) -> None:
+    with waiting(image, "--cpus", "2") as (guest, place):
+        said = gdb(image, place, f"source {SCRIPT}", "break Add if AMOUNT=2", "continue", "toro-threads", "kill")
+        assert guest.wait(60) == 143
+    threads = [part.splitlines() for part in re.split(r"^(?=thread \d)", said, flags=re.M)[1:]]
+    assert [lines[0] for lines in threads] == [
+        "thread 0: running, core 0",
+        "thread 0: blocked, core 1",
+        "thread 1: running, core 1",
+    ]
+    assert any(" in $main at " in line for line in threads[0])
+    assert any(" in Block at " in line for line in threads[1])
+    assert re.fullmatch(r"  #0 0x\w+ in Add at \S+Watched.pas:20", threads[2][1])
+    assert " in Count at " in threads[2][2]
+
+
 def test_watchpoints(image: Path) -> None:
     with waiting(image, "--cpus", "2") as (guest, place):
         said = gdb(
@@ -116,27 +102,6 @@ def test_a_triple_fault_is_seen(image: Path) -> None:
         assert guest.wait(60) == 143
     assert "triple fault" in said
     assert "SIGSEGV" in said
-
-
-class Client:
-    """A client of a few lines."""
-
-    def __init__(self, place: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(30)
-        self.socket.connect(place)
-        self._parser = Parser()
-        self.ask("QStartNoAckMode")
-
-    def ask(self, text: str) -> str:
-        self.socket.sendall(packet(text.encode()))
-        return self.answer()
-
-    def answer(self) -> str:
-        while True:
-            for event in self._parser.feed(self.socket.recv(65536)):
-                if isinstance(event, bytes):
-                    return event.decode()
 
 
 def test_ctrl_c_and_detach_while_it_runs(programs: Programs, tmp_path: Path) -> None:

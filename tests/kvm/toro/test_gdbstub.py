@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from gdbs import gdb
 from guests import PYVMM
 
 from pyvmm.toolchain.build import build
@@ -43,21 +44,6 @@ def waiting(image: Path, socket: Path, cpus: int) -> Iterator[subprocess.Popen[s
             process.kill()
 
 
-def gdb(image: Path, socket: Path, *commands: str) -> str:
-    """What GDB says to commands, once it has the guest."""
-    words = [word for line in ("set pagination off", f"target remote {socket}", *commands) for word in ("-ex", line)]
-    result = subprocess.run(
-        ["gdb", "-batch", "-nx", *words, str(image)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return result.stdout
-
-
 @pytest.mark.parametrize("cpus", [1, 2, 4])
 def test_breakpoints_steps_and_variables(images: Path, tmp_path: Path, cpus: int) -> None:
     image, socket = images / "Debugged.elf", tmp_path / "gdb"
@@ -65,7 +51,7 @@ def test_breakpoints_steps_and_variables(images: Path, tmp_path: Path, cpus: int
     with waiting(image, socket, cpus) as guest:
         said = gdb(
             image,
-            socket,
+            str(socket),
             *(f"break Debugged.pas:{line}", "continue", "info threads", "backtrace"),
             *("print AMOUNT", "print DOUBLED", "print TOTAL", "next", "print TOTAL", "next", "print WHERE"),
             *("continue", "print AMOUNT", "print DOUBLED := 100", "delete", "continue"),
@@ -82,10 +68,10 @@ def test_breakpoints_steps_and_variables(images: Path, tmp_path: Path, cpus: int
 def test_a_program_is_interrupted_and_its_fault_is_seen(images: Path, tmp_path: Path) -> None:
     image, socket = images / "DebuggedForever.elf", tmp_path / "gdb"
     with waiting(image, socket, 2) as guest:
-        assert "(Remote target) detached" in gdb(image, socket, "detach").replace("process 1", "(Remote target)")
+        assert "(Remote target) detached" in gdb(image, str(socket), "detach").replace("process 1", "(Remote target)")
         assert guest.stdout
         assert guest.stdout.readline() == "running\n"
-        said = gdb(image, socket, "info threads", "x/1xw 0", "print GO := 1", "continue", "continue")
+        said = gdb(image, str(socket), "info threads", "x/1xw 0", "print GO := 1", "continue", "continue")
         assert "Cannot access memory at address 0x0" in said
         assert "received signal SIGSEGV" in said
         assert "DebuggedForever.pas" in said

@@ -60,6 +60,7 @@ type
     ExitCode: DWord;
     Number: LongWord;         { in the order of creation; 0: a core's first thread }
     Name: String[31];
+    NextMade: PThread;        { see LastMade }
   end;
 
   { What the scheduler keeps for a core, in whole cache lines. }
@@ -83,6 +84,13 @@ type
     LastIrq: QWord;           { TSC at which an interrupt has last ended a halt, or UpdateLastIrq was called }
     Unused: array[0..4] of QWord;
   end;
+
+var
+  { The record that was made last, the first of a list of all. Only a debugger reads it. }
+  LastMade: PThread;
+
+{ Lets a debugger find a record. }
+procedure Enlist(Thread: PThread);
 
 { The running thread, and its core. }
 function GetCurrentThread: PThread; assembler;
@@ -147,6 +155,13 @@ end;
 function ThreadAt(ThreadID: TThreadID): PThread;
 begin
   Result := PThread(ThreadID and (QWord(1) shl ID_ADDRESS_BITS - 1));
+end;
+
+procedure Enlist(Thread: PThread);
+begin
+  repeat
+    Thread^.NextMade := LastMade;
+  until InterlockedCompareExchange(Pointer(LastMade), Thread, Thread^.NextMade) = Thread^.NextMade;
 end;
 
 procedure Append(CPU: PCPU; Thread: PThread);

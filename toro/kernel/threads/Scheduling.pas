@@ -356,6 +356,7 @@ begin
   First.StackHigh := StackTop(ThisCore);
   First.StackSize := First.StackHigh - First.StackLow;
   CPU^.CurrentThread := @First;
+  Enlist(@First);
 end;
 
 end.

@@ -75,7 +75,12 @@ begin
   end;
   ReleaseLock(UnusedLock);
   if Result = nil then
-    Exit(ToroAllocMem(SizeOf(TThread)));
+  begin
+    Result := ToroAllocMem(SizeOf(TThread));
+    if Result <> nil then
+      Enlist(Result);
+    Exit;
+  end;
   { Requests has the generation and stays; CreateThread sets the fields behind it. }
   FillChar(Result^, PtrUInt(@Result^.Requests) - PtrUInt(Result), 0);
   Result^.Name := '';

@@ -1,0 +1,41 @@
+"""GDB on Debian's cloud kernel, by the CPU's debug registers. Runs in the lab."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from gdbs import gdb, waiting
+from linux import ARGUMENTS, KERNEL, Linux, make_initrd, vmlinux
+
+pytestmark = pytest.mark.skipif(not KERNEL.exists() or not shutil.which("gdb"), reason="runs in the lab: make test-lab")
+
+_TEXT = 0xFFFF_FFFF_8100_0000  # of a kernel with `nokaslr`
+
+
+def addresses(*names: str) -> list[int]:
+    """Where a guest has symbols: this machine's kernel is the same, but somewhere else."""
+    lines = Path("/proc/kallsyms").read_text().splitlines()
+    known = {name: int(address, 16) for address, _, name, *_ in map(str.split, lines)}
+    return [known[name] - known["_text"] + _TEXT for name in names]
+
+
+def test_breakpoints_steps_and_watchpoints(tmp_path: Path) -> None:
+    image = tmp_path / "vmlinux"
+    image.write_bytes(vmlinux(KERNEL.read_bytes()))
+    start, later, jiffies = addresses("start_kernel", "rest_init", "jiffies_64")
+    options = ["--initrd", str(make_initrd(tmp_path)), "--append", ARGUMENTS, "--mem", "512M", "--cpus", "2"]
+    with waiting(image, *options) as (process, place):
+        said = gdb(
+            image, place, f"hbreak *{start:#x}", "continue", "print $pc", "print $cr0 >> 31 & 1", "stepi", "delete",
+            f"break *{later:#x}", "continue", "print $pc", "stepi", "delete",
+            f"watch *(unsigned long *) {jiffies:#x}", "continue", "info threads", "delete", "detach",
+        )  # fmt: skip
+        Linux(process).wait_for("ready for you")
+    assert re.search(rf"\$1 = .*{start:#x}", said)
+    assert "$2 = 1" in said
+    assert re.search(rf"\$3 = .*{later:#x}", said)
+    assert re.search(r"Old value = (\d+)\nNew value = (\d+)", said)
+    assert len(re.findall(r"Thread \d+ \(vCPU \d", said)) >= 2
