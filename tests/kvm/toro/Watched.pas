@@ -15,7 +15,7 @@ begin
   Result := 2 * Amount;
 end;
 
-procedure Add(Amount: LongInt);
+procedure Increase(Amount: LongInt);
 begin
   Total := Total + Doubled(Amount); { the breakpoint }
 end;
@@ -24,7 +24,7 @@ function Count(Parameter: Pointer): PtrInt;
 begin
   while Turn <> GetApicid do
     SysThreadSwitch;
-  Add(GetApicid + 1);
+  Increase(GetApicid + 1);
   Turn := Turn + 1;
   Result := 0;
 end;

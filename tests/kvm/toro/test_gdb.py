@@ -36,14 +36,14 @@ def test_from_the_first_instruction_to_the_end(image: Path) -> None:
     with waiting(image) as (guest, place):
         said = gdb(
             image, place,
-            "p $pc == (unsigned long) &toro_start || $cs == 8", "p/x $cr0 & 1", "info line", "break Add", "continue",
+            "p $pc == (unsigned long) &toro_start || $cs == 8", "p/x $cr0 & 1", "info line", "break Increase", "continue",
             "backtrace", "print AMOUNT", "finish", "print TOTAL", "stepi", "monitor regs",
             "monitor mmu &TOTAL", "monitor virtio", "monitor what", "x/4xb 0", "delete", "continue",
         )  # fmt: skip
         assert guest.stdout
         assert guest.stdout.read() == "total 2\n"
         assert guest.wait(60) == 0
-    assert "Breakpoint 1, Add (Amount=1)" in said
+    assert "Breakpoint 1, Increase (Amount=1)" in said
     assert "in $main ()" in said
     assert re.findall(r"^\$\d+ = (.*)$", said, re.M) == ["1", "0x1", "1", "2"]
     assert "vCPU 0: running, ring 3" in said
@@ -58,19 +58,19 @@ def test_from_the_first_instruction_to_the_end(image: Path) -> None:
 def test_vcpus_are_threads(image: Path, cpus: int) -> None:
     with waiting(image, "--cpus", str(cpus)) as (guest, place):
         said = gdb(
-            image, place, "break Add", *["continue"] * cpus, "info threads", "thread 1", "backtrace 1", "delete",
+            image, place, "break Increase", *["continue"] * cpus, "info threads", "thread 1", "backtrace 1", "delete",
             "continue",
         )  # fmt: skip
         assert guest.stdout
         assert guest.stdout.read() == f"total {cpus * (cpus + 1)}\n"
         assert guest.wait(60) == 0
-    assert re.findall(r"Breakpoint 1, Add \(Amount=(\d)\)", said) == [str(cpu + 1) for cpu in range(cpus)]
+    assert re.findall(r"Breakpoint 1, Increase \(Amount=(\d)\)", said) == [str(cpu + 1) for cpu in range(cpus)]
     assert len(re.findall(r"^[* ] +\d+ +Thread \d+ \(vCPU \d+ (?:running|halted)\)", said, re.M)) == cpus
 
 
 def test_threads_of_toro(image: Path) -> None:
     with waiting(image, "--cpus", "2") as (guest, place):
-        said = gdb(image, place, f"source {SCRIPT}", "break Add if AMOUNT=2", "continue", "toro-threads", "kill")
+        said = gdb(image, place, f"source {SCRIPT}", "break Increase if AMOUNT=2", "continue", "toro-threads", "kill")
         assert guest.wait(60) == 143
     threads = [part.splitlines() for part in re.split(r"^(?=thread \d)", said, flags=re.M)[1:]]
     assert [lines[0] for lines in threads] == [
@@ -80,14 +80,14 @@ def test_threads_of_toro(image: Path) -> None:
     ]
     assert any(" in $main at " in line for line in threads[0])
     assert any(" in Block at " in line for line in threads[1])
-    assert re.fullmatch(r"  #0 0x\w+ in Add at \S+Watched.pas:20", threads[2][1])
+    assert re.fullmatch(r"  #0 0x\w+ in Increase at \S+Watched.pas:20", threads[2][1])
     assert " in Count at " in threads[2][2]
 
 
 def test_watchpoints(image: Path) -> None:
     with waiting(image, "--cpus", "2") as (guest, place):
         said = gdb(
-            image, place, "break Add", "continue", "delete", "watch TOTAL", "continue", "continue", "delete",
+            image, place, "break Increase", "continue", "delete", "watch TOTAL", "continue", "continue", "delete",
             "set var TOTAL := 40", "continue",
         )  # fmt: skip
         assert guest.stdout
@@ -98,7 +98,7 @@ def test_watchpoints(image: Path) -> None:
 
 def test_a_triple_fault_is_seen(image: Path) -> None:
     with waiting(image) as (guest, place):
-        said = gdb(image, place, "break Add", "continue", "set $idt_limit := 0", "set $rip := 0", "continue", "kill")
+        said = gdb(image, place, "break Increase", "continue", "set $idt_limit := 0", "set $rip := 0", "continue", "kill")
         assert guest.wait(60) == 143
     assert "triple fault" in said
     assert "SIGSEGV" in said
