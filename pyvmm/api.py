@@ -34,6 +34,7 @@ def vsock(
         cid: the guest's context id, 3 to 2^32 - 2.
         publish: `[ADDR:]HOSTPORT:GUESTPORT` each: a TCP port of the host (by default on 127.0.0.1;
             0 is any free one) that leads to a port of the guest. `Machine.ports` has the result.
+            `[ADDR:]*`: each port at which the guest listens, under the same number.
         allow: `PORT[=HOST:PORT]` each: a port of CID 2 that the guest may connect to, and where it
             leads (127.0.0.1:PORT); or `all`.
         unix: path of a unix socket whose clients write `CONNECT PORT`, as with Firecracker.
@@ -58,7 +59,9 @@ def vsock(
         raise ConfigError("backlog", backlog, f"not 1 to {BACKLOG_MAX}")
     published = [Publish(text) for text in publish]
     allowed = [parse_allow(text) for text in allow]
-    _refuse_repeated("publish", publish, [(p.address, p.port) if p.port else None for p in published])
+    _refuse_repeated(
+        "publish", publish, [(p.address, p.port) if p.port or p.guest_port is None else None for p in published]
+    )
     _refuse_repeated("allow", allow, [(port,) for port, _ in allowed])
     tcp = TcpHost(published, allowed, backlog)
     try:

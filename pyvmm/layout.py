@@ -43,6 +43,9 @@ DEBUG_EXIT_PORTS = 4
 #: Where a direct-booted guest asks to be frozen.
 FREEZE_PORT = 0xF8
 FREEZE_PORTS = 4
+#: Where a direct-booted guest tells at which vsock ports it listens.
+LISTEN_PORT = 0xFC
+LISTEN_PORTS = 4
 
 #: Interrupt vectors of direct-booted guests start here; GSI n has vector
 #: IRQ_BASE + n and goes to CPU 0.

@@ -200,6 +200,11 @@ class Machine:
             self._add_device(slot, device)
         self.bus.serve_with(DebugExit.base, DebugExit.ports, DebugExit(self.end))
         self.bus.serve_with(I8042.base, I8042.ports, I8042(lambda: self.end(0)))
+        for device in self._devices:
+            if device.told_of_ports:
+                from pyvmm.devices.listen import Listen
+
+                self.bus.add(Listen.base, Listen.ports, Listen(device.listens))
         if self._is_pc:
             from pyvmm.devices.acpi_sleep import AcpiSleep
 

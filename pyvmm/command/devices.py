@@ -63,7 +63,8 @@ def _vsock(cid: int, options: dict[str, str], repeated: dict[str, list[str]], sa
     lib.raise_descriptor_limit(lib.VSOCK_STREAMS + _OTHER_DESCRIPTORS)
     publish, allow = repeated["-p"], repeated["--allow"]
     device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), backlog, log)
-    for text, (address, port, guest_port) in zip(publish, device.ports, strict=True):
+    fixed = [text for text in publish if text[-1] != "*"]  # `*` publishes later
+    for text, (address, port, guest_port) in zip(fixed, device.ports, strict=True):
         if f":{text}".rsplit(":", 2)[1] == "0":
             say(f"port {port} of {address} is port {guest_port} of the guest")
     return device

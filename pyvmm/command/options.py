@@ -41,10 +41,10 @@ DEVICES: tuple[Option, ...] = (
     (
         "-p",
         "repeatable",
-        "[ADDR:]HOSTPORT:GUESTPORT",
+        "[ADDR:]HOSTPORT:GUESTPORT | [ADDR:]*",
         "",
         "publish the guest's vsock port at a TCP port of the host, on 127.0.0.1 by default; port 0 takes any free one "
-        "and prints it",
+        "and prints it; `*` publishes each port at which a Toro program listens, under the same number",
     ),
     (
         "--allow",

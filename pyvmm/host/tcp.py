@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # `socket` takes 20 ms to import; `_socket` is the C module below it.
 import _socket
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOSPC
 
 from pyvmm.config import parse_decimal
 from pyvmm.errors import ConfigError, HostError
@@ -17,6 +17,8 @@ LOOPBACK = "127.0.0.1"
 #: The most clients that may wait at each published port; Linux's default for
 #: net.core.somaxconn.
 BACKLOG_MAX = 4096
+#: A guest that names its ports has at most so many published.
+PORTS_MAX = 64
 _HINTS = {
     EACCES: "low ports need a right of their own; choose one from 1024 on, such as 8080",
     EADDRINUSE: "another program listens there; choose another, or 0 for any",
@@ -25,19 +27,21 @@ _HINTS = {
 
 
 class Publish:
-    """`[ADDR:]HOSTPORT:GUESTPORT`, with an IPv6 address in brackets.
+    """`[ADDR:]HOSTPORT:GUESTPORT` or `[ADDR:]*`, with an IPv6 address in brackets.
 
     Attributes:
         address, port: where to listen; port 0 is any free one.
-        guest_port: the guest's vsock port.
+        guest_port: the guest's vsock port; None for `*`: each at which it listens, under the same number.
 
     Raises:
         ConfigError: the text is malformed.
     """
 
     def __init__(self, text: str) -> None:
-        front, _, guest = text.rpartition(":")
-        address, colon, port = front.rpartition(":")
+        address, colon, guest = text.rpartition(":")
+        port, self.guest_port = "0", None
+        if guest != "*":
+            address, colon, port = address.rpartition(":")
         self.address = address.removeprefix("[").removesuffix("]") if colon else LOOPBACK
         if (address[:1] == "[") != (address[-1:] == "]") or (":" in self.address) != (address[:1] == "["):
             raise ConfigError("publish", text, "an IPv6 address is written in brackets: [::1]:4000:80")
@@ -46,9 +50,11 @@ class Publish:
         if not self.address:
             raise ConfigError("publish", text, "no address before the colon; 0.0.0.0 is all of the host's")
         try:
-            self.port, self.guest_port = parse_decimal(port, 0, 0xFFFF), parse_decimal(guest, 0, 0xFFFF_FFFE)
+            self.port = parse_decimal(port, 0, 0xFFFF)
+            if guest != "*":
+                self.guest_port = parse_decimal(guest, 0, 0xFFFF_FFFE)
         except ValueError:
-            raise ConfigError("publish", text, "not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80") from None
+            raise ConfigError("publish", text, "not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80, or [ADDR:]*") from None
 
 
 def parse_allow(text: str) -> tuple[int | None, tuple[str, int]]:
@@ -87,6 +93,7 @@ class TcpHost:
     Attributes:
         ports: (address, port, guest's port) of each published port; no port is 0.
         listeners: (descriptor, guest's port) of each.
+        publishes_all: `publish` does something.
         allowed: by port of CID 2 (None: all others), the `struct sockaddr`s that it leads
             to, to be tried in order; port 0 there stands for the same port.
 
@@ -101,18 +108,37 @@ class TcpHost:
         self._sockets: list[_socket.socket] = []
         self.listeners: list[tuple[int, int]] = []
         self.ports: list[tuple[str, int, int]] = []
+        self._backlog = backlog
+        self._everywhere = [one.address for one in published if one.guest_port is None]
+        self.publishes_all = bool(self._everywhere)
         try:
-            for publish in published:
-                self._listen(publish, backlog)
+            for one in published:
+                if one.guest_port is not None:
+                    self._listen(one.address, one.port, one.guest_port)
             self.allowed = {port: _addresses(*target) for port, target in allowed}
         except BaseException:
             self.close()
             raise
 
-    def _listen(self, publish: Publish, backlog: int) -> None:
-        where = f"publishing port {publish.port} of {publish.address}"
-        family = _socket.AF_INET6 if ":" in publish.address else _socket.AF_INET
-        address = _look_up("publish", publish.address, publish.port, family)[0][4]
+    def publish(self, guest_port: int) -> list[int]:
+        """Publishes a port of the guest under the same number, for each `*`; returns the new listeners.
+
+        Raises:
+            HostError: it cannot be listened on, or there are too many.
+        """
+        known = {(address, port) for address, _, port in self.ports}
+        new = [address for address in self._everywhere if (address, guest_port) not in known]
+        if new and len(self.ports) + len(new) > PORTS_MAX:
+            raise HostError(f"publishing port {guest_port}", ENOSPC, f"{PORTS_MAX} ports are published already")
+        before = len(self.listeners)
+        for address in new:
+            self._listen(address, guest_port, guest_port)
+        return [fd for fd, _ in self.listeners[before:]]
+
+    def _listen(self, host: str, port: int, guest_port: int) -> None:
+        where = f"publishing port {port} of {host}"
+        family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
+        address = _look_up("publish", host, port, family)[0][4]
         try:
             sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
             self._sockets.append(sock)
@@ -120,11 +146,11 @@ class TcpHost:
             # listener remains impossible.
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
             sock.bind(address)
-            sock.listen(backlog)
+            sock.listen(self._backlog)
         except OSError as error:
             raise HostError(where, error.errno or 0, _HINTS.get(error.errno or 0, "")) from None
-        self.listeners.append((sock.fileno(), publish.guest_port))
-        self.ports.append((publish.address, sock.getsockname()[1], publish.guest_port))
+        self.listeners.append((sock.fileno(), guest_port))
+        self.ports.append((host, sock.getsockname()[1], guest_port))
 
     def close(self) -> None:
         """Stops listening. A second call does nothing."""

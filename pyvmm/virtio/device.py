@@ -81,6 +81,7 @@ class Device(ABC):
             device needs a reset then.
         serves: the guest serves others by it, so output that nobody reads must not stop the guest.
         ports: (address, port, guest's port) of each published port.
+        told_of_ports: is to be told at which ports the guest listens, by `listens`.
     """
 
     name = "virtio"
@@ -94,6 +95,7 @@ class Device(ABC):
     answers = False
     serves = False
     ports: Sequence[tuple[str, int, int]] = ()
+    told_of_ports = False
 
     def prepare(self, cpus: int) -> None:  # noqa: B027 - optional
         """Called once, before the attributes are read: waits for what the host was asked for.
@@ -116,6 +118,9 @@ class Device(ABC):
 
     def close(self) -> None:  # noqa: B027 - optional
         """Frees the device's resources on the host. A second call does nothing."""
+
+    def listens(self, port: int) -> None:  # noqa: B027 - optional
+        """Called when the guest tells that it listens at a port, any number of times."""
 
     @abstractmethod
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix as os
 
 from pyvmm._kvm import ffi, lib
-from pyvmm.errors import HostError
+from pyvmm.errors import HostError, PyvmmError
 from pyvmm.virtio.device import VERSION_1, Device
 from pyvmm.virtio.queue import ERRORS, QueueError
 
@@ -29,13 +29,18 @@ if TYPE_CHECKING:
         Attributes:
             listeners: descriptors of listening sockets, and the guest's port that each leads to.
             ports: (address, port, guest's port) of each.
+            publishes_all: each port at which the guest listens is to be published, by `publish`.
             allowed: by port of CID 2 (None: all others), the `struct sockaddr`s that it leads to,
                 to be tried in order; port 0 there stands for the same port.
         """
 
         listeners: list[tuple[int, int]]
         ports: list[tuple[str, int, int]]
+        publishes_all: bool
         allowed: dict[int | None, list[bytes]]
+
+        def publish(self, guest_port: int) -> list[int]:
+            """Publishes a port of the guest; returns the descriptors of new listeners."""
 
         def close(self) -> None:
             """Closes the sockets."""
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
 
 
 _EVENT_QUEUE = 2
+_TCP_PORT_MAX = 0xFFFF
 _TRANSPORT_RESET = bytes(4)  # struct virtio_vsock_event: VIRTIO_VSOCK_EVENT_TRANSPORT_RESET
 
 
@@ -82,6 +88,8 @@ class Vsock(Device):
     def __init__(self, cid: int, log: Callable[[str], None], tcp: Tcp, unix: Unix | None = None) -> None:
         self.config = cid.to_bytes(8, "little")
         self.ports = tcp.ports
+        self.told_of_ports = tcp.publishes_all
+        self._tcp = tcp
         self._log = log
         self._hosts = [host for host in (tcp, unix) if host]
         self._transport: Transport | None = None
@@ -180,6 +188,17 @@ class Vsock(Device):
             queue.push(chain, len(_TRANSPORT_RESET) - len(event))
             if queue.must_interrupt():
                 transport.interrupt()
+
+    def listens(self, port: int) -> None:
+        """Publishes the port; a failure is logged."""
+        if not 0 < port <= _TCP_PORT_MAX:
+            self._log(f"port {port} of the guest is not published: it is none of TCP's")
+            return
+        try:
+            for fd in self._tcp.publish(port):
+                lib.vsock_listen(self.native, fd, port)
+        except PyvmmError as error:
+            self._log(str(error))
 
     def kicked(self, index: int) -> None:
         """Does nothing: the thread is notified itself."""

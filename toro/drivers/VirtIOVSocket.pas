@@ -311,8 +311,12 @@ end;
 { Resets the connections before the application makes new ones. }
 procedure ServeAfterThaw;
 begin
-  if Driver = @Vsock then
-    Serve(Device);
+  if Driver <> @Vsock then
+    Exit;
+  Serve(Device);
+  AcquireLock(NetworkLock);
+  TellOfListeners;
+  ReleaseLock(NetworkLock);
 end;
 
 initialization

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #define LEGACY_PORTS 20000 /* drivers before version 1 have tables of as many */
@@ -27,8 +28,8 @@
 
 /* ---- what Python says ------------------------------------------------------------- */
 
-/* Leads clients of a listening socket to a port of the guest; the socket stays the
- * caller's.  Returns -1 with errno set. */
+/* Leads clients of a listening socket to a port of the guest, from now on; the socket stays
+ * the caller's.  Returns -1 with errno set. */
 int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port)
 {
     struct vsock_listener *listener = malloc(sizeof *listener);
@@ -37,7 +38,7 @@ int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port)
         return -1;
     *listener = (struct vsock_listener){{VSOCK_LISTENER, fd}, guest_port, vsock->listeners};
     vsock->listeners = listener;
-    return 0;
+    return vsock->mmio ? vsock_watch(vsock, &listener->source, EPOLLIN) : 0;
 }
 
 /* The same for a unix socket at `path` whose clients name the port. */

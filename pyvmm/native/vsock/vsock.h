@@ -126,8 +126,9 @@ struct vsock {
     bool running;
     atomic_bool stop;
 
-    /* Which ways lead out and in: constant while the thread runs. */
+    /* Which ways lead in: the thread knows those that its epoll set points at. */
     struct vsock_listener *listeners;
+    /* And out: constant while the thread runs. */
     struct vsock_target *targets;
     char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 

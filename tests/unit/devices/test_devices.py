@@ -6,6 +6,7 @@ import pytest
 
 from pyvmm.devices.debug_exit import DebugExit
 from pyvmm.devices.i8042 import I8042
+from pyvmm.devices.listen import Listen
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,12 @@ def test_i8042_resets_on_the_pulse_command_alone() -> None:
 
 def test_i8042_is_always_ready_for_a_command() -> None:
     assert I8042(lambda: None).read(0, 1) == 0
+
+
+def test_listen_takes_whole_ports_alone() -> None:
+    ports: list[int] = []
+    device = Listen(ports.append)
+    assert device.read(0, 4) & 0xFFFF_FFFF == 0xFFFF_FFFF
+    for size, value in ((1, 80), (2, 81), (4, 82), (4, 0xFFFF_FFFF)):
+        device.write(0, size, value)
+    assert ports == [82, 0xFFFF_FFFF]

@@ -25,15 +25,33 @@ from pyvmm.host.tcp import Publish, TcpHost, parse_allow
         ("0:80", "127.0.0.1", 0, 80),
         ("0.0.0.0:4000:80", "0.0.0.0", 4000, 80),
         ("[::1]:4000:4294967294", "::1", 4000, 4294967294),
+        ("*", "127.0.0.1", 0, None),
+        ("0.0.0.0:*", "0.0.0.0", 0, None),
+        ("[::]:*", "::", 0, None),
     ],
 )
-def test_publish(text: str, address: str, port: int, guest_port: int) -> None:
+def test_publish(text: str, address: str, port: int, guest_port: int | None) -> None:
     publish = Publish(text)
     assert (publish.address, publish.port, publish.guest_port) == (address, port, guest_port)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "80", ":", ":8080:80", "a:80", "80:a", "65536:80", "80:4294967295", "-1:80", "::1:80:80", "[::1:8:8"]
+    "text",
+    [
+        "",
+        "80",
+        ":",
+        ":8080:80",
+        "a:80",
+        "80:a",
+        "65536:80",
+        "80:4294967295",
+        "-1:80",
+        "::1:80:80",
+        "[::1:8:8",
+        ":*",
+        "80:*:80",
+    ],
 )
 def test_publish_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^publish"):
@@ -121,6 +139,29 @@ def test_all_addresses_of_a_host_are_tried_in_turns_of_their_families(monkeypatc
         (socket.AF_INET, 127),
         (socket.AF_INET6, 3),
     ]
+
+
+def test_a_port_of_the_guest_is_published_once_at_each_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    host = TcpHost([Publish("*"), Publish("[::1]:*")], [], 16)
+    assert host.publishes_all
+    assert not host.ports
+    assert len(host.publish(port)) == 2
+    assert host.publish(port) == []
+    assert host.ports == [("127.0.0.1", port, port), ("::1", port, port)]
+    socket.create_connection(("127.0.0.1", port)).close()
+    host.close()
+
+
+def test_a_guest_cannot_have_any_number_of_ports_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyvmm.host.tcp.PORTS_MAX", 1)
+    host = TcpHost([Publish("0:80"), Publish("*")], [], 16)
+    before = open_fds()
+    with pytest.raises(HostError, match=r"publishing port 81: .*; 1 ports are published already"):
+        host.publish(81)
+    assert open_fds() == before
+    host.close()
 
 
 def test_a_port_in_use_says_so_and_leaves_nothing_open(server: socket.socket) -> None:

@@ -78,6 +78,9 @@ procedure AddListener(Socket: PSocket);
 procedure AddConnection(Socket: PSocket);
 procedure RemoveSocket(Socket: PSocket);
 
+{ Tells the VMM, which is another one after a thaw, of all that listen. }
+procedure TellOfListeners;
+
 { Gives a connection its window. False: the memory for it is not there. }
 function GiveWindow(Socket: PSocket): Boolean;
 
@@ -112,9 +115,10 @@ function Unconfirmed: LongInt;
 
 implementation
 
-uses Arch, Memory, ReceiveWindows, WaitQueues;
+uses Arch, BootInfo, Memory, ReceiveWindows, WaitQueues;
 
 const
+  LISTEN_PORT = $FC; { where the VMM is told of listeners (docs/boot-protocol.md) }
   BUCKETS = 1024;
   CLOSING_TIME = 10000; { ms }
 
@@ -168,9 +172,34 @@ begin
   Bucket := Socket;
 end;
 
+{ A VMM that publishes whatever port a guest listens at wants to know it; to others the write is
+  nothing. Another loader's machine may have something at that port. }
+procedure TellOf(Listener: PSocket);
+begin
+  if TheBootInfo^.Flags and BOOT_INFO_LINES = 0 then
+    write_portd(@Listener^.SourcePort, LISTEN_PORT);
+end;
+
 procedure AddListener(Socket: PSocket);
 begin
   AddTo(Listeners[Socket^.SourcePort mod BUCKETS], Socket);
+  TellOf(Socket);
+end;
+
+procedure TellOfListeners;
+var
+  Bucket: LongInt;
+  Socket: PSocket;
+begin
+  for Bucket := 0 to BUCKETS - 1 do
+  begin
+    Socket := Listeners[Bucket];
+    while Socket <> nil do
+    begin
+      TellOf(Socket);
+      Socket := Socket^.NextInBucket;
+    end;
+  end;
 end;
 
 procedure AddConnection(Socket: PSocket);
