@@ -29,18 +29,38 @@ if TYPE_CHECKING:
         def wait(self, fd: int) -> float:
             """Serves urgent events until a descriptor is readable; returns the seconds left."""
 
-    #: (descriptor, directory, cache mode) to virtiofsd's options.
-    Options = Callable[[int, str, str], list[str]]
+    #: (descriptor, directory, cache mode, capabilities that it has to do without) to virtiofsd's options.
+    Options = Callable[[int, str, str, list[str]], list[str]]
+
+#: The capabilities (capability.h) that virtiofsd keeps, and its name for each.
+_CAPABILITIES = {0: "chown", 1: "dac_override", 3: "fowner", 4: "fsetid", 6: "setgid", 7: "setuid", 27: "mknod",
+                 31: "setfcap"}  # fmt: skip
+_CAP_SYS_ADMIN = 21
 
 
-def _options_c(fd: int, directory: str, cache: str) -> list[str]:
+def _options_c(fd: int, directory: str, cache: str, lacks: list[str]) -> list[str]:
     source = directory.replace("\\", "\\\\").replace(",", "\\,")
-    return [f"--fd={fd}", "-f", "--rlimit-nofile=0", "-o", f"cache={cache},log_level=err", "-o", f"source={source}"]
+    sandbox = ["-o", f"sandbox=chroot,modcaps={':'.join(f'-{name}' for name in lacks)}"] if lacks else []
+    cached = ["-o", f"cache={cache},log_level=err", "-o", f"source={source}"]
+    return [f"--fd={fd}", "-f", "--rlimit-nofile=0", *cached, *sandbox]
 
 
-def _options_rust(fd: int, directory: str, cache: str) -> list[str]:
+def _options_rust(fd: int, directory: str, cache: str, lacks: list[str]) -> list[str]:
     mode = "never" if cache == "none" else cache
-    return [f"--fd={fd}", f"--shared-dir={directory}", f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
+    sandbox = ["--sandbox=chroot", f"--modcaps={':'.join(f'-{name}' for name in lacks)}"] if lacks else []
+    cached = [f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
+    return [f"--fd={fd}", f"--shared-dir={directory}", *cached, *sandbox]
+
+
+def _lacks() -> list[str]:
+    """The capabilities that cannot be had in a container, which is virtiofsd's sandbox then; none elsewhere."""
+    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    text = os.read(fd, _STATUS_MAX).decode(errors="replace")
+    os.close(fd)
+    bounds = int(text.partition("\nCapBnd:")[2].partition("\n")[0], 16)
+    if bounds >> _CAP_SYS_ADMIN & 1:
+        return []
+    return ["sys_admin", *(name for bit, name in _CAPABILITIES.items() if not bounds >> bit & 1)]
 
 
 #: Where distributions install it.
@@ -55,6 +75,7 @@ SOCKET_PATH_MAX = 107  # bytes: `sun_path` of unix(7) without its NUL
 
 _SIGKILL = 9
 _KILL_MS = 1000  # for a killed process to end
+_STATUS_MAX = 8192  # bytes of /proc/self/status
 _SAID_MAX = 4096  # bytes of its output to read at a time
 
 
@@ -177,7 +198,7 @@ class Virtiofsd:
         return sock
 
     def _spawn(self, listener: int, output: int) -> None:
-        words = [self._program, *self._options(listener, self._directory, self._share.cache)]
+        words = [self._program, *self._options(listener, self._directory, self._share.cache, _lacks())]
         kept = [ffi.new("char[]", word.encode(errors="surrogateescape")) for word in words]
         argv = ffi.new("char *[]", [*kept, ffi.NULL])
         read_only = self._directory.encode(errors="surrogateescape") if self._share.read_only else ffi.NULL
