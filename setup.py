@@ -34,12 +34,13 @@ class BuildExt(build_ext):
     def run(self) -> None:
         super().run()
         if executable.libpython():
+            executable.build_oci(self.compiler, EXECUTABLE)
             objects = self.compiler.object_filenames(self.extensions[0].sources, output_dir=self.build_temp)
             executable.build(self.compiler, ROOT, objects, EXECUTABLE, self.inplace)
 
 
 class BuildScripts(build_scripts):
-    """The command: that executable, or else `bin/pyvmm`, which starts slower."""
+    """The commands: those executables, or else `bin/pyvmm`, which starts slower."""
 
     def run(self) -> None:
         if not executable.libpython():
@@ -47,7 +48,8 @@ class BuildScripts(build_scripts):
             return
         self.run_command("build_ext")
         self.mkpath(self.build_dir)
-        shutil.copy(EXECUTABLE / "bin/pyvmm", self.build_dir)
+        for name in ("pyvmm", "pyvmm-oci"):
+            shutil.copy(EXECUTABLE / "bin" / name, self.build_dir)
 
 
 class InstallData(install_data):

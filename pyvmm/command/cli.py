@@ -40,6 +40,7 @@ _OPTIONS = {
     "share": "--share ",
     "name": "--name ",
     "gdb": "--gdb ",
+    "image": "-t ",
 }
 
 
@@ -122,6 +123,14 @@ def _run(
         from pyvmm.command.cache import cache as command_cache
 
         return _tell(command_cache(words))
+    if command == "image":
+        from pyvmm.command.image import image
+
+        return image(words)
+    if command == "oci":
+        from pyvmm.command.oci import oci
+
+        return oci(words)
     from pyvmm.command.bench import bench
 
     return bench(words)

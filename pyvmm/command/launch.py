@@ -38,8 +38,9 @@ def find_spec(name: str, path: object = None, target: object = None) -> ModuleSp
     if name == "pyvmm._kvm":
         builtin: Any = _frozen_importlib.BuiltinImporter
         return _frozen_importlib.ModuleSpec(name, builtin, origin="built-in")
-    if name == _BACKEND:
-        file = f"{_libraries}/{name}.{sys.implementation.cache_tag}-{sys.implementation._multiarch}.so"
+    if name == _BACKEND or (name[:1] == "_" and name not in sys.builtin_module_names):
+        folder = _libraries if name == _BACKEND else f"{_stdlib}/lib-dynload"
+        file = f"{folder}/{name}.{sys.implementation.cache_tag}-{sys.implementation._multiarch}.so"
         return _spec(name, file) if _stat(file) else None
     if name.startswith(("pyvmm", "vhost_user")) and _imp.is_frozen(name):
         return _spec(name, _source(name, _imp.is_frozen_package(name)))
@@ -48,19 +49,23 @@ def find_spec(name: str, path: object = None, target: object = None) -> ModuleSp
 
 def create_module(spec: ModuleSpec) -> ModuleType | None:
     """As importlib.abc.Loader's."""
-    return _imp.create_dynamic(spec) if spec.name == _BACKEND else None
+    return _imp.create_dynamic(spec) if _is_extension(spec.name) else None
 
 
 def exec_module(module: ModuleType) -> None:
     """As importlib.abc.Loader's."""
     name = module.__name__
-    if name == _BACKEND:
+    if _is_extension(name):
         _imp.exec_dynamic(module)
         return
     assert module.__spec__
     file = module.__file__ = module.__spec__.origin
     assert file
     exec(_changed(name, file) or _imp.get_frozen_object(name), module.__dict__)
+
+
+def _is_extension(name: str) -> bool:
+    return not name.startswith(("pyvmm", "vhost_user"))
 
 
 def _source(name: str, is_package: bool) -> str:
@@ -167,8 +172,8 @@ def main(
     sys.meta_path.insert(0, ourselves)
     namespace: Any = type(sys.implementation)
     sys.meta_path.append(namespace(find_spec=_find_elsewhere))
+    sys.__dict__["_stdlib_dir"] = _stdlib
     if finish:
-        sys.__dict__["_stdlib_dir"] = _stdlib
         sys.stdin = sys.stdout = sys.stderr = None
     else:
         sys.path += [libraries, _root]

@@ -147,6 +147,26 @@ COMMANDS: dict[str, Command] = {
         "Python from then on. It is in $XDG_CACHE_HOME/pyvmm/boot (~/.cache/pyvmm/boot).",
         (),
     ),
+    "image": (
+        "build SOURCE",
+        "*.pas *.pp *.c *.elf",
+        "make a container image",
+        "Makes a container image that has nothing but a guest: a program, which is built, or an ELF image. It is a tar "
+        "archive that `podman load`, `docker load` and `ctr image import` take. The OCI runtime `pyvmm-oci` boots it.",
+        (
+            ("-t", "value", "NAME", "", "the image's name, such as `web` or `web:2` (SOURCE's)"),
+            ("-o", "value", "FILE", "FILE", "where the archive goes (SOURCE with .tar)"),
+            ("--settings", "value", "FILE", "FILE", "how it is to be booted, as JSON: `/pyvmm.json` of the image"),
+        ),
+    ),
+    "oci": (
+        "BUNDLE",
+        "DIRECTORY",
+        "make a guest of an OCI bundle's container",
+        "What the OCI runtime `pyvmm-oci` does before the real one sees the bundle: if the container's entrypoint is a "
+        "Toro image, its config.json becomes that of a container which boots it. Another is left alone.",
+        (("--log", "value", "FILE", "FILE", "where an error is written as well, as a line of JSON"),),
+    ),
     "bench": (
         "NAME",
         "boot exits vsock fs kernel density",

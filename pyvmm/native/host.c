@@ -6,6 +6,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -214,4 +216,13 @@ int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void
     }
     pthread_attr_destroy(&attr);
     return error;
+}
+
+/* Opens a file below a directory (O_PATH), as if that were the root: no link leads out of it.
+ * Returns -1 with errno set. */
+int open_inside(int directory, const char *path)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+
+    return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }

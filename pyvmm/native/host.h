@@ -22,6 +22,7 @@ PYTHON void signal_fd_close(int fd, const int *signals, int count);
 PYTHON void raise_descriptor_limit(uint64_t wanted);
 PYTHON uint8_t *map_memory(int fd, uint64_t size);
 PYTHON bool wait_readable(int fd, int timeout_ms);
+PYTHON int open_inside(int directory, const char *path);
 void event_raise(int fd);
 int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *),
                  void *argument);

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "consolepipe": set(),
     "api": {"errors", "host.", "virtio."},
     "toolchain.": {"errors", "toolchain."},
+    "oci.": {"_kvm", "boot.", "config", "errors", "host.", "layout", "oci."},
     "command.": {
         "_kvm",
         "api",
@@ -54,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "kvm.",
         "layout",
         "machine",
+        "oci.",
         "state.",
         "toolchain.",
         "virtio.",

@@ -169,6 +169,13 @@ def _static(word: str) -> str:
     return path if path.startswith("/") else word
 
 
+def build_oci(compiler: CCompiler, directory: Path) -> None:
+    """Makes `directory`/bin/pyvmm-oci."""
+    postargs = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra"]
+    main = compiler.compile(["pyvmm/command/executable/oci.c"], str(directory), extra_postargs=postargs)
+    compiler.link_executable(main, "pyvmm-oci", str(directory / "bin"), extra_postargs=["-s"])
+
+
 def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, editable: bool) -> None:
     """Makes `directory`/bin/pyvmm.
 

@@ -426,7 +426,7 @@ int main(int argc, char **argv)
     if (booting)
         boot(argv + 2);
     find_libraries();
-    core_only = CORE_PHASE && booting;
+    core_only = CORE_PHASE && (booting || (argc > 1 && !strcmp(argv[1], "oci")));
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);
     PyGC_Disable(); /* until the guest runs */

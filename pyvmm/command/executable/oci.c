@@ -1,0 +1,97 @@
+/* `pyvmm-oci`: an OCI runtime for Toro guests, which is a real runtime behind a small step.
+ *
+ * Engines call a runtime several times for each container: for each call that does not
+ * make one, this program becomes the real runtime at once.  Before `create` and `run`, the
+ * `pyvmm` beside it rewrites the bundle, if its container is a guest (`pyvmm oci`).
+ *
+ * The command line is runc's, which crun and youki share.  Of it, only the command, the
+ * bundle and the log file are looked at. */
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RUNTIME "runc"
+
+/* Options in front of the command that have a value as a word of its own. */
+static const char *const valued[] = {
+    "--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager", NULL,
+};
+
+static bool takes_value(const char *word)
+{
+    for (size_t i = 0; valued[i]; i++)
+        if (!strcmp(word, valued[i]))
+            return true;
+    return false;
+}
+
+/* The value of an option, if `words` begins with it: "--name VALUE" or "--name=VALUE". */
+static const char *value_of(char **words, const char *name)
+{
+    size_t length = strlen(name);
+
+    if (strncmp(words[0], name, length))
+        return NULL;
+    if (words[0][length] == '=')
+        return words[0] + length + 1;
+    return words[0][length] ? NULL : words[1];
+}
+
+/* Runs `pyvmm oci`; returns its exit status. */
+static int rewrite(const char *bundle, const char *log)
+{
+    char pyvmm[PATH_MAX + sizeof "pyvmm"];
+    ssize_t length = readlink("/proc/self/exe", pyvmm, PATH_MAX);
+    char *words[] = {pyvmm, "oci", (char *)bundle, log ? "--log" : NULL, (char *)log, NULL};
+    int status = 0;
+    pid_t child;
+
+    while (length > 0 && pyvmm[length - 1] != '/')
+        length--;
+    strcpy(pyvmm + (length < 0 ? 0 : length), "pyvmm");
+    child = vfork();
+    if (!child) {
+        execv(pyvmm, words);
+        dprintf(STDERR_FILENO, "pyvmm-oci: %s: %s\n", pyvmm, strerror(errno));
+        _exit(125);
+    }
+    if (child < 0 || waitpid(child, &status, 0) < 0) {
+        dprintf(STDERR_FILENO, "pyvmm-oci: %s: %s\n", pyvmm, strerror(errno));
+        return 125;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+}
+
+int main(int argc, char **argv)
+{
+    const char *runtime = getenv("PYVMM_OCI_RUNTIME"), *bundle = ".", *log = NULL, *value;
+    char **word = argv + (argc > 0);
+
+    if (!runtime || !*runtime)
+        runtime = RUNTIME;
+    for (; *word && **word == '-'; word++) {
+        if ((value = value_of(word, "--log")))
+            log = value;
+        if (takes_value(*word) && word[1])
+            word++;
+    }
+    if (*word && (!strcmp(*word, "create") || !strcmp(*word, "run"))) {
+        int status;
+        while (*++word)
+            if ((value = value_of(word, "--bundle")) || (value = value_of(word, "-b")))
+                bundle = value;
+        status = rewrite(bundle, log);
+        if (status)
+            return status;
+    }
+    argv[0] = (char *)runtime;
+    execvp(runtime, argv);
+    dprintf(STDERR_FILENO, "pyvmm-oci: %s: %s; name another runtime by PYVMM_OCI_RUNTIME\n", runtime,
+            strerror(errno));
+    return 125;
+}
