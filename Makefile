@@ -1,5 +1,6 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
+# make test-engines   runs the tests by container engines, and installs these
 # make lint     ruff, mypy --strict, the C parts with -Werror
 # make fuzz     changes virtqueues, vsock's packets, instructions, then States, at random,
 #               and lets threads race for devices, for TIME seconds each, under sanitizers
@@ -19,7 +20,7 @@ HEADERS := $(shell find pyvmm/native -name '*.h')
 SOURCES := $(NATIVE) $(HEADERS) $(wildcard pyvmm/command/executable/*) setup.py pyproject.toml bin/pyvmm \
 	$(shell find pyvmm vhost_user -name '*.py') # frozen into the command
 
-.PHONY: demo test lint fuzz sanitize lab test-lab clean kvm packages test-packages
+.PHONY: demo test test-engines lint fuzz sanitize lab test-lab clean kvm packages test-packages
 
 demo: kvm $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
@@ -27,6 +28,11 @@ demo: kvm $(VENV)/installed
 
 test: test-packages $(VENV)/tools
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-engines: test-packages $(VENV)/tools
+	@./install-packages $(PYTHON) engines
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check grpcio
+	$(VENV)/bin/python -m pytest -rs tests/engines $(ARGS)
 
 lint: $(VENV)/tools
 	$(VENV)/bin/ruff check .
@@ -37,6 +43,7 @@ lint: $(VENV)/tools
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -Ibuild/executable \
 		-I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 		-c -o /dev/null pyvmm/command/executable/main.c
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -c -o /dev/null pyvmm/command/executable/oci.c
 	for file in toro/c/*.c; do \
 		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
 
