@@ -10,39 +10,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from conftest import RUNTIME, Done, fetch, free_port, needs, run, until
+from conftest import Done, fetch, free_port, needs, until
+from podman import Podman
 
-CONFIG = """
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "runc"
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-"""
 FILES = "virtiovsocket,virtiofs,FS"
-
-
-class Podman:
-    """podman with a store in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "containers.conf").write_text(CONFIG)
-        self._env = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
-        self._store = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run"]
-
-    def __call__(self, *words: str, runtime: str = RUNTIME) -> Done:
-        return run([*self._store, "--runtime", runtime, *words], env=self._env)
-
-    def ok(self, *words: str) -> str:
-        """The output of what must succeed."""
-        done = self(*words)
-        assert done.status == 0, done
-        return done.out.strip()
-
-    def start(self, *words: str) -> str:
-        """A container in the background; returns its ID."""
-        return self.ok("run", "-d", *words).splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
