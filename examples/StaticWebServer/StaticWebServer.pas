@@ -162,23 +162,49 @@ begin
     (Request.IsHead or (Send(Request, @Status[1], Length(Status)) and Send(Request, #10, 1)));
 end;
 
-{ Sends the rest of a file. False: it could not be read to its end. }
-function SendFile(var Request: TRequest; Handle: THandle; Size: Int64): Boolean;
+{ The status for a file that cannot be had: a failure of the share is not the client's. }
+function StatusOf(Error: LongInt): ShortString;
+begin
+  case Error of
+    ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, EXDEV: Result := '404 Not Found';
+    EACCES: Result := '403 Forbidden';
+  else
+    Result := '503 Service Unavailable';
+  end;
+end;
+
+function Read(Handle: THandle; Data: PChar; Count: Int64): Boolean;
+begin
+  Result := (Count = 0) or (SysReadFile(Handle, Count, Data) = Count);
+end;
+
+{ Sends a file, with its head. False: the connection must be closed, because the file could not be
+  read to its end. }
+function SendFile(var Request: TRequest; Handle: THandle; const ContentType: ShortString; Size: Int64): Boolean;
 var
   Data: PChar;
-  Count: Int64;
+  Count, Left: Int64;
 begin
+  Left := Size;
+  if Request.IsHead then
+    Left := 0;
   Count := PART;
-  if Count > Size then
-    Count := Size;
+  if Count > Left then
+    Count := Left;
   Data := ToroGetMem(Count);
-  Result := Data <> nil;
-  while Result and (Size > 0) do
+  if (Data = nil) or not Read(Handle, Data, Count) then
+    Result := Refuse(Request, '503 Service Unavailable')
+  else
   begin
-    if Count > Size then
-      Count := Size;
-    Result := (SysReadFile(Handle, Count, Data) = Count) and Send(Request, Data, Count);
-    Dec(Size, Count);
+    Result := SendHead(Request, '200 OK', ContentType, Size);
+    while Result and (Left > 0) do
+    begin
+      Result := Send(Request, Data, Count);
+      Dec(Left, Count);
+      if Count > Left then
+        Count := Left;
+      Result := Result and Read(Handle, Data, Count);
+    end;
   end;
   ToroFreeMem(Data);
 end;
@@ -198,13 +224,14 @@ begin
   Path := Request.Path;
   if (Path = '') or (Path[Length(Path)] = '/') then
     Path := Path + 'index.html';
-  if (SysStatFile(PChar(Path), @Inode) = 0) or (Inode.Mode <> INODE_REG) then
+  if SysStatFile(PChar(Path), @Inode) = 0 then
+    Exit(Refuse(Request, StatusOf(SysFileError)));
+  if Inode.Mode <> INODE_REG then
     Exit(Refuse(Request, '404 Not Found'));
   Handle := SysOpenFile(PChar(Path), O_RDONLY);
   if Handle = 0 then
-    Exit(Refuse(Request, '403 Forbidden'));
-  Result := SendHead(Request, '200 OK', TypeOf(PChar(Path)), Inode.Size) and
-    (Request.IsHead or SendFile(Request, Handle, Inode.Size));
+    Exit(Refuse(Request, StatusOf(SysFileError)));
+  Result := SendFile(Request, Handle, TypeOf(PChar(Path)), Inode.Size);
   SysCloseFile(Handle);
   WriteConsoleF('%p, %d bytes\n', [PtrUInt(PChar(Path)), Inode.Size]);
 end;

@@ -15,9 +15,13 @@ from random import Random
 
 import pytest
 from conftest import Programs
+from fusedev import FuseDirectory
 from guests import PYVMM
 
+from pyvmm.api import vsock
+from pyvmm.config import MachineConfig
 from pyvmm.host.virtiofsd import PROGRAMS
+from pyvmm.machine import Machine
 
 SOURCE = Path(__file__).parents[3] / "examples/StaticWebServer/StaticWebServer.pas"
 
@@ -84,3 +88,19 @@ def test_under_load(port: int) -> None:
     assert "Socket errors" not in said
     assert "Non-2xx" not in said
     assert int(re.findall(r"(\d+) requests in", said)[0]) > 0
+
+
+@pytest.mark.parametrize("operation", ["lookup", "open", "read"])
+def test_a_share_that_fails_is_not_the_client_s_fault(programs: Programs, tmp_path: Path, operation: str) -> None:
+    (tmp_path / "index.html").write_text("a page")
+    share = FuseDirectory(tmp_path, valid_s=0)
+    config = MachineConfig(programs.image(SOURCE), command_line="virtiovsocket,virtiofs,FS")
+    with Machine(config, [vsock(5, ["0:80"]), share]) as machine:
+        machine.start()
+        connection = HTTPConnection("127.0.0.1", machine.ports[80][1], timeout=60)
+        assert get(connection, "/") == (200, b"a page")
+        share.tamper = lambda name, reply: b"\x10\0\0\0\xfb\xff\xff\xff" + reply[8:16] if name == operation else reply
+        assert get(connection, "/") == (503, b"503 Service Unavailable\n")
+        share.tamper = lambda name, reply: reply
+        assert get(connection, "/") == (200, b"a page")
+        connection.close()
