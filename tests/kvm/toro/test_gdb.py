@@ -36,8 +36,8 @@ def test_from_the_first_instruction_to_the_end(image: Path) -> None:
     with waiting(image) as (guest, place):
         said = gdb(
             image, place,
-            "p $pc == (unsigned long) &toro_start || $cs == 8", "p/x $cr0 & 1", "info line", "break Increase", "continue",
-            "backtrace", "print AMOUNT", "finish", "print TOTAL", "stepi", "monitor regs",
+            "p $pc == (unsigned long) &toro_start || $cs == 8", "p/x $cr0 & 1", "info line", "break Increase",
+            "continue", "backtrace", "print AMOUNT", "finish", "print TOTAL", "stepi", "monitor regs",
             "monitor mmu &TOTAL", "monitor virtio", "monitor what", "x/4xb 0", "delete", "continue",
         )  # fmt: skip
         assert guest.stdout
@@ -98,7 +98,8 @@ def test_watchpoints(image: Path) -> None:
 
 def test_a_triple_fault_is_seen(image: Path) -> None:
     with waiting(image) as (guest, place):
-        said = gdb(image, place, "break Increase", "continue", "set $idt_limit := 0", "set $rip := 0", "continue", "kill")
+        broken = ("set $idt_limit := 0", "set $rip := 0")
+        said = gdb(image, place, "break Increase", "continue", *broken, "continue", "kill")
         assert guest.wait(60) == 143
     assert "triple fault" in said
     assert "SIGSEGV" in said
