@@ -30,6 +30,7 @@ const
   TIMER_IRQ = 81;              { wakes a core when a thread's sleep ends }
 
   { Registers of the local APIC (Intel SDM volume 3, table 11-1) }
+  LAPIC = $FEE00000;
   LAPIC_ICR = $FEE00300;       { interrupt command; the destination is in ICR_HIGH }
   LAPIC_ICR_HIGH = $FEE00310;
   LAPIC_TIMER = $FEE00320;
@@ -241,6 +242,14 @@ procedure CollectPending; assembler;
 
 { Sends an interrupt to the core with this APIC id. }
 procedure send_apic_int(apicid, vector: Byte);
+
+{ The local APIC's registers, and whether it has sent the last interrupt. }
+function GetApicBaseAddr: Pointer;
+function is_apic_ready: Boolean;
+
+{ A register of the IOAPIC. A machine without one reads all ones. }
+function read_ioapic_reg(offset: DWord): DWord;
+procedure write_ioapic_reg(offset, val: DWord);
 
 { Memory barriers: loads before loads, stores before stores, and everything before everything.
   x86 guarantees the first two anyway. }

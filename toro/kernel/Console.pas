@@ -7,6 +7,9 @@ unit Console;
 
 interface
 
+const
+  HEX_CHAR: array[0..15] of Char = '0123456789ABCDEF';
+
 type
   { A destination for text: takes Count bytes at Data. }
   TWriter = procedure(Data: PChar; Count: PtrInt);

@@ -33,6 +33,20 @@ function ToroReAllocMem(var P: Pointer; Size: PtrUInt): Pointer;
 { The usable bytes of a block that ToroGetMem returned. }
 function ToroMemSize(P: Pointer): PtrUInt;
 
+{ The same, also of a piece of a private heap; 0 for nil. }
+function GetPointerSize(P: Pointer): Integer;
+
+{ 2 if P is a piece of a private heap, else 0. }
+function IsPrivateHeap(P: Pointer): Byte;
+
+{ ToroFreeMem and ToroReAllocMem of any core's memory, which is all that there is; NumaReAllocMem
+  returns the new address alone. }
+function NumaFreeMem(P: Pointer): Integer;
+function NumaReAllocMem(P: Pointer; NewSize: PtrUInt): Pointer;
+
+{ Bytes of the heap, divided by the cores, which share it. }
+function MemoryPerCpu: PtrUInt;
+
 { Raises the run-time library's error for lack of memory, 203 (SysUtils: EOutOfMemory). }
 procedure OutOfMemory;
 
@@ -71,6 +85,23 @@ function XHeapRealloc(Heap: PXHeap; P: Pointer; NewSize: PtrUInt): Pointer; exte
   XHeapUnstack releases the top heap and returns the one below it; the bottom one stays. }
 function XHeapStack(Heap: PXHeap): PXHeap; external name 'XHeapStack';
 function XHeapUnstack(Heap: PXHeap): PXHeap; external name 'XHeapUnstack';
+
+const
+  PIECE_MARK = 9; { in the header of a piece: FLAG_FREE and FLAG_KEPT, of which no block has both }
+
+var
+  { How many private heaps there are, and have ever been. }
+  XHeapStatsCurrent: Integer = 0;
+  XHeapStatsTotal: Integer = 0;
+  { The memory that they have: pieces of it now and at most at a time, and bytes; those ever taken. }
+  XHeapStatsCurrentVirtualAllocCount: Integer = 0;
+  XHeapStatsCurrentVirtualAllocSize: Int64 = 0;
+  XHeapStatsMaxVirtualAllocCount: Integer = 0;
+  XHeapStatsTotalVirtualAllocCount: Integer = 0;
+  XHeapStatsTotalVirtualAllocSize: Int64 = 0;
+  { What was allocated from those that were released: pieces, and bytes. }
+  XHeapStatsTotalCount: Int64 = 0;
+  XHeapStatsTotalSize: Int64 = 0;
 
 implementation
 
@@ -232,6 +263,38 @@ end;
 function ToroMemSize(P: Pointer): PtrUInt;
 begin
   Result := BlockSize(HeaderOf(P)) - HEADER;
+end;
+
+function IsPrivateHeap(P: Pointer): Byte;
+begin
+  Result := 0;
+  if (P <> nil) and (HeaderOf(P)^.Info and PIECE_MARK = PIECE_MARK) then
+    Result := 2;
+end;
+
+function GetPointerSize(P: Pointer): Integer;
+begin
+  if P = nil then
+    Result := 0
+  else if IsPrivateHeap(P) <> 0 then
+    Result := PPtrUInt(HeaderOf(P))^
+  else
+    Result := ToroMemSize(P);
+end;
+
+function NumaFreeMem(P: Pointer): Integer;
+begin
+  Result := ToroFreeMem(P);
+end;
+
+function NumaReAllocMem(P: Pointer; NewSize: PtrUInt): Pointer;
+begin
+  Result := ToroReAllocMem(P, NewSize);
+end;
+
+function MemoryPerCpu: PtrUInt;
+begin
+  Result := HeapStatistics.Total div PtrUInt(CPU_COUNT);
 end;
 
 { Resizes a block in place, if it belongs to this core or the pool. }

@@ -38,6 +38,7 @@ const
   SCK_PEER_DISCONNECTED = Sockets.SCK_PEER_DISCONNECTED;
 
 type
+  TIPAddress = LongWord;       { a context id }
   PSocket = Sockets.PSocket;
   TSocket = Sockets.TSocket;
 

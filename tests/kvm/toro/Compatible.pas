@@ -69,11 +69,32 @@ begin
 end;
 
 procedure TestMemory;
+var
+  P: Pointer;
+  Heap: PXHeap;
+  Total: LongInt;
 begin
   Check(ToroFreeMem(nil) = 1, 'nil cannot be freed');
   Check(ToroFreeMem(ToroGetMem(64)) = 0, 'memory can');
   Check(ToroGetMem(0) <> nil, 'no bytes can be had');
   Check(ToroGetMem(QWord(2) shl 40) = nil, 'too many cannot');
+  P := ToroGetMem(100);
+  Check((GetPointerSize(P) >= 100) and (IsPrivateHeap(P) = 0), 'a block');
+  P := NumaReAllocMem(P, 1000);
+  Check((P <> nil) and (GetPointerSize(P) >= 1000) and (NumaFreeMem(P) = 0) and (NumaFreeMem(nil) = 1), 'any core''s');
+  Total := XHeapStatsTotal;
+  Heap := XHeapAcquire(0);
+  P := XHeapAlloc(Heap, 100);
+  Check((IsPrivateHeap(P) = 2) and (GetPointerSize(P) >= 100) and (GetPointerSize(P) < 128), 'a piece');
+  P := XHeapAlloc(Heap, 100000);
+  Check((IsPrivateHeap(P) = 2) and (GetPointerSize(P) >= 100000), 'a large one');
+  Check((XHeapStatsCurrent = 1) and (XHeapStatsTotal = Total + 1) and (XHeapStatsCurrentVirtualAllocCount = 2) and
+    (XHeapStatsCurrentVirtualAllocSize > 100000), 'what private heaps have');
+  XHeapFree(Heap, P);
+  XHeapRelease(Heap);
+  Check((XHeapStatsCurrent = 0) and (XHeapStatsCurrentVirtualAllocSize = 0) and (XHeapStatsMaxVirtualAllocCount = 2) and
+    (XHeapStatsTotalCount = 2) and (XHeapStatsTotalSize >= 100100), 'what they had');
+  Check((MemoryPerCpu > 1000000) and (MemoryPerCpu * CPU_COUNT <= AvailableMemory), 'memory of a core');
 end;
 
 procedure TestBits;
@@ -121,6 +142,8 @@ var
 begin
   Lock := 7;
   Check((SpinLock(7, 3, Lock) = 7) and (Lock = 3), 'a spin lock');
+  Check(is_apic_ready and (PDWord(GetApicBaseAddr + $20)^ shr 24 = GetCoreId), 'the local APIC');
+  Check(read_ioapic_reg(1) = DWord(-1), 'no IOAPIC');
 end;
 
 procedure TestSystem;

@@ -32,7 +32,7 @@ type
   PPiece = ^TPiece;
   TPiece = record
     Size: PtrUInt;  { bytes of the piece }
-    Chunk: PChunk;  { a large piece's own chunk; nil for others }
+    Info: PtrUInt;  { address of a large piece's own chunk, 0 for others; and PIECE_MARK }
   end;
 
   PHeap = ^THeap;
@@ -44,11 +44,30 @@ type
     Larges: PChunk;
     At, Limit: PtrUInt; { the unused part of the first chunk }
     ChunkSize: PtrUInt; { bytes of the newest chunk }
+    Count, Bytes: Int64; { pieces that were allocated }
   end;
 
 {$if SizeOf(TPiece) mod ALIGN <> 0}
   {$error a piece is not aligned}
 {$endif}
+
+{ ---- Statistics ---- }
+
+procedure CountChunk(Size: Int64);
+begin
+  InterlockedExchangeAdd64(XHeapStatsCurrentVirtualAllocSize, Size);
+  if Size < 0 then
+    InterlockedDecrement(XHeapStatsCurrentVirtualAllocCount)
+  else
+  begin
+    InterlockedIncrement(XHeapStatsTotalVirtualAllocCount);
+    InterlockedExchangeAdd64(XHeapStatsTotalVirtualAllocSize, Size);
+    if InterlockedIncrement(XHeapStatsCurrentVirtualAllocCount) > XHeapStatsMaxVirtualAllocCount then
+      XHeapStatsMaxVirtualAllocCount := XHeapStatsCurrentVirtualAllocCount;
+  end;
+end;
+
+{ ---- Heaps ---- }
 
 { Creates an empty heap, on the stack of Root unless that is nil. }
 function Acquire(Root: PHeap): PHeap;
@@ -56,6 +75,8 @@ begin
   Result := ToroAllocMem(SizeOf(THeap));
   if Result = nil then
     Exit;
+  InterlockedIncrement(XHeapStatsCurrent);
+  InterlockedIncrement(XHeapStatsTotal);
   Result^.ChunkSize := FIRST_CHUNK div 2;
   if Root = nil then
     Root := Result;
@@ -72,6 +93,7 @@ begin
   begin
     Chunk := First;
     First := Chunk^.Next;
+    CountChunk(-Int64(ToroMemSize(Chunk)));
     ToroFreeMem(Chunk);
   end;
 end;
@@ -82,6 +104,7 @@ begin
   Result := ToroGetMem(Size);
   if Result = nil then
     Exit;
+  CountChunk(ToroMemSize(Result));
   Result^.Next := First;
   Result^.Previous := nil;
   if First <> nil then
@@ -104,6 +127,11 @@ begin
   Result := PPiece(P) - 1;
 end;
 
+function ChunkOf(Piece: PPiece): PChunk; inline;
+begin
+  Result := PChunk(Piece^.Info and not PtrUInt(PIECE_MARK));
+end;
+
 function AllocLarge(Heap: PHeap; Size: PtrUInt): Pointer;
 var
   Chunk: PChunk;
@@ -114,7 +142,7 @@ begin
     Exit(nil);
   Piece := PPiece(Chunk + 1);
   Piece^.Size := Size;
-  Piece^.Chunk := Chunk;
+  Piece^.Info := PtrUInt(Chunk) or PIECE_MARK;
   Result := Piece + 1;
 end;
 
@@ -152,6 +180,8 @@ begin
   if Size > MAX_SIZE then
     Exit(nil);
   Size := (Size + ALIGN - 1) and not PtrUInt(ALIGN - 1);
+  Inc(Heap^.Count);
+  Inc(Heap^.Bytes, Size);
   if Size >= LARGE then
     Exit(AllocLarge(Heap, Size));
   Needed := SizeOf(TPiece) + Size;
@@ -160,7 +190,7 @@ begin
   with PPiece(Heap^.At)^ do
   begin
     Size := Needed - SizeOf(TPiece);
-    Chunk := nil;
+    Info := PIECE_MARK;
   end;
   Result := Pointer(Heap^.At + SizeOf(TPiece));
   Inc(Heap^.At, Needed);
@@ -173,10 +203,11 @@ begin
   if P = nil then
     Exit;
   Piece := PieceOf(P);
-  if Piece^.Chunk <> nil then
+  if ChunkOf(Piece) <> nil then
   begin
-    RemoveChunk(Heap^.Larges, Piece^.Chunk);
-    ToroFreeMem(Piece^.Chunk);
+    RemoveChunk(Heap^.Larges, ChunkOf(Piece));
+    CountChunk(-Int64(ToroMemSize(ChunkOf(Piece))));
+    ToroFreeMem(ChunkOf(Piece));
   end
   else if PtrUInt(P) + Piece^.Size = Heap^.At then
     Heap^.At := PtrUInt(Piece); { the last piece: its memory is reused }
@@ -216,6 +247,9 @@ begin
   Root^.Top := Heap^.Below;
   FreeChunks(Heap^.Chunks);
   FreeChunks(Heap^.Larges);
+  InterlockedDecrement(XHeapStatsCurrent);
+  InterlockedExchangeAdd64(XHeapStatsTotalCount, Heap^.Count);
+  InterlockedExchangeAdd64(XHeapStatsTotalSize, Heap^.Bytes);
   ToroFreeMem(Heap);
 end;
 
