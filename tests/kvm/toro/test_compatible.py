@@ -109,3 +109,30 @@ def test_a_virtio_driver_with_its_own_queues(programs: Programs) -> None:
         assert machine.console
         got = [int(word) for word in machine.console.read().split()]
     assert got == [i % 256 for i in range(20 * 16)]
+
+
+UNITS = (
+    "Kernel, Process, Memory, Debug, Arch, Filesystem, Network, Console, VirtIO, VirtIOBus, VirtIOConsole, VirtIOFS, "
+    "VirtIOVSocket, Gdbstub"
+)
+
+
+def interfaces() -> dict[str, list[str]]:
+    """The names below each heading of interfaces.txt."""
+    text = re.sub(r"^#.*\n", "", (Path(__file__).parent / "interfaces.txt").read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^\[(.*)\]\n", text, flags=re.MULTILINE)
+    return {heading: names.split() for heading, names in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@needs_compiler
+def test_all_identifiers_are_there_or_left_out_for_a_reason(tmp_path: Path) -> None:
+    checks = []
+    for heading, each in interfaces().items():
+        condition = "declared" if heading.startswith("left out: ") else "not declared"
+        checks += [f"{{$if {condition}({name})}}{{$message warn 'wrong: {name}'}}{{$endif}}" for name in each]
+    source = tmp_path / "Main.pas"
+    source.write_text("\n".join([f"program Main;\nuses {UNITS};", *checks, "begin\nend.\n"]))
+    result = pyvmm("build", str(source))
+    assert result.status == 0
+    assert re.findall(r"wrong: (\w+)", result.stderr) == []
+    assert len(checks) > 400
