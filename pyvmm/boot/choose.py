@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 _KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # Documentation/arch/x86/x86_64/mm.rst
+#: Existing Toro kernels with the loader that Linux's protocol starts: its entry, and what that calls.
+_TORO_LOADER = b"_startkernel", b"_mainCRTStartup"
 
 #: What glibc's linker puts into each program: the system that it is for (NT_GNU_ABI_TAG), Linux being 0.
 _LINUX_NOTE, _LINUX = (b"GNU", 1), bytes(4)
@@ -37,7 +39,7 @@ def choose(
         ConfigError: the image does not offer the wanted protocol, or that takes no initrd.
         ImageError: the image is damaged, offers none, or does not fit into RAM.
     """
-    image, offered, symbols = None, [], {}
+    image, offered, symbols, existing_toro = None, [], {}, False
     if file.read(0, 4) == b"\x7fELF":
         image = elf.parse(file.read, file.size, file.name)
         offered = ["direct"] if DirectBoot.wanted_by(image) else []
@@ -50,7 +52,12 @@ def choose(
                 offered = ["toro-fast"] if len(symbols) == len(SYMBOLS) else []
             offered.append("pvh")
         # Nothing in an ELF image names this protocol; a vmlinux is recognized by its address.
-        if wanted == "linux" or any(segment.vaddr >= _KERNEL_MAP for segment in image.segments):
+        is_linux = any(segment.vaddr >= _KERNEL_MAP for segment in image.segments)
+        if not offered and not is_linux:
+            from pyvmm.boot.elf_symbols import find_symbols
+
+            existing_toro = len(find_symbols(file.read, _TORO_LOADER)) == len(_TORO_LOADER)
+        if wanted == "linux" or is_linux or existing_toro:
             offered.append("linux")
         if not offered:
             if image.notes.get(_LINUX_NOTE, b"")[:4] == _LINUX:
@@ -83,4 +90,4 @@ def choose(
         return PvhBoot(image, ram, cpus, command_line, initrd, existing_toro=bool(symbols))
     from pyvmm.boot.linux64 import Linux64Boot
 
-    return Linux64Boot(file, image, ram, cpus, command_line, initrd)
+    return Linux64Boot(file, image, ram, cpus, command_line, initrd, existing_toro)

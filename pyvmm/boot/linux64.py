@@ -54,16 +54,18 @@ class Linux64Boot(PcBoot):
         cpus: number of vCPUs.
         command_line: bytes.
         initrd: an initial RAM disk, or None.
+        existing_toro: the kernel is a Toro that runs in ring 0.
 
     Raises:
         ImageError: the kernel does not support the protocol, or does not fit into RAM.
     """
 
     def __init__(
-        self, file: File, image: Image | None, ram: Ram, cpus: int, command_line: bytes, initrd: File | None
-    ) -> None:
-        super().__init__(ram, cpus)
-        self._image, self._initrd, self._command_line = image, initrd, command_line
+        self, file: File, image: Image | None, ram: Ram, cpus: int, command_line: bytes, initrd: File | None,
+        existing_toro: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(file.name, ram, cpus, command_line, existing_toro)
+        self._image, self._initrd = image, initrd
         self._header = bytearray(0x290 - _HEADER)
         highest = 0x7FFF_FFFF
         if image:
@@ -133,7 +135,7 @@ class Linux64Boot(PcBoot):
         pack_into("<I", page, _CMD_LINE_PTR, firmware.COMMAND_LINE)
         if self._initrd:
             pack_into("<II", page, _RAMDISK_IMAGE, self._initrd_at, self._initrd.size)
-        ranges = firmware.memory_map(self._ram)
+        ranges = self.memory_map()
         page[_E820_ENTRIES] = len(ranges)
         for index, entry in enumerate(ranges):
             pack_into("<QQI", page, _E820_TABLE + 20 * index, *entry)

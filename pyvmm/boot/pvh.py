@@ -27,8 +27,6 @@ NOTE = (b"Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY
 _MAGIC, _VERSION = 0x336E_C578, 1
 _INFO_SIZE, _MODULE_SIZE = 56, 32
 _CR0 = 0x11  # ET PE
-_TORO_DEVICES, _TORO_HEAP = 4, 0x80_0000  # existing Toro kernels: the most devices; where the heap begins
-_NMI = 4 << 8  # delivery mode of a message: Intel SDM volume 3, section 11.11.2
 _CODE, _DATA, _TSS = 8, 16, 24
 _GDT = (0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x0000_8B00_0000_0067)
 
@@ -52,19 +50,14 @@ class PvhBoot(PcBoot):
         self, image: Image, ram: Ram, cpus: int, command_line: bytes, initrd: File | None,
         existing_toro: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(ram, cpus, existing_toro)
-        self._existing_toro = existing_toro
-        self.shutdown_message = _NMI if existing_toro else 0
-        self._image, self._command_line, self._initrd = image, command_line, initrd
+        super().__init__(image.name, ram, cpus, command_line, existing_toro)
+        self._image, self._initrd = image, initrd
         note = image.notes[NOTE]
         if len(note) not in (4, 8):
             raise ImageError(f"{image.name}: PVH note: n_descsz is {len(note)}, not 4 or 8")
         self._entry = int.from_bytes(note, "little")
         if not any(segment.paddr <= self._entry < segment.end for segment in image.segments):
             raise ImageError(f"{image.name}: PVH note: entry {self._entry:#x} is in no segment")
-        devices = command_line.count(b"virtio_mmio.device=")
-        if existing_toro and devices > _TORO_DEVICES:
-            raise ImageError(f"{image.name}: {devices} virtio devices; this kernel has room for {_TORO_DEVICES}")
         first, last = image.segments[0].paddr, image.segments[-1].end
         if first < firmware.HIGH_MEMORY:
             raise ImageError(f"{image.name}: segment at p_paddr {first:#x}: below 1 MiB are the machine's tables")
@@ -90,9 +83,7 @@ class PvhBoot(PcBoot):
         modules = []
         if self._initrd:
             modules.append(pack("<QQQQ", self._initrd_at, self._initrd.size, 0, 0))
-        ranges = firmware.memory_map(self._ram)
-        if self._existing_toro:
-            ranges = _trimmed(ranges, self._cpus)
+        ranges = self.memory_map()
         modules_at = firmware.START_INFO + _INFO_SIZE
         map_at = modules_at + _MODULE_SIZE * len(modules)
         info = pack(
@@ -115,15 +106,3 @@ class PvhBoot(PcBoot):
         sregs.gdt.base, sregs.gdt.limit = firmware.GDT, 8 * len(_GDT) - 1
         sregs.cr0 = _CR0
         return start_at(sregs, rip=self._entry, rbx=firmware.START_INFO)
-
-
-def _trimmed(ranges: list[tuple[int, int, int]], cpus: int) -> list[tuple[int, int, int]]:
-    """Trims RAM above 1 MiB so that each CPU's share of it is a multiple of 8 bytes.
-
-    Existing Toro kernels divide the RAM above their first 8 MiB, and panic otherwise.
-    """
-    share = 8 * cpus
-    return [
-        (start, size - (start + size - _TORO_HEAP) % share if start == firmware.HIGH_MEMORY else size, kind)
-        for start, size, kind in ranges
-    ]

@@ -412,3 +412,43 @@ def test_its_state_is_cached(kernel: Path, tmp_path: Path, protocol: str) -> Non
     assert said.stdout.endswith(b"a\x001")
     assert cache.hits(*words, result=said)
     assert not cache.hits(*words, "--mem", "1G", result=cache.boot(*words, "--mem", "1G", "--no-cache"))
+
+
+#: A kernel with the loader that Linux's protocol starts: in 64-bit mode, with RSI = zero page.
+LINUX_SOURCE = """
+    .intel_syntax noprefix
+    .text
+    .globl _start, _startkernel, _mainCRTStartup
+_start:
+_startkernel:
+    mov edx, 0x3f8
+    mov al, 'L'
+    out dx, al
+_mainCRTStartup:
+    movzx ecx, byte ptr [rsi + 0x1e8]
+    dec ecx
+    imul ecx, ecx, 20
+    lea rsi, [rsi + rcx + 0x2d0]
+    mov ecx, 16
+    rep outsb
+    lidt [rip + nothing]
+    ud2
+    .data
+nothing: .quad 0, 0
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--boot", "linux"]])
+def test_one_with_a_loader_for_linux_starts_by_that(build: Build, options: list[str]) -> None:
+    """Its symbols tell it from other images, and that it divides its RAM."""
+    result = pyvmm("boot", str(build(LINUX_SOURCE)), *options, "--cpus", "3", "--mem", "256M")
+    assert (result.status, result.stderr, result.stdout[:1]) == (0, "", b"L")
+    start, size = (int.from_bytes(result.stdout[at : at + 8], "little") for at in (1, 9))
+    assert start == 1 << 20
+    assert (start + size - (8 << 20)) % (8 * 3) == 0
+
+
+def test_a_stripped_one_with_a_loader_for_linux_names_no_protocol(build: Build) -> None:
+    result = pyvmm("boot", stripped(build(LINUX_SOURCE)))
+    assert (result.status, result.stdout) == (125, b"")
+    assert "no known boot protocol" in result.stderr
