@@ -200,6 +200,13 @@ class VsockNote(CData):
     value: int
     error: int
 
+class VsockCounts(CData):
+    connections: int
+    resets: int
+    stalls: int
+    to_guest: int
+    from_guest: int
+
 class KvmUserspaceMemoryRegion(CData):
     slot: int
     flags: int
@@ -425,6 +432,7 @@ class VirtioMmio(CData):
 
 class Vsock(CData):
     note_fd: int
+    counts: VsockCounts
     stream_count: int
     next_port: int
     listens_since: int
@@ -468,6 +476,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct virtio_mmio_saved *"], init: Any = ...) -> VirtioMmioSaved: ...
     @overload
     def new(self, cdecl: Literal["struct vsock_note *"], init: Any = ...) -> VsockNote: ...
+    @overload
+    def new(self, cdecl: Literal["struct vsock_counts *"], init: Any = ...) -> VsockCounts: ...
     @overload
     def new(
         self, cdecl: Literal["struct kvm_userspace_memory_region *"], init: Any = ...

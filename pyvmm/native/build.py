@@ -175,7 +175,13 @@ struct virtio_mmio {
     int irq_fd;
     ...;
 };
-struct vsock { int note_fd; uint32_t stream_count, next_port; uint64_t listens_since, retry_at; ...; };
+struct vsock {
+    int note_fd;
+    struct vsock_counts counts;
+    uint32_t stream_count, next_port;
+    uint64_t listens_since, retry_at;
+    ...;
+};
 struct sockaddr_un { char sun_path[...]; ...; };
 """
 

@@ -110,6 +110,10 @@ class Device(ABC):
     def attach(self, loop: Loop) -> None:  # noqa: B027 - optional
         """Called once, when the guest runs. A device with descriptors of its own adds them to `loop`."""
 
+    def counts(self) -> dict[str, int]:
+        """What has been counted of it, by name; for metrics."""
+        return {}
+
     def finish(self, loop: Loop) -> None:  # noqa: B027 - optional
         """Called when the guest has ended: passes on what it has sent.
 

@@ -21,6 +21,8 @@ from vhost_user.channel import Deadline
 from vhost_user.frontend import ABLE, Frontend, Memory, Ring
 from vhost_user.messages import F_INFLIGHT_SHMFD, Region, VhostUserError
 
+_USED_IDX = 2  # offset in a used ring (section 2.7.8)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
@@ -102,6 +104,8 @@ class VirtioFs(Device):
         self._loop: Loop | None = None
         self._transport: Transport | None = None
         self._bases: dict[int, int] = {}
+        self._used: dict[int, int] = {}
+        self._answered = 0
         self._frontend: Frontend | None = None
         self._sock: socket | None = backend.connect(self._deadline())
 
@@ -183,6 +187,7 @@ class VirtioFs(Device):
                 frontend.set_features(features)
                 frontend.share_memory(_regions(transport))
                 self._bases = dict.fromkeys(range(len(queues)), 0)
+                self._used = {}
                 self._start_rings(frontend)
         except VhostUserError as error:
             self._fail(error, deadline)
@@ -237,6 +242,19 @@ class VirtioFs(Device):
             self._disconnect()
             self._backend.stop()
         self._transport = None
+
+    def counts(self) -> dict[str, int]:
+        """How many requests the backend has answered, by the used rings' indexes.
+
+        These have 16 bits: more than 65535 answers between two calls are not all counted.
+        """
+        if self._transport:
+            for index, queue in enumerate(self._queues):
+                if queue.native.enabled:
+                    used = int.from_bytes(ffi.buffer(queue.native.used_at + _USED_IDX, 2), "little")
+                    self._answered += (used - self._used.get(index, 0)) % (1 << 16)
+                    self._used[index] = used
+        return {"requests": self._answered}
 
     def kicked(self, index: int) -> None:
         """Does nothing: the backend is notified itself."""

@@ -200,6 +200,18 @@ class Vsock(Device):
         except PyvmmError as error:
             self._log(str(error))
 
+    def counts(self) -> dict[str, int]:
+        """Connections now and in all, resets, uses of all of the guest's credit, and bytes in each direction."""
+        native, counts = self.native, self.native.counts
+        return {
+            "streams": native.stream_count,
+            "connections": counts.connections,
+            "resets": counts.resets,
+            "stalls": counts.stalls,
+            "to_guest": counts.to_guest,
+            "from_guest": counts.from_guest,
+        }
+
     def kicked(self, index: int) -> None:
         """Does nothing: the thread is notified itself."""
 

@@ -128,6 +128,7 @@ static void reset_by_guest(struct vsock *vsock, struct vsock_stream *stream)
 static void open_stream(struct vsock *vsock, struct vsock_stream *stream)
 {
     stream->state = STREAM_OPEN;
+    vsock->counts.connections++;
     wake(vsock, stream);
 }
 
@@ -193,6 +194,7 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
         ok = ok && early_was_taken(stream) && !stream->guest_ended && header->len <= there &&
              header->len <= stream->buf_alloc - stream_unsent(stream) &&
              stream_receive(stream, payload, header->len);
+        vsock->counts.from_guest += ok ? header->len : 0;
         break;
     case VIRTIO_VSOCK_OP_SHUTDOWN:
         stream->host_ended |= header->flags & VIRTIO_VSOCK_SHUTDOWN_RCV;
@@ -256,6 +258,8 @@ static bool read_socket(struct vsock *vsock, struct vsock_stream *stream,
         if (stream->untaken)
             early_offered(stream, (uint32_t)got);
         stream->sent += (uint32_t)got;
+        vsock->counts.to_guest += (uint64_t)got;
+        vsock->counts.stalls += !stream_room(vsock, stream);
         stream->packets++;
         header->op = VIRTIO_VSOCK_OP_RW;
         header->len = (uint32_t)got;

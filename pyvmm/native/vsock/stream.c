@@ -168,6 +168,7 @@ void stream_close_socket(int fd, bool abort)
  * the end of this turn. */
 void stream_end(struct vsock *vsock, struct vsock_stream *stream, bool abort)
 {
+    vsock->counts.resets += abort;
     stream_close_socket(stream->source.fd, abort);
     stream_unname(vsock, stream);
     stream_not_ready(vsock, stream);

@@ -113,8 +113,17 @@ PYTHON struct vsock_note {
     enum queue_error error;
 };
 
+/* What has been counted since the device was made. */
+PYTHON struct vsock_counts {
+    uint64_t connections; /* that both sides have agreed to */
+    uint64_t resets;      /* of connections that failed, or were refused */
+    uint64_t stalls;      /* times that a connection has used up the guest's credit */
+    uint64_t to_guest, from_guest; /* bytes of payload */
+};
+
 struct vsock {
     uint64_t cid;
+    struct vsock_counts counts; /* written by the thread alone */
     struct virtio_mmio *mmio;
     struct queue *rx, *tx;
     bool legacy; /* the driver knows nothing of VIRTIO_F_VERSION_1 */

@@ -161,6 +161,21 @@ def test_the_backend_serves_the_drivers_requests(guest: Callable[..., Guest]) ->
     assert made.registers.read(INTERRUPT_STATUS) == 1
 
 
+def test_answers_are_counted_also_beyond_a_reset(guest: Callable[..., Guest]) -> None:
+    made = guest()
+    assert made.device.counts() == {"requests": 0}
+    made.start()
+    for i in range(3):
+        made.ask(b"hello")
+        assert made.device.counts() == {"requests": i + 1}
+    made.ask(b"hello", 0)
+    made.ask(b"hello")
+    assert made.device.counts() == {"requests": 5}
+    made.start()
+    made.ask(b"hello")
+    assert made.device.counts() == {"requests": 6}
+
+
 def test_a_queue_that_changes_while_the_device_runs(guest: Callable[..., Guest]) -> None:
     made = guest()
     made.start()

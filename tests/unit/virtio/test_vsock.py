@@ -113,6 +113,25 @@ def test_host_connects_and_both_talk(guest: Guest, ends: list[socket.socket]) ->
     assert guest.expect_data(13) == b"from the host"
 
 
+def test_what_goes_through_is_counted(guest: Guest, ends: list[socket.socket]) -> None:
+    guest.start(64)
+    assert {*guest.device.counts().values()} == {0}
+    key = connected(guest, ends)
+    guest.send(OP_RW, key, b"hello")
+    ends[0].sendall(bytes(WINDOW))
+    assert len(guest.expect_data(WINDOW)) == WINDOW
+    with guest.client():
+        request = guest.expect(OP_REQUEST)
+        assert guest.device.counts() == {
+            "streams": 2, "connections": 1, "resets": 0, "stalls": 1, "to_guest": WINDOW, "from_guest": 5
+        }  # fmt: skip
+        guest.device.native.listens_since = 1
+        guest.send(OP_RST, (80, request.src_port))
+        guest.turn()
+    counts = guest.device.counts()
+    assert (counts["streams"], counts["connections"], counts["resets"]) == (1, 1, 1)
+
+
 def test_clients_before_the_driver_is_ready_wait_for_it(guest: Guest, ends: list[socket.socket]) -> None:
     ends += [guest.client() for _ in range(3)]
     guest.start()
