@@ -18,6 +18,7 @@ from pyvmm.errors import (
     PyvmmError,
     not_imported,
 )
+from pyvmm.kvm.ioctl import ioctl, read_stats
 from pyvmm.kvm.thread import VcpuThread, failure
 from pyvmm.kvm.vcpu import Vcpu
 from pyvmm.kvm.vm import Vm
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _CLOCK_MONOTONIC = 1
 _ESRCH = 3
+_BRIEFLY = 0.1  # seconds
 _SYSTEM_EVENT_CRASH = 3
 
 
@@ -77,6 +79,7 @@ class Machine:
         marks: CLOCK_MONOTONIC in ns of each step of the start, by name.
         memory: the guest's RAM.
         status: the guest's exit status, once it has ended.
+        was_stopped: `stop` has ended it, or asked it to end.
         is_thawed: it was made of a State that was there, frozen or in the boot cache.
         is_toro: its kernel is ours, which pyvmm boots directly.
         threads: of its vCPUs.
@@ -115,6 +118,9 @@ class Machine:
         self._loop: EventLoop | None = None
         self._kept = 0  # closers that the end of the process does as well
         self._asked = False  # the guest was asked to end
+        self.was_stopped = False
+        self._stats: list[int] = []  # descriptors of statistics: the VM's, then each vCPU's
+        self._is_paused = False
         self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
         self.debugger: Debugger | None = None
@@ -414,17 +420,45 @@ class Machine:
 
         return cls(MachineConfig(path), devices, **options)
 
-    def freezer(self) -> Freezer:
-        """Pauses the guest while it is open. For the thread of `run`."""
-        from pyvmm.state.freeze import Freezer
+    def freezer(self, patience: float | None = None) -> Freezer:
+        """Pauses the guest while it is open. For the thread of `run`.
+
+        Args:
+            patience: seconds for it to pause, by default 5.
+        """
+        from pyvmm.state.freeze import PATIENCE, Freezer
 
         vcpus = [thread.vcpu for thread in self.threads]
-        return Freezer(self._native, self.vm, vcpus, self.memory, self.transports, self._serve_while_pausing)
+        return Freezer(
+            self._native, self.vm, vcpus, self.memory, self.transports, self._serve_while_pausing, self._is_paused,
+            PATIENCE if patience is None else patience,
+        )  # fmt: skip
 
     def hold(self) -> None:
         """Pauses each vCPU where it is, or behind the exit that is being served. For the thread of `run`."""
         for thread in self.threads:
             lib.vcpu_pause(thread.vcpu.native)
+
+    @property
+    def cpus(self) -> int:
+        """Number of vCPUs."""
+        return int(self._native.cpus)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `pause` has paused it."""
+        return self._is_paused
+
+    def pause(self) -> None:
+        """Pauses the guest until `resume`. Time goes on for it. For the thread of `run`."""
+        self._is_paused = True
+        self.hold()
+
+    def resume(self) -> None:
+        """Lets the guest go on. For the thread of `run`."""
+        self._is_paused = False
+        for thread in self.threads:
+            lib.vcpu_unpause(thread.vcpu.native)
 
     def _serve_while_pausing(self) -> None:
         self._serve_exits()
@@ -469,24 +503,37 @@ class Machine:
     def _stop(self, status: int, grace: float) -> None:
         if self._is_over:
             return
+        self.was_stopped = True
         if not (grace and self._ask_for_end(status, grace)):
             self.end(status)
 
     def _ask_for_end(self, status: int, grace: float) -> bool:
         """Asks the guest, once; False: that is not to be waited for."""
         assert self._loop
-        message: int = self._native.shutdown_message
-        timer = lib.timer_fd(int(grace * 1e9)) if message and not self._asked else -1
+        timer = lib.timer_fd(int(grace * 1e9)) if self._grace_fd < 0 else -1
         if timer < 0:
             return False
-        self._asked, self._grace_fd = True, timer
+        self._grace_fd = timer
         self._closers.append(lambda: os.close(timer))
         self._loop.add(timer, lambda: self.end(status), urgent=True)
+        if self._is_paused:
+            self.resume()
+        return self._asked or self.ask_for_end()
+
+    def ask_for_end(self) -> bool:
+        """Asks the guest to end, which takes as long as it likes. For the thread of `run`.
+
+        Returns:
+            False if it cannot be asked.
+        """
+        message: int = self._native.shutdown_message
         try:
-            self.vm.signal_msi(0, message)
+            if message:
+                self.vm.signal_msi(0, message)
         except KvmError:  # its local APIC is disabled
             return False
-        return True
+        self._asked = bool(message)
+        return self._asked
 
     def _serve_exits(self) -> None:
         try:
@@ -530,6 +577,39 @@ class Machine:
             return False
         limits: int = self._native.reset_limits
         return vcpu.sregs().idt.limit in (limits & 0xFFFF, limits >> 16)
+
+    def kvm_counts(self, vm: bool = False) -> list[dict[str, int]]:
+        """KVM's own statistics (Documentation/virt/kvm/api.rst, section 4.133) of the VM, or of each vCPU.
+
+        For the thread of `run`.
+
+        Raises:
+            HostError: KVM has none, or they cannot be had now.
+        """
+        if not self._stats:
+            self._open_stats()
+        return [read_stats(fd) for fd in (self._stats[:1] if vm else self._stats[1:])]
+
+    def _open_stats(self) -> None:
+        fds: list[int] = []
+
+        def close() -> None:
+            while fds:
+                os.close(fds.pop())
+
+        try:
+            with self.freezer(_BRIEFLY):  # an ioctl of a vCPU waits until it does not run
+                for fd in (self.vm.fd, *(thread.vcpu.fd for thread in self.threads)):
+                    fds.append(ioctl("KVM_GET_STATS_FD", fd))
+        except BaseException:
+            close()
+            raise
+        self._stats = fds
+        self._closers.append(close)
+
+    def counts(self) -> list[tuple[str, dict[str, int]]]:
+        """What has been counted of each device, by the kind of device."""
+        return [(device.name, device.counts()) for device in self._devices]
 
     @property
     def measures(self) -> Measures:

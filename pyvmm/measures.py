@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix as os
+
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.bootinfo import MARKS, offset_of
 from pyvmm.errors import PyvmmError
@@ -13,6 +15,26 @@ if TYPE_CHECKING:
     from pyvmm.memory import GuestMemory
 
 _CLOCK_MONOTONIC = 1
+#: What KVM_EXIT_* are called.
+EXIT_NAMES = {
+    getattr(lib, f"KVM_EXIT_{name}"): name.lower().replace("_", " ")
+    for name in "IO MMIO HLT INTR SHUTDOWN FAIL_ENTRY INTERNAL_ERROR SYSTEM_EVENT IOAPIC_EOI DEBUG UNKNOWN".split()
+}
+
+
+def _read(path: str) -> str:
+    """The text of a file of /proc, empty if it is gone."""
+    parts = []
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while part := os.read(fd, 1 << 16):
+                parts.append(part)
+        finally:
+            os.close(fd)
+    except OSError:
+        return ""
+    return b"".join(parts).decode(errors="replace")
 
 
 class Measures:
@@ -64,6 +86,34 @@ class Measures:
                 host = (guest - native.tsc_offset) % (1 << 64)
                 marks[name] = native.clock_ns + round((host - native.clock_tsc) * ns_per_tick)
         return marks
+
+    def threads(self) -> list[int]:
+        """The thread ID of each vCPU, 0 for one that does not run in a thread of this process."""
+        found: dict[str, int] = {}
+        for thread in os.listdir("/proc/self/task"):
+            name = _read(f"/proc/self/task/{thread}/comm").strip()
+            if name.startswith("vcpu"):
+                found.setdefault(name, int(thread))
+        return [found.get(f"vcpu{index}", 0) for index in range(self._native.cpus)]
+
+    def steal_ns(self) -> int:
+        """How long the vCPUs' threads have waited for a host CPU (Documentation/scheduler/sched-stats.rst)."""
+        texts = [_read(f"/proc/self/task/{thread}/schedstat") for thread in self.threads() if thread]
+        return sum(int(text.split()[1]) for text in texts if text)
+
+    def touched_bytes(self) -> int:
+        """How much of the guest's memory is in the host's memory."""
+        start = int(ffi.cast("uintptr_t", self._native.host))
+        end = start + self._native.memory
+        touched, inside = 0, False
+        for line in _read("/proc/self/smaps").splitlines():
+            words = line.split()
+            if "-" in words[0]:
+                low, high = (int(part, 16) for part in words[0].split("-"))
+                inside = low < end and start < high
+            elif inside and words[0] == "Rss:":
+                touched += int(words[1]) << 10
+        return touched
 
     def first_run_ns(self) -> int:
         """CLOCK_MONOTONIC of the first KVM_RUN, 0 before it."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
 
-from pyvmm._kvm import lib
 from pyvmm.errors import HostError
+from pyvmm.measures import EXIT_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ STEPS = (
 _GUEST_MARKS = {"first instruction": "entry", "kernel start": "kernel", "application start": "application"}
 
 _INTERPRETER = ("interpreter ready", "imports done")
-EXIT_NAMES = {
-    getattr(lib, f"KVM_EXIT_{name}"): name.lower().replace("_", " ")
-    for name in "IO MMIO HLT INTR SHUTDOWN FAIL_ENTRY INTERNAL_ERROR SYSTEM_EVENT IOAPIC_EOI DEBUG UNKNOWN".split()
-}
-
-
 _STDERR = 2
 _SVG_WIDTH, _SVG_ROW, _SVG_LEFT = 880, 26, 160
 _COLOURS = {"host": "#4878a8", "guest": "#d08040"}

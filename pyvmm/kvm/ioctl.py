@@ -68,10 +68,15 @@ class Descriptor:
 
 
 def stats_of(fd: int) -> dict[str, int]:
-    from pyvmm.kvm.stats import scalars
-
     stats_fd = ioctl("KVM_GET_STATS_FD", fd)
     try:
-        return scalars(os.pread(stats_fd, 1 << 20, 0))
+        return read_stats(stats_fd)
     finally:
         os.close(stats_fd)
+
+
+def read_stats(stats_fd: int) -> dict[str, int]:
+    """The statistics that a descriptor of KVM_GET_STATS_FD has now. It never blocks, as an ioctl of a vCPU does."""
+    from pyvmm.kvm.stats import scalars
+
+    return scalars(os.pread(stats_fd, 1 << 20, 0))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 _EBUSY = 16
-_PATIENCE = 5.0  # seconds, for vCPUs to pause and for queues to be drained
+PATIENCE = 5.0
 _POLL_MS = 10
 #: What is saved by KVM_GET_MSRS, as far as the host knows it (Intel SDM volume 4): TSC_ADJUST,
 #: SPEC_CTRL, SYSENTER, MISC_ENABLE, MTRRs, PAT, XSS, the SYSCALL registers, FS, GS and TSC_AUX, kvmclock,
@@ -67,12 +67,16 @@ class Freezer:
         machine: the C side.
         vm, vcpus, memory, transports: its parts.
         serve: serves exits that wait for it.
+        stays_paused: the guest was paused before, and is afterwards.
+        patience: seconds for vCPUs to pause, and for queues to be drained.
     """
 
     def __init__(
         self, machine: NativeMachine, vm: Vm, vcpus: Sequence[Vcpu], memory: GuestMemory,
-        transports: Sequence[Transport], serve: Callable[[], None],
+        transports: Sequence[Transport], serve: Callable[[], None], stays_paused: bool = False,
+        patience: float = PATIENCE,
     ) -> None:  # fmt: skip
+        self._stays_paused, self._patience = stays_paused, patience
         self._machine, self._vm, self._vcpus, self._memory = machine, vm, vcpus, memory
         self._transports, self._serve = transports, serve
         self._paused: list[Transport] = []
@@ -102,15 +106,16 @@ class Freezer:
             return
         while self._paused:
             self._paused.pop().resume()
-        for vcpu in self._vcpus:
-            lib.vcpu_unpause(vcpu.native)
+        if not self._stays_paused:
+            for vcpu in self._vcpus:
+                lib.vcpu_unpause(vcpu.native)
 
     def keep_paused(self) -> None:
         """The guest is not to go on: it ends."""
         self._is_kept = True
 
     def _wait(self, done: Callable[[], bool], what: str, hint: str) -> None:
-        end = monotonic() + _PATIENCE
+        end = monotonic() + self._patience
         self._serve()
         while not done():
             if monotonic() > end:
