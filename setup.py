@@ -17,12 +17,13 @@ from pyvmm.command.executable import build as executable  # noqa: E402
 from pyvmm.command.manual import manual  # noqa: E402
 
 EXECUTABLE = Path("build/executable")
-#: What is written of the table of options, and where it is installed.
+#: What is written of the table of options, and the unit of systemd, and where they are installed.
 PAGES = {
     "share/man/man1/pyvmm.1": manual,
     "share/bash-completion/completions/pyvmm": completion.bash,
     "share/zsh/site-functions/_pyvmm": completion.zsh,
     "share/fish/vendor_completions.d/pyvmm.fish": completion.fish,
+    "lib/systemd/system/pyvmm@.service": (ROOT / "systemd/pyvmm@.service").read_text,
 }
 #: Folders that lie beside pyvmm in the source tree, and inside it once installed.
 INSIDE = {"pyvmm.bench": "bench", "pyvmm.examples": "examples", "pyvmm.toro": "toro"}

@@ -27,6 +27,7 @@ def vsock(
     unix: str | None = None,
     backlog: int = 1024,
     log: Log = _silent,
+    address: str = "127.0.0.1",
 ) -> Vsock:
     """A virtio-vsock device. Its published ports accept clients from now on.
 
@@ -34,12 +35,14 @@ def vsock(
         cid: the guest's context id, 3 to 2^32 - 2.
         publish: `[ADDR:]HOSTPORT:GUESTPORT` each: a TCP port of the host (by default on 127.0.0.1;
             0 is any free one) that leads to a port of the guest. `Machine.ports` has the result.
-            `[ADDR:]*`: each port at which the guest listens, under the same number.
+            `[ADDR:]*`: each port at which the guest listens, under the same number. `fd:GUESTPORT`: the
+            next socket that systemd has passed.
         allow: `PORT[=HOST:PORT]` each: a port of CID 2 that the guest may connect to, and where it
             leads (127.0.0.1:PORT); or `all`.
         unix: path of a unix socket whose clients write `CONNECT PORT`, as with Firecracker.
         backlog: how many clients may wait at each port until the guest accepts them.
         log: called with a line about each connection that is refused.
+        address: where published ports listen that name no address.
 
     Raises:
         ConfigError: a value is wrong, or given twice.
@@ -57,7 +60,7 @@ def vsock(
 
     if not 1 <= backlog <= BACKLOG_MAX:
         raise ConfigError("backlog", backlog, f"not 1 to {BACKLOG_MAX}")
-    published = [Publish(text) for text in publish]
+    published = [Publish(text, address) for text in publish]
     allowed = [parse_allow(text) for text in allow]
     _refuse_repeated(
         "publish", publish, [(p.address, p.port) if p.port or p.guest_port is None else None for p in published]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ from pyvmm.memory import GuestMemory
 
 settings.register_profile("pyvmm", deadline=None, max_examples=100)
 settings.load_profile("pyvmm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _registry(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The guests of tests are not listed among the user's."""
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import posix as os  # `import os` alone costs more than a millisecond
+
 from pyvmm.command.options import DEVICES, number, only_operand, parse
-from pyvmm.errors import ConfigError, UsageError
+from pyvmm.errors import ConfigError, PyvmmError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Protocol
 
+    from pyvmm.command.operate import Operation
     from pyvmm.command.signals import Signals
     from pyvmm.config import MachineConfig
-    from pyvmm.control.server import Control
     from pyvmm.eventloop import Loop
     from pyvmm.gdb.server import GdbServer
     from pyvmm.machine import Machine
     from pyvmm.state.cache import Entry
-    from pyvmm.state.state import State
     from pyvmm.virtio.device import Device
 
     Log = Callable[[str], None]
 
-    class Server(Protocol):
-        """Serves other processes while the guest runs."""
-
-        def attach(self, loop: Loop) -> None: ...
-        def close(self) -> None: ...
-
 
 _STDIN, _STDOUT = 0, 1
 _GUEST_LINES_MAX = 100
+_LISTED_AFTER_NS = 100_000_000  # as in entry.c
+#: As `operate.OPTIONS`, which is not loaded for all others.
+_OPERATED = ("--name", "--detach", "--metrics", "--ready-fd", "--json-events")
 _NOT_FROZEN = ("--mem", "--cpus", "--append", "--boot", "--initrd")
 
 
@@ -41,13 +38,14 @@ def boot(
     ended: Callable[[int], object],
     thawed: int,
     cache: tuple[str, str, bytes],
+    listed: tuple[str, int, int],
 ) -> int:
     """Boots a guest, and runs it to its end.
 
     Args:
         words: what follows the command.
         say: writes a line to stderr.
-        marks, ended, thawed, cache: see `cli.main`.
+        marks, ended, thawed, cache, listed: see `cli.main`.
 
     Returns:
         The guest's exit status.
@@ -57,6 +55,8 @@ def boot(
     """
     operands, options, repeated = parse("boot", words)
     image = only_operand("boot", operands)
+    if "--log-format" in options:
+        _set_log_format(options["--log-format"])
     timing = options.get("--timing")
     if timing is not None:
         from pyvmm._kvm import lib
@@ -72,6 +72,24 @@ def boot(
                 raise UsageError(f"{name}: {image} is a frozen guest, which has what it was booted with")
     config = machine_config(image, options)
     log = limited(say, _GUEST_LINES_MAX)
+    operations: list[Operation] = []
+    if listed[0] or b"NOTIFY_SOCKET" in os.environ or any(name in options for name in _OPERATED):
+        from pyvmm.command.operate import Operation
+
+        operations.append(Operation(image, options, say, listed))
+    try:
+        return _boot(image, config, options, repeated, say, log, marks, ended, thawed, cache, operations)
+    finally:
+        for operation in operations:
+            operation.close()
+
+
+def _boot(
+    image: str, config: MachineConfig, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log,
+    marks: dict[str, int], ended: Callable[[int], object], thawed: int, cache: tuple[str, str, bytes],
+    operations: list[Operation],
+) -> int:  # fmt: skip
+    timing = options.get("--timing")
     devices: Sequence[Device] = ()
     for option in DEVICES:
         if option[0] in options or repeated.get(option[0]):
@@ -89,19 +107,30 @@ def boot(
     native = ffi.cast("struct machine *", thawed) if thawed else None
     files = [path for path in (image, options.get("--initrd")) if path]
     entry = Entry(*cache, files) if cache[0] and "--no-cache" not in options else None
-    with Machine(config, devices, log, (_STDIN, _STDOUT), native, entry.take if entry else _ignore) as machine:
+    detached = operations[0].console if operations else None
+    streams = (detached.input, detached.output) if detached else (_STDIN, _STDOUT)
+    with Machine(config, devices, log, streams, native, entry.take if entry else _ignore) as machine:
         frozen = _freeze_later(machine, options["--freeze"], say) if "--freeze" in options else ""
-        servers: list[Server] = []
-        if "--name" in options:
-            servers.append(_control(machine, options["--name"]))
-        if "--gdb" in options:
-            servers.append(_gdb(machine, options["--gdb"], image, say))
+        debugger = _gdb(machine, options["--gdb"], image, say) if "--gdb" in options else None
+        if "-v" in options:
+            how = "from a State that was there" if machine.is_thawed else "composed of its image"
+            say(f"{image}: {how}; {machine.memory.size >> 20} MiB, {machine.cpus} vCPUs")
+            for guest_port, (address, port) in machine.ports.items():
+                say(f"port {port} of {address} leads to port {guest_port} of the guest")
         with Signals(machine) as signals:
             try:
-                status = machine.run(lambda loop: _running(signals, loop, entry, servers))
+                status = machine.run(lambda loop: _running(machine, signals, loop, entry, debugger, image, operations))
+                for operation in operations:
+                    operation.ended(status, failed=False)
+            except PyvmmError as error:
+                if detached:  # its log ends before this error is told
+                    say(str(error))
+                for operation in operations:
+                    operation.ended(error.status, failed=True)
+                raise
             finally:
-                for server in servers:
-                    server.close()
+                if debugger:
+                    debugger.close()
                 if timing is not None:
                     from pyvmm.command.timing import Timeline
 
@@ -109,12 +138,23 @@ def boot(
             machine.release()
             if frozen and not machine.was_frozen:
                 say(f"the guest has ended before it was frozen; {frozen} was not written")
+        if "-v" in options:
+            exits = sum(machine.measures.exits().values())
+            say(f"the guest has ended with status {status}, after {exits} exits")
         ended(status)
     return status
 
 
-def _ignore(state: State) -> None:
-    """The State of a guest that is not to be cached."""
+def _set_log_format(name: str) -> None:
+    from pyvmm.command import cli
+
+    if name not in ("text", "json"):
+        raise UsageError(f"--log-format {name}: not text or json")
+    cli.log_format = name
+
+
+def _ignore(_: object) -> None:
+    """The State of a guest that is not to be cached, or what need not be said."""
 
 
 def _freeze_later(machine: Machine, target: str, say: Log) -> str:
@@ -124,12 +164,6 @@ def _freeze_later(machine: Machine, target: str, say: Log) -> str:
         raise UsageError(f"--freeze {target}: not a file")
     machine.freeze_when_idle(path, path == target, lambda: say(f"frozen to {path}"))
     return path
-
-
-def _control(machine: Machine, name: str) -> Control:
-    from pyvmm.control.server import Control
-
-    return Control(machine, name)
 
 
 def _gdb(machine: Machine, target: str, image: str, say: Log) -> GdbServer:
@@ -142,17 +176,47 @@ def _gdb(machine: Machine, target: str, image: str, say: Log) -> GdbServer:
     return server
 
 
-def _running(signals: Signals, loop: Loop, entry: Entry | None, servers: Sequence[Server]) -> None:
+def _running(
+    machine: Machine, signals: Signals, loop: Loop, entry: Entry | None, debugger: GdbServer | None, image: str,
+    operations: list[Operation],
+) -> None:  # fmt: skip
     """What is due once the guest runs."""
     import gc
 
     gc.freeze()  # what has been made so far stays
     gc.enable()  # the executable starts without
     signals.attach(loop)
-    for server in servers:
-        server.attach(loop)
+    if debugger:
+        debugger.attach(loop)
+    if operations:
+        operations[0].attach(loop, machine)
+    else:
+        _list_later(machine, loop, image, operations)
     if entry:
         entry.store()
+
+
+def _list_later(machine: Machine, loop: Loop, image: str, operations: list[Operation]) -> None:
+    """Has a guest that runs for a while listed in the registry: most end before that would be worth it."""
+    from pyvmm._kvm import lib
+
+    timer: int = lib.timer_fd(_LISTED_AFTER_NS)
+    if timer < 0:
+        return
+
+    def enlist() -> None:
+        loop.remove(timer)
+        os.close(timer)
+        try:
+            from pyvmm.command.operate import Operation
+
+            operations.append(Operation(image, {}, _ignore))
+            operations[0].attach(loop, machine)
+        except (ImportError, OSError, PyvmmError):  # it runs all the same
+            while operations:
+                operations.pop().close()
+
+    loop.add(timer, enlist)
 
 
 def machine_config(image: str, options: dict[str, str]) -> MachineConfig:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STDOUT, _STDERR = 1, 2
+log_format = "text"  # of messages, or "json"
 _SHORTAGES = _ENOMEM, _ENFILE, _EMFILE = 12, 23, 24
 #: The option that each parameter of a `ConfigError` is given by.
 _OPTIONS = {
@@ -41,6 +42,9 @@ _OPTIONS = {
     "name": "--name ",
     "gdb": "--gdb ",
     "image": "-t ",
+    "metrics": "--metrics ",
+    "ready_fd": "--ready-fd ",
+    "json_events": "--json-events ",
 }
 
 
@@ -50,6 +54,7 @@ def main(
     ended: Callable[[int], object] = lambda _: None,
     thawed: int = 0,
     cache: tuple[str, str, bytes] = ("", "", b""),
+    listed: tuple[str, int, int] = ("", -1, -1),
 ) -> int:
     """Runs one command.
 
@@ -60,6 +65,8 @@ def main(
         thawed: address of the `struct machine` of a guest that runs already, or 0.
         cache: directory, name and key of the boot cache's entry for this command line; an empty
             directory if there is none.
+        listed: name, directory and listening socket of the guest's entry in the registry, if it has
+            one already; an empty name if not.
 
     Returns:
         The exit status.
@@ -82,7 +89,7 @@ def main(
             from pyvmm.command.help import help_of
 
             return _tell(help_of(words[0]))
-        return _run(words[0], words[1:], marks, ended, thawed, cache)
+        return _run(words[0], words[1:], marks, ended, thawed, cache, listed)
     except ConfigError as error:
         say(f"{(_OPTIONS[error.parameter] + str(error.value)).rstrip()}: {error.reason}")
         return error.status
@@ -108,17 +115,26 @@ def _run(
     ended: Callable[[int], object],
     thawed: int,
     cache: tuple[str, str, bytes],
+    listed: tuple[str, int, int],
 ) -> int:
     if command == "boot":
-        return boot(words, say, marks, ended, thawed, cache)
+        return boot(words, say, marks, ended, thawed, cache, listed)
     if command == "build":
         from pyvmm.command.build import build
 
         return build(words)
-    if command == "freeze":
-        from pyvmm.command.freeze import freeze
+    if command in ("ps", "inspect"):
+        from pyvmm.command import ps
 
-        return freeze(words)
+        return _tell(ps.ps(words) if command == "ps" else ps.inspect(words))
+    if command == "attach":
+        from pyvmm.command.attach import attach
+
+        return attach(words)
+    if command in ("freeze", "logs", "pause", "resume", "stop", "wait"):
+        from pyvmm.command import guests
+
+        return guests.run(command, words)
     if command == "cache":
         from pyvmm.command.cache import cache as command_cache
 
@@ -156,9 +172,15 @@ def say(text: str) -> None:
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    line = f"pyvmm: {text}"
+    if log_format == "json":
+        import json
+        from time import time
+
+        line = json.dumps({"time": round(time(), 6), "pid": os.getpid(), "message": text})
     try:
         if _is_writable(_STDERR):
-            _write(_STDERR, f"pyvmm: {text}\n")
+            _write(_STDERR, f"{line}\n")
     except OSError:
         pass
 
@@ -180,16 +202,19 @@ def _write(fd: int, text: str) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def run(started: int, thawed: int = 0, cache: tuple[str, str, bytes] = ("", "", b"")) -> None:
+def run(
+    started: int, thawed: int = 0, cache: tuple[str, str, bytes] = ("", "", b""),
+    listed: tuple[str, int, int] = ("", -1, -1),
+) -> None:  # fmt: skip
     """Runs the process's command line and ends the process.
 
     It does not return to the interpreter, whose own end takes a millisecond.
 
     Args:
         started: CLOCK_MONOTONIC in ns when the interpreter reached pyvmm.
-        thawed, cache: see `main`.
+        thawed, cache, listed: see `main`.
     """
-    status = main(sys.argv[1:], {"interpreter ready": started}, os._exit, thawed, cache)
+    status = main(sys.argv[1:], {"interpreter ready": started}, os._exit, thawed, cache, listed)
     if sys.stdout:
         try:
             sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix as os
+
 from pyvmm import api
 from pyvmm._kvm import lib
 from pyvmm.command.options import number
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     Log = Callable[[str], None]
 
 _OTHER_DESCRIPTORS = 1024  # than those of connections
+_STDERR = 2
 _NEED_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
 
 
@@ -47,7 +50,7 @@ def open_devices(
             devices.append(api.console(target.removeprefix("virtio="), say, log))
         if config.vsock is not None:
             devices.append(_vsock(config.vsock, options, repeated, say, log))
-            if not reached_by and "--freeze" not in options:
+            if not reached_by and "--freeze" not in options and os.isatty(_STDERR):
                 say("no port of the guest is published; -p HOSTPORT:GUESTPORT lets clients connect")
         devices += api.shares(repeated["--share"], log)
     except BaseException:

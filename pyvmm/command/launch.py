@@ -150,7 +150,7 @@ def _load(modules: tuple[tuple[str, bool, CodeType], ...]) -> bool:
 
 def main(
     words: list[str], frozen: dict[str, Any], finish: Callable[[], None] | None, libraries: str, started: int,
-    thawed: int, cache: tuple[str, str, bytes],
+    thawed: int, cache: tuple[str, str, bytes], listed: tuple[str, int, int],
 ) -> None:  # fmt: skip
     """Runs the command line, and ends the process.
 
@@ -164,6 +164,7 @@ def main(
         started: CLOCK_MONOTONIC in ns when the interpreter was there.
         thawed: address of the machine that runs already, or 0.
         cache: see `state.cache.Entry`; an empty directory if there is no cache.
+        listed: see `cli.main`.
     """
     global _root, _libraries, _stdlib, _stamps, _finish
     _root, _libraries, _stdlib = frozen["root"] or libraries, libraries, frozen["stdlib"]
@@ -184,4 +185,4 @@ def main(
         _load(marshal.loads(frozen["composing"]))
     from pyvmm.command.cli import run
 
-    run(started, thawed, cache)
+    run(started, thawed, cache, listed)

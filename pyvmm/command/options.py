@@ -41,10 +41,11 @@ DEVICES: tuple[Option, ...] = (
     (
         "-p",
         "repeatable",
-        "[ADDR:]HOSTPORT:GUESTPORT | [ADDR:]*",
+        "[ADDR:]HOSTPORT:GUESTPORT | [ADDR:]* | fd:GUESTPORT",
         "",
         "publish the guest's vsock port at a TCP port of the host, on 127.0.0.1 by default; port 0 takes any free one "
-        "and prints it; `*` publishes each port at which a Toro program listens, under the same number",
+        "and prints it; `*` publishes each port at which a Toro program listens, under the same number; `fd` is the "
+        "next socket that systemd has passed",
     ),
     (
         "--allow",
@@ -79,6 +80,7 @@ DEVICES: tuple[Option, ...] = (
         "listens at PATH",
     ),
 )
+_JSON: Option = ("--json", "flag", "", "", "as JSON")
 COMMANDS: dict[str, Command] = {
     "boot": (
         "IMAGE",
@@ -112,7 +114,44 @@ COMMANDS: dict[str, Command] = {
                 "let GDB connect (`target remote`) at a Unix socket or a TCP port; with `-`, at a socket that is "
                 "printed, and stop before the first instruction",
             ),
-            ("--name", "value", "NAME", "", "a name by which `pyvmm freeze` finds the guest"),
+            (
+                "--name",
+                "value",
+                "NAME",
+                "",
+                "a name by which `pyvmm ps`, `stop`, `freeze` and others know the guest (IMAGE-PID)",
+            ),
+            (
+                "--detach",
+                "flag",
+                "",
+                "",
+                "print the guest's name once it runs, and leave it in the background; see `logs` and `attach`",
+            ),
+            (
+                "--metrics",
+                "value",
+                "[ADDR:]PORT | unix:PATH",
+                "unix:",
+                "serve what is counted of the guest over HTTP, for Prometheus",
+            ),
+            (
+                "--ready-fd",
+                "value",
+                "N",
+                "",
+                "write a newline to this descriptor once the guest is ready, and close it",
+            ),
+            (
+                "--json-events",
+                "value",
+                "N",
+                "",
+                "write a line of JSON to this descriptor when the guest has started (with its ports), is ready, and "
+                "ends",
+            ),
+            ("-v", "flag", "", "", "say more on stderr"),
+            ("--log-format", "value", "FORMAT", "text json", "how pyvmm's own messages are written: `text` or `json`"),
             ("--no-cache", "flag", "", "", "neither use the boot cache nor add to it"),
         ),
     ),
@@ -128,11 +167,45 @@ COMMANDS: dict[str, Command] = {
             ("-g", "flag", "", "", "add debug information, for GDB, and do not optimize"),
         ),
     ),
+    "ps": (
+        "[NAME]",
+        "",
+        "list the guests that run",
+        "Lists your guests, or one of them, with the host's ports that lead to theirs. One without a name of its own "
+        "is listed once it has run for a tenth of a second.",
+        (_JSON,),
+    ),
+    "stop": (
+        "NAME",
+        "",
+        "end a guest",
+        "Asks the guest to end, waits, and then ends it.",
+        (("--time", "value", "SECONDS", "", "how long to wait (10); 0 does not ask"),),
+    ),
+    "pause": ("NAME", "", "pause a guest", "Its vCPUs do nothing until `resume`; time goes on.", ()),
+    "resume": ("NAME", "", "let a paused guest go on", "The guest finds that time has passed.", ()),
+    "logs": (
+        "NAME",
+        "",
+        "print what a detached guest has printed",
+        "Its log is kept when it has ended, in $XDG_STATE_HOME/pyvmm (~/.local/state/pyvmm): the last one to two MiB, "
+        "with pyvmm's messages.",
+        (),
+    ),
+    "attach": (
+        "NAME",
+        "",
+        "connect to the console of a detached guest",
+        "Shows what it prints from now on, and types for it. Ctrl-] leaves.",
+        (),
+    ),
+    "inspect": ("NAME", "", "tell all about a guest", "What `ps` lists, its vCPUs, and its connections.", (_JSON,)),
+    "wait": ("NAME", "", "wait until a guest has ended", "The exit status is the guest's.", ()),
     "freeze": (
         "NAME",
         "",
         "freeze a guest that runs",
-        "Writes the guest that was started with `boot --name NAME`, as it is now, to the file. `pyvmm boot FILE` lets "
+        "Writes the guest, as it is now, to the file. `pyvmm boot FILE` lets "
         "it go on from there, any number of times, with the same kinds of devices.",
         (
             ("-o", "value", "FILE", "FILE", "where it goes (NAME.frozen)"),
@@ -178,11 +251,13 @@ COMMANDS: dict[str, Command] = {
 
 #: What other programs call an option of ours.
 _MEANT = {
+    "--daemon": "--detach",
+    "-d": "--detach",
+    "--background": "--detach",
     "-m": "--mem",
     "-c": "--cpus",
     "--smp": "--cpus",
     "--volume": "--share",
-    "-v": "--share",
     "--cmdline": "--append",
 }
 

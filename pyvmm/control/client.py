@@ -1,44 +1,138 @@
-"""Asks something of a guest by its control socket (see `control.server`)."""
+"""A client of a guest's control socket, for the commands of `pyvmm`."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
+from contextlib import contextmanager
 
-from pyvmm.control.place import socket_path
+from pyvmm.control.entry import open_entry
 from pyvmm.errors import HostError, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
-def ask(name: str, request: dict[str, object], fds: list[int]) -> None:
-    """Has a guest do something, and waits until it is done.
+_ECONNRESET = 104
+_CHUNK = 64 << 10
 
-    Args:
-        name: the guest's.
-        request: see `control.server`.
-        fds: descriptors that go with it; they stay the caller's.
+
+@contextmanager
+def connect(name: str, to: str) -> Iterator[socket.socket]:
+    """A connection to one of the sockets of a guest's entry.
 
     Raises:
-        ConfigError, UsageError: there is no such guest.
-        HostError: it was not done.
+        ConfigError, UsageError: there is no such guest, or it has no such socket.
     """
-    path = socket_path(name)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as server:
+    entry = open_entry(name)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as server:
+            try:
+                server.connect(f"/proc/self/fd/{entry}/{to}")
+            except FileNotFoundError:
+                why = "no guest of yours has this name; `pyvmm ps` lists them"
+                if to != "control" and os.access(f"/proc/self/fd/{entry}/control", os.F_OK):
+                    why = "it was not started with --detach"
+                raise UsageError(f"{name}: {why}") from None
+            except ConnectionRefusedError:
+                raise UsageError(f"{name}: no guest of yours has this name; `pyvmm ps` lists them") from None
+            except OSError as error:
+                raise HostError(f"guest {name}", error.errno or 0) from None
+            yield server
+    finally:
+        os.close(entry)
+
+
+class Client:
+    """A session of QMP.
+
+    Args:
+        name: of the guest.
+        server: a connection to its control socket.
+
+    Raises:
+        HostError: the guest has ended meanwhile.
+    """
+
+    def __init__(self, name: str, server: socket.socket) -> None:
+        self._name, self._server = name, server
+        self._came = b""
+        self._events: list[dict[str, Any]] = []
+        self._next()  # the greeting
+        self.do("qmp_capabilities")
+
+    def do(self, command: str, arguments: dict[str, object] | None = None, fds: list[int] | None = None) -> Any:
+        """Has the guest do something, and waits until it is done.
+
+        Args:
+            command, arguments: see `control.commands`.
+            fds: descriptors that go with it; they stay the caller's.
+
+        Raises:
+            RefusedError: it was not done.
+            HostError: the guest has ended meanwhile.
+        """
+        request = json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n"
         try:
-            server.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise UsageError(f"{name}: no guest of yours has this name (`boot --name`)") from None
-        except OSError as error:
-            raise HostError(path, error.errno or 0) from None
+            socket.send_fds(self._server, [request], fds or [])
+        except OSError:
+            raise self._ended() from None
+        while True:
+            answer = self._next()
+            if "event" in answer:
+                self._events.append(answer)
+            elif "error" in answer:
+                raise RefusedError(answer["error"]["desc"])
+            else:
+                return answer["return"]
+
+    def wait_for_end(self, timeout: float | None = None) -> int | None:
+        """The guest's exit status once it has ended; None if it still runs after `timeout` seconds.
+
+        Raises:
+            HostError: it has ended without telling.
+        """
+        self._server.settimeout(timeout)
         try:
-            socket.send_fds(server, [json.dumps(request).encode() + b"\n"], fds)
-            with server.makefile("rb") as answers:
-                answer = json.loads(answers.readline() or b"null")
-        except (OSError, ValueError):
-            answer = None
-    if answer is None:
-        raise HostError(f"guest {name}", 104, "it has ended meanwhile")
-    if "error" in answer:
-        raise RefusedError(answer["error"])
+            while True:
+                event = self._events.pop(0) if self._events else self._next()
+                if event.get("event") == "SHUTDOWN":
+                    return int(event["data"]["status"])
+        except TimeoutError:
+            return None
+        finally:
+            self._server.settimeout(None)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\n" not in self._came:
+            try:
+                data = self._server.recv(_CHUNK)
+            except TimeoutError:
+                raise
+            except OSError:
+                data = b""
+            if not data:
+                raise self._ended()
+            self._came += data
+        line, _, self._came = self._came.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _ended(self) -> HostError:
+        return HostError(f"guest {self._name}", _ECONNRESET, "it has ended meanwhile")
+
+
+@contextmanager
+def session(name: str) -> Iterator[Client]:
+    """A session with a guest.
+
+    Raises:
+        ConfigError, UsageError, HostError: there is no such guest.
+    """
+    with connect(name, "control") as server:
+        yield Client(name, server)
 
 
 class RefusedError(HostError):

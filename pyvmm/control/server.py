@@ -1,138 +1,80 @@
-"""The control socket of a guest: another process of the same user asks for something, and is answered.
-
-A request is one line of JSON on a connection of its own, with descriptors beside it
-(SCM_RIGHTS); so is the answer, an object with `error` if it was not done:
-
-    {"do": "freeze", "name": FILE, "end": false}    with a descriptor of the file's directory
-"""
+"""A guest's control socket: QMP, for any number of clients of the same user."""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-
-from pyvmm.control.place import make_folder, socket_path
-from pyvmm.errors import ConfigError, HostError, PyvmmError
-from pyvmm.state.request import FreezeRequest
+from pyvmm.control.connection import Connection, Listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Mapping
+
+    from pyvmm.control.commands import Commands
+    from pyvmm.control.entry import Entry
+    from pyvmm.control.qmp import Session
     from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
 
-REQUEST_MAX = 4096  # bytes
-_DESCRIPTORS_MAX = 4
+_STATUS_PANIC = 120  # of a Toro kernel
 
 
 class Control:
-    """The socket of one guest.
+    """The socket of one guest, and its entry in the registry.
 
     Args:
-        machine: the guest's.
-        name: of the guest.
-
-    Raises:
-        ConfigError: the name is none, or another guest's.
-        HostError: there can be no socket.
+        entry: of the guest; closed with the socket.
+        socket: one of the entry that listens; closed with this.
     """
 
-    def __init__(self, machine: Machine, name: str) -> None:
-        self._machine = machine
-        self._path = socket_path(name)
-        make_folder()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            if is_served(self._path):
-                raise ConfigError("name", name, "another guest has this name")
-            self._bind()
-        except OSError as error:
-            self._socket.close()
-            raise HostError(self._path, error.errno or 0) from None
-        except PyvmmError:
-            self._socket.close()
-            raise
+    def __init__(self, entry: Entry, socket: _socket.socket) -> None:
+        self.entry = entry
+        self._commands: Commands | None = None
+        self._sessions: dict[Connection, Session] = {}
+        self._listener = Listener(socket, self._accepted)
 
-    def _bind(self) -> None:
-        try:
-            os.unlink(self._path)  # of a guest that was killed
-        except FileNotFoundError:
-            pass
-        self._socket.bind(self._path)
-        self._socket.listen(8)
+    def attach(self, loop: Loop, machine: Machine) -> None:
+        """Serves clients of a machine from `loop`."""
+        self._loop, self._machine = loop, machine
+        self._listener.attach(loop)
 
-    def attach(self, loop: Loop) -> None:
-        """Serves requests from `loop`."""
-        self._loop = loop
-        loop.add(self._socket.fileno(), self._accept)
+    def _accepted(self, socket: _socket.socket, gone: Callable[[Connection], None]) -> Connection:
+        # What it takes to talk is loaded when somebody does.
+        from pyvmm.control.commands import Commands
+        from pyvmm.control.qmp import Session
 
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._socket.accept()
-        except OSError:
-            return
-        _Connection(self._machine, self._loop, connection)
+        if not self._commands:
+            self._commands = Commands(self._machine, self.entry, self._tell)
+
+        def received(data: bytes, fds: list[int]) -> None:
+            if not session.receive(data, fds):
+                connection.close()
+
+        def ended(connection: Connection) -> None:
+            self._sessions.pop(connection).close()
+            gone(connection)
+
+        connection = Connection(socket, self._loop, received, ended)
+        session = self._sessions[connection] = Session(self._commands.by_name, connection.send)
+        session.greet()
+        return connection
+
+    def _tell(self, name: str, data: Mapping[str, object]) -> None:
+        for session in [*self._sessions.values()]:
+            session.event(name, data)
+
+    def ended(self, status: int, failed: bool) -> None:
+        """Tells clients how the guest has ended: with a status of its own, or because a vCPU could not go on."""
+        by_client = bool(self._commands and self._commands.has_quit)
+        panicked = failed or status == _STATUS_PANIC
+        if panicked:
+            self._tell("GUEST_PANICKED", {"action": "poweroff"})
+        reason = "guest-panic" if panicked else "host-qmp-quit" if by_client else "guest-shutdown"
+        if self._machine.was_stopped and not by_client and not panicked:
+            reason = "host-signal"
+        guest = reason.startswith("guest")
+        self._tell("SHUTDOWN", {"guest": guest, "reason": reason, "status": status})
 
     def close(self) -> None:
-        """Removes the socket. A second call does nothing."""
-        if self._socket.fileno() >= 0:
-            self._socket.close()
-            os.unlink(self._path)
-
-
-class _Connection:
-    """One request."""
-
-    def __init__(self, machine: Machine, loop: Loop, connection: socket.socket) -> None:
-        self._machine, self._loop, self._socket = machine, loop, connection
-        connection.setblocking(False)
-        self._text = b""
-        self._fds: list[int] = []
-        loop.add(connection.fileno(), self._readable)
-
-    def _readable(self) -> None:
-        try:
-            data, fds, _, _ = socket.recv_fds(self._socket, REQUEST_MAX, _DESCRIPTORS_MAX)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        self._fds += fds
-        self._text += data
-        if data and b"\n" not in self._text and len(self._text) < REQUEST_MAX and len(self._fds) <= _DESCRIPTORS_MAX:
-            return
-        self._loop.remove(self._socket.fileno())
-        answer = {}
-        try:
-            self._serve()
-        except PyvmmError as error:
-            answer["error"] = str(error)
-        for fd in self._fds:
-            os.close(fd)
-        try:
-            self._socket.send(json.dumps(answer).encode() + b"\n")
-        except OSError:  # who asked is gone
-            pass
-        self._socket.close()
-
-    def _serve(self) -> None:
-        try:
-            request = json.loads(self._text)
-            if request["do"] != "freeze" or not self._fds:
-                raise ValueError
-            name, end = str(request["name"]), bool(request["end"])
-            if not name or "/" in name or "\0" in name:
-                raise ValueError
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise ConfigError("request", "", "not understood; is it of another version of pyvmm?") from None
-        FreezeRequest(self._machine, name, end, self._fds.pop(0)).serve()
-
-
-def is_served(path: str) -> bool:
-    """Whether a process listens at a socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as client:
-        try:
-            client.connect(path)
-        except OSError:
-            return False
-        return True
+        """Ends all connections, and removes the entry. A second call does nothing."""
+        self._listener.close()
+        self.entry.close()

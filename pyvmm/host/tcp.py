@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # `socket` takes 20 ms to import; `_socket` is the C module below it.
 import _socket
+import posix as os
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOSPC
 
 from pyvmm.config import parse_decimal
@@ -27,23 +28,32 @@ _HINTS = {
 
 
 class Publish:
-    """`[ADDR:]HOSTPORT:GUESTPORT` or `[ADDR:]*`, with an IPv6 address in brackets.
+    """`[ADDR:]HOSTPORT:GUESTPORT`, `[ADDR:]*` or `fd:GUESTPORT`, with an IPv6 address in brackets.
+
+    Args:
+        text: as above.
+        default: the address to listen on if the text names none.
 
     Attributes:
         address, port: where to listen; port 0 is any free one.
         guest_port: the guest's vsock port; None for `*`: each at which it listens, under the same number.
+        is_passed: a socket is meant that systemd has passed (sd_listen_fds(3)), the next one.
 
     Raises:
         ConfigError: the text is malformed.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, default: str = LOOPBACK) -> None:
         address, colon, guest = text.rpartition(":")
         port, self.guest_port = "0", None
-        if guest != "*":
+        self.is_passed = address == "fd" and guest != "*"
+        if self.is_passed:
+            address = colon = ""
+        elif guest != "*":
             address, colon, port = address.rpartition(":")
-        self.address = address.removeprefix("[").removesuffix("]") if colon else LOOPBACK
-        if (address[:1] == "[") != (address[-1:] == "]") or (":" in self.address) != (address[:1] == "["):
+        self.address = address.removeprefix("[").removesuffix("]") if colon else default
+        brackets = (address[:1], address[-1:])
+        if colon and (("[" in brackets) != ("]" in brackets) or (":" in self.address) != (brackets == ("[", "]"))):
             raise ConfigError("publish", text, "an IPv6 address is written in brackets: [::1]:4000:80")
         if self.address.isdigit():
             raise ConfigError("publish", text, f"{self.address} is no address; write [ADDR:]HOSTPORT:GUESTPORT")
@@ -113,7 +123,9 @@ class TcpHost:
         self.publishes_all = bool(self._everywhere)
         try:
             for one in published:
-                if one.guest_port is not None:
+                if one.is_passed and one.guest_port is not None:
+                    self._take(one.guest_port)
+                elif one.guest_port is not None:
                     self._listen(one.address, one.port, one.guest_port)
             self.allowed = {port: _addresses(*target) for port, target in allowed}
         except BaseException:
@@ -152,10 +164,36 @@ class TcpHost:
         self.listeners.append((sock.fileno(), guest_port))
         self.ports.append((host, sock.getsockname()[1], guest_port))
 
+    def _take(self, guest_port: int) -> None:
+        """Takes the next of the sockets that systemd has passed."""
+        number = sum(1 for sock in self._sockets if _FIRST_PASSED <= sock.fileno() < _FIRST_PASSED + _passed())
+        text = f"fd:{guest_port}"
+        if number >= _passed():
+            raise ConfigError("publish", text, f"systemd has passed {_passed()} sockets (LISTEN_FDS)")
+        sock = _socket.socket(fileno=_FIRST_PASSED + number)
+        self._sockets.append(sock)
+        if sock.type != _socket.SOCK_STREAM or not sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+            raise ConfigError("publish", text, "the socket that was passed does not listen for streams")
+        sock.setblocking(False)
+        os.set_inheritable(sock.fileno(), False)
+        name = sock.getsockname()
+        address, port = name[:2] if isinstance(name, tuple) else (str(name), 0)
+        self.listeners.append((sock.fileno(), guest_port))
+        self.ports.append((address, port, guest_port))
+
     def close(self) -> None:
         """Stops listening. A second call does nothing."""
         while self._sockets:
             self._sockets.pop().close()
+
+
+_FIRST_PASSED = 3  # SD_LISTEN_FDS_START
+
+
+def _passed() -> int:
+    """How many sockets systemd has passed to this process."""
+    pid, count = os.environ.get(b"LISTEN_PID", b""), os.environ.get(b"LISTEN_FDS", b"")
+    return int(count) if pid == b"%d" % os.getpid() and count.isdigit() else 0
 
 
 def _look_up(parameter: str, host: str, port: int, family: int = 0) -> list[tuple[Any, ...]]:

@@ -190,7 +190,7 @@ def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, 
     (directory / "options.inc").write_text(options(root, editable))
     include = [str(directory), sysconfig.get_path("include"), str(root / "pyvmm/native")]
     main = compiler.compile(
-        [f"pyvmm/command/executable/{name}.c" for name in ("main", "words", "cache", "options", "libm")],
+        [f"pyvmm/command/executable/{name}.c" for name in ("main", "words", "cache", "entry", "options", "libm")],
         str(directory),
         include_dirs=include,
         extra_postargs=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fno-builtin"],

@@ -35,10 +35,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cache.h"
+#include "entry.h"
 #include "frozen.h"
 #include "host.h"
 #include "machine.h"
@@ -231,6 +233,10 @@ static struct words words;
 static struct cache cache;
 static struct state state;
 static struct machine machine;
+static struct entry entry = {.directory = -1, .socket = -1};
+
+/* A guest that has run for so long is listed; most end before that would be worth it. */
+#define LISTED_AFTER_MS 100
 
 /* Opens a guest that is frozen in a file. */
 static bool open_frozen(void)
@@ -257,7 +263,7 @@ static bool find_state(void)
 /* Those that end a guest (pyvmm/command/signals.py). */
 static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
 static int signals_fd = -1;
-static volatile sig_atomic_t caught;
+static volatile sig_atomic_t caught, alarmed;
 
 #define SIGNALS (sizeof signals / sizeof *signals)
 
@@ -309,8 +315,29 @@ static int status_of(const struct vcpu *vcpu)
 
 static void leave(int signal)
 {
-    caught = signal;
+    if (signal == SIGALRM)
+        alarmed = 1;
+    else
+        caught = signal;
     vcpu_stop(machine.vcpus);
+}
+
+/* Has SIGALRM end vcpu_run() when the guest has run for a while. */
+static void set_alarm(void)
+{
+    const struct itimerval timer = {.it_value.tv_usec = LISTED_AFTER_MS * 1000};
+    const struct sigaction action = {.sa_handler = leave};
+
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void end_alarm(void)
+{
+    const struct itimerval none = {0};
+
+    setitimer(ITIMER_REAL, &none, NULL);
+    signal(SIGALRM, SIG_DFL);
 }
 
 /* Has these signals end vcpu_run() (leave), or takes that back, where they are not ignored. */
@@ -337,8 +364,9 @@ static bool console_access(void *device, struct vcpu *vcpu, bool write, uint64_t
     return served;
 }
 
-/* Runs the guest until it ends, and returns its status; or until it needs Python: -1.  A
- * thread then goes on with its vCPU, and the signal that was caught is pending again. */
+/* Runs the guest until it ends, and returns its status; or until it needs Python, or has run
+ * for a while: -1.  A thread then goes on with its vCPU, and the signal that was caught is
+ * pending again. */
 static int run_guest(void)
 {
     struct vcpu *vcpu = machine.vcpus;
@@ -346,11 +374,13 @@ static int run_guest(void)
 
     bus_set_handler(&machine.bus, SERIAL_PORT, console_access);
     handle_signals(leave);
+    set_alarm();
     vcpu_run(vcpu);
     status = status_of(vcpu);
     machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
     if (status >= 0 && !words.timed)
         return status;
+    end_alarm();
     signals_fd = signal_fd(signals, SIGNALS);
     handle_signals(SIG_DFL);
     if (caught)
@@ -361,8 +391,14 @@ static int run_guest(void)
         dprintf(STDERR_FILENO, "pyvmm: thread of vCPU 0: %s\n", strerror(machine.error));
         _exit(125);
     }
-    close(signals_fd);
     return status;
+}
+
+/* Whether the guest goes on in a thread for no other reason than that it has run for a while. */
+static bool only_alarmed(void)
+{
+    return alarmed && !caught && machine.vcpus->reason == VCPU_STOPPED && !machine.serial.wants_input &&
+           !machine.serial.out_error;
 }
 
 /* ---- in threads of its vCPUs */
@@ -383,14 +419,19 @@ static int wait_for_guest(void)
         {.fd = machine.event_fd, .events = POLLIN},
         {.fd = machine.input_fd, .events = POLLIN},
         {.fd = signals_fd, .events = POLLIN},
+        {.fd = -1, .events = POLLIN}, /* who wants to talk to it */
     };
+    int timeout = LISTED_AFTER_MS, ready;
 
-    while (poll(pollers, sizeof pollers / sizeof *pollers, -1) < 0)
-        ;
+    while ((ready = poll(pollers, sizeof pollers / sizeof *pollers, timeout)) <= 0)
+        if (ready == 0) {
+            entry_make(&entry, words.image, &machine);
+            pollers[3].fd = entry.socket;
+            timeout = -1;
+        }
     if (pollers[0].revents)
         status = guest_status();
     machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
-    close(signals_fd);
     return status;
 }
 
@@ -404,9 +445,16 @@ static void boot(char **rest)
     int status;
 
     if (started && !words.by_python) {
-        status = runs_here() ? run_guest() : wait_for_guest();
-        if (status >= 0 && !words.timed)
+        bool here = runs_here();
+
+        status = here ? run_guest() : -1;
+        if (!here || only_alarmed())
+            status = wait_for_guest();
+        if (status >= 0 && !words.timed) {
+            entry_remove(&entry);
             _exit(status);
+        }
+        close(signals_fd);
     }
     if (words.timed)
         process_start_ns();
@@ -436,10 +484,11 @@ int main(int argc, char **argv)
     known = PyMarshal_ReadObjectFromString((const char *)frozen, sizeof frozen);
     launch = PyImport_ImportFrozenModule("pyvmm.command.launch") > 0 ? PyImport_AddModule("pyvmm.command.launch") : NULL;
     result = launch && list && known
-                 ? PyObject_CallMethod(launch, "main", "OOOsLK(ssy#)", list, known,
+                 ? PyObject_CallMethod(launch, "main", "OOOsLK(ssy#)(sii)", list, known,
                                        core_only ? PyCFunction_New(&finish_method, NULL) : Py_None,
                                        libraries, started, (unsigned long long)(machine.vcpus ? (uintptr_t)&machine : 0),
-                                       cache.directory, cache.name, cache.key, (Py_ssize_t)cache.key_size)
+                                       cache.directory, cache.name, cache.key, (Py_ssize_t)cache.key_size,
+                                       entry.name, entry.directory, entry.socket)
                  : NULL;
     (void)result; /* main() ends the process, or fails */
     report();

@@ -88,6 +88,8 @@ bool words_read(struct words *words, char **rest)
             if (value && !ends_with(value, ".json") && !ends_with(value, ".svg"))
                 return false;
             words->timed = true;
+        } else if (!strcmp(option->name, "--detach")) { /* Python forks before it makes threads */
+            return false;
         } else if (!strcmp(option->name, "--no-cache")) {
             words->cached = false;
         } else if (!strcmp(option->name, "--gdb")) {

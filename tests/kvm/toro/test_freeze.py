@@ -269,7 +269,7 @@ def test_the_command_freezes_by_name_and_goes_on(assemble: Assembler, tmp_path: 
         assert (done.status, done.stderr) == (0, "")
         shown = first + process.stdout.read()
     assert process.returncode == 0
-    assert not (tmp_path / "pyvmm/ticks.control").exists()
+    assert not (tmp_path / "pyvmm/ticks").exists()
     rest = pyvmm("boot", str(tmp_path / "t.frozen"))
     assert (rest.status, rest.stderr) == (7, "")
     assert shown + rest.stdout == b"".join(b"%d\n" % i for i in range(1, 10))
@@ -334,7 +334,7 @@ def test_a_damaged_file_is_one_line(assemble: Assembler, tmp_path: Path) -> None
     [
         (["freeze"], "NAME is missing; try `pyvmm freeze --help`"),
         (["freeze", "a/b"], "--name a/b: not 1 to 64 letters, digits, - and _"),
-        (["freeze", "nobody"], "nobody: no guest of yours has this name (`boot --name`)"),
+        (["freeze", "nobody"], "nobody: no guest of yours has this name; `pyvmm ps` lists them"),
         (["freeze", "x", "-o", "/absent/y"], "/absent/y: No such file or directory"),
         (["freeze", "x", "-o", "/tmp/"], "-o /tmp/: not a file"),
     ],
@@ -349,13 +349,13 @@ def test_a_name_is_one_guest_s(assemble: Assembler, tmp_path: Path) -> None:
     command = [PYVMM, "boot", assemble("1: jmp 1b"), "--name", "spins"]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            wait_until((tmp_path / "pyvmm/spins.control").exists, "the guest has its name")
+            wait_until((tmp_path / "pyvmm/spins/control").exists, "the guest has its name")
             second = pyvmm(*command[1:], env=environment)
             assert second == Result(125, b"", "pyvmm: --name spins: another guest has this name\n")
         finally:
             process.kill()
     # One that was killed leaves its socket, which is no obstacle.
-    assert (tmp_path / "pyvmm/spins.control").exists()
+    assert (tmp_path / "pyvmm/spins/control").exists()
     with subprocess.Popen(command, env=environment) as process:
         try:
             wait_until(lambda: pyvmm("freeze", "spins", "-o", str(tmp_path / "f"), env=environment).status == 0, "it")

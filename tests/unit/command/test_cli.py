@@ -114,11 +114,16 @@ def test_what_is_meant_can_be_told(mistake: Mistake, words: list[str], message: 
     assert mistake(*words) == message
 
 
-def test_a_server_that_nobody_can_reach_gets_a_hint(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["boot", "/absent.elf", "--vsock", "5"], {}) == 125
-    hint, error = capfd.readouterr().err.splitlines()
+def test_a_server_that_nobody_can_reach_gets_a_hint_at_a_terminal() -> None:
+    master, slave = os.openpty()
+    command = [PYVMM, "boot", "/absent.elf", "--vsock", "5"]
+    assert subprocess.run(command, stderr=slave, timeout=60).returncode == 125
+    hint, error = os.read(master, 1000).decode().splitlines()
     assert hint == "pyvmm: no port of the guest is published; -p HOSTPORT:GUESTPORT lets clients connect"
     assert error == "pyvmm: /absent.elf: No such file or directory"
+    assert subprocess.run(command, capture_output=True, timeout=60).stderr.count(b"\n") == 1
+    os.close(master)
+    os.close(slave)
 
 
 @pytest.mark.parametrize("option", ["--mem", "--cpus", "--pin", "--append"])
