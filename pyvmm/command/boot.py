@@ -27,7 +27,8 @@ _STDIN, _STDOUT = 0, 1
 _GUEST_LINES_MAX = 100
 _LISTED_AFTER_NS = 100_000_000  # as in entry.c
 #: As `operate.OPTIONS`, which is not loaded for all others.
-_OPERATED = ("--name", "--detach", "--metrics", "--ready-fd", "--json-events")
+_OPERATED = ("--name", "--detach", "--metrics", "--ready-fd", "--json-events", "--net")
+_ANY = "::"  # IPv4 as well
 _NOT_FROZEN = ("--mem", "--cpus", "--append", "--boot", "--initrd")
 
 
@@ -90,12 +91,20 @@ def _boot(
     operations: list[Operation],
 ) -> int:  # fmt: skip
     timing = options.get("--timing")
+    address = "127.0.0.1"
+    if "--net" in options or "--netns" in options:
+        from pyvmm.command.net import enter
+
+        address = _ANY  # of the guest's own
+        network = enter(options, operations[0].name if operations else "")
+        for operation in operations:
+            operation.network = network
     devices: Sequence[Device] = ()
     for option in DEVICES:
         if option[0] in options or repeated.get(option[0]):
             from pyvmm.command.devices import open_devices
 
-            devices = open_devices(config, options, repeated, say, log)
+            devices = open_devices(config, options, repeated, say, log, address)
             break
 
     from pyvmm._kvm import ffi

@@ -43,6 +43,9 @@ _OPTIONS = {
     "gdb": "--gdb ",
     "image": "-t ",
     "metrics": "--metrics ",
+    "net": "net ",
+    "netns": "--netns ",
+    "subnet": "--subnet ",
     "ready_fd": "--ready-fd ",
     "json_events": "--json-events ",
 }
@@ -127,6 +130,10 @@ def _run(
         from pyvmm.command import ps
 
         return _tell(ps.ps(words) if command == "ps" else ps.inspect(words))
+    if command == "net":
+        from pyvmm.command.net import net
+
+        return _tell(net(words))
     if command == "attach":
         from pyvmm.command.attach import attach
 

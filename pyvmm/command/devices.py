@@ -25,7 +25,7 @@ _NEED_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
 
 
 def open_devices(
-    config: MachineConfig, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log
+    config: MachineConfig, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log, address: str
 ) -> list[Device]:
     """The devices that the options of `boot` ask for.
 
@@ -34,6 +34,7 @@ def open_devices(
         options, repeated: see `options.parse`.
         say: writes a line to stderr.
         log: the same, for lines about the guest.
+        address: where ports are published whose option names no address.
 
     Raises:
         PyvmmError: one of them cannot be; none is left open.
@@ -49,7 +50,7 @@ def open_devices(
         if target is not None:
             devices.append(api.console(target.removeprefix("virtio="), say, log))
         if config.vsock is not None:
-            devices.append(_vsock(config.vsock, options, repeated, say, log))
+            devices.append(_vsock(config.vsock, options, repeated, say, log, address))
             if not reached_by and "--freeze" not in options and os.isatty(_STDERR):
                 say("no port of the guest is published; -p HOSTPORT:GUESTPORT lets clients connect")
         devices += api.shares(repeated["--share"], log)
@@ -60,12 +61,14 @@ def open_devices(
     return devices
 
 
-def _vsock(cid: int, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log) -> Vsock:
+def _vsock(
+    cid: int, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log, default: str
+) -> Vsock:
     """The vsock device, which may have a descriptor for each connection."""
     backlog = number("--vsock-backlog", options.get("--vsock-backlog", "1024"))
     lib.raise_descriptor_limit(lib.VSOCK_STREAMS + _OTHER_DESCRIPTORS)
     publish, allow = repeated["-p"], repeated["--allow"]
-    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), backlog, log)
+    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), backlog, log, default)
     fixed = [text for text in publish if text[-1] != "*"]  # `*` publishes later
     for text, (address, port, guest_port) in zip(fixed, device.ports, strict=True):
         if f":{text}".rsplit(":", 2)[1] == "0":

@@ -34,6 +34,7 @@ class Operation:
 
     Attributes:
         console: of a detached guest, its input and output; else None.
+        network: that the guest is in, and its addresses there; empty for the host's.
 
     Raises:
         PyvmmError: one of the things that were asked for cannot be; none is left open.
@@ -46,6 +47,7 @@ class Operation:
         self._closers: list[Callable[[], None]] = []
         self._detached: Detached | None = None
         self.console: DetachedConsole | None = None
+        self.network = ""
         self._metrics: Metrics | None = None
         self._image, self._say = image, say
         try:
@@ -110,6 +112,7 @@ class Operation:
                     "cpus": str(machine.cpus),
                     "started": started_now(),
                     "ports": " ".join(f"{shown(address)}:{port}:{guest}" for guest, (address, port) in ports.items()),
+                    **({"network": self.network} if self.network else {}),
                     **({"cid": str(machine.config.vsock)} if machine.config.vsock else {}),
                 }
             )

@@ -64,6 +64,20 @@ DEVICES: tuple[Option, ...] = (
     ),
     ("--vsock-backlog", "value", "N", "", "how many clients may wait at each port until the guest is up (1024)"),
     (
+        "--net",
+        "value",
+        "NETWORK[:IP]",
+        "",
+        "give the guest an address of its own in a network of `pyvmm net`; ports are published there",
+    ),
+    (
+        "--netns",
+        "value",
+        "NAME",
+        "",
+        "publish and connect in this network namespace, of `pyvmm net add`, `ip netns` or a path",
+    ),
+    (
         "--console",
         "value",
         "virtio=file:PATH | virtio=unix:PATH | virtio=pty",
@@ -210,6 +224,18 @@ COMMANDS: dict[str, Command] = {
         (
             ("-o", "value", "FILE", "FILE", "where it goes (NAME.frozen)"),
             ("--end", "flag", "", "", "end the guest then"),
+        ),
+    ),
+    "net": (
+        "ACTION",
+        "create ls rm add",
+        "manage networks, in which guests have addresses of their own",
+        "`create NETWORK --subnet SUBNET` makes a network, and `rm NETWORK` removes it. `add NETWORK GUEST [IP]` makes "
+        "a network namespace for `boot --netns GUEST`, and `rm NETWORK GUEST` removes it. It takes root, or a user "
+        "namespace.",
+        (
+            ("--subnet", "repeatable", "SUBNET", "", "of `create`: `10.77.0.0/24`, and `fd77::/64` for IPv6"),
+            _JSON,
         ),
     ),
     "cache": (

@@ -75,6 +75,7 @@ def _guest(values: dict[str, str]) -> dict[str, Any]:
         "cpus": int(values["cpus"]),
         "ports": [_port(text) for text in values.get("ports", "").split()],
         "cid": int(values["cid"]) if "cid" in values else None,
+        "network": values.get("network"),
         "image": values["image"],
     }
 

@@ -158,6 +158,12 @@ uint8_t *map_memory(int fd, uint64_t size)
     return host == MAP_FAILED ? NULL : host;
 }
 
+/* Moves the calling thread to the network namespace that `fd` is of; -1: to a new one. */
+int enter_netns(int fd)
+{
+    return fd < 0 ? unshare(CLONE_NEWNET) : setns(fd, CLONE_NEWNET);
+}
+
 /* Waits up to `timeout_ms`; returns whether the descriptor is readable. */
 bool wait_readable(int fd, int timeout_ms)
 {

@@ -21,6 +21,7 @@ PYTHON int signal_fd(const int *signals, int count);
 PYTHON void signal_fd_close(int fd, const int *signals, int count);
 PYTHON void raise_descriptor_limit(uint64_t wanted);
 PYTHON uint8_t *map_memory(int fd, uint64_t size);
+PYTHON int enter_netns(int fd);
 PYTHON bool wait_readable(int fd, int timeout_ms);
 PYTHON int open_inside(int directory, const char *path);
 void event_raise(int fd);

@@ -110,7 +110,7 @@ def test_a_guest_with_a_name_is_listed_until_it_ends(assemble: Assembler, tmp_pa
         assert (port["address"], port["guest_port"], port["port"] > 0) == ("127.0.0.1", 80, True)
         assert listed == {
             "name": "one", "pid": guest.pid, "state": "running", "memory": 64 << 20, "cpus": 2, "cid": 5,
-            "image": image,
+            "network": None, "image": image,
         }  # fmt: skip
         text = pyvmm("ps").stdout.decode()
         assert text.splitlines()[0].split() == "NAME PID STATE UPTIME MEMORY CPUS PORTS IMAGE".split()
