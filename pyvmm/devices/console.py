@@ -133,6 +133,7 @@ class Console:
         if not self._pending:
             self._ended = True
             self._loop.remove(self._input)
+            lib.serial_hang_up(self._serial)
 
     def _read_now(self) -> bytes:
         if not self._is_file:

@@ -24,6 +24,8 @@ enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
 #define IER_RX 0x01
 #define IER_THR_EMPTY 0x02
+#define IER_MODEM 0x08
+#define IIR_MODEM 0x00
 #define IIR_NONE 0x01
 #define IIR_THR_EMPTY 0x02
 #define IIR_RX 0x04
@@ -31,10 +33,13 @@ enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 #define FCR_ENABLE 0x01
 #define FCR_CLEAR_RX 0x02
 #define LCR_DLAB 0x80
+#define MCR_OUT1 0x04
 #define MCR_LOOP 0x10
 #define LSR_DATA_READY 0x01
 #define LSR_TX_EMPTY 0x60 /* THR and shift register */
 #define MSR_CONNECTED 0xb0 /* DCD, DSR, CTS */
+#define MSR_CARRIER 0x80
+#define MSR_CARRIER_CHANGED 0x08
 
 void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd)
 {
@@ -47,10 +52,20 @@ void serial_init(struct serial *serial, int out_fd, int irq_fd, int input_fd)
     serial->divisor = 12; /* 9600 baud */
 }
 
+static bool carrier_lost(const struct serial *serial)
+{
+    return serial->hung_up && serial->mcr & MCR_OUT1;
+}
+
+static bool modem_irq(const struct serial *serial)
+{
+    return serial->ier & IER_MODEM && carrier_lost(serial) && !serial->told;
+}
+
 static void update_irq(struct serial *serial)
 {
     bool line = (serial->ier & IER_RX && serial->rx_len) ||
-                (serial->ier & IER_THR_EMPTY && serial->thr_empty);
+                (serial->ier & IER_THR_EMPTY && serial->thr_empty) || modem_irq(serial);
     if (line && !serial->irq_line)
         event_raise(serial->irq_fd);
     serial->irq_line = line;
@@ -115,6 +130,17 @@ uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len)
     uint32_t n = receive(serial, data, len);
     pthread_mutex_unlock(&serial->lock);
     return n;
+}
+
+/* Tells the guest that input has ended, once it has read what came before: the modem's carrier
+ * is lost.  Only a guest that has set OUT1, which on a PC is connected to nothing, sees that;
+ * others keep the line that they know. */
+void serial_hang_up(struct serial *serial)
+{
+    pthread_mutex_lock(&serial->lock);
+    serial->hung_up = true;
+    update_irq(serial);
+    pthread_mutex_unlock(&serial->lock);
 }
 
 /* From now on output does not wait for its reader for ever.  `fd` is the output's file
@@ -198,6 +224,8 @@ static uint8_t read_register(struct serial *serial, uint64_t reg)
             update_irq(serial);
             return value | IIR_THR_EMPTY;
         }
+        if (modem_irq(serial))
+            return value | IIR_MODEM;
         return value | IIR_NONE;
     case LCR:
         return serial->lcr;
@@ -210,7 +238,12 @@ static uint8_t read_register(struct serial *serial, uint64_t reg)
         if (serial->mcr & MCR_LOOP) /* OUT2, OUT1, RTS, DTR loop back */
             return (uint8_t)((serial->mcr & 0x0c) << 4 | (serial->mcr & 2) << 3 |
                              (serial->mcr & 1) << 5);
-        return MSR_CONNECTED;
+        if (!carrier_lost(serial))
+            return MSR_CONNECTED;
+        value = (uint8_t)(MSR_CONNECTED & ~MSR_CARRIER) | (serial->told ? 0 : MSR_CARRIER_CHANGED);
+        serial->told = true; /* reading MSR acknowledges it */
+        update_irq(serial);
+        return value;
     default:
         return serial->scr;
     }
@@ -257,6 +290,7 @@ static bool write_register(struct serial *serial, uint64_t reg, uint8_t value)
         return false;
     case MCR:
         serial->mcr = value & 0x1f;
+        update_irq(serial);
         return false;
     case SCR:
         serial->scr = value;

@@ -24,6 +24,8 @@ struct serial {
     bool thr_empty;   /* THR-empty interrupt not yet acknowledged */
     bool irq_line;
     bool wants_input; /* the guest has looked for input */
+    bool hung_up;     /* there is no more input; see serial_hang_up */
+    bool told;        /* and the guest has read so */
     uint8_t rx[SERIAL_FIFO];
     uint32_t rx_head, rx_len;
 };
@@ -43,6 +45,7 @@ PYTHON void serial_init(struct serial *serial, int out_fd, int irq_fd, int input
 PYTHON void serial_drop_late(struct serial *serial, int fd, bool is_socket);
 PYTHON uint64_t serial_lost(struct serial *serial);
 PYTHON bus_handler serial_access;
+PYTHON void serial_hang_up(struct serial *serial);
 PYTHON uint32_t serial_input(struct serial *serial, const uint8_t *data, uint32_t len);
 
 #endif

@@ -36,6 +36,8 @@ from uart import (
     Uart,
 )
 
+from pyvmm._kvm import lib
+
 
 @pytest.fixture
 def uart() -> Iterator[Uart]:
@@ -330,3 +332,47 @@ def test_any_sequence_of_accesses_keeps_the_books(steps: list[tuple[str, int, in
                 assert uart.read(IIR) & 0x0F == IIR_RX if queue else uart.read(IIR) & 0x0F != IIR_RX
     finally:
         uart.close()
+
+
+# ---- the end of input --------------------------------------------------------------
+
+IER_MODEM, OUT1, CARRIER, CARRIER_CHANGED = 8, 4, 0x80, 8
+
+
+def test_a_guest_that_asks_learns_that_input_has_ended(uart: Uart) -> None:
+    uart.write(MCR, OUT1)
+    uart.write(IER, IER_RX | IER_MODEM)
+    assert uart.read(MSR) == 0xB0
+    uart.receive(b"x")
+    uart.interrupts()
+    lib.serial_hang_up(uart.native)
+    assert uart.read(RBR) == ord("x")  # what came before
+    assert uart.read(IIR) == 0  # the modem's status has changed
+    assert uart.read(MSR) == 0xB0 & ~CARRIER | CARRIER_CHANGED
+    assert uart.read(IIR) == IIR_NONE  # that was the acknowledgement
+    assert uart.read(MSR) == 0xB0 & ~CARRIER
+
+
+def test_the_end_of_input_is_an_interrupt(uart: Uart) -> None:
+    uart.write(MCR, OUT1)
+    uart.write(IER, IER_MODEM)
+    lib.serial_hang_up(uart.native)
+    assert uart.interrupts() == 1
+
+
+@pytest.mark.parametrize(("mcr", "ier"), [(0, IER_MODEM), (0x0B, IER_MODEM | IER_RX)])
+def test_other_guests_see_the_line_that_they_know(uart: Uart, mcr: int, ier: int) -> None:
+    uart.write(MCR, mcr)
+    uart.write(IER, ier)
+    lib.serial_hang_up(uart.native)
+    assert uart.interrupts() == 0
+    assert uart.read(MSR) == 0xB0
+    assert uart.read(IIR) == IIR_NONE
+
+
+def test_a_guest_may_ask_after_the_end(uart: Uart) -> None:
+    lib.serial_hang_up(uart.native)
+    uart.write(IER, IER_MODEM)
+    uart.write(MCR, OUT1)
+    assert uart.interrupts() == 1
+    assert not uart.read(MSR) & CARRIER
