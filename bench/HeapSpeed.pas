@@ -7,10 +7,8 @@ program HeapSpeed;
 {$mode objfpc}
 {$asmmode intel}
 
-{$ifdef LINUX}
 uses
   cthreads;
-{$endif}
 
 const
   PAIRS = 1000000;  { per thread }
@@ -134,7 +132,7 @@ begin
   Work := What;
   Waiting := Count;
   for I := 0 to Count - 1 do
-    BeginThread(nil, 262144, @Run, Pointer(PtrInt(I)), {$ifdef LINUX} 0 {$else} I {$endif}, IDs[I]);
+    BeginThread(nil, 262144, @Run, Pointer(PtrInt(I)), 0, IDs[I]);
   First := High(QWord);
   Last := 0;
   for I := 0 to Count - 1 do

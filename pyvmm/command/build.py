@@ -18,6 +18,14 @@ def build(words: list[str]) -> int:
     Raises:
         UsageError, BuildError: it cannot be.
     """
-    operands, options, repeated = parse("build", words)
-    compile_application(only_operand("build", operands), options.get("-o"), repeated["-d"], "-g" in options)
+    own, compiler = words, list[str]()
+    if "--" in words:
+        at = words.index("--")
+        own, compiler = words[:at], words[at + 1 :]
+    sources, options, repeated = parse("build", own)
+    if not sources:
+        only_operand("build", sources)
+    compile_application(
+        sources, options.get("-o"), repeated["-d"], "-g" in options, places=repeated["-I"], options=compiler
+    )
     return 0

@@ -173,11 +173,13 @@ COMMANDS: dict[str, Command] = {
         "SOURCE",
         "*.pas *.pp *.c",
         "compile a Toro application to an ELF image",
-        "The source is a program in Pascal, or an MPI program in C. Its image has the Toro kernel, the library and "
-        "the application, without what is not used.",
+        "The source is a program in Pascal, or an MPI program in C, of one or more files. Its image has the Toro "
+        "kernel, the library and the application, without what is not used. What follows `--` goes to the compiler, "
+        "such as `-- -Mdelphi -Cr`.",
         (
             ("-o", "value", "FILE", "FILE", "where the image goes (SOURCE with .elf)"),
             ("-d", "repeatable", "SYMBOL", "", "define a symbol for the compiler, in the kernel as well"),
+            ("-I", "repeatable", "DIR", "DIR", "look for units and include files there too"),
             ("-g", "flag", "", "", "add debug information, for GDB, and do not optimize"),
         ),
     ),

@@ -14,30 +14,35 @@ put in place by a rename, so any number of builds can run at once.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
-from contextlib import contextmanager
-from errno import EEXIST, ENOTEMPTY
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyvmm.errors import BuildError, UsageError
-from pyvmm.toolchain.symbols import symbol_table
+from pyvmm.toolchain import library
+from pyvmm.toolchain.link import link
+from pyvmm.toolchain.names import renamed, taken
+from pyvmm.toolchain.tools import (
+    ToolError,
+    application_directory,
+    cache,
+    contents,
+    digest,
+    locked,
+    once,
+    output,
+    run,
+    show,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
 PACKAGES = "fp-compiler fpc-source binutils"
 C_PACKAGES = "gcc binutils"
 
-_FPC_SOURCES = Path("/usr/share/fpcsrc")
-_TARGET = ["-n", "-Tembedded"]
 _WARNINGS = ["-v0ew"]
 # Without hints that a kernel cannot avoid: addresses as numbers (4055), units used
 # for their symbols only (5023), parameters that a callback must have (5024).
@@ -46,6 +51,8 @@ _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
 _CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
 # How programs for Toro are compiled elsewhere; its own units say what they need.
 _APPLICATION = ["-MObjfpc", "-Sgic"]
+# The main stack, unless the program states its size by $M.
+_STACK = ["-Cs1048576"]
 # For a debugger: FPC offers either debug information or a section per function.
 _DEBUG_CODE = ["-O-", "-gw3"]
 # For C: only our headers and the compiler's own, and no code that needs an operating
@@ -54,37 +61,69 @@ _C = [
     *("-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
 ]
-_C_CODE = ["-O2"]
-_C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
+_C_CODE = ["-O2", "-fstack-clash-protection"]
+_C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer", "-fstack-clash-protection"]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
-#: Routines of FPC's library that Kernel.pas and rtl/randomseed.pas replace.
-_WRAPPED = ("fpc_initializeunits", "SYSTEM_$$_RANDOMIZE")
 #: The directories of the kernel's units, within toro/. They precede FPC's, so that a unit in
 #: rtl/ replaces FPC's of the same name.
 _UNITS = (
-    *("boot", "rtl", "kernel", "kernel/heap", "kernel/threads", "kernel/sockets", "kernel/files", "kernel/gdb"),
+    *("boot", "rtl", "kernel", "kernel/calls", "kernel/heap", "kernel/threads", "kernel/sockets", "kernel/files"),
+    "kernel/gdb",
     *("drivers", "drivers/fuse", "mpi"),
 )
 #: The assembly files in boot/.
 _BOOT = ("nucleus", "startup")
-#: Units of FPC's library for applications, compiled together with the kernel.
-_LIBRARY = ("SysUtils", "Classes", "Math", "StrUtils", "DateUtils", "Strings", "CTypes", "FGL", "Contnrs")
-
 #: A symbol that a unit of the kernel looks for.
 _IFDEF = re.compile(r"\{\$ifn?def (\w+)\}", re.IGNORECASE)
+#: The units in rtl/ that are added to a program which uses one of these units, or refers to a
+#: routine whose symbol starts like one of these.
+_ADDED = {
+    "utf8strings": ({"sysutils"}, ("SYSTEM_$$_UPCASE$UNICODE", "SYSTEM_$$_LOWERCASE$UNICODE")),
+    "torofiles": (
+        {"sysutils", "dos", "baseunix"},
+        (
+            *("fpc_reset", "fpc_rewrite"),
+            *(f"SYSTEM_$$_{name}" for name in ("RESET", "REWRITE", "APPEND", "ERASE", "RENAME")),
+            *(f"SYSTEM_$$_{name}" for name in ("MKDIR", "RMDIR", "CHDIR", "GETDIR")),
+        ),
+    ),
+    "arguments": ({"sysutils", "dos", "baseunix"}, ("SYSTEM_$$_PARAM", "OBJPAS_$$_PARAM", "U_$SYSTEM_$$_ARG")),
+    "threadsinturn": ({"classes"}, ("SYSTEM_$$_BEGINTHREAD",)),
+    "systemlog": ({"eventlog"}, ("syslog",)),
+    "torosockets": ({"sockets"}, ("BASEUNIX_$$_FPSELECT", "BASEUNIX_$$_FPPOLL")),
+}
+#: What the compiler says of a unit that it does not find.
+_MISSING = re.compile(r"Can't find unit ([\w.]+) used by")
+#: Start-up code of Linux that the compiler names.
+_LINUX_OBJECTS = ("crti.o", "crtn.o", "crtbegin.o", "crtend.o", "abitag.o", "prt0.o", "cprt0.o")
+#: Options that the build itself gives to the compiler.
+_OURS = ("-T", "-P", "-n", "-o", "-s", "-FE", "-FU", "-Cn", "-Fa", "-V")
+#: Options with a path, which is relative to the user's directory, not to that of the build.
+_WITH_PATH = ("-Fu", "-Fi", "-Fl", "-Fo", "-Fm")
 #: The beginning of a Pascal program, as opposed to a unit.
 _PROGRAM = re.compile(r"^\s*program\b", re.IGNORECASE | re.MULTILINE)
 
 
-def build(source: str, output: str | None = None, symbols: Sequence[str] = (), debug: bool = False) -> Path:
+def build(
+    source: str | Sequence[str],
+    output: str | None = None,
+    symbols: Sequence[str] = (),
+    debug: bool = False,
+    *,
+    places: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> Path:
     """Compiles an application.
 
     Args:
         source: path of a Pascal program or a C file (`.c`); units and headers may lie beside it.
+            A C program may have several.
         output: path of the image; by default `source` with the extension `.elf`.
         symbols: defined for the compiler; in the kernel, too, those that it looks for.
         debug: includes debug information for GDB, and does not optimize.
+        places: directories in which units, include files and headers are looked for as well.
+        options: for the compiler, such as `-Cr`; for the application only.
 
     Returns:
         The image's path.
@@ -92,32 +131,58 @@ def build(source: str, output: str | None = None, symbols: Sequence[str] = (), d
     Raises:
         BuildError: a tool is missing, or the application does not compile; the compiler's
             output is on stderr.
-        UsageError: a symbol is not an identifier.
+        UsageError: a symbol is not an identifier, or an option is not possible.
     """
-    program = Path(source)
+    sources = [Path(source)] if isinstance(source, str) else [Path(name) for name in source]
+    program = sources[0]
     for symbol in symbols:
         if not (symbol.isascii() and symbol.isidentifier()):
             raise UsageError(f"-d {symbol}: not a symbol, such as EnableDebug")
-    if program.is_dir():
-        raise BuildError(f"{source}: a directory; name the program in it{_programs_in(program)}")
-    if not program.is_file():
-        raise BuildError(f"{source}: no such file")
+    for option in options:
+        if option.startswith(_OURS):
+            raise UsageError(f"{option}: an option of the compiler that `pyvmm build` sets itself")
+    if len(sources) > 1 and any(path.suffix != ".c" for path in sources):
+        raise UsageError(f"{sources[1]}: only a C program has several sources; units are found by their names")
+    for path in sources:
+        if path.is_dir():
+            raise BuildError(f"{path}: a directory; name the program in it{_programs_in(path)}")
+        if not path.is_file():
+            raise BuildError(f"{path}: no such file")
     image = Path(output) if output else program.with_suffix(".elf")
     _check_place(image)
     try:
-        toolchain = _Toolchain(sorted(set(symbols)), debug)
-        system = _once("system", toolchain.key, toolchain.build_system)
-        kernel_key = _digest(toolchain.key, *_contents(toolchain.toro.rglob("*")))
-        kernel = _once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
-        with _application_directory(program, _digest(kernel_key, *sorted(symbols))) as work:
+        toolchain = _Toolchain(sorted(set(symbols)), debug, _paths(places, options, program.suffix == ".c"))
+        system = once("system", toolchain.key, toolchain.build_system)
+        mine = [program.resolve().parent, *(Path(word[3:]) for word in toolchain.options if word.startswith("-Fu"))]
+        if program.suffix != ".c":
+            toolchain.renamed = taken(program, mine, toolchain.units())
+        kernel_key = digest(toolchain.key, *toolchain.renamed, *contents(toolchain.toro.rglob("*")))
+        kernel = once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
+        packages = cache() / f"packages-{kernel_key}"
+        with application_directory(program, digest(kernel_key, *toolchain.symbols, *toolchain.options)) as work:
             pascal = program
             objects: list[str] = []
             if program.suffix == ".c":
-                pascal, objects = toolchain.compile_c(program, kernel_key, work)
-            _install(toolchain.build_application(program, pascal, objects, system, kernel, work), image)
+                pascal, objects = toolchain.compile_c(sources, kernel_key, work)
+            built = toolchain.build_application(program, pascal, objects, (system, kernel, packages), work)
+            _install(built, image)
+    except ToolError as error:
+        show(error.said)
+        raise
     except OSError as error:
-        raise BuildError(f"{error.filename or source}: {error.strerror}") from None
+        raise BuildError(f"{error.filename or program}: {error.strerror}") from None
     return image
+
+
+def _paths(places: Sequence[str], options: Sequence[str], is_c: bool) -> list[str]:
+    """The compiler's options for the application, with absolute paths."""
+    if is_c:
+        return [*(f"-I{place}" for place in places), *options]
+    made = [f"{kind}{os.path.abspath(place)}" for place in places for kind in ("-Fu", "-Fi")]
+    for option in options:
+        kind, path = option[:3], option[3:]
+        made.append(kind + os.path.abspath(path) if path and kind in _WITH_PATH else option)
+    return made
 
 
 def _programs_in(folder: Path) -> str:
@@ -137,6 +202,8 @@ def _check_place(image: Path) -> None:
         raise BuildError(f"{image}: there is no directory {folder}")
     if image.is_dir():
         raise BuildError(f"{image}: a directory; name the image as well: -o {image / 'NAME.elf'}")
+    if image.exists() and not image.is_file():
+        raise BuildError(f"{image}: not a regular file; choose another place with -o")
     if not os.access(folder, os.W_OK):
         raise BuildError(f"{image}: {folder} may not be written to; choose another place with -o")
 
@@ -146,69 +213,108 @@ class _Toolchain:
 
     Args:
         symbols, debug: see `build`.
+        options: the compiler's, for the application.
 
     Raises:
         BuildError: one of them is missing.
     """
 
-    def __init__(self, symbols: list[str], debug: bool) -> None:
-        for tool in ("ppcx64", "as", "ld", "nm"):
+    def __init__(self, symbols: list[str], debug: bool, options: list[str]) -> None:
+        for tool in ("ppcx64", "as", "ld", "nm", "objdump"):
             if not shutil.which(tool):
                 raise BuildError(f"{tool} is not installed: `apt install {PACKAGES}`")
-        version = _output(["ppcx64", "-iV"]).strip()
-        self._fpc = _FPC_SOURCES / version
-        if not self._fpc.is_dir():
-            raise BuildError(f"{self._fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
+        version = output(["ppcx64", "-iV"]).strip()
+        self.fpc = library.SOURCES / version
+        if not self.fpc.is_dir():
+            raise BuildError(f"{self.fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
         here = Path(__file__).resolve().parents[1]
         self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
+        self.options = options
+        #: The kernel's units that the user has others of the name of
+        self.renamed: list[str] = []
         # The kernel and FPC's library see only what the kernel knows: UNIX, for example, would change the library.
         known = {word.upper() for path in self.toro.rglob("*.pas") for word in _IFDEF.findall(path.read_text())}
-        self._code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{name}" for name in symbols if name.upper() in known)]
-        self._symbols = [f"-d{name}" for name in symbols]
+        code = [*(_DEBUG_CODE if debug else _CODE), *(f"-d{name}" for name in symbols if name.upper() in known)]
+        self._compiler = ["ppcx64", *library.TARGET, *code]
+        #: Those that the application sees
+        self.symbols = [f"-d{name}" for name in symbols]
         self._c_code = [*(_C_DEBUG_CODE if debug else _C_CODE), *(f"-D{symbol}" for symbol in symbols)]
         # Debug information contains the path of the sources.
-        options = [*_TARGET, *self._code, str(self.toro) if debug else ""]
-        self.key = _digest(version, " ".join(options), Path(__file__).read_bytes())
-        rtl = self._fpc / "rtl"
-        self._system_paths = [f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded")]
-        self._toro_paths = [f"-Fu{self.toro / name}" for name in _UNITS]
-        self._library_paths = [
-            *(f"-Fu{rtl / name}" for name in ("embedded", "inc", "objpas", "x86_64")),
-            *(f"-Fu{self._fpc / 'packages' / name}" for name in ("rtl-objpas/src/inc", "fcl-base/src")),
-            *(f"-Fi{rtl / name}" for name in ("inc", "x86_64", "embedded", "objpas")),
-            *(f"-Fi{rtl / 'objpas' / name}" for name in ("sysutils", "classes")),
-        ]
+        self.key = digest(
+            version,
+            " ".join([*self._compiler, str(self.toro) if debug else ""]),
+            *contents(Path(__file__).parent.glob("*.py")),
+        )
+
+    def units(self) -> list[Path]:
+        """The sources of the kernel's units."""
+        return [path for name in _UNITS for path in sorted((self.toro / name).glob("*.pas"))]
 
     def build_system(self, to: Path) -> None:
         """Compiles FPC's `system` and `objpas` units."""
-        rtl = self._fpc / "rtl"
-        options = [*_TARGET, *_WARNINGS, *self._code, f"-FU{to}", f"-Fu{to}", *self._system_paths]
-        _run(
-            ["ppcx64", *options, "-Us", "-Sg", str(rtl / "embedded/system.pp")],
-            "FPC's system unit",
-            quiet=True,
-        )
-        _run(["ppcx64", *options, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", quiet=True)
+        paths = [f"-FU{to}", f"-Fu{to}", *library.system_paths(self.fpc, self.toro)]
+        compiler = [*self._compiler, *library.RELEASED, *_WARNINGS, *paths]
+        rtl = self.fpc / "rtl"
+        run([*compiler, *library.SYSTEM, str(rtl / "linux/system.pp")], "FPC's system unit", quiet=True)
+        run([*compiler, str(rtl / "objpas/objpas.pp")], "FPC's objpas unit", quiet=True)
 
     def build_kernel(self, system: Path, to: Path) -> None:
-        """Compiles the nucleus, the loader, the kernel and FPC's units for applications."""
+        """Compiles the nucleus, the loader, the kernel and FPC's run-time library."""
         for name in _BOOT:
-            _run(["as", str(self.toro / f"boot/{name}.s"), "-o", str(to / f"{name}.o")], f"the {name}")
+            run(["as", str(self.toro / f"boot/{name}.s"), "-o", str(to / f"{name}.o")], f"the {name}")
+        places = [self.toro / name for name in _UNITS]
+        units = self.units()
+        if self.renamed:
+            units = [(to / f"Toro{path.stem}.pas" if path.stem in self.renamed else to / path.name) for path in units]
+            for path, copy in zip(self.units(), units, strict=True):
+                copy.write_text(renamed(path.read_text(), self.renamed))
+            places = [to]
+        for name in _LINUX_OBJECTS:
+            (to / name).touch()  # for the compiler, which wants to see them
         everything = to / "everything.pas"
-        units = [*sorted(path.stem for name in _UNITS for path in self.toro.glob(f"{name}/*.pas")), *_LIBRARY]
-        everything.write_text(f"unit everything; interface uses {', '.join(units)}; implementation end.\n")
-        paths = [f"-FU{to}", f"-Fu{system}", *self._toro_paths, *self._library_paths]
-        said = _run(["ppcx64", *_TARGET, *_HINTS, *self._code, *paths, str(everything)], "the Toro kernel", quiet=True)
+        names = sorted(path.stem for path in units)
+        everything.write_text(
+            f"unit everything; interface uses {', '.join([*names, *library.UNITS])}; implementation end.\n"
+        )
+        paths = [
+            *(
+                f"-F{kind}{place}"
+                for kind, place in (
+                    ("U", to),
+                    ("u", system),
+                    ("i", self.toro / "kernel"),
+                )
+            ),
+            *(f"-Fu{place}" for place in places),
+            *library.rtl_paths(self.fpc),
+        ]
+        said = run(
+            [*self._compiler, *library.RELEASED, *_HINTS, *paths, str(everything)], "the Toro kernel", quiet=True
+        )
         # FPC's own library is full of hints; only those about the kernel's units are shown.
         ours = {path.name for path in [*self.toro.rglob("*.pas"), *self.toro.rglob("*.inc")]}
-        sys.stderr.writelines(line for line in said.splitlines(True) if line.partition("(")[0] in ours)
+        show("".join(line for line in said.splitlines(True) if line.partition("(")[0] in ours))
 
-    def compile_c(self, program: Path, kernel_key: str, work: Path) -> tuple[Path, list[str]]:
+    def build_package_unit(self, source: Path, system: Path, kernel: Path, packages: Path) -> None:
+        """Compiles a unit of FPC's packages, and those that it uses, for all programs that follow."""
+        places = [self.toro / "rtl/packages", *library.package_places(self.fpc)]
+        paths = [
+            *(f"-F{kind}{place}" for kind, place in (("U", packages), ("u", kernel), ("u", system))),
+            *(f"-F{kind}{place}" for kind in "ui" for place in places),
+            *library.rtl_paths(self.fpc),
+        ]
+        with locked(packages):
+            # FPC looks for units beside its source first, and must not find those of the kernel's cache there.
+            asking = packages / "asking.pas"
+            asking.write_text(f"unit asking; interface uses {source.stem}; implementation end.\n")
+            run([*self._compiler, *library.RELEASED, *_WARNINGS, "-Sg", *paths, str(asking)], source.name, quiet=True)
+
+    def compile_c(self, sources: list[Path], kernel_key: str, work: Path) -> tuple[Path, list[str]]:
         """Compiles a C program in `work`; returns the Pascal program that wraps it, and all C objects."""
         for tool in ("gcc", "objcopy"):
             if not shutil.which(tool):
                 raise BuildError(f"{tool} is not installed: `apt install {C_PACKAGES}`")
-        own = _output(["gcc", "-print-file-name=include"]).strip()
+        own = output(["gcc", "-print-file-name=include"]).strip()
         compiler = [
             "gcc",
             *_C,
@@ -219,157 +325,115 @@ class _Toolchain:
 
         def library(to: Path) -> None:
             for source in (self.toro / "c").glob("*.c"):
-                _run([*compiler, *_C_LIBRARY, str(source), "-o", str(to / f"{source.stem}.o")], "the C library")
+                run([*compiler, *_C_LIBRARY, str(source), "-o", str(to / f"{source.stem}.o")], "the C library")
 
-        made = _once("c", _digest(kernel_key, _output(["gcc", "--version"])), library)
-        code = work / "c-program.o"
-        _run([*compiler, str(program), "-o", str(code)], program)
-        # FPC defines a main of its own.
-        _run(["objcopy", "--redefine-sym", "main=toro_c_main", str(code)], program)
-        return self.toro / "c/CProgram.pas", [str(code), *map(str, sorted(made.glob("*.o")))]
+        made = once("c", digest(kernel_key, output(["gcc", "--version"])), library)
+        objects = []
+        for number, source in enumerate(sources):
+            code = work / f"c-program-{number}.o"
+            run([*compiler, *self.options, str(source), "-o", str(code)], source)
+            # FPC defines a main of its own.
+            run(["objcopy", "--redefine-sym", "main=toro_c_main", str(code)], source)
+            objects.append(str(code))
+        return self.toro / "c/CProgram.pas", [*objects, *map(str, sorted(made.glob("*.o")))]
+
+    def _compile(
+        self, command: list[str], program: Path, caches: tuple[Path, Path, Path], work: Path, quiet: bool
+    ) -> None:
+        """Compiles the program, and before that the units of FPC's packages that it lacks."""
+        lacked = set()
+        while True:
+            try:
+                run(command, program, quiet=quiet, cwd=work)
+                return
+            except ToolError as error:
+                missing = _MISSING.search(error.said)
+                source = library.unit_source(self.fpc, self.toro, missing[1]) if missing else None
+                if not source or source in lacked:
+                    raise
+            lacked.add(source)
+            self.build_package_unit(source, *caches)
 
     def build_application(
-        self, program: Path, pascal: Path, c_objects: list[str], system: Path, kernel: Path, work: Path
+        self, program: Path, pascal: Path, c_objects: list[str], caches: tuple[Path, Path, Path], work: Path
     ) -> Path:
-        """Compiles the program and links it with all that it uses; returns the image, in `work`."""
-        source = pascal.resolve()
-        paths = [f"-FU{work}", f"-FE{work}", f"-Fu{kernel}", f"-Fu{system}"]
-        compiler = [
-            "ppcx64",
-            *_TARGET,
-            *_WARNINGS,
-            *self._code,
-            *self._symbols,
-            *_APPLICATION,
-            "-Cn",
-            "-Fatorortl",
-            *paths,
-            *self._library_paths,
-        ]
-        # FPC looks for units in the current directory first.
-        _run([*compiler, f"-Fu{source.parent}", f"-Fo{source.parent}", str(source)], program, cwd=work)
-        link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime, default=None)
-        if not link_script:
-            raise BuildError(f"{program}: a unit, not a program; name the program that uses it")
-        boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
-        objects = [*boot, *_linked_objects(link_script.read_text(), work), *c_objects]
-        link_script.unlink()
+        """Compiles the program and links it with all that it uses; returns the image, in `work`.
 
-        # Function names are linked in behind the code, so that the second link
-        # does not move it.
-        names = work / "function-names.o"
-        script = str(self.toro / "toro.ld")
-        linker = ["ld", "-T", script, "-znoexecstack", "--gc-sections", *(f"--wrap={symbol}" for symbol in _WRAPPED)]
-        first = work / "without-names.elf"
-        _run([*linker, "-o", str(first), *objects], program)
+        Args:
+            program: what the user named; for messages.
+            pascal: the program in Pascal.
+            c_objects: linked in as well.
+            caches: the directories of the system unit, the kernel and FPC's packages.
+            work: where it is made.
+        """
+        source = pascal.resolve()
+        own = [f"-Fu{source.parent}", f"-Fo{source.parent}", *(self.options if pascal == program else [])]
+        paths = [f"-FU{work}", f"-FE{work}", f"-Fl{caches[1]}", *(f"-Fu{place}" for place in reversed(caches))]
+        # FPC looks for units in the current directory first: in `work`.
+        command = [*self._compiler, *self.symbols, *_WARNINGS, *_STACK, *_APPLICATION, "-Cn", *own, *paths]
+        added, quiet = ["torortl", *_guessed(source)], False
+        while True:
+            self._compile([*command, f"-Fa{','.join(added)}", str(source)], program, caches, work, quiet)
+            link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime, default=None)
+            if not link_script:
+                raise BuildError(f"{program}: a unit, not a program; name the program that uses it")
+            linked = _linked_objects(link_script.read_bytes().decode(errors="surrogateescape"), work)
+            link_script.unlink()
+            wanted = ["torortl", *_wanted(linked, caches[:2])]
+            if wanted == added:
+                break
+            added, quiet = wanted, True  # the compiler has said everything already
+        kernel = caches[1]
+        boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
+        objects = [*boot, *linked, *c_objects]
+
         spelling = [*self.toro.rglob("*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
-        table = symbol_table(_output(["nm", "-n", "--defined-only", str(first)]), spelling)
-        _run(["as", "-o", str(names), "-"], program, table)
-        complete = work / "complete.elf"
-        _run([*linker, "-o", str(complete), *objects, str(names)], program)
-        return complete
+        return link(objects, program, self.toro / "toro.ld", spelling, work)
+
+
+def _guessed(source: Path) -> list[str]:
+    """The same as `_wanted`, guessed from the words of the program, which saves compiling it twice."""
+    words = {word.lower() for word in re.findall(r"\w+", source.read_text(errors="replace"))}
+    return [
+        added for added, (users, _) in _ADDED.items() if users & words or (words & {"classes"} and "sysutils" in users)
+    ]
+
+
+def _wanted(objects: list[str], libraries: tuple[Path, ...]) -> list[str]:
+    """The units in rtl/ that a program wants to have added.
+
+    Args:
+        objects: of the program.
+        libraries: the directories of objects whose references do not count, because they are in every program.
+    """
+    units = {Path(name).stem for name in objects}
+    own = [name for name in objects if Path(name).parent not in libraries]
+    references = {line.split()[-1] for line in output(["nm", "-u", *own]).splitlines() if " U " in line}
+    return [
+        added
+        for added, (users, symbols) in _ADDED.items()
+        if units & users or any(symbol.startswith(symbols) for symbol in references)
+    ]
 
 
 def _linked_objects(script: str, work: Path) -> list[str]:
     """The object files that FPC's linker script names, as absolute paths."""
-    names = script.partition("INPUT (")[2].partition(")")[0].split()
-    return [str(Path(work, name.strip('"'))) for name in names]
+    names = script.partition("INPUT(\n")[2].partition("\n)\n")[0].splitlines()
+    paths = [Path(work, name.strip('"').replace('\\"', '"')) for name in names if name]
+    return [str(path) for path in paths if path.name not in _LINUX_OBJECTS]
 
 
 def _install(built: Path, image: Path) -> None:
-    """Puts the image in place: a file by a rename, so that nobody boots half of it.
+    """Puts the image in place by a rename, so that nobody boots half of it.
 
-    A symbolic link stays, and what it leads to is replaced; a device or fifo is written to.
+    A symbolic link stays, and what it leads to is replaced.
     """
     target = Path(os.path.realpath(image))
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(built.read_bytes())
-            return
         shutil.copy(built, temporary)
         temporary.replace(target)
     except OSError as error:
         raise BuildError(f"{image}: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _run(
-    command: list[str], what: object, stdin: str | None = None, quiet: bool = False, cwd: Path | None = None
-) -> str:
-    """Runs a tool and returns its output, which also goes to stderr unless `quiet`."""
-    result = subprocess.run(command, input=stdin, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if result.returncode or not quiet:
-        sys.stderr.write(result.stdout)
-    if result.returncode:
-        raise BuildError(f"{what}: not built, {command[0]} failed")
-    return result.stdout
-
-
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def _digest(*parts: bytes | str) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()[:16]
-
-
-def _contents(paths: Iterable[Path]) -> Iterator[bytes]:
-    """Names and contents of the sources among `paths`."""
-    for path in sorted(paths):
-        if path.suffix in (".pas", ".pp", ".inc", ".s", ".ld", ".c", ".h"):
-            yield path.name.encode()
-            yield path.read_bytes()
-
-
-def _cache() -> Path:
-    """This user's directory for intermediate files."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pyvmm")
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BuildError(f"{cache}: {error.strerror}; set XDG_CACHE_HOME to a directory that you may write") from None
-    return cache
-
-
-def _once(name: str, key: str, make: Callable[[Path], None]) -> Path:
-    """A cached directory, filled by `make` if it does not exist yet."""
-    done = _cache() / f"{name}-{key}"
-    if not done.is_dir():
-        with tempfile.TemporaryDirectory(dir=done.parent, ignore_cleanup_errors=True) as temporary:
-            making = Path(temporary, name)
-            making.mkdir()
-            make(making)
-            try:
-                making.rename(done)
-            except OSError as error:
-                if error.errno not in (EEXIST, ENOTEMPTY):  # another build was first
-                    raise
-    return done
-
-
-@contextmanager
-def _application_directory(program: Path, key: str) -> Iterator[Path]:
-    """The directory of one program's intermediate files, for one build at a time.
-
-    It is emptied when a source beside the program has changed, as FPC compares times only
-    to two seconds. For all other files FPC's own check applies.
-    """
-    work = _cache() / f"application-{_digest(str(program.resolve()))}"
-    work.mkdir(exist_ok=True)
-    with open(work / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made_of = work / "made-of"
-        beside = program.resolve().parent
-        state = _digest(key, *_contents([*beside.glob("*"), *beside.glob("*/*")]))
-        if not made_of.is_file() or made_of.read_text() != state:
-            for path in work.iterdir():
-                if path.name != "lock":
-                    path.unlink()
-            made_of.write_text(state)
-        yield work

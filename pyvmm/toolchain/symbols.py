@@ -37,7 +37,7 @@ def symbol_table(nm: str, sources: Iterable[Path]) -> str:
     lines = ['.section .symbols, "a"', f".long {len(by_address)}"]
     names = b""
     for start, name in by_address.items():
-        lines.append(f".long {start}, {len(names)}")
+        lines.append(f".long {start}")
         names += name.encode() + b"\0"
     lines += [f".byte {','.join(map(str, names[at : at + 64]))}" for at in range(0, len(names), 64)]
     return "\n".join(lines) + "\n"

@@ -61,6 +61,7 @@ var
   Text: Byte; external name 'toro_text';
   Constants: Byte; external name 'toro_rodata';
   Variables: Byte; external name 'toro_data';
+  Guard: Byte; external name 'toro_guard';
   ImageEnd: Byte; external name 'toro_end';
   Trampoline: TBytes; external name 'loader_trampoline';
   TrampolineEnd: Byte; external name 'loader_trampoline_end';
@@ -221,6 +222,7 @@ begin
   MapPages(PtrUInt(@Text), PtrUInt(@Constants), PRESENT or USER);
   MapPages(PtrUInt(@Constants), PtrUInt(@Variables), PRESENT or USER or NO_EXECUTE);
   MapPages(PtrUInt(@Variables), PageUp(PtrUInt(@ImageEnd)), DATA);
+  MapPages(PtrUInt(@Guard), PtrUInt(@Guard) + PAGE, 0);
   for I := 0 to Cpus - 1 do
   begin
     Area := Areas + LongWord(I) * AreaSize;

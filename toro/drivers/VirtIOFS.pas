@@ -67,6 +67,15 @@ begin
     Result := nil;
 end;
 
+function VolumeName(Index: LongInt): PChar;
+begin
+  if VolumeCount = 0 then
+    FindVolumes;
+  Result := nil;
+  if Index < VolumeCount then
+    Result := Volumes[Index].Tag;
+end;
+
 { ---- Files ---- }
 
 { Makes an attempt in a session in which the file is open. }
@@ -308,6 +317,23 @@ begin
   Result := InSession(Volume, @Attempt);
 end;
 
+function ChangeNamed(Volume: Pointer; Path: PChar; const Change: TChange): LongInt;
+
+  function Attempt: LongInt;
+  var
+    Entry: TFuseEntry;
+  begin
+    Result := FindFile(Volume, Path, Entry);
+    if Result < 0 then
+      Exit;
+    Result := ChangeFile(Volume, Entry.Node, Change);
+    Forget(Volume, Entry.Node);
+  end;
+
+begin
+  Result := InSession(Volume, @Attempt);
+end;
+
 { ---- Directories ---- }
 
 function OpenDir(Volume: Pointer; Path: PChar; var F: TFile): LongInt;
@@ -369,6 +395,7 @@ initialization
   Driver.Name := 'virtiofs';
   Driver.Dedicate := @Dedicate;
   Driver.Mount := @Mount;
+  Driver.VolumeName := @VolumeName;
   Driver.Open := @Open;
   Driver.Close := @Close;
   Driver.Read := @Read;
@@ -380,6 +407,7 @@ initialization
   Driver.MakeDir := @MakeDir;
   Driver.Remove := @Remove;
   Driver.Rename := @Rename;
+  Driver.Change := @ChangeNamed;
   Driver.OpenDir := @OpenDir;
   Driver.ReadDir := @ReadDir;
   RegisterPathDriver(@Driver);

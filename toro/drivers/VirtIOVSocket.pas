@@ -8,7 +8,7 @@ interface
 implementation
 
 uses
-  Arch, CoreThreads, Memory, Network, Scheduling, Sockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets,
+  Arch, CoreThreads, Memory, Network, Scheduling, StreamSockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets,
   WaitQueues;
 
 const

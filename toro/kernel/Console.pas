@@ -9,6 +9,7 @@ interface
 
 const
   HEX_CHAR: array[0..15] of Char = '0123456789ABCDEF';
+  END_OF_INPUT = #4; { as a terminal's Ctrl-D }
 
 type
   { A destination for text: takes Count bytes at Data. }
@@ -38,9 +39,16 @@ procedure FlushConsole;
 procedure FlushUp;
 
 { Write and read one character. Reading blocks the thread until one arrives. It works on core 0
-  only, which gets the port's interrupt. }
+  only, which gets the port's interrupt. When the input has ended, END_OF_INPUT is read. }
 procedure PutCtoSerial(C: Char);
 procedure ReadFromSerial(out C: Char);
+
+{ Waits for input, and reads a line of it, or the first Count bytes; a carriage return ends a
+  line too. Returns the number of bytes; 0: the input has ended. }
+function ReadConsole(Data: PChar; Count: PtrInt): PtrInt;
+
+{ Whether a read would not wait. }
+function InputReady: Boolean;
 
 var
   { Suppresses all output of the routines above and of WriteLn. }
@@ -54,6 +62,11 @@ const
   SERIAL_PORT = $3F8;
   IER = 1;                { interrupt enable register }
   IER_RECEIVED = 1;
+  IER_MODEM = 8;
+  MCR = 4;                { modem control register }
+  MCR_OUT1 = 4;           { asks the VMM to tell the end of input }
+  MSR = 6;                { modem status register }
+  MSR_CARRIER = $80;      { the input lasts }
   LSR = 5;                { line status register }
   LSR_DATA_READY = 1;
   LINE_SIZE = 252;
@@ -217,16 +230,70 @@ begin
   WriteConsole(@C, 1);
 end;
 
-procedure ReadFromSerial(out C: Char);
+function DataReady: Boolean;
+begin
+  Result := read_portb(SERIAL_PORT + LSR) and LSR_DATA_READY <> 0;
+end;
+
+function HasCarrier: Boolean;
+begin
+  Result := read_portb(SERIAL_PORT + MSR) and MSR_CARRIER <> 0;
+end;
+
+var
+  Prepared: Boolean;
+  TellsEnd: Boolean; { there was a carrier at first, so its loss means something }
+
+procedure PrepareInput;
 begin
   FlushConsole;
-  write_portb(IER_RECEIVED, SERIAL_PORT + IER);
-  while read_portb(SERIAL_PORT + LSR) and LSR_DATA_READY = 0 do
+  if not Prepared then
   begin
+    Prepared := True;
+    TellsEnd := HasCarrier;
+    write_portb(MCR_OUT1, SERIAL_PORT + MCR);
+  end;
+  write_portb(IER_RECEIVED or IER_MODEM, SERIAL_PORT + IER);
+end;
+
+{ Waits for a byte; False: the input has ended. }
+function ReceiveByte(out C: Char): Boolean;
+begin
+  PrepareInput;
+  while not DataReady do
+  begin
+    if TellsEnd and not HasCarrier and not DataReady then
+      Exit(False);
     WaitForInterrupt(TheBootInfo^.ConsoleVector);
     Checkpoint;
   end;
   C := Char(read_portb(SERIAL_PORT));
+  Result := True;
+end;
+
+procedure ReadFromSerial(out C: Char);
+begin
+  if not ReceiveByte(C) then
+    C := END_OF_INPUT;
+end;
+
+function ReadConsole(Data: PChar; Count: PtrInt): PtrInt;
+begin
+  Result := 0;
+  while (Result < Count) and ReceiveByte(Data[Result]) do
+  begin
+    if Data[Result] = #13 then
+      Data[Result] := #10;
+    Inc(Result);
+    if Data[Result - 1] = #10 then
+      Break;
+  end;
+end;
+
+function InputReady: Boolean;
+begin
+  PrepareInput;
+  Result := DataReady or (TellsEnd and not HasCarrier);
 end;
 
 end.

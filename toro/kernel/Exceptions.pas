@@ -5,8 +5,9 @@
     3. a `try` of the thread, if the program uses SysUtils: the CPU's exception becomes a Pascal
        exception, such as EDivByZero or EAccessViolation
 
-  Otherwise the kernel reports it on the console, with the registers and a backtrace, and ends the
-  machine with STATUS_EXCEPTION. The same happens if nothing catches the Pascal exception. }
+  Otherwise the kernel reports it on the console, with the registers and a backtrace. It is then a
+  run-time error of FPC's library, which ends the program with its number as the status, or 217 in
+  a program with SysUtils. A stack overflow ends the machine at once, with status 202. }
 unit Exceptions;
 
 {$mode objfpc}
@@ -43,6 +44,7 @@ const
   FAULT_PRESENT = 1;
   FAULT_WRITE = 2;
   FAULT_FETCH = 16;
+  STACK_OVERFLOW = 202; { the library's error }
 
 { ---- Telling ---- }
 
@@ -115,7 +117,7 @@ begin
   end;
 end;
 
-procedure Tell(const Frame: TExceptionFrame); noreturn;
+procedure Tell(const Frame: TExceptionFrame);
 begin
   HeadLess := False;
   FlushConsole;
@@ -140,7 +142,6 @@ begin
     WriteText('  ' + SymbolText(CodePointer(RIP)) + #10);
     WriteBacktrace(RBP, GetCurrentThread^.StackLow, GetCurrentThread^.StackHigh);
   end;
-  PowerOff(STATUS_EXCEPTION);
 end;
 
 { ---- Going on ---- }
@@ -235,44 +236,27 @@ end;
 
 { ---- Pascal exceptions ---- }
 
-type
-  PHandlerFrame = ^THandlerFrame;
-  THandlerFrame = record { TExceptAddr of FPC's library }
-    Buffer: Pointer;
-    Next: PHandlerFrame;
-    Kind: LongInt;
-  end;
-
-function PushHandler(Kind: LongInt; Buffer, Frame: Pointer): Pointer; external name 'FPC_PUSHEXCEPTADDR';
-procedure PopHandler; external name 'FPC_POPADDRSTACK';
 procedure HandleError(Error: LongInt; Address: CodePointer; Frame: Pointer);
   external name 'SYSTEM_$$_HANDLEERRORADDRFRAME$LONGINT$POINTER$POINTER';
 
-{ Whether the current thread is inside a `try`: then the library's list of them is not empty. }
-function InTry: Boolean;
-var
-  Frame: THandlerFrame;
-  Unused: array[0..7] of QWord;
-begin
-  PushHandler(1, @Unused, @Frame);
-  Result := Frame.Next <> nil;
-  PopHandler;
-end;
-
 { The library's error number for a floating-point exception. The flags of MXCSR and of the x87
-  status word have the same positions (Intel SDM volume 1, sections 8.1.3 and 10.2.3). }
+  status word have the same positions, and so have the bits that mask them in the upper half of
+  MXCSR's word and in the x87 control word (Intel SDM volume 1, sections 8.1.3 and 10.2.3). }
 function FloatError(Vector: QWord): LongInt;
 var
   Flags: LongWord;
 begin
   if Vector = EXC_FPUE then
+  begin
     asm
       fnstsw ax
       movzx eax, ax
       mov Flags, eax
-    end
+    end;
+    Flags := Flags and not LongWord(Get8087CW);
+  end
   else
-    Flags := GetMXCSR;
+    Flags := GetMXCSR and not (GetMXCSR shr 7);
   if Flags and 4 <> 0 then
     Result := 208 { division by zero }
   else if Flags and 8 <> 0 then
@@ -323,11 +307,23 @@ begin
   Continue(Core);
 end;
 
+var
+  Told: Boolean;
+
+{ Tells what ends the program. An exception while it ends stops the machine. }
+procedure TellOnce(const Frame: TExceptionFrame);
+begin
+  Tell(Frame);
+  if Told then
+    PowerOff(RuntimeError(Frame));
+  Told := True;
+end;
+
 { If the uncaught exception is the CPU exception that this core raised last, reports that one. }
 procedure TellUncaught(Obj: TObject; Addr: CodePointer; FrameCount: LongInt; Frames: PCodePointer);
 begin
   if Addr = CodePointer(Raised[GetCoreId].RIP) then
-    Tell(Raised[GetCoreId]);
+    TellOnce(Raised[GetCoreId]);
   LibraryUncaught(Obj, Addr, FrameCount, Frames);
 end;
 
@@ -350,9 +346,14 @@ begin
       CallHandler(Core);
   if Assigned(DebugException) and DebugException(Core) then
     Continue(Core);
-  if Assigned(ErrorProc) and not StackOverflow(Core^.Frame) and InTry then
-    RaiseInThread(Core);
-  Tell(Core^.Frame);
+  if StackOverflow(Core^.Frame) then
+  begin
+    Tell(Core^.Frame);
+    PowerOff(STACK_OVERFLOW);
+  end;
+  if not Assigned(ErrorProc) then
+    TellOnce(Core^.Frame);
+  RaiseInThread(Core);
 end;
 
 end.

@@ -87,9 +87,23 @@ type
     Mode: LongInt;               { INODE_* }
   end;
 
+  { What is to be changed of a file }
+  TChange = record
+    SetRights, SetTimes: Boolean;
+    Rights: LongInt;             { permission bits }
+    ATime, MTime: Int64;         { seconds since 1970 }
+  end;
+
+  PFilesystem = ^TFilesystem;
+
+  { A volume of a file system }
+  TMount = record
+    Filesystem: PFilesystem;
+    Volume: Pointer;
+  end;
+
   { An open file or directory }
   PFile = ^TFile;
-  PFilesystem = ^TFilesystem;
   TFile = record
     Filesystem: PFilesystem;
     Volume: Pointer;
@@ -110,6 +124,8 @@ type
     { Dedicate starts a volume on a core. Mount returns a started volume by its name, or nil. }
     Dedicate: function(Name: PChar; Core: LongInt): Boolean;
     Mount: function(Name: PChar): Pointer;
+    { The name of a volume, from 0; nil: there are no more. }
+    VolumeName: function(Index: LongInt): PChar;
     Open: function(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
     Close: procedure(var F: TFile);
     Read: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
@@ -121,6 +137,7 @@ type
     MakeDir: function(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
     Remove: function(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
     Rename: function(Volume: Pointer; OldPath, NewPath: PChar): LongInt;
+    Change: function(Volume: Pointer; Path: PChar; const Change: TChange): LongInt;
     OpenDir: function(Volume: Pointer; Path: PChar; var F: TFile): LongInt;
     { Returns 1 and an entry, or 0 at the end. }
     ReadDir: function(var F: TFile; out Entry: TDirEntry): LongInt;
@@ -248,6 +265,19 @@ function SysRenameFile(OldPath, NewPath: PChar): LongInt; { replaces an existing
 function SysOpenDir(Path: PChar): THandle;
 function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
 
+{ For a given volume instead of the core's: opens a file or directory; 0: failed. }
+function OpenOn(const Mount: TMount; Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
+
+{ What SysStatFile tells, of an open file }
+function SysStatOpen(FileHandle: THandle; Buffer: PInode): LongInt;
+
+{ The names of all volumes of all file systems, from 0; nil: there are no more. }
+function VolumeName(Index: LongInt): PChar;
+
+{ A volume by its name, which is started on this core if no core has it yet. False: there is no
+  such volume. }
+function FindMount(Name: PChar; out Mount: TMount): Boolean;
+
 { Why the last routine that failed in this thread did. }
 function SysFileError: LongInt;
 
@@ -274,10 +304,6 @@ implementation
 uses InodeVolumes, Memory, Scheduling;
 
 type
-  TMount = record
-    Filesystem: PFilesystem;
-    Volume: Pointer;
-  end;
   TFileTable = array of PFile;
 
 var
@@ -406,6 +432,43 @@ begin
     FirstMount := Mounts[GetCoreId];
 end;
 
+function VolumeName(Index: LongInt): PChar;
+var
+  Filesystem: PFilesystem;
+  I: LongInt;
+begin
+  Filesystem := Filesystems;
+  while Filesystem <> nil do
+  begin
+    I := 0;
+    repeat
+      Result := Filesystem^.VolumeName(I);
+      if (Result <> nil) and (Index = 0) then
+        Exit;
+      Inc(I);
+      Dec(Index);
+    until Result = nil;
+    Inc(Index);
+    Filesystem := Filesystem^.Next;
+  end;
+  Result := nil;
+end;
+
+function FindMount(Name: PChar; out Mount: TMount): Boolean;
+begin
+  Mount.Volume := nil;
+  DedicateBlockDriver(Name, GetCoreId);
+  Mount.Filesystem := Filesystems;
+  while Mount.Filesystem <> nil do
+  begin
+    Mount.Volume := Mount.Filesystem^.Mount(Name);
+    if Mount.Volume <> nil then
+      Exit(True);
+    Mount.Filesystem := Mount.Filesystem^.Next;
+  end;
+  Result := False;
+end;
+
 { The volume that is mounted on this core; False: none. }
 function Mounted(out Mount: TMount): Boolean;
 begin
@@ -447,15 +510,12 @@ begin
   Result := I + 1;
 end;
 
-function OpenWith(Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
+function OpenOn(const Mount: TMount; Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
 var
-  Mount: TMount;
   F: PFile;
   Error: LongInt;
 begin
   Result := 0;
-  if not Mounted(Mount) then
-    Exit;
   F := ToroAllocMem(SizeOf(TFile) + StrLen(Path) + 1);
   if F = nil then
   begin
@@ -477,6 +537,15 @@ begin
     ToroFreeMem(F)
   else
     Result := NewHandle(F);
+end;
+
+function OpenWith(Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
+var
+  Mount: TMount;
+begin
+  Result := 0;
+  if Mounted(Mount) then
+    Result := OpenOn(Mount, Path, Flags, Rights, Directory);
 end;
 
 function SysOpenFile(Path: PChar; Flags: LongInt): THandle;
@@ -601,6 +670,15 @@ begin
     Found := F^.Filesystem^.ReadDir(F^, Entry);
   until (Found <= 0) or ((Entry.Name <> '.') and (Entry.Name <> '..'));
   Result := not Failed(Found) and (Found > 0);
+end;
+
+function SysStatOpen(FileHandle: THandle; Buffer: PInode): LongInt;
+var
+  F: PFile;
+begin
+  if not FileOf(FileHandle, F) then
+    Exit(0);
+  Result := Success(F^.Filesystem^.StatOpen(F^, Buffer^));
 end;
 
 { ---- Names ---- }

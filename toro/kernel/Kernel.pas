@@ -3,6 +3,7 @@
 unit Kernel;
 
 {$mode objfpc}
+{$asmmode intel}
 
 interface
 
@@ -27,7 +28,8 @@ function Freeze: TFreezeOutcome;
 
 implementation
 
-uses BootInfo, Arch, Memory, heapmgr, Console, consoleio, CoreThreads, Exceptions, Process, Scheduling, Thaw,
+uses
+  BootInfo, Arch, Memory, heapmgr, Console, CoreThreads, Exceptions, HeapPool, Process, Scheduling, si_prc, SystemCalls, Thaw,
   ThreadLife;
 
 const
@@ -38,8 +40,9 @@ const
   FREEZE_NOW = 1;          { written to it }
   FROZEN = 1;              { read from it: the freeze was done }
 
-procedure PascalMain; external name 'PASCALMAIN';
+procedure SysEntry(constref Information: TEntryInformation); external name 'FPC_SysEntry';
 procedure InitializeUnits; external name '__real_fpc_initializeunits';
+procedure SetErrno(Error: LongInt); external name 'FPC_SYS_SETERRNO';
 
 var
   OnlineCount: LongInt;
@@ -128,6 +131,32 @@ end;
 
 { ---- Start and end ---- }
 
+var
+  MainStack: Byte; external name 'toro_stack';
+  MainStackEnd: Byte; external name 'toro_end';
+
+{ Leaves the stack on which core 0 started for the program's, at whose upper end Top is. }
+procedure EnterProgram(constref Information: TEntryInformation; Top: Pointer); assembler; noreturn; nostackframe;
+asm
+  mov rsp, rsi
+  xor ebp, ebp
+  call SysEntry
+end;
+
+procedure RunProgram(var Thread: TThread); noreturn;
+begin
+  Thread.StackLow := PtrUInt(@MainStack);
+  Thread.StackHigh := PtrUInt(@MainStackEnd);
+  Thread.StackSize := Thread.StackHigh - Thread.StackLow;
+  with ProgramInformation.OS do
+  begin
+    stkptr := Pointer(Thread.StackHigh - 1); { FPC takes the next page for the end }
+    stklen := Thread.StackSize;
+  end;
+  StartPool;
+  EnterProgram(ProgramInformation, @MainStackEnd);
+end;
+
 { Entry from the nucleus, for each core on its own stack. Core 0 enters before any unit is
   initialized. }
 procedure KernelEntry(Info: PBootInfo; Index: PtrUInt); public name 'KernelEntry';
@@ -147,7 +176,7 @@ begin
   ThisCore^.Online := True;
   InterlockedIncrement(OnlineCount);
   if Index = 0 then
-    PascalMain;
+    RunProgram(Thread);
   { This thread is never woken: work for this core runs in other threads. }
   while True do
     Block(0);
@@ -158,6 +187,7 @@ end;
 procedure StartProgram; public name '__wrap_fpc_initializeunits';
 begin
   InitializeUnits;
+  SetErrno(0); { units look for files, such as the time zone's }
   WatchUncaught;
   TheBootInfo^.Marks[MARK_APPLICATION] := read_rdtsc;
 end;

@@ -9,7 +9,7 @@ unit Network;
 
 interface
 
-uses ReceiveWindows, Sockets, VSockPackets;
+uses ReceiveWindows, StreamSockets, VSockPackets;
 
 const
   SOCKET_STREAM = 2;
@@ -29,18 +29,18 @@ const
   VIRTIO_VSOCK_TYPE_STREAM = TYPE_STREAM;
   VIRTIO_VSOCK_MAX_PKT_BUF_SIZE = MAX_PAYLOAD;
 
-  SCK_BLOCKED = Sockets.SCK_BLOCKED;
-  SCK_LISTENING = Sockets.SCK_LISTENING;
-  SCK_TRANSMITTING = Sockets.SCK_TRANSMITTING;
-  SCK_CLOSED = Sockets.SCK_CLOSED;
-  SCK_LOCALCLOSING = Sockets.SCK_LOCALCLOSING;
-  SCK_CONNECTING = Sockets.SCK_CONNECTING;
-  SCK_PEER_DISCONNECTED = Sockets.SCK_PEER_DISCONNECTED;
+  SCK_BLOCKED = StreamSockets.SCK_BLOCKED;
+  SCK_LISTENING = StreamSockets.SCK_LISTENING;
+  SCK_TRANSMITTING = StreamSockets.SCK_TRANSMITTING;
+  SCK_CLOSED = StreamSockets.SCK_CLOSED;
+  SCK_LOCALCLOSING = StreamSockets.SCK_LOCALCLOSING;
+  SCK_CONNECTING = StreamSockets.SCK_CONNECTING;
+  SCK_PEER_DISCONNECTED = StreamSockets.SCK_PEER_DISCONNECTED;
 
 type
   TIPAddress = LongWord;       { a context id }
-  PSocket = Sockets.PSocket;
-  TSocket = Sockets.TSocket;
+  PSocket = StreamSockets.PSocket;
+  TSocket = StreamSockets.TSocket;
 
   { Data for drivers that take packets: Size bytes at Data. The other fields are the
     application's. }
@@ -121,7 +121,10 @@ function SysSocketPeek(Socket: PSocket; Addr: PChar; AddrLen: LongWord): LongInt
   more, or TimeOut (ms) is over. }
 function SysSocketSelect(Socket: PSocket; TimeOut: LongInt): Boolean;
 
-{ Ends sending, and tells the peer so; receiving goes on. }
+{ Whether a send would not wait. }
+function SysSocketCanSend(Socket: PSocket): Boolean;
+
+{ Ends sending, and tells the peer so; receiving goes on. A listener stops listening. }
 procedure SysSocketShutdown(Socket: PSocket);
 
 { Closes a connection, or stops listening, and frees the socket. Data sent before still arrive,
@@ -262,7 +265,8 @@ begin
   if Socket^.State <> SCK_LISTENING then
     Exit;
   AcquireLock(NetworkLock);
-  while (Socket^.Pending = nil) and Socket^.Blocking and WaitFor(Socket^.Waiters, 0) do
+  while (Socket^.Pending = nil) and Socket^.Blocking and (Socket^.State = SCK_LISTENING) and
+        WaitFor(Socket^.Waiters, 0) do
     ;
   Result := Socket^.Pending;
   if Result <> nil then
@@ -331,6 +335,11 @@ function CanSend(Socket: PSocket): Boolean;
 begin
   Result := (Socket^.State in [SCK_TRANSMITTING, SCK_PEER_DISCONNECTED]) and
             not Socket^.PeerTakesNoMore and not Socket^.SendingEnded;
+end;
+
+function SysSocketCanSend(Socket: PSocket): Boolean;
+begin
+  Result := not CanSend(Socket) or (CreditOf(Socket) > 0);
 end;
 
 { Sends one packet of up to Count bytes. Returns how many bytes it carries: 0 if there is no
@@ -452,7 +461,9 @@ begin
   begin
     Socket^.SendingEnded := True;
     SendOp(Socket, OP_SHUTDOWN, SHUTDOWN_SEND);
-  end;
+  end
+  else if Socket^.State = SCK_LISTENING then
+    StopListener(Socket);
   Leave;
 end;
 

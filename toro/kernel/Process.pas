@@ -28,11 +28,18 @@ const
 function BeginThread(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
   Parameter: Pointer; CPU: DWord; var ThreadID: TThreadID): TThreadID;
 
+{ The core on which the next thread starts that this one begins by FPC's own means (TThread,
+  BeginThread of unit System). Without this call, such threads go to the cores in turn. }
+procedure NextThreadOn(Core: LongInt);
+
 { Yields to the other ready threads of this core. Also keeps the registers RDI and RSI. }
 procedure SysThreadSwitch; assembler;
 
 { Blocks the thread for ms milliseconds; 0 yields. }
 procedure Sleep(ms: Cardinal);
+
+{ Blocks the thread until the TSC reaches Deadline. }
+procedure SleepUntil(Deadline: QWord);
 
 { Ends the current thread. }
 procedure SysEndThread(ExitCode: DWord); noreturn;
@@ -60,6 +67,9 @@ procedure SysSetCoreIdle;
 { Stops the machine with a message (see WriteConsoleF) if Condition is True. }
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 
+threadvar
+  NextCore: LongInt; { what NextThreadOn has chosen, plus one; 0: nothing }
+
 var
   { What the scheduler keeps for each core, in cache lines of its own. }
   CPU: array[0..MAX_CPU - 1] of TPerCPU; external name 'TORO_CPUS';
@@ -69,17 +79,10 @@ var
 
 implementation
 
-uses heapmgr, Console, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
+uses Console, Scheduling, Symbols, ThreadLife, ThreadLocks, ThreadVars;
 
 const
   THIS_CORE = DWord(-1);
-
-type
-  TSleepHandler = procedure(ms: Cardinal);
-
-var
-  { The SleepHandler of SysUtils; nil in a program without that unit (see toro.ld). }
-  SleepHandler: TSleepHandler; external name 'TC_$SYSUTILS_$$_SLEEPHANDLER';
 
 procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array of PtrUInt);
 begin
@@ -102,6 +105,11 @@ begin
   ThreadID := Result;
 end;
 
+procedure NextThreadOn(Core: LongInt);
+begin
+  NextCore := Core + 1;
+end;
+
 procedure Switch;
 begin
   Yield;
@@ -121,20 +129,20 @@ asm
   pop rbp
 end;
 
+procedure SleepUntil(Deadline: QWord);
+begin
+  repeat
+    Block(Deadline);
+    Checkpoint;
+  until read_rdtsc >= Deadline;
+end;
+
 procedure Sleep(ms: Cardinal);
-var
-  Deadline: QWord;
 begin
   if ms = 0 then
     SysThreadSwitch
   else
-  begin
-    Deadline := read_rdtsc + TicksOf(ms);
-    repeat
-      Block(Deadline);
-      Checkpoint;
-    until read_rdtsc >= Deadline;
-  end;
+    SleepUntil(read_rdtsc + TicksOf(ms));
 end;
 
 procedure SysEndThread(ExitCode: DWord);
@@ -258,8 +266,6 @@ begin
   InstallLocks(Manager);
   InstallThreadVars(Manager);
   StartThreadVars;
-  if @SleepHandler <> nil then
-    SleepHandler := @Sleep;
 end;
 
 initialization

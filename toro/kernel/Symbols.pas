@@ -1,7 +1,7 @@
 { Function names and backtraces.
 
-  `pyvmm build` links a table of all functions into the image, sorted by address: their number; for
-  each its address, and the offset of its name; then the names, zero-terminated. }
+  `pyvmm build` links a table of all functions into the image, sorted by address: their number; the
+  address of each; then the names in the same order, zero-terminated. }
 unit Symbols;
 
 {$mode objfpc}
@@ -22,65 +22,70 @@ implementation
 
 uses Console;
 
-type
-  PSymbol = ^TSymbol;
-  TSymbol = packed record
-    Address, Name: LongWord;
-  end;
-
 var
   Count: LongWord; external name 'toro_symbols';
   TextStart: Byte; external name 'toro_text';
   TextEnd: Byte; external name 'toro_text_end';
 
-{ The last symbol at or below Address. }
-function FindSymbol(Address: PtrUInt): PSymbol;
+{ The address of a function. }
+function AddressOf(Index: LongInt): PtrUInt;
+begin
+  Result := PLongWord(@Count)[Index + 1];
+end;
+
+{ The index of the function that contains an address; -1: none does. }
+function FindFunction(Address: CodePointer): LongInt;
 var
-  Table: PSymbol;
-  Low, High, Middle: LongInt;
+  High_, Middle: LongInt;
 begin
-  Table := PSymbol(PtrUInt(@Count) + SizeOf(Count));
-  Low := 0;
-  High := Count - 1;
-  while Low < High do
+  if (Address < @TextStart) or (Address >= @TextEnd) or (Count = 0) then
+    Exit(-1);
+  Result := 0;
+  High_ := Count - 1;
+  while Result < High_ do
   begin
-    Middle := (Low + High + 1) div 2;
-    if Table[Middle].Address <= Address then
-      Low := Middle
+    Middle := (Result + High_ + 1) div 2;
+    if AddressOf(Middle) <= PtrUInt(Address) then
+      Result := Middle
     else
-      High := Middle - 1;
+      High_ := Middle - 1;
   end;
-  Result := Table + Low;
 end;
 
-function InFunction(Address: CodePointer): Boolean;
+function NameOf(Index: LongInt): ShortString;
+var
+  Name: PChar;
 begin
-  Result := (Address >= @TextStart) and (Address < @TextEnd) and (Count <> 0);
-end;
-
-function NameOf(Symbol: PSymbol): ShortString;
-begin
-  Result := StrPas(PChar(@Count) + SizeOf(Count) + Count * SizeOf(TSymbol) + Symbol^.Name);
+  Name := PChar(@PLongWord(@Count)[Count + 1]);
+  while Index > 0 do
+  begin
+    Inc(Name, StrLen(Name) + 1);
+    Dec(Index);
+  end;
+  Result := StrPas(Name);
 end;
 
 function SymbolName(Address: CodePointer): ShortString;
+var
+  Index: LongInt;
 begin
   Result := '';
-  if InFunction(Address) then
-    Result := NameOf(FindSymbol(PtrUInt(Address)));
+  Index := FindFunction(Address);
+  if Index >= 0 then
+    Result := NameOf(Index);
 end;
 
 function SymbolText(Address: CodePointer): ShortString;
 var
-  Symbol: PSymbol;
+  Index: LongInt;
   Offset: ShortString;
 begin
   Result := HexStr(PtrUInt(Address), 16);
-  if not InFunction(Address) then
+  Index := FindFunction(Address);
+  if Index < 0 then
     Exit;
-  Symbol := FindSymbol(PtrUInt(Address));
-  Str(PtrUInt(Address) - Symbol^.Address, Offset);
-  Result := Result + '  ' + NameOf(Symbol) + '+' + Offset;
+  Str(PtrUInt(Address) - AddressOf(Index), Offset);
+  Result := Result + '  ' + NameOf(Index) + '+' + Offset;
 end;
 
 procedure WriteBacktrace(Frame, Low, High: PtrUInt);

@@ -6,7 +6,7 @@ unit torortl;
 
 interface
 
-uses utf8strings, randomseed, Kernel, XHeaps;
+uses randomseed, Kernel, XHeaps;
 
 implementation
 

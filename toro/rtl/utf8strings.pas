@@ -1,5 +1,5 @@
-{ The string manager of FPC's run-time library, without which SysUtils and Classes call nil.
-  AnsiStrings are UTF-8. Case conversion and case-insensitive comparison cover ASCII only. }
+{ What FPC's library leaves to other units for strings: without them, its routines for case and
+  comparison end the program. AnsiStrings are UTF-8. Case conversion and case-insensitive comparison cover ASCII only. }
 unit utf8strings;
 
 {$mode objfpc}
@@ -8,22 +8,6 @@ unit utf8strings;
 interface
 
 implementation
-
-procedure WideToAnsi(Source: PUnicodeChar; var Dest: RawByteString; CodePage: TSystemCodePage; Len: SizeInt);
-begin
-  { A code unit becomes at most 3 bytes, a surrogate pair 4. }
-  SetLength(Dest, Len * 3);
-  if Len > 0 then
-    SetLength(Dest, UnicodeToUtf8(PChar(Dest), Length(Dest) + 1, Source, Len) - 1);
-  SetCodePage(Dest, CP_UTF8, False);
-end;
-
-procedure AnsiToWide(Source: PChar; CodePage: TSystemCodePage; var Dest: UnicodeString; Len: SizeInt);
-begin
-  SetLength(Dest, Len);
-  if Len > 0 then
-    SetLength(Dest, Utf8ToUnicode(PUnicodeChar(Dest), Len + 1, Source, Len) - 1);
-end;
 
 function UpperWide(const S: UnicodeString): UnicodeString;
 var
@@ -218,11 +202,9 @@ procedure Install;
 var
   Manager: TUnicodeStringManager;
 begin
-  Manager := Default(TUnicodeStringManager);
+  GetUnicodeStringManager(Manager);
   with Manager do
   begin
-    Wide2AnsiMoveProc := @WideToAnsi;
-    Ansi2WideMoveProc := @AnsiToWide;
     UpperWideStringProc := @UpperWide;
     LowerWideStringProc := @LowerWide;
     CompareWideStringProc := @CompareWide;
@@ -238,8 +220,6 @@ begin
     StrLICompAnsiStringProc := @StrLIComp;
     StrLowerAnsiStringProc := @StrLower;
     StrUpperAnsiStringProc := @StrUpper;
-    Unicode2AnsiMoveProc := @WideToAnsi;
-    Ansi2UnicodeMoveProc := @AnsiToWide;
     UpperUnicodeStringProc := @UpperWide;
     LowerUnicodeStringProc := @LowerWide;
     CompareUnicodeStringProc := @CompareWide;

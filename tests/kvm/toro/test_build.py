@@ -109,7 +109,10 @@ def test_a_failed_build_leaves_the_image_that_was_there(project: Path) -> None:
         (["missing.pas"], "pyvmm: missing.pas: no such file\n"),
         ([str(HELLO), "-o", "/nonexistent/x.elf"], "pyvmm: /nonexistent/x.elf: there is no directory /nonexistent\n"),
         ([], "pyvmm: SOURCE is missing; try `pyvmm build --help`\n"),
-        (["a.pas", "b.pas"], "pyvmm: b.pas: one SOURCE at a time\n"),
+        (
+            ["a.pas", "b.pas"],
+            "pyvmm: b.pas: only a C program has several sources; units are found by their names\n",
+        ),
         ([str(HELLO), "-d", "A-B"], "pyvmm: -d A-B: not a symbol, such as EnableDebug\n"),
         ([str(HELLO), "-d"], "pyvmm: -d: needs a value\n"),
         ([str(HELLO), "-g=3"], "pyvmm: -g=3: -g takes no value\n"),

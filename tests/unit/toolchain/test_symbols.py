@@ -46,10 +46,9 @@ def table(assembly: str) -> list[tuple[int, str]]:
             words += numbers
         else:
             names += bytes(numbers)
-    count, pairs = words[0], words[1:]
-    assert len(pairs) == 2 * count
-    starts = zip(pairs[::2], pairs[1::2], strict=True)
-    return [(address, names[start : names.index(0, start)].decode()) for address, start in starts]
+    count, addresses = words[0], words[1:]
+    assert len(addresses) == count
+    return list(zip(addresses, names.decode().split("\0")[:-1], strict=True))
 
 
 def test_the_table_holds_functions_only_one_an_address(tmp_path: Path) -> None:

@@ -47,7 +47,10 @@ const
   GETATTR_HANDLE = 1;           { flag of GETATTR: Handle is valid }
 
   { What SETATTR sets: bits of Valid }
+  SETATTR_MODE = 1 shl 0;
   SETATTR_SIZE = 1 shl 3;
+  SETATTR_ATIME = 1 shl 4;
+  SETATTR_MTIME = 1 shl 5;
   SETATTR_HANDLE = 1 shl 6;
 
   { File types in Mode }

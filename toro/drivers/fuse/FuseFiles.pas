@@ -29,6 +29,9 @@ function StatFile(var F: TFile; out Inode: TInode): LongInt;
 function TruncateFile(var F: TFile; Size: Int64): LongInt;
 function SyncFile(var F: TFile): LongInt;
 
+{ Changes rights or times. }
+function ChangeFile(Volume: PFuseVolume; Node: QWord; const Change: TChange): LongInt;
+
 { Moves up to Count bytes between a file and Data, with several requests under way at a time.
   Returns the bytes before the first request that failed or was short; Error is its result. }
 function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
@@ -289,6 +292,24 @@ begin
     First := (First + 1) mod PARALLEL;
     Dec(Running);
   until (Running = 0) and (Over or (Asked = Count));
+end;
+
+function ChangeFile(Volume: PFuseVolume; Node: QWord; const Change: TChange): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, Volume, OP_SETATTR, Node, SizeOf(TFuseSetAttr), SizeOf(TFuseAttributesReply));
+  with Request.Args.SetAttr do
+  begin
+    if Change.SetRights then
+      Valid := Valid or SETATTR_MODE;
+    if Change.SetTimes then
+      Valid := Valid or SETATTR_ATIME or SETATTR_MTIME;
+    Mode := Change.Rights;
+    ATime := Change.ATime;
+    MTime := Change.MTime;
+  end;
+  Result := Call(Request);
 end;
 
 function SyncFile(var F: TFile): LongInt;

@@ -18,6 +18,10 @@ type
     Blocks: QWord; { number of allocated blocks }
   end;
 
+{ Fills the pool. To be called first: FPC's library allocates before the units of the kernel are
+  initialized. }
+procedure StartPool;
+
 { Allocates a block of Size bytes (a WholeSize), with its memory at a multiple of Alignment;
   nil: no memory. }
 function TakeShared(Size, Alignment: PtrUInt): PBlock;
@@ -111,7 +115,7 @@ begin
   Inc(PoolStatistics.Total, Size);
 end;
 
-procedure AddAllMemory;
+procedure StartPool;
 var
   I: LongInt;
 begin
@@ -127,6 +131,4 @@ begin
     TheRegionSize := REGION_MAX;
 end;
 
-initialization
-  AddAllMemory;
 end.

@@ -32,7 +32,7 @@ function GetPacket: PPacket;
 
 implementation
 
-uses Arch, CoreThreads, Memory, Scheduling, Sockets, ThreadLife, ThreadRequests, WaitQueues;
+uses Arch, CoreThreads, Memory, Scheduling, StreamSockets, ThreadLife, ThreadRequests, WaitQueues;
 
 var
   Interfaces: PNetworkInterface;

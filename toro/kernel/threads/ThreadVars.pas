@@ -20,7 +20,7 @@ procedure StartThreadVars;
 
 implementation
 
-uses Arch, CoreThreads, Memory, consoleio;
+uses Arch, CoreThreads, Memory;
 
 var
   Size: PtrUInt;
@@ -70,7 +70,6 @@ begin
     StackBottom := Pointer(StackLow);
     StackLength := StackHigh - StackLow;
   end;
-  OpenConsole;
 end;
 
 end.

@@ -15,7 +15,7 @@
 
   NetworkLock protects everything here, so all cores can use sockets. It is a spin lock: its
   holder must not yield. }
-unit Sockets;
+unit StreamSockets;
 
 {$mode objfpc}
 
@@ -62,6 +62,7 @@ type
 var
   NetworkLock: LongInt;
   Driver: PNetworkDriver;    { the driver in use; nil: none yet }
+  AnyChange: TWaitQueue;     { threads that wait for several sockets }
 
 { A new socket; nil: no memory. }
 function NewSocket: PSocket;
@@ -106,6 +107,9 @@ procedure ReceivePacket(const Header: TVSockHeader; Data: PByte);
 { Stops listening; connections that were not accepted are reset. }
 procedure CloseListener(Socket: PSocket);
 
+{ Makes a listener refuse, and those that wait for its connections go on. }
+procedure StopListener(Socket: PSocket);
+
 { Ends all connections, because the device has failed or the machine was thawed. }
 procedure ResetAll;
 
@@ -142,6 +146,14 @@ begin
   ReturnWindow(Socket^.Window);
   ClearBytes(Socket^.Received);
   ToroFreeMem(Socket);
+end;
+
+{ Wakes the threads that wait for a change of the socket. }
+procedure Changed(Socket: PSocket);
+begin
+  WakeAll(Socket^.Waiters);
+  if AnyChange.First <> nil then
+    WakeAll(AnyChange);
 end;
 
 { ---- Table ---- }
@@ -326,7 +338,7 @@ begin
     if Socket^.Listener <> nil then
       FreePending(Socket)
     else
-      WakeAll(Socket^.Waiters);
+      Changed(Socket);
   end;
 end;
 
@@ -362,11 +374,18 @@ begin
   ReturnWindow(Socket^.Window);
 end;
 
-procedure CloseListener(Socket: PSocket);
+procedure StopListener(Socket: PSocket);
 begin
   while Socket^.Pending <> nil do
     Reset(Socket^.Pending);
   RemoveSocket(Socket);
+  Socket^.State := SCK_CLOSED;
+  Changed(Socket);
+end;
+
+procedure CloseListener(Socket: PSocket);
+begin
+  StopListener(Socket);
   FreeSocket(Socket);
 end;
 
@@ -454,7 +473,7 @@ begin
   Listener^.LastPending := Socket;
   Inc(Listener^.PendingCount);
   SendOp(Socket, OP_RESPONSE);
-  WakeAll(Listener^.Waiters);
+  Changed(Listener);
 end;
 
 procedure ReceiveData(Socket: PSocket; const Header: TVSockHeader; Data: PByte);
@@ -463,7 +482,7 @@ begin
     Exit; { the SHUTDOWN has told it that we read no more }
   if (Socket^.State = SCK_TRANSMITTING) and (Header.Length <= Socket^.Window - Socket^.Received.Count) and
      AddBytes(Socket^.Received, Data, Header.Length, ChunkOf(Socket^.Window)) then
-    WakeAll(Socket^.Waiters)
+    Changed(Socket)
   else
     Reset(Socket);
 end;
@@ -477,7 +496,7 @@ begin
   if (Socket^.State <> SCK_TRANSMITTING) and Socket^.PeerTakesNoMore then
     Reset(Socket) { both directions are closed }
   else
-    WakeAll(Socket^.Waiters);
+    Changed(Socket);
 end;
 
 procedure ReceivePacket(const Header: TVSockHeader; Data: PByte);
@@ -512,11 +531,11 @@ begin
       OP_RESPONSE:
         begin
           Socket^.State := SCK_TRANSMITTING;
-          WakeAll(Socket^.Waiters);
+          Changed(Socket);
         end;
       OP_RW: ReceiveData(Socket, Header, Data);
       OP_SHUTDOWN: ReceiveShutdown(Socket, Header.Flags);
-      OP_CREDIT_UPDATE: WakeAll(Socket^.Waiters);
+      OP_CREDIT_UPDATE: Changed(Socket);
       OP_CREDIT_REQUEST: SendOp(Socket, OP_CREDIT_UPDATE);
     else
       Reset(Socket);
