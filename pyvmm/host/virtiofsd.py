@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from pyvmm.eventloop import Loop
+    from pyvmm.host.mounts import MountWatch
 
     class Deadline(Protocol):
         """The time by which something must be done (see `vhost_user.channel`)."""
@@ -149,6 +150,7 @@ class Virtiofsd:
         self._pid = 0
         self._pidfd = self._output = -1
         self._loop: Loop | None = None
+        self._watch: MountWatch | None = None
         try:
             self._directory = _real_path(share.path)
         except NotADirectoryError:
@@ -208,11 +210,21 @@ class Virtiofsd:
         self._pid = pid
         self._pidfd = os.pidfd_open(pid)
 
-    def attach(self, loop: Loop) -> None:
-        """Logs what virtiofsd prints, from `loop`."""
+    def attach(self, loop: Loop, lost: Callable[[str], None]) -> None:
+        """Logs what virtiofsd prints, from `loop`, and watches its directory's mount."""
+        from pyvmm.host.mounts import MountWatch
+
         self._loop = loop
         if self._output >= 0:
             loop.add(self._output, self._said)
+        self._watch = MountWatch(self._directory)
+        self._watch.attach(loop, lambda is_back: self._remounted(is_back, lost))
+
+    def _remounted(self, is_back: bool, lost: Callable[[str], None]) -> None:
+        if is_back:
+            lost("its file system was mounted anew")
+        else:
+            self._log(f"{self._where}: its file system is not mounted any more")
 
     def _said(self) -> None:
         text = self._read()
@@ -274,7 +286,12 @@ class Virtiofsd:
             os.close(self._output)
             self._output = -1
 
-    close = stop
+    def close(self) -> None:
+        """Ends virtiofsd for good. A second call does nothing."""
+        self.stop()
+        if self._watch:
+            self._watch.close()
+            self._watch = None
 
 
 class SocketBackend:
@@ -308,8 +325,8 @@ class SocketBackend:
             raise HostError(self._where, error.errno or 0, hint) from None
         return sock
 
-    def attach(self, loop: Loop) -> None:
-        """Does nothing: it has no output here."""
+    def attach(self, loop: Loop, lost: Callable[[str], None]) -> None:
+        """Does nothing: it has no output here, and its directory is its own."""
 
     def why(self, deadline: Deadline) -> str:
         """Why the connection ended."""

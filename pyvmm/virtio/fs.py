@@ -54,8 +54,12 @@ if TYPE_CHECKING:
                 HostError: it cannot be started or reached.
             """
 
-        def attach(self, loop: Loop) -> None:
-            """Logs what the backend prints, from `loop`."""
+        def attach(self, loop: Loop, lost: Callable[[str], None]) -> None:
+            """Logs what the backend prints, from `loop`.
+
+            Args:
+                lost: called with the reason when what it serves is not what it was.
+            """
 
         def why(self, deadline: Deadline) -> str:
             """Stops the backend; returns why the connection ended, as part of a message."""
@@ -150,7 +154,7 @@ class VirtioFs(Device):
     def attach(self, loop: Loop) -> None:
         """Watches for the backend's death from `loop`."""
         self._loop = loop
-        self._backend.attach(loop)
+        self._backend.attach(loop, self._lost)
         if self._frontend:
             loop.add(self._frontend.fileno(), self._ended)
 
@@ -158,6 +162,15 @@ class VirtioFs(Device):
         """Gives the backend up: it closed the connection, or sent something unasked."""
         self._disconnect()
         reason = self._backend.why(self._deadline())
+        if self._transport:
+            self._transport.needs_reset(reason)
+        else:
+            self._log(f"{self._where}: {reason}")
+
+    def _lost(self, reason: str) -> None:
+        """Gives the backend up, for another one that serves what is there now."""
+        self._disconnect()
+        self._backend.stop()
         if self._transport:
             self._transport.needs_reset(reason)
         else:

@@ -16,9 +16,9 @@ from random import Random
 import pytest
 from conftest import Programs
 from fusedev import FuseDirectory
-from guests import PYVMM
+from guests import PYVMM, wait_until
 
-from pyvmm.api import vsock
+from pyvmm.api import share, vsock
 from pyvmm.config import MachineConfig
 from pyvmm.host.virtiofsd import PROGRAMS
 from pyvmm.machine import Machine
@@ -104,3 +104,32 @@ def test_a_share_that_fails_is_not_the_client_s_fault(programs: Programs, tmp_pa
         share.tamper = lambda name, reply: reply
         assert get(connection, "/") == (200, b"a page")
         connection.close()
+
+
+def test_a_share_that_is_mounted_anew_is_served_again(programs: Programs, tmp_path: Path) -> None:
+    def mount(text: str) -> None:
+        done = subprocess.run(["mount", "-t", "tmpfs", "none", site], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot mount: {done.stderr}")
+        (site / "index.html").write_text(text)
+
+    site = tmp_path / "site"
+    site.mkdir()
+    mount("old")
+    log: list[str] = []
+    config = MachineConfig(programs.image(SOURCE), command_line="virtiovsocket,virtiofs,FS,noconsole")
+    try:
+        with Machine(config, [vsock(5, ["0:80"]), share(f"{site}:FS", log.append)], log.append) as machine:
+            machine.start()
+            connection = HTTPConnection("127.0.0.1", machine.ports[80][1], timeout=60)
+            assert get(connection, "/") == (200, b"old")
+            subprocess.run(["umount", "-l", site], check=True)
+            wait_until(lambda: log, "the end of the mount is told")
+            mount("new")
+            wait_until(lambda: get(connection, "/") == (200, b"new"), "the new mount is served")
+            connection.close()
+    finally:
+        while os.path.ismount(site):
+            subprocess.run(["umount", "-l", site], check=True)
+    assert log[0] == f"share {site}:FS: its file system is not mounted any more"
+    assert log[1].endswith("its file system was mounted anew")

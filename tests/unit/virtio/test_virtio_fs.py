@@ -44,7 +44,7 @@ class Server:
         self.threads.append(BackendThread(self._device()))
         return self.threads[-1].sock
 
-    def attach(self, loop: EventLoop) -> None:
+    def attach(self, loop: EventLoop, lost: object) -> None:
         pass
 
     def why(self, deadline: Deadline) -> str:
