@@ -86,8 +86,8 @@ def share(text: str, log: Log = _silent) -> VirtioFs:
     """A directory of the host as a virtio-fs device.
 
     Args:
-        text: `DIR:TAG[:ro][:cache=auto|always|none][:restart=no]`, served by virtiofsd; or
-            `socket=PATH:TAG`, served by a vhost-user backend that listens there.
+        text: `DIR:TAG[:ro][:cache=auto|always|none][:xattr][:flock][:restart=no]`, served by
+            virtiofsd; or `socket=PATH:TAG`, served by a vhost-user backend that listens there.
         log: called with each line that virtiofsd prints.
 
     Raises:

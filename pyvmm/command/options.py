@@ -88,7 +88,7 @@ DEVICES: tuple[Option, ...] = (
     (
         "--share",
         "repeatable",
-        "DIR:TAG[:ro][:cache=auto|always|none][:restart=no] | socket=PATH:TAG",
+        "DIR:TAG[:ro][:cache=auto|always|none][:xattr][:flock][:restart=no] | socket=PATH:TAG",
         "DIRECTORY",
         "a directory of the host as the virtio-fs device TAG, served by virtiofsd, or by a vhost-user backend that "
         "listens at PATH",

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         def wait(self, fd: int) -> float:
             """Serves urgent events until a descriptor is readable; returns the seconds left."""
 
-    #: (descriptor, directory, cache mode, capabilities that it has to do without) to virtiofsd's options.
-    Options = Callable[[int, str, str, list[str]], list[str]]
+    #: (descriptor, directory, share, capabilities that it has to do without) to virtiofsd's options.
+    Options = Callable[[int, str, "Share", list[str]], list[str]]
 
 #: The capabilities (capability.h) that virtiofsd keeps, and its name for each.
 _CAPABILITIES = {0: "chown", 1: "dac_override", 3: "fowner", 4: "fsetid", 6: "setgid", 7: "setuid", 27: "mknod",
@@ -39,18 +39,22 @@ _CAPABILITIES = {0: "chown", 1: "dac_override", 3: "fowner", 4: "fsetid", 6: "se
 _CAP_SYS_ADMIN = 21
 
 
-def _options_c(fd: int, directory: str, cache: str, lacks: list[str]) -> list[str]:
+def _options_c(fd: int, directory: str, share: Share, lacks: list[str]) -> list[str]:
     source = directory.replace("\\", "\\\\").replace(",", "\\,")
-    sandbox = ["-o", f"sandbox=chroot,modcaps={':'.join(f'-{name}' for name in lacks)}"] if lacks else []
-    cached = ["-o", f"cache={cache},log_level=err", "-o", f"source={source}"]
-    return [f"--fd={fd}", "-f", "--rlimit-nofile=0", *cached, *sandbox]
+    words = [f"--fd={fd}", "-f", "--rlimit-nofile=0", f"--thread-pool-size={_THREADS}"]
+    words += ["-o", ",".join([f"cache={share.cache}", "log_level=err", *share.passes]), "-o", f"source={source}"]
+    return [*words, "-o", f"sandbox=chroot,modcaps={_without(lacks)}"] if lacks else words
 
 
-def _options_rust(fd: int, directory: str, cache: str, lacks: list[str]) -> list[str]:
-    mode = "never" if cache == "none" else cache
-    sandbox = ["--sandbox=chroot", f"--modcaps={':'.join(f'-{name}' for name in lacks)}"] if lacks else []
-    cached = [f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
-    return [f"--fd={fd}", f"--shared-dir={directory}", *cached, *sandbox]
+def _options_rust(fd: int, directory: str, share: Share, lacks: list[str]) -> list[str]:
+    mode = "never" if share.cache == "none" else share.cache
+    words = [f"--fd={fd}", f"--shared-dir={directory}", f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
+    words += [f"--thread-pool-size={_THREADS}", *(f"--{name}" for name in share.passes)]
+    return [*words, "--sandbox=chroot", f"--modcaps={_without(lacks)}"] if lacks else words
+
+
+def _without(names: list[str]) -> str:
+    return ":".join(f"-{name}" for name in names)
 
 
 def _lacks() -> list[str]:
@@ -71,12 +75,15 @@ PROGRAMS: list[tuple[str, Options]] = [
     ("/usr/lib/qemu/virtiofsd", _options_c),
 ]
 CACHES = ("auto", "always", "none")
+PASSES = ("xattr", "flock")
 TAG_MAX = 36  # bytes (virtio 1.2, section 5.11.4)
 SOCKET_PATH_MAX = 107  # bytes: `sun_path` of unix(7) without its NUL
 
 _SIGKILL = 9
 _KILL_MS = 1000  # for a killed process to end
 _STATUS_MAX = 8192  # bytes of /proc/self/status
+#: By which a request that stalls holds up no other.
+_THREADS = 16
 _SAID_MAX = 4096  # bytes of its output to read at a time
 
 
@@ -84,7 +91,7 @@ class Share:
     """A parsed share.
 
     Args:
-        text: `DIR:TAG[:ro][:cache=MODE][:restart=no]` or `socket=PATH:TAG`.
+        text: `DIR:TAG[:ro][:cache=MODE][:xattr][:flock][:restart=no]` or `socket=PATH:TAG`.
 
     Attributes:
         text: as given.
@@ -92,6 +99,8 @@ class Share:
         is_socket: which of the two.
         tag: the name that the guest mounts.
         read_only, cache, restart: options of a directory.
+        passes: which of `xattr` and `flock` the guest may use: extended attributes, and locks that the
+            host and other guests respect.
 
     Raises:
         ConfigError: the text is malformed.
@@ -102,20 +111,25 @@ class Share:
         self.is_socket = text.startswith("socket=")
         words = text.removeprefix("socket=").split(":")
         self.read_only, self.cache, self.restart = False, "auto", True
+        self.passes: list[str] = []
         if len(words) > 2 and words[-1] == "rw":
             raise ConfigError("share", text, "there is no option rw; what is not `ro` may be written to")
         seen = []
-        while not self.is_socket and (word := words[-1].partition("="))[0] in ("ro", "cache", "restart"):
+        while not self.is_socket and (word := words[-1].partition("="))[0] in ("ro", "cache", "restart", *PASSES):
             seen.append(word[0])
             if words.pop() == "ro":
                 self.read_only = True
+            elif word[0] in PASSES and not word[1]:
+                self.passes.append(word[0])
             elif word[0] == "cache" and word[2] in CACHES:
                 self.cache = word[2]
             elif word[0] == "restart" and word[2] in ("yes", "no"):
                 self.restart = word[2] == "yes"
             else:
                 raise ConfigError(
-                    "share", text, f"no such option; there are ro, cache={'|'.join(CACHES)} and restart=no"
+                    "share",
+                    text,
+                    f"no such option; there are ro, cache={'|'.join(CACHES)}, xattr, flock and restart=no",
                 )
         if len(seen) != len(set(seen)):
             raise ConfigError("share", text, "an option is given twice")
@@ -200,7 +214,7 @@ class Virtiofsd:
         return sock
 
     def _spawn(self, listener: int, output: int) -> None:
-        words = [self._program, *self._options(listener, self._directory, self._share.cache, _lacks())]
+        words = [self._program, *self._options(listener, self._directory, self._share, _lacks())]
         kept = [ffi.new("char[]", word.encode(errors="surrogateescape")) for word in words]
         argv = ffi.new("char *[]", [*kept, ffi.NULL])
         read_only = self._directory.encode(errors="surrogateescape") if self._share.read_only else ffi.NULL

@@ -68,6 +68,17 @@ def test_what_a_share_says(text: str, values: tuple[object, ...]) -> None:
     assert not share.is_socket
 
 
+def test_what_a_share_passes_on() -> None:
+    assert Share(".:x:ro").passes == []
+    assert sorted(Share(".:x:flock:ro:xattr").passes) == ["flock", "xattr"]
+    for options in (virtiofsd._options_c, virtiofsd._options_rust):
+        words = options(3, "/d", Share(".:x:xattr"), ["sys_admin", "mknod"])
+        assert any("xattr" in word for word in words)
+        assert any("-sys_admin:-mknod" in word for word in words)
+        assert any("sandbox=chroot" in word for word in words)
+        assert not any("sandbox" in word or "attr" in word for word in options(3, "/d", Share(".:x"), []))
+
+
 def test_a_share_by_a_socket() -> None:
     share = Share("socket=/run/a:b.sock:ro")
     assert (share.is_socket, share.path, share.tag, share.read_only) == (True, "/run/a:b.sock", "ro", False)
@@ -81,8 +92,8 @@ def test_a_share_by_a_socket() -> None:
         (":FS", "not DIR:TAG or socket=PATH:TAG"),
         ("socket=FS", "not DIR:TAG or socket=PATH:TAG"),
         ("www:ro", "not DIR:TAG or socket=PATH:TAG"),
-        ("www:FS:cache=some", "no such option; there are ro, cache=auto|always|none and restart=no"),
-        ("www:FS:ro=1", "no such option; there are ro, cache=auto|always|none and restart=no"),
+        ("www:FS:cache=some", "no such option; there are ro, cache=auto|always|none, xattr, flock and restart=no"),
+        ("www:FS:ro=1", "no such option; there are ro, cache=auto|always|none, xattr, flock and restart=no"),
         ("www:FS:ro:ro", "an option is given twice"),
         ("www:" + 19 * "ö", "a tag has at most 36 bytes"),
         ("socket=/" + 107 * "x" + ":FS", "the path of a socket has at most 107 bytes"),
@@ -131,13 +142,15 @@ def test_options_of_the_one_in_c(install: Install, tmp_path: Path) -> None:
     install('echo "$@"')
     words = connect(f"{tmp_path}/a,b:FS:cache=none")[1].split()
     assert words[1].startswith("--fd=")
-    assert words[2:] == f"-f --rlimit-nofile=0 -o cache=none,log_level=err -o source={tmp_path}/a\\,b".split()
+    served = f"-o cache=none,log_level=err -o source={tmp_path}/a\\,b"
+    assert words[2:] == f"-f --rlimit-nofile=0 --thread-pool-size=16 {served}".split()
 
 
 def test_options_of_the_one_in_rust(install: Callable[..., None], tmp_path: Path) -> None:
     install('echo "$@"', virtiofsd._options_rust)
     words = connect(f"{tmp_path}:FS:cache=none")[1].split()
-    assert words[2:] == [f"--shared-dir={tmp_path}", "--cache=never", "--rlimit-nofile=0", "--log-level=error"]
+    rest = "--cache=never --rlimit-nofile=0 --log-level=error --thread-pool-size=16"
+    assert words[2:] == f"--shared-dir={tmp_path} {rest}".split()
 
 
 def test_it_has_the_socket_and_nothing_else_of_ours(install: Install) -> None:
@@ -172,7 +185,7 @@ def test_what_it_says_later_is_logged(install: Install) -> None:
     server = Virtiofsd(Share(".:FS"), logged.append)
     sock = server.connect(Deadline(60))
     loop = EventLoop()
-    server.attach(loop)
+    server.attach(loop, print)
     while not logged:
         for fd, events in loop._epoll.poll():
             loop._callbacks[fd](events)
