@@ -22,6 +22,7 @@ var
   F: THandle;
   Data: array[0..99] of Char;
   Inode: TInode;
+  Entry: TDirEntry;
 begin
   F := SysOpenFile('/given/hello', O_RDONLY);
   Check(F <> 0, 'a file that is there is opened');
@@ -37,7 +38,10 @@ begin
   Check((SysStatFile('/', @Inode) = 1) and (Inode.Mode = INODE_DIR), 'the root');
   Check(Fails(SysOpenFile('/given/nothing', O_RDONLY) <> 0, ENOENT), 'a file that is not there');
   Check(Fails(SysOpenFile('/nowhere/at/all', O_RDONLY) <> 0, ENOENT), 'nor its directory');
-  Check(Fails(SysOpenFile('/given', O_RDONLY) <> 0, EISDIR), 'a directory is no file');
+  Check(Fails(SysOpenFile('/given', O_RDWR) <> 0, EISDIR), 'a directory is not written to');
+  F := SysOpenFile('/given', O_RDONLY);
+  Check((F <> 0) and SysReadDir(F, Entry) and (SysReadFile(F, 1, @Entry) <= 0), 'it can be opened, but not read as a file');
+  SysCloseFile(F);
   Check(Fails(SysStatFile('/given/hello/more', @Inode) = 1, ENOTDIR), 'a file is no directory');
   Check(SysOpenFile('//given///a name with spaces and ünïcödé', O_RDONLY) <> 0, 'any name');
   Check(Fails(SysOpenFile(PChar('/' + StringOfChar('x', 256)), O_RDONLY) <> 0, ENAMETOOLONG), 'one that is too long');

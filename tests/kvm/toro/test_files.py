@@ -39,7 +39,7 @@ def test_files(
     assert run(programs, "Files", device, cpus) == 0
     lines = capfd.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith("ok ")] == []
-    assert len(lines) == 40
+    assert len(lines) == 41
     assert device.most > 1
     # The guest has not forgotten at most what it remembers, or has not reported yet.
     assert sum(device.nodes.values()) < 150
@@ -95,7 +95,7 @@ def test_a_server_without_descriptors_left(
     assert run(programs, "Files", FuseDirectory(given, valid_s=valid_s, most_nodes=10), cpus) == 0
     lines = capfd.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith("ok ")] == []
-    assert len(lines) == 40
+    assert len(lines) == 41
 
 
 TAMPERINGS = {
