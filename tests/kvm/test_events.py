@@ -35,7 +35,7 @@ def test_guest_s_write_signals_an_ioeventfd_without_an_exit(machine: Callable[..
     guest.vm.ioeventfd(sevens, 0xFEB0_0050, 4, match=7)
     guest.vm.ioeventfd(all_values, 0xFEB0_0054, 4)
     guest.vm.ioeventfd(port, 0x90, 1, pio=True)
-    assert run_to_exit(guest._threads[0].vcpu) == 0xF4
+    assert run_to_exit(guest.threads[0].vcpu) == 0xF4
     assert [os.eventfd_read(fd) for fd in fds] == [1, 2, 1]
     assert guest.measures.exits() == {lib.KVM_EXIT_MMIO: 1, lib.KVM_EXIT_IO: 1}
     for fd in fds:
@@ -58,7 +58,7 @@ _WAIT_FOR_VECTOR = """
 
 def vector_after(guest: Machine, event: Callable[[], object], cpu: int = 0) -> int:
     """The interrupt that `event` requests of a guest's vCPU."""
-    vcpu: Any = guest._threads[cpu].vcpu
+    vcpu: Any = guest.threads[cpu].vcpu
     assert run_to_exit(vcpu) == 0xF4
     event()
     assert run_to_exit(vcpu) == 0xF4

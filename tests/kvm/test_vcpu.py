@@ -44,7 +44,7 @@ def wait_for_exit(thread: VcpuThread, event_fd: int) -> int:
 
 
 def test_vcpu_that_spins_with_interrupts_off_stops_at_once(machine: MachineMaker) -> None:
-    vcpu = machine(SPIN)._threads[0].vcpu
+    vcpu = machine(SPIN).threads[0].vcpu
     results: list[int] = []
     runner = threading.Thread(target=lambda: results.append(vcpu.run()), daemon=True)
     runner.start()
@@ -55,7 +55,7 @@ def test_vcpu_that_spins_with_interrupts_off_stops_at_once(machine: MachineMaker
 
 
 def test_vcpu_that_halts_stops_at_once(machine: MachineMaker) -> None:
-    vcpu = machine("cli\n hlt")._threads[0].vcpu
+    vcpu = machine("cli\n hlt").threads[0].vcpu
     results: list[int] = []
     runner = threading.Thread(target=lambda: results.append(vcpu.run()), daemon=True)
     runner.start()
@@ -66,7 +66,7 @@ def test_vcpu_that_halts_stops_at_once(machine: MachineMaker) -> None:
 
 
 def test_stop_before_run_holds(machine: MachineMaker) -> None:
-    vcpu = machine(SPIN)._threads[0].vcpu
+    vcpu = machine(SPIN).threads[0].vcpu
     vcpu.stop()
     assert run(vcpu) == lib.VCPU_STOPPED
     assert run(vcpu) == lib.VCPU_STOPPED
@@ -76,7 +76,7 @@ def test_stop_at_any_moment_of_a_start_holds(machine: MachineMaker, event_fd: in
     """close() stops the thread and waits for it: a stop that is lost hangs here."""
     for _ in range(20):
         guest = machine(SPIN, cpus=2)
-        for thread in guest._threads:
+        for thread in guest.threads:
             thread.start(event_fd)
         guest.close()
     assert not [name for name in tasks() if name.startswith("vcpu")]
@@ -84,8 +84,8 @@ def test_stop_at_any_moment_of_a_start_holds(machine: MachineMaker, event_fd: in
 
 def test_thread_that_waits_to_be_resumed_stops(machine: MachineMaker, event_fd: int) -> None:
     guest = machine("exit 1\n exit 2")
-    guest._threads[0].start(event_fd)
-    assert wait_for_exit(guest._threads[0], event_fd) == lib.KVM_EXIT_IO
+    guest.threads[0].start(event_fd)
+    assert wait_for_exit(guest.threads[0], event_fd) == lib.KVM_EXIT_IO
     guest.close()
     assert "vcpu0" not in tasks()
 
@@ -95,7 +95,7 @@ def test_thread_that_waits_to_be_resumed_stops(machine: MachineMaker, event_fd: 
 
 def test_threads_have_names_and_run_where_they_are_pinned(machine: MachineMaker, event_fd: int) -> None:
     guest = machine(SPIN, cpus=3)
-    for index, thread in enumerate(guest._threads):
+    for index, thread in enumerate(guest.threads):
         thread.start(event_fd, CPUS[index % len(CPUS)])
     found = tasks()
     for index in range(3):
@@ -103,12 +103,12 @@ def test_threads_have_names_and_run_where_they_are_pinned(machine: MachineMaker,
 
 
 def test_thread_without_a_pin_may_run_anywhere(machine: MachineMaker, event_fd: int) -> None:
-    machine(SPIN)._threads[0].start(event_fd)
+    machine(SPIN).threads[0].start(event_fd)
     assert os.sched_getaffinity(tasks()["vcpu0"]) == set(CPUS)
 
 
 def test_threads_take_no_signals(machine: MachineMaker, event_fd: int) -> None:
-    machine(SPIN)._threads[0].start(event_fd)
+    machine(SPIN).threads[0].start(event_fd)
     status = Path(f"/proc/self/task/{tasks()['vcpu0']}/status").read_text()
     blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
     for signal in (1, 2, 15, 17, 28):
@@ -121,14 +121,14 @@ def test_thread_on_a_cpu_that_is_not_there_is_a_host_error_and_leaves_nothing(
     before = open_fds()
     guest = machine(SPIN)
     with pytest.raises(HostError, match="thread of vCPU 0: Invalid argument"):
-        guest._threads[0].start(event_fd, 4000)
+        guest.threads[0].start(event_fd, 4000)
     guest.close()
     assert open_fds() == before
 
 
 def test_python_goes_on_while_a_guest_spins(machine: MachineMaker, event_fd: int) -> None:
     """run() in a Python thread, and a VcpuThread: neither may hold the GIL."""
-    first, second = machine(SPIN)._threads[0].vcpu, machine(SPIN)._threads[0]
+    first, second = machine(SPIN).threads[0].vcpu, machine(SPIN).threads[0]
     runner = threading.Thread(target=first.run, daemon=True)
     runner.start()
     second.start(event_fd)
@@ -145,7 +145,7 @@ def test_python_goes_on_while_a_guest_spins(machine: MachineMaker, event_fd: int
 
 
 def test_exits_come_one_by_one_and_in_order(machine: MachineMaker, event_fd: int) -> None:
-    thread = machine("exit 11\n exit 22\n exit 33")._threads[0]
+    thread = machine("exit 11\n exit 22\n exit 33").threads[0]
     thread.start(event_fd)
     seen = []
     for _ in range(3):
@@ -160,7 +160,7 @@ def test_value_that_python_reads_for_the_guest_reaches_it(machine: MachineMaker,
     guest = machine(
         "in eax, 0xf4\n mov [rip + value], eax\n mov al, [rip + value + 3]\n out 0xf4, al\n .data\nvalue: .quad 0"
     )
-    thread = guest._threads[0]
+    thread = guest.threads[0]
     thread.start(event_fd)
     assert wait_for_exit(thread, event_fd) == lib.KVM_EXIT_IO
     guest.bus.serve(thread.vcpu.native, mmio=False)
@@ -171,7 +171,7 @@ def test_value_that_python_reads_for_the_guest_reaches_it(machine: MachineMaker,
 
 def test_exits_are_counted_by_kind(machine: MachineMaker) -> None:
     guest = machine("in al, 0x80\n in al, 0x80\n mov eax, 0xc0000000\n mov eax, [rax]\n exit 0")
-    assert run(guest._threads[0].vcpu) == lib.KVM_EXIT_IO
+    assert run(guest.threads[0].vcpu) == lib.KVM_EXIT_IO
     assert guest.measures.exits() == {lib.KVM_EXIT_IO: 3, lib.KVM_EXIT_MMIO: 1}
 
 
@@ -198,7 +198,7 @@ def test_exits_are_counted_by_kind(machine: MachineMaker) -> None:
 def test_exit_that_ends_a_guest_is_explained(
     machine: MachineMaker, reason: str, fields: dict[str, Any], message: str
 ) -> None:
-    vcpu = machine(SPIN)._threads[0].vcpu
+    vcpu = machine(SPIN).threads[0].vcpu
     for name, value in fields.items():
         setattr(vcpu.native, name, value)
     error = failure(vcpu, getattr(lib, reason))

@@ -48,7 +48,7 @@ def zero_page(memory: int, rsdp: int) -> bytes:
 
 def enter_like_firecracker(machine: Machine, entry: int, rsdp: int) -> None:
     """Overwrites what pyvmm has prepared of memory and registers."""
-    memory, vcpu = machine.memory, machine._threads[0].vcpu
+    memory, vcpu = machine.memory, machine.threads[0].vcpu
     memory.write(ZERO_PAGE, zero_page(machine.config.memory, rsdp))
     memory.write(GDT, pack("<QQQQ", 0, 0xAF_9B00_0000_FFFF, 0xCF_9300_0000_FFFF, 0x8F_8B00_0000_FFFF))
     memory.write(IDT, bytes(8))

@@ -164,7 +164,7 @@ def test_subscribers_can_connect_with_the_new_cid(programs: Programs, cpus: int,
     def thaw() -> None:
         cid = 6 + len(port.written)
         ffi.buffer(device.native)[:8] = cid.to_bytes(8, "little")
-        lib.virtio_mmio_set_config(guest.machine._virtio[0].native, cid.to_bytes(8, "little"), 8)
+        lib.virtio_mmio_set_config(guest.machine.transports[0].native, cid.to_bytes(8, "little"), 8)
         device.reset_transport()
         guest.thaw()
 

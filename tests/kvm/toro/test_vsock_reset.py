@@ -97,7 +97,7 @@ def test_connections_end_and_new_ones_are_served(server: Server) -> None:
             def change(cid: int = cid, waiting: list[socket.socket] = waiting) -> None:
                 waiting.append(server.connect(ECHO))
                 ffi.buffer(server.device.native)[:8] = cid.to_bytes(8, "little")  # type: ignore[attr-defined]
-                lib.virtio_mmio_set_config(server.machine._virtio[0].native, cid.to_bytes(8, "little"), 8)
+                lib.virtio_mmio_set_config(server.machine.transports[0].native, cid.to_bytes(8, "little"), 8)
 
             server.before_reset = change
             os.eventfd_write(server.reset_fd, 1)
