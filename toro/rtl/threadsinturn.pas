@@ -8,16 +8,17 @@ interface
 
 implementation
 
-uses Arch, Process;
+uses Arch, Memory, Process;
 
 const
-  DEFAULT_SHARE = 256; { of the memory: the stack of a thread that asks for FPC's default }
+  SMALL_SHARE = 256; { of the memory }
 
 var
   Turn: LongInt;
 
 { BeginThread of unit System, whose fifth parameter is a core if it is not 0. FPC's default stack,
-  4 MiB, is address space on Linux; here it would be memory. }
+  4 MiB, is address space on Linux; here it is memory, so it is smaller when half of that is
+  in use. }
 function BeginThreadInTurn(SecurityAttributes: Pointer; StackSize: SizeUInt; ThreadFunction: TThreadFunc;
   Parameter: Pointer; CreationFlags: DWord; var ThreadID: TThreadID): TThreadID;
 var
@@ -29,8 +30,10 @@ begin
     Core := CreationFlags;
   if (Core < 0) or (Core >= CPU_COUNT) then
     Core := LongWord(InterlockedIncrement(Turn)) mod LongWord(CPU_COUNT);
-  if (StackSize = DefaultStackSize) and (StackSize > AvailableMemory div DEFAULT_SHARE) then
-    StackSize := AvailableMemory div DEFAULT_SHARE;
+  if (StackSize = DefaultStackSize) and (StackSize > AvailableMemory div SMALL_SHARE) then
+    with HeapStatistics do
+      if Used + StackSize > Total div 2 then
+        StackSize := AvailableMemory div SMALL_SHARE;
   Result := Process.BeginThread(SecurityAttributes, StackSize, ThreadFunction, Parameter, Core, ThreadID);
 end;
 
