@@ -55,17 +55,17 @@ def test_each_core_reaches_pascal(toro: Callable[..., Result], cpus: int) -> Non
     assert result.status == 0
 
 
-@pytest.mark.parametrize(("memory", "largest"), [("16M", 14 << 20), ("512M", 495 << 20), ("6G", 2950 << 20)])
+@pytest.mark.parametrize(("memory", "largest"), [("16M", 13 << 20), ("512M", 494 << 20), ("6G", 2950 << 20)])
 def test_the_heap_is_all_of_memory(toro: Callable[..., Result], memory: str, largest: int) -> None:
     result = toro("Heap", "--mem", memory)
     lines = result.stdout.decode().splitlines()
-    end = lines.index("Runtime error 203")
+    end = next(at for at, line in enumerate(lines) if line.startswith("Runtime error 203 at "))
     found = dict(re.findall(r"^(total|largest) (\d+)$", result.stdout.decode(), re.M))
     checks = [line for line in lines[:end] if not line.startswith(("total", "largest"))]
     assert [line for line in checks if not line.startswith("ok ")] == []
     assert len(checks) == 26
     size = int(memory[:-1]) << (30 if memory[-1] == "G" else 20)
-    assert size - (2 << 20) < int(found["total"]) < size
+    assert size - (3 << 20) < int(found["total"]) < size  # the main stack has 1 MiB
     assert int(found["largest"]) >= largest
     assert result.status == 203
 

@@ -112,7 +112,7 @@ def test_the_same_source_answers_the_same_on_linux(programs: Programs, tmp_path:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with subprocess.Popen([made, str(port)], cwd=tmp_path / "linux", stdout=subprocess.DEVNULL) as native:
-        wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
+        wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), "the service listens")
         expected = answers(port)
         native.kill()
     with service(programs, tmp_path / "toro", "") as port:
