@@ -11,6 +11,10 @@ interface
 { What Randomize does here. }
 procedure SeedRandom;
 
+{ Whether the CPU has a generator, and a number from it; 0 if it is exhausted. }
+function HasRdRand: Boolean;
+function RdRand: QWord;
+
 implementation
 
 uses BootInfo, Arch;

@@ -154,3 +154,11 @@ def test_packages_come_without_an_option(programs: Programs, tmp_path: Path) -> 
     )
     said = b"2a9993e364706816aba3e25717850c26c9cd0d89d\n"
     assert pyvmm("boot", str(build(str(program)))) == Result(0, said, "")
+
+
+def test_random_bytes_are_each_guests_own(toro: Callable[..., Result]) -> None:
+    guests = [toro("Keys").stdout.decode().split() for _ in range(2)]
+    drawn = [bytes.fromhex(said[3]) for said in guests]
+    assert all(said[:3] == ["E4E7F110", "4E3C50A2", "TRUE"] for said in guests)
+    assert drawn[0] != drawn[1]
+    assert all(len({*data}) > 60 and len(data) == 100 for data in drawn)
