@@ -116,7 +116,7 @@ def test_a_port_in_use_is_one_line(programs: Programs, server: Server) -> None:
         (["--vsock", "4294967295"], "--vsock 4294967295: a guest's context id is 3 to 4294967294"),
         (["--vsock", "five"], "--vsock five: not a number"),
         (["--vsock", "5", "--vsock", "6"], "--vsock: given twice"),
-        (["--vsock", "5", "-p", "80"], "-p 80: not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80"),
+        (["--vsock", "5", "-p", "80"], "-p 80: not [ADDR:]HOSTPORT:GUESTPORT, such as 4000:80, or [ADDR:]*"),
         (["--vsock", "5", "-p", "::1:80:80"], "-p ::1:80:80: an IPv6 address is written in brackets: [::1]:4000:80"),
         (["--vsock-uds", "v.sock"], "--vsock-uds needs a vsock device: --vsock CID"),
         (["--vsock-backlog", "1"], "--vsock-backlog needs a vsock device: --vsock CID"),
