@@ -368,8 +368,9 @@ class _Toolchain:
         """
         source = pascal.resolve()
         own = [f"-Fu{source.parent}", f"-Fo{source.parent}", *(self.options if pascal == program else [])]
-        paths = [f"-FU{work}", f"-FE{work}", f"-Fl{caches[1]}", *(f"-Fu{place}" for place in reversed(caches))]
-        # FPC looks for units in the current directory first: in `work`.
+        paths = [f"-FU{work}", f"-FE{work}", f"-Fl{caches[1]}", *(f"-Fu{caches[at]}" for at in (1, 0, 2))]
+        # FPC looks for units in the current directory first: in `work`. The kernel's precede those of packages, of
+        # which one is called Process, too.
         command = [*self._compiler, *self.symbols, *_WARNINGS, *_STACK, *_APPLICATION, "-Cn", *own, *paths]
         added, quiet = ["torortl", *_guessed(source)], False
         while True:
