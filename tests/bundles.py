@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from guests import Load, elf_image, toro_note
 from hypothesis import strategies as st
+
+from pyvmm.oci.bundle import Bundle
 
 #: An image that asks for direct boot.
 TORO = elf_image([Load(0x10_0000, b"\xf4" * 16)], toro_note(0x10_0000))
@@ -28,3 +32,14 @@ def write_bundle(folder: Path, **members: Any) -> Path:
     config: dict[str, Any] = {"root": {"path": "rootfs"}, "process": {"args": ["/guest"], "cwd": "/"}} | members
     (folder / "config.json").write_text(json.dumps(config))
     return root
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """A bundle of a guest, in tmp_path; config.json has these members as well."""
+
+    def make(**members: Any) -> Bundle:
+        write_bundle(tmp_path, **members)
+        return Bundle(str(tmp_path))
+
+    return make

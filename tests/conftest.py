@@ -14,6 +14,8 @@ from hypothesis import settings
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
 
+pytest_plugins = ["bundles", "containers"]  # their fixtures
+
 settings.register_profile("pyvmm", deadline=None, max_examples=100)
 settings.load_profile("pyvmm")
 

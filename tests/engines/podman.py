@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from pwd import getpwnam
 
-from conftest import RUNTIME, Done, run
+from containers import RUNTIME, Done, run
 
 CONFIG = """
 [engine]

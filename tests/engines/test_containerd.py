@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import RUNTIME, Done, fetch, free_port, needs, run, until
+from containers import RUNTIME, Done, fetch, free_port, needs, run, until
 from cri import Cri
 
 FILES = "virtiovsocket,virtiofs,FS"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RUNTIME, Done, fetch, free_port, needs, run, until
+from containers import RUNTIME, Done, fetch, free_port, needs, run, until
 
 FILES = "virtiovsocket,virtiofs,FS"
 _BRIDGE = "pyvmm-test0"

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from conftest import Done, fetch, free_port, needs, until
+from containers import Done, fetch, free_port, needs, until
 from podman import Podman
 
 FILES = "virtiovsocket,virtiofs,FS"

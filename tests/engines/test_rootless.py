@@ -11,7 +11,7 @@ from pathlib import Path
 from pwd import getpwall, getpwnam, getpwuid
 
 import pytest
-from conftest import RUNTIME, fetch, free_port, needs, run
+from containers import RUNTIME, fetch, free_port, needs, run
 from podman import Podman
 
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define RUNTIME "runc"
+#define NAME "pyvmm-oci-"
 
 /* Options in front of the command that have a value as a word of its own. */
 static const char *const valued[] = {
@@ -40,6 +41,18 @@ static const char *value_of(char **words, const char *name)
     if (words[0][length] == '=')
         return words[0] + length + 1;
     return words[0][length] ? NULL : words[1];
+}
+
+/* The real runtime: what a variable names; or, because podman passes none on, the rest of the
+ * name that this program was called by, such as pyvmm-oci-crun. */
+static const char *real_runtime(const char *called)
+{
+    const char *named = getenv("PYVMM_OCI_RUNTIME"), *base = strrchr(called, '/');
+
+    if (named && *named)
+        return named;
+    base = base ? base + 1 : called;
+    return !strncmp(base, NAME, sizeof NAME - 1) && base[sizeof NAME - 1] ? base + sizeof NAME - 1 : RUNTIME;
 }
 
 /* Runs `pyvmm oci`; returns its exit status. */
@@ -69,11 +82,9 @@ static int rewrite(const char *bundle, const char *log)
 
 int main(int argc, char **argv)
 {
-    const char *runtime = getenv("PYVMM_OCI_RUNTIME"), *bundle = ".", *log = NULL, *value;
+    const char *runtime = real_runtime(argc ? argv[0] : ""), *bundle = ".", *log = NULL, *value;
     char **word = argv + (argc > 0);
 
-    if (!runtime || !*runtime)
-        runtime = RUNTIME;
     for (; *word && **word == '-'; word++) {
         if ((value = value_of(word, "--log")))
             log = value;

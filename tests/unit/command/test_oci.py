@@ -119,3 +119,12 @@ def test_a_runtime_that_is_not_there_is_a_line(tmp_path: Path) -> None:
     done = run("state", "x", runtime="/no/runc")
     assert done.returncode == 125
     assert done.stderr == "pyvmm-oci: /no/runc: No such file or directory; name another runtime by PYVMM_OCI_RUNTIME\n"
+
+
+def test_a_link_s_name_names_the_runtime(tmp_path: Path) -> None:
+    link = tmp_path / "pyvmm-oci-echo"
+    link.symlink_to(RUNTIME)
+    write_bundle(tmp_path)
+    done = subprocess.run([link, "create", "--bundle", tmp_path, "x"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"create --bundle {tmp_path} x\n")
+    assert config(tmp_path)["process"]["args"][0] == "/opt/pyvmm/bin/pyvmm"

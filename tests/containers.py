@@ -22,7 +22,7 @@ from guests import toro_image
 
 from pyvmm.oci.image import full_name, write_image
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 RUNTIME = str(Path(sys.executable).parent / "pyvmm-oci")
 #: Toro programs; and Linux programs, of which `pause` is that of a pod's first container.
 PROGRAMS = ("HelloWorld", "HashTableServer", "StaticWebServer")
