@@ -127,7 +127,14 @@ def command_line(guest: Guest) -> str:
         name = text.partition("=")[0]
         if name in wanted if wanted is not None else name not in _ENGINE_VARIABLES:
             variables.append(text)
-    return " ".join([*guest.arguments, *variables])
+    return " ".join(map(quoted, [*guest.arguments, *variables]))
+
+
+def quoted(word: str) -> str:
+    """A word of a command line, as Toro parts it (docs/pascal.md): within quotes, if it has to be."""
+    if word and not any(special in word for special in " '\""):
+        return word
+    return '"' + word.replace('"', '"\'"\'"') + '"'
 
 
 def _memory_words(settings: Settings, resources: dict[str, Any], shares: int) -> list[str]:

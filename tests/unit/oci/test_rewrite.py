@@ -21,7 +21,7 @@ from pyvmm.layout import MIB
 from pyvmm.oci import parts
 from pyvmm.oci.bundle import Bundle, BundleError, Mount
 from pyvmm.oci.guest import find
-from pyvmm.oci.rewrite import SHARE_BYTES, VMM_BYTES, device_words, machine_words, rewrite
+from pyvmm.oci.rewrite import SHARE_BYTES, VMM_BYTES, device_words, machine_words, quoted, rewrite
 
 Make = Callable[..., Bundle]
 
@@ -101,6 +101,34 @@ def test_arguments_and_environment_are_the_command_line(make_bundle: Make) -> No
     bundle = make_bundle(process=process)
     assert options(bundle)["--append"] == ["a,b c MODE=fast LD_PRELOAD=/x.so"]
     assert bundle.config["process"]["env"] == ["PATH=/bin", "TERM=xterm"]
+
+
+def parted(line: str) -> list[str]:
+    """A command line as Toro parts it (toro/rtl/arguments.pas)."""
+    words, word, quote = [], None, ""
+    for letter in line:
+        if letter == " " and not quote:
+            words += [word] if word is not None else []
+            word = None
+            continue
+        word = word or ""
+        if letter == quote:
+            quote = ""
+        elif not quote and letter in "'\"":
+            quote = letter
+        else:
+            word += letter
+    return [*words, *([word] if word is not None else [])]
+
+
+@given(st.lists(st.text(max_size=10) | st.text(" '\"a", max_size=10), max_size=5))
+def test_any_words_are_parted_as_they_were_joined(words: list[str]) -> None:
+    assert parted(" ".join(map(quoted, words))) == words
+
+
+def test_words_are_quoted_where_they_have_to_be() -> None:
+    words = ["a,b", "", "two words", "it's", 'say "hi"']
+    assert [quoted(word) for word in words] == ["a,b", '""', '"two words"', '"it\'s"', '"say "\'"\'"hi"\'"\'""']
 
 
 def test_a_setting_chooses_the_environment(make_bundle: Make) -> None:
