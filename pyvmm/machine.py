@@ -465,6 +465,10 @@ class Machine:
         if self.status is not None or self._error:
             raise HostError("freezing", _ESRCH, "the guest has ended")
 
+    def has_input(self) -> bool:
+        """Whether there is input on the console that the guest wants and has not been given yet."""
+        return self._console.has_input()
+
     def use_terminal(self) -> None:
         """Sets the console's terminal up again, after the process was stopped."""
         self._console.use_terminal()

@@ -61,6 +61,13 @@ class Console:
         self._loop = loop
         loop.add(self._serial.input_fd, self._guest_wants_input)
 
+    def has_input(self) -> bool:
+        """Whether the guest wants input, and there is some that it has not been given yet."""
+        if self._pending:
+            return True
+        is_wanted = self._input >= 0 or lib.wait_readable(self._serial.input_fd, 0)
+        return bool(is_wanted and not self._ended and lib.wait_readable(self._source, 0))
+
     def _open_anew(self, fd: int, flags: int) -> tuple[int, int]:
         """A descriptor for the same file that does not block, or `fd` if there is none; and the file's type."""
         try:

@@ -116,6 +116,25 @@ def test_nothing_is_read_from_stdin_until_the_guest_looks(pipe: list[int], rig: 
     assert os.read(pipe[0], 100) == b"untouched"
 
 
+def test_input_is_waiting_from_when_it_is_wanted_until_it_is_given(pipe: list[int], rig: Callable[[int], Rig]) -> None:
+    guest = rig(pipe[0])
+    os.write(pipe[1], b"x")
+    assert not guest.console.has_input()
+    guest.read(LSR)
+    assert guest.console.has_input()
+    guest.serve()
+    assert guest.read(RBR) == ord("x")
+    guest.serve()
+    assert not guest.console.has_input()
+    os.write(pipe[1], bytes(4096))
+    guest.serve()
+    assert guest.console.has_input()  # the UART is full
+    os.close(pipe[1])
+    pipe[1] = -1
+    guest.read_all()
+    assert not guest.console.has_input()
+
+
 def test_input_that_comes_later_arrives(pipe: list[int], rig: Callable[[int], Rig]) -> None:
     guest = rig(pipe[0])
     assert guest.read_all() == b""
