@@ -77,4 +77,4 @@ def test_a_program_is_interrupted_and_its_fault_is_seen(images: Path, tmp_path: 
         assert "DebuggedForever.pas" in said
         # It is not caught: the kernel reports it as it would without GDB.
         assert "writing to 0000000000000000: nil pointer" in guest.stdout.read()
-        assert guest.wait(60) == 120
+        assert guest.wait(60) == 216

@@ -63,7 +63,7 @@ def has_stopped(guest: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [("return", 0), ("halt", 3), ("exception", 217), ("fault", 120), ("sleep", 143)]
+    ("how", "status"), [("return", 0), ("halt", 3), ("exception", 217), ("fault", 217), ("sleep", 143)]
 )
 @pytest.mark.parametrize("before", ["nothing", "close", "shutdown"])
 def test_what_was_sent_before_the_end_arrives(
