@@ -88,10 +88,10 @@ DEVICES: tuple[Option, ...] = (
     (
         "--share",
         "repeatable",
-        "DIR:TAG[:ro][:cache=auto|always|none][:xattr][:flock][:restart=no] | socket=PATH:TAG",
+        "DIR:TAG[:ro][:cache=MODE][:xattr][:flock][:restart=no] | socket=PATH:TAG",
         "DIRECTORY",
         "a directory of the host as the virtio-fs device TAG, served by virtiofsd, or by a vhost-user backend that "
-        "listens at PATH",
+        "listens at PATH; MODE is `auto`, `always` or `none`",
     ),
 )
 _JSON: Option = ("--json", "flag", "", "", "as JSON")
