@@ -93,7 +93,7 @@ struct kvm_fpu {
     uint32_t mxcsr;
     ...;
 };
-struct kvm_guest_debug_arch { uint64_t debugreg[8]; };
+struct kvm_guest_debug_arch { unsigned long long debugreg[8]; };
 struct kvm_guest_debug { uint32_t control; struct kvm_guest_debug_arch arch; ...; };
 struct kvm_xcrs { uint32_t nr_xcrs, flags; ...; };
 struct kvm_xsave { ...; };
