@@ -307,7 +307,7 @@ class Server:
         self.threads.append(BackendThread(Upper()))
         return self.threads[-1].sock
 
-    def attach(self, loop: object) -> None: ...
+    def attach(self, loop: object, lost: object) -> None: ...
 
     def why(self, deadline: object) -> str:
         return "it has died"
