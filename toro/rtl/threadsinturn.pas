@@ -41,6 +41,7 @@ procedure Install;
 var
   Manager: TThreadManager;
 begin
+  Manager := Default(TThreadManager);
   GetThreadManager(Manager);
   Manager.BeginThread := @BeginThreadInTurn;
   SetThreadManager(Manager);

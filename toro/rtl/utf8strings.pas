@@ -202,6 +202,7 @@ procedure Install;
 var
   Manager: TUnicodeStringManager;
 begin
+  Manager := Default(TUnicodeStringManager);
   GetUnicodeStringManager(Manager);
   with Manager do
   begin
