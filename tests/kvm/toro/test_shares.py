@@ -54,7 +54,7 @@ def test_files(toro: Callable[..., Result], shared: Path, cpus: int, cache: str,
     (shared / "given/hello").write_text("Hello, world\n")
     (shared / "given/a name with spaces and ünïcödé").touch()
     options = ["--boot", protocol, "--cpus", str(cpus), "--share", f"{shared}:FS:cache={cache}"]
-    assert all_ok(toro("Files", *options)) == 40
+    assert all_ok(toro("Files", *options)) == 41
     assert sorted(path.name for path in shared.iterdir()) == ["given"]
 
 
