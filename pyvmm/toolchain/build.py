@@ -408,7 +408,8 @@ def _wanted(objects: list[str], libraries: tuple[Path, ...]) -> list[str]:
         libraries: the directories of objects whose references do not count, because they are in every program.
     """
     units = {Path(name).stem for name in objects}
-    own = [name for name in objects if Path(name).parent not in libraries]
+    # (The linker has a message for an object that is not there.)
+    own = [name for name in objects if Path(name).parent not in libraries and os.path.exists(name)]
     references = {line.split()[-1] for line in output(["nm", "-u", *own]).splitlines() if " U " in line}
     return [
         added

@@ -142,3 +142,12 @@ def test_hello_world_is_small(programs: Programs, tmp_path: Path) -> None:
     stripped = tmp_path / "stripped.elf"
     subprocess.run(["strip", "-o", stripped, programs.image(HELLO)], check=True)
     assert stripped.stat().st_size < 200 << 10
+
+
+def test_an_object_that_is_not_there_is_the_linker_s_to_tell(tmp_path: Path) -> None:
+    source = tmp_path / "Linking.pas"
+    source.write_text("program Linking;\n{$L absent.o}\nprocedure Absent; external;\nbegin\n  Absent;\nend.\n")
+    result = pyvmm("build", str(source))
+    assert result.status == 125
+    assert "absent.o: No such file or directory" in result.stderr
+    assert "Traceback" not in result.stderr
