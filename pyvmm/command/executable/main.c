@@ -45,6 +45,7 @@
 #include "host.h"
 #include "machine.h"
 #include "pin.h"
+#include "sandbox.h"
 
 #define HUGE_PAGE (2ul << 20)
 
@@ -81,6 +82,8 @@ static void arena_free(void *context, void *arena, size_t size)
 /* Where what pyvmm depends on is installed: the site-packages of the prefix that
  * this executable is in. */
 static char libraries[PATH_MAX + 64];
+
+static const char *const interpreter_files[] = {libraries, FROZEN_FILES, NULL};
 
 static void find_libraries(void)
 {
@@ -474,6 +477,7 @@ int main(int argc, char **argv)
     if (booting)
         boot(argv + 2);
     find_libraries();
+    sandbox_of_process()->files = interpreter_files;
     core_only = CORE_PHASE && (booting || (argc > 1 && !strcmp(argv[1], "oci")));
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);
