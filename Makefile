@@ -40,10 +40,10 @@ lint: $(VENV)/tools
 	$(VENV)/bin/mypy
 	for file in $(NATIVE) bench/*.c tests/fuzz/*.c; do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -c -o /dev/null $$file || exit 1; done
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -Ibuild/executable \
+	for file in pyvmm/command/executable/*.c; do \
+		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -Ibuild/executable \
 		-I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-		-c -o /dev/null pyvmm/command/executable/main.c
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -c -o /dev/null pyvmm/command/executable/oci.c
+		-c -o /dev/null $$file || exit 1; done
 	for file in toro/c/*.c; do \
 		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
 

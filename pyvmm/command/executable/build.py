@@ -171,7 +171,7 @@ def _static(word: str) -> str:
 
 def build_oci(compiler: CCompiler, directory: Path) -> None:
     """Makes `directory`/bin/pyvmm-oci."""
-    postargs = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra"]
+    postargs = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
     main = compiler.compile(["pyvmm/command/executable/oci.c"], str(directory), extra_postargs=postargs)
     compiler.link_executable(main, "pyvmm-oci", str(directory / "bin"), extra_postargs=["-s"])
 
@@ -190,7 +190,10 @@ def build(compiler: CCompiler, root: Path, objects: list[str], directory: Path, 
     (directory / "options.inc").write_text(options(root, editable))
     include = [str(directory), sysconfig.get_path("include"), str(root / "pyvmm/native")]
     main = compiler.compile(
-        [f"pyvmm/command/executable/{name}.c" for name in ("main", "words", "cache", "entry", "options", "libm")],
+        [
+            f"pyvmm/command/executable/{name}.c"
+            for name in ("main", "guest", "words", "cache", "entry", "options", "libm")
+        ],
         str(directory),
         include_dirs=include,
         extra_postargs=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fno-builtin"],
