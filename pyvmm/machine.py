@@ -18,7 +18,6 @@ from pyvmm.errors import (
     PyvmmError,
     not_imported,
 )
-from pyvmm.kvm.ioctl import ioctl, read_stats
 from pyvmm.kvm.thread import VcpuThread, failure
 from pyvmm.kvm.vcpu import Vcpu
 from pyvmm.kvm.vm import Vm
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pyvmm.config import MachineConfig
     from pyvmm.consolepipe import ConsolePipe
     from pyvmm.eventloop import EventLoop
+    from pyvmm.kvm.stats import Counters
     from pyvmm.measures import Measures
     from pyvmm.state.freeze import Freezer
     from pyvmm.state.request import Freezes
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pyvmm.virtio.mmio import VirtioMmio
 
 _CLOCK_MONOTONIC = 1
-_ESRCH = 3
+_ESRCH, _EBUSY = 3, 16
 _BRIEFLY = 0.1  # seconds
 _SYSTEM_EVENT_CRASH = 3
 
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     class Debugger(Protocol):
         """What a debugger is told (see `gdb.server`)."""
 
+        @property
+        def is_connected(self) -> bool: ...
         def serves(self, thread: VcpuThread, reason: int) -> bool: ...
         def crashed(self, thread: VcpuThread, error: PyvmmError) -> None: ...
         def check(self) -> None: ...
@@ -119,7 +121,7 @@ class Machine:
         self._kept = 0  # closers that the end of the process does as well
         self._asked = False  # the guest was asked to end
         self.was_stopped = False
-        self._stats: list[int] = []  # descriptors of statistics: the VM's, then each vCPU's
+        self._counters: Counters | None = None
         self._is_paused = False
         self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
@@ -425,9 +427,13 @@ class Machine:
 
         Args:
             patience: seconds for it to pause, by default 5.
+
+        Raises:
+            HostError: GDB is connected.
         """
         from pyvmm.state.freeze import PATIENCE, Freezer
 
+        self._refuse_while_debugged()
         vcpus = [thread.vcpu for thread in self.threads]
         return Freezer(
             self._native, self.vm, vcpus, self.memory, self.transports, self._serve_while_pausing, self._is_paused,
@@ -449,8 +455,18 @@ class Machine:
         """Whether `pause` has paused it."""
         return self._is_paused
 
+    def _refuse_while_debugged(self) -> None:
+        """GDB alone says then which vCPU runs."""
+        if self.debugger and self.debugger.is_connected:
+            raise HostError("pausing the guest", _EBUSY, "GDB is connected")
+
     def pause(self) -> None:
-        """Pauses the guest until `resume`. Time goes on for it. For the thread of `run`."""
+        """Pauses the guest until `resume`. Time goes on for it. For the thread of `run`.
+
+        Raises:
+            HostError: GDB is connected.
+        """
+        self._refuse_while_debugged()
         self._is_paused = True
         self.hold()
 
@@ -582,34 +598,19 @@ class Machine:
         limits: int = self._native.reset_limits
         return vcpu.sregs().idt.limit in (limits & 0xFFFF, limits >> 16)
 
-    def kvm_counts(self, vm: bool = False) -> list[dict[str, int]]:
-        """KVM's own statistics (Documentation/virt/kvm/api.rst, section 4.133) of the VM, or of each vCPU.
-
-        For the thread of `run`.
+    def kvm_counters(self) -> Counters:
+        """KVM's own statistics. For the thread of `run`.
 
         Raises:
             HostError: KVM has none, or they cannot be had now.
         """
-        if not self._stats:
-            self._open_stats()
-        return [read_stats(fd) for fd in (self._stats[:1] if vm else self._stats[1:])]
+        if not self._counters:
+            from pyvmm.kvm.stats import Counters
 
-    def _open_stats(self) -> None:
-        fds: list[int] = []
-
-        def close() -> None:
-            while fds:
-                os.close(fds.pop())
-
-        try:
             with self.freezer(_BRIEFLY):  # an ioctl of a vCPU waits until it does not run
-                for fd in (self.vm.fd, *(thread.vcpu.fd for thread in self.threads)):
-                    fds.append(ioctl("KVM_GET_STATS_FD", fd))
-        except BaseException:
-            close()
-            raise
-        self._stats = fds
-        self._closers.append(close)
+                self._counters = Counters(self.vm.fd, [thread.vcpu.fd for thread in self.threads])
+            self._closers.append(self._counters.close)
+        return self._counters
 
     def counts(self) -> list[tuple[str, dict[str, int]]]:
         """What has been counted of each device, by the kind of device."""

@@ -71,8 +71,9 @@ class Commands:
         target = arguments.get("target")
         if target not in ("vm", "vcpu"):
             raise CommandError("Parameter 'target' expects vm or vcpu")
+        counters = self._machine.kvm_counters()
         results = []
-        for index, counts in enumerate(self._machine.kvm_counts(target == "vm")):
+        for index, counts in enumerate([counters.vm()] if target == "vm" else counters.vcpus()):
             stats = [{"name": name.replace("_", "-"), "value": value} for name, value in counts.items()]
             where = {} if target == "vm" else {"qom-path": _path(index)}
             results.append({"provider": "kvm", **where, "stats": stats})

@@ -70,7 +70,7 @@ def text(machine: Machine) -> str:
 def _halted_ns(machine: Machine) -> int | None:
     """How long the vCPUs have halted; None where KVM does not tell."""
     try:
-        return sum(counts[name] for counts in machine.kvm_counts() for name in _HALTED)
+        return sum(counts[name] for counts in machine.kvm_counters().vcpus() for name in _HALTED)
     except (PyvmmError, KeyError):
         return None
 

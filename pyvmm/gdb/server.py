@@ -91,7 +91,9 @@ class GdbServer:
             connection, _ = self._socket.accept()
         except OSError:  # it is gone, or there is no descriptor left
             return
-        if self._client:
+        if self._client or self._machine.is_paused:
+            if not self._client:
+                self._log("the guest is paused; resume it before GDB connects")
             connection.close()
             return
         self._client = _Client(self._debugger, self._loop, connection, self._monitor, self._leave, self._log)
@@ -126,6 +128,11 @@ class GdbServer:
         if not self._debugger.has_strays:
             self._debugger.leave()
             self._machine.debugger = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether GDB says which vCPUs run."""
+        return bool(self._client) or self._debugger.is_stopped
 
     def serves(self, thread: VcpuThread, reason: int) -> bool:
         """As `Debugger.serves`."""

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import posix as os
+
+from pyvmm.kvm.ioctl import ioctl, read_stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _DESCRIPTOR_SIZE = 16
 
 
@@ -25,3 +33,36 @@ def scalars(data: bytes) -> dict[str, int]:
             name = data[at + _DESCRIPTOR_SIZE :][:name_size].split(b"\0")[0].decode()
             found[name] = int.from_bytes(data[values + offset :][:8], "little")
     return found
+
+
+class Counters:
+    """The statistics of a VM and its vCPUs, open: reading them disturbs nobody.
+
+    Args:
+        vm_fd, vcpu_fds: descriptors of the VM and the vCPUs, none of which may be in KVM_RUN now.
+
+    Raises:
+        KvmError: KVM has none.
+    """
+
+    def __init__(self, vm_fd: int, vcpu_fds: Sequence[int]) -> None:
+        self._fds: list[int] = []
+        try:
+            for fd in (vm_fd, *vcpu_fds):
+                self._fds.append(ioctl("KVM_GET_STATS_FD", fd))
+        except BaseException:
+            self.close()
+            raise
+
+    def vm(self) -> dict[str, int]:
+        """Those of the VM, by name."""
+        return read_stats(self._fds[0])
+
+    def vcpus(self) -> list[dict[str, int]]:
+        """Those of each vCPU, by name."""
+        return [read_stats(fd) for fd in self._fds[1:]]
+
+    def close(self) -> None:
+        """Closes them. A second call does nothing."""
+        while self._fds:
+            os.close(self._fds.pop())

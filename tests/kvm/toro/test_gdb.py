@@ -135,6 +135,39 @@ def test_ctrl_c_and_detach_while_it_runs(programs: Programs, tmp_path: Path) -> 
     assert not Path(place).exists()
 
 
+def test_a_guest_is_paused_by_gdb_or_by_others(programs: Programs, tmp_path: Path) -> None:
+    place = str(tmp_path / "gdb")
+
+    def does(*words: str) -> tuple[int, str]:
+        done = subprocess.run([PYVMM, *words], capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stderr
+
+    command = [PYVMM, "boot", programs.image("Repeats"), "--gdb", place, "--name", "one"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as guest:
+        try:
+            assert guest.stdout.readline() == "ready\n"
+            client = Client(place)
+            client.ask("?")
+            for words in (["pause", "one"], ["freeze", "one", "-o", str(tmp_path / "frozen")]):
+                status, told = does(*words)
+                assert status == 125
+                assert told.endswith("pausing the guest: Device or resource busy; GDB is connected\n")
+            assert client.ask("D") == "OK"
+            assert client.socket.recv(1) == b""
+            assert does("pause", "one") == (0, "")
+            with socket.socket(socket.AF_UNIX) as turned_away:
+                turned_away.connect(place)
+                assert turned_away.recv(1) == b""
+            assert guest.stderr.readline() == "pyvmm: the guest is paused; resume it before GDB connects\n"
+            assert does("resume", "one") == (0, "")
+            guest.stdin.write("hello\n")
+            guest.stdin.flush()
+            assert guest.stdout.readline() == "<hello>\n"
+        finally:
+            guest.kill()
+
+
 def test_places_that_cannot_be(image: Path, tmp_path: Path) -> None:
     def failing(target: str) -> str:
         result = subprocess.run([PYVMM, "boot", image, "--gdb", target], capture_output=True, text=True, check=False)
