@@ -23,7 +23,7 @@ needs_networks = pytest.mark.skipif(not _can_make_networks(), reason="needs root
 
 
 #: Namespaces with names are its own as well.
-_SET_UP = "mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; ip link set lo up; echo up; exec cat"
+_SET_UP = "mkdir -p /run/netns; mount -t tmpfs -o mode=755 tmpfs /run/netns; ip link set lo up; echo up; exec cat"
 
 
 class Host:

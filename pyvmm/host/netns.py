@@ -12,10 +12,19 @@ HINT = "it takes root, or a user namespace: `unshare --map-root-user --net --mou
 
 
 def folders() -> list[str]:
-    """Where namespaces with names are: iproute2's directory, and this user's own."""
+    """Where namespaces with names are: iproute2's directory, and this user's own; not what others may change."""
     base = os.environ.get(b"XDG_RUNTIME_DIR", b"").decode(errors="surrogateescape")
     own = f"{base}/pyvmm-netns" if base.startswith("/") else f"/tmp/pyvmm-netns-{os.geteuid()}"
-    return ["/run/netns", own]
+    return [folder for folder in ("/run/netns", own) if _is_safe(folder)]
+
+
+def _is_safe(folder: str) -> bool:
+    """Whether nobody but root and this user could have put something there."""
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return True
+    return status.st_mode & 0o170022 == 0o040000 and status.st_uid in (0, os.geteuid())
 
 
 def find(name: str) -> str:

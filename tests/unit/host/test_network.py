@@ -88,6 +88,19 @@ def test_a_namespace_that_is_none_is_one_line(name: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_folder_that_others_may_change_has_no_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "pyvmm-netns"
+    assert str(folder) in netns.folders()
+    folder.mkdir(0o755)
+    assert str(folder) in netns.folders()
+    folder.chmod(0o777)
+    assert str(folder) not in netns.folders()
+    folder.rmdir()
+    folder.symlink_to("/tmp")
+    assert str(folder) not in netns.folders()
+
+
 # ---- in the kernel -----------------------------------------------------------------------
 
 
