@@ -97,7 +97,7 @@ class DetachedConsole:
     def attach(self, loop: Loop) -> None:
         """Moves what is printed and typed, from `loop`."""
         self._loop = loop
-        loop.add(self._printed, self._print)
+        loop.add(self._printed, self._printable)
         loop.watch(self._typed, 0, lambda _: self._type())
         self._listener.attach(loop)
 
@@ -108,14 +108,19 @@ class DetachedConsole:
 
         return Connection(socket, self._loop, received, gone)
 
-    def _print(self) -> None:
+    def _printable(self) -> None:
+        self._print()  # no more: others are served in between
+
+    def _print(self) -> bool:
+        """Passes on what was printed; False: nothing was."""
         try:
             data = os.read(self._printed, _CHUNK)
         except BlockingIOError:
-            return
+            return False
         self._log.write(data)
         for client in [*self._listener.clients]:
             client.send(data)
+        return True
 
     def _type(self) -> None:
         """Gives the guest what was typed; clients wait while it does not read."""
@@ -130,14 +135,8 @@ class DetachedConsole:
 
     def drain(self) -> None:
         """Passes on what was printed last."""
-        while True:
-            try:
-                data = os.read(self._printed, _CHUNK)
-            except BlockingIOError:
-                return
-            self._log.write(data)
-            for client in [*self._listener.clients]:
-                client.send(data)
+        while self._print():
+            pass
 
     def close(self) -> None:
         """Ends the connections and closes the pipes."""
