@@ -1,4 +1,4 @@
-{ System calls for stream sockets, and to wait for several descriptors.
+{ System calls for stream sockets.
 
   A socket is one of Network, whatever its address family is: a port of AF_INET or AF_INET6 is a
   vsock port. connect leads to the host, whatever the address is, except with AF_VSOCK, whose
@@ -12,7 +12,7 @@ interface
 
 implementation
 
-uses Arch, ByteQueues, CoreThreads, Descriptors, LibraryCalls, Memory, Network, Scheduling, StreamSockets, SystemCalls, WaitQueues;
+uses Arch, ByteQueues, Descriptors, LibraryCalls, Memory, Network, PollCalls, StreamSockets, SystemCalls;
 
 const
   ENOMEM = 12;
@@ -48,9 +48,7 @@ const
   SO_TYPE = 3;
   SO_RCVTIMEO = 20;
 
-  CONSOLE_TIME = 20;   { ms between two looks at the console's input }
   FOREVER = 1000000000; { ms }
-  SET_BITS = 64;
 
 type
   { sockaddr_in, _in6 and _vm; the port of the first two is big-endian }
@@ -70,20 +68,6 @@ type
     Family: Word;
     ReceiveTime: LongInt; { ms that a receive waits at most; 0: without end }
   end;
-
-  PTimeval = ^TTimeval;
-  TTimeval = record
-    Seconds, Micro: Int64;
-  end;
-
-  PPoll = ^TPoll;
-  TPoll = record
-    Descriptor: LongInt;
-    Events, Returned: SmallInt;
-  end;
-
-  PSet = ^TSet;
-  TSet = array[0..15] of QWord; { fd_set: a bit a descriptor }
 
 function EndOf(Description: PDescription): PEnd; inline;
 begin
@@ -401,122 +385,6 @@ begin
   end;
 end;
 
-{ ---- Waiting for several ---- }
-
-{ Sets what has happened. Returns how many descriptors something happened to; Console: the
-  console's input is waited for. }
-function Look(Polls: PPoll; Count: PtrInt; out HasConsole: Boolean): PtrInt;
-var
-  Description: PDescription;
-  I: PtrInt;
-begin
-  Result := 0;
-  HasConsole := False;
-  for I := 0 to Count - 1 do
-  begin
-    Polls[I].Returned := 0;
-    if Polls[I].Descriptor < 0 then
-      Continue;
-    Description := Acquire(Polls[I].Descriptor);
-    if Description = nil then
-      Polls[I].Returned := POLLERR
-    else
-    begin
-      Polls[I].Returned := Description^.Kind^.Ready(Description) and (Polls[I].Events or POLLERR or POLLHUP);
-      HasConsole := HasConsole or (Description^.Kind <> @Kind);
-      Release(Description);
-    end;
-    if Polls[I].Returned <> 0 then
-      Inc(Result);
-  end;
-end;
-
-{ Time in ms; negative: without end }
-function Poll(Polls: PPoll; Count: PtrInt; Time: Int64): PtrInt;
-var
-  Waiter: TWaiter;
-  HasConsole: Boolean;
-  Deadline, Until_: QWord;
-begin
-  Deadline := 0;
-  if Time >= 0 then
-    Deadline := read_rdtsc + TicksOf(Time) + 1;
-  repeat
-    LockQueue(AnyChange);
-    JoinQueue(AnyChange, Waiter);
-    UnlockQueue(AnyChange);
-    Result := Look(Polls, Count, HasConsole);
-    if (Result > 0) or (Time = 0) or ((Deadline <> 0) and (read_rdtsc >= Deadline)) then
-    begin
-      LockQueue(AnyChange);
-      if not Waiter.Woken then
-        LeaveQueue(AnyChange, Waiter);
-      UnlockQueue(AnyChange);
-      if Time = 0 then
-        Yield; { or a program that only polls would stop all others }
-      Exit;
-    end;
-    Until_ := Deadline;
-    if HasConsole and ((Deadline = 0) or (Deadline > read_rdtsc + TicksOf(CONSOLE_TIME))) then
-      Until_ := read_rdtsc + TicksOf(CONSOLE_TIME);
-    WaitInQueue(AnyChange, Waiter, Until_);
-    Checkpoint;
-  until False;
-end;
-
-function HasBit(TheSet: PSet; I: PtrInt): Boolean;
-begin
-  Result := (TheSet <> nil) and (TheSet^[I div SET_BITS] and (QWord(1) shl (I mod SET_BITS)) <> 0);
-end;
-
-{ Clears a bit unless Stays; returns 1 if it stays. }
-function KeepBit(TheSet: PSet; I: PtrInt; Stays: Boolean): PtrInt;
-begin
-  Result := 0;
-  if not HasBit(TheSet, I) then
-    Exit;
-  if Stays then
-    Result := 1
-  else
-    TheSet^[I div SET_BITS] := TheSet^[I div SET_BITS] and not (QWord(1) shl (I mod SET_BITS));
-end;
-
-function Select(Most: PtrInt; Readers, Writers, Others: PSet; Time: PTimeval): PtrInt;
-var
-  Polls: array[0..SizeOf(TSet) * 8 - 1] of TPoll;
-  I, Count: PtrInt;
-  Milliseconds: Int64;
-begin
-  if (Most < 0) or (Most > Length(Polls)) then
-    Exit(-EINVAL);
-  Count := 0;
-  for I := 0 to Most - 1 do
-  begin
-    Polls[Count].Events := 0;
-    if HasBit(Readers, I) then
-      Polls[Count].Events := POLLIN;
-    if HasBit(Writers, I) then
-      Polls[Count].Events := Polls[Count].Events or POLLOUT;
-    Polls[Count].Descriptor := I;
-    if (Polls[Count].Events <> 0) or HasBit(Others, I) then
-      Inc(Count);
-  end;
-  Milliseconds := -1;
-  if Time <> nil then
-    Milliseconds := Time^.Seconds * 1000 + (Time^.Micro + 999) div 1000;
-  Poll(@Polls, Count, Milliseconds);
-  Result := 0;
-  for I := 0 to Count - 1 do
-    with Polls[I] do
-    begin
-      if Returned and POLLERR <> 0 then
-        Exit(-EBADF);
-      Inc(Result, KeepBit(Readers, Descriptor, Returned and (POLLIN or POLLHUP) <> 0));
-      Inc(Result, KeepBit(Writers, Descriptor, Returned and POLLOUT <> 0));
-      KeepBit(Others, Descriptor, False);
-    end;
-end;
-
 { A call of a socket that is not read, write or close }
 function OfSocket(const Call: TCall): PtrInt;
 var
@@ -548,5 +416,6 @@ end;
 initialization
   Kind := SocketKind;
   Kind.Other := @SocketOther;
+  Telling := @Kind;
   OnSocketCall := @SocketCall;
 end.
