@@ -1,4 +1,4 @@
-"""Notices that the file system of a directory has gone, or was mounted anew.
+"""The file system of a directory: whether it may stall, and when it has gone or was mounted anew.
 
 A server of the directory keeps the old mount, which answers nothing but errors for ever. The
 table of mounts (proc(5), mountinfo) tells without a call that a dead file system would hold up.
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 _EPOLLPRI = 2  # the table has changed
 
+#: File systems that wait for nothing but this host's memory and devices.
+_LOCAL = frozenset(
+    b"bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs overlay ramfs rootfs squashfs tmpfs udf vfat xfs "
+    b"zfs".split()
+)
+
 
 class Mount:
     """A line of the table.
@@ -23,16 +29,18 @@ class Mount:
     Attributes:
         number: the mount's ID, which another may get once it is gone.
         point: where it is.
-        is_local: its file system is on a device of this host.
+        is_on_device: its file system is on a device of this host.
+        may_stall: its file system may wait for another program or host.
     """
 
-    __slots__ = ("is_local", "number", "point")
+    __slots__ = ("is_on_device", "may_stall", "number", "point")
 
     def __init__(self, line: bytes) -> None:
         fields = line.split(b" ", 5)
         self.number = int(fields[0])
-        self.is_local = not fields[2].startswith(b"0:")
+        self.is_on_device = not fields[2].startswith(b"0:")
         self.point = _unescaped(fields[4])
+        self.may_stall = line.partition(b" - ")[2].partition(b" ")[0] not in _LOCAL
 
 
 def _unescaped(text: bytes) -> bytes:
@@ -61,27 +69,35 @@ class MountWatch:
 
     Args:
         path: the directory, without symbolic links.
+
+    Attributes:
+        may_stall: its file system may wait for another program or host.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path.encode(errors="surrogateescape")
-        self._mount: Mount | None = None
         self._loop: Loop | None = None
         self._is_gone = False
+        self._fd = self._open()
+        self._mount = covering(self._table(), self._path) if self._fd >= 0 else None
+        self.may_stall = not self._mount or self._mount.may_stall
+        self.close()
+
+    @staticmethod
+    def _open() -> int:
         try:
-            self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            return os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # no /proc: nothing to watch
-            self._fd = -1
+            return -1
 
     def attach(self, loop: Loop, changed: Callable[[bool], None]) -> None:
         """Calls `changed` from `loop` when the mount is gone (False), and when there is another in its place (True).
 
         Mounts of this host's devices do not die, and are not watched.
         """
-        self._mount = covering(self._table(), self._path) if self._fd >= 0 else None
-        if self._mount and not self._mount.is_local:
-            self._loop, self._changed = loop, changed
-            loop.watch(self._fd, _EPOLLPRI, lambda _: self._look())
+        if self._mount and not self._mount.is_on_device and (fd := self._open()) >= 0:
+            self._fd, self._loop, self._changed = fd, loop, changed
+            loop.watch(fd, _EPOLLPRI, lambda _: self._look())
 
     def _table(self) -> list[Mount]:
         os.lseek(self._fd, 0, 0)

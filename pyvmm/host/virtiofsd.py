@@ -12,6 +12,7 @@ from errno import EAGAIN, ETIMEDOUT
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError, HostError
+from pyvmm.host.mounts import MountWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from pyvmm.eventloop import Loop
-    from pyvmm.host.mounts import MountWatch
 
     class Deadline(Protocol):
         """The time by which something must be done (see `vhost_user.channel`)."""
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         def wait(self, fd: int) -> float:
             """Serves urgent events until a descriptor is readable; returns the seconds left."""
 
-    #: (descriptor, directory, share, capabilities that it has to do without) to virtiofsd's options.
-    Options = Callable[[int, str, "Share", list[str]], list[str]]
+    #: (descriptor, directory, share, threads, capabilities that it has to do without) to virtiofsd's options.
+    Options = Callable[[int, str, "Share", int, list[str]], list[str]]
 
 #: The capabilities (capability.h) that virtiofsd keeps, and its name for each.
 _CAPABILITIES = {0: "chown", 1: "dac_override", 3: "fowner", 4: "fsetid", 6: "setgid", 7: "setuid", 27: "mknod",
@@ -39,17 +39,17 @@ _CAPABILITIES = {0: "chown", 1: "dac_override", 3: "fowner", 4: "fsetid", 6: "se
 _CAP_SYS_ADMIN = 21
 
 
-def _options_c(fd: int, directory: str, share: Share, lacks: list[str]) -> list[str]:
+def _options_c(fd: int, directory: str, share: Share, threads: int, lacks: list[str]) -> list[str]:
     source = directory.replace("\\", "\\\\").replace(",", "\\,")
-    words = [f"--fd={fd}", "-f", "--rlimit-nofile=0", f"--thread-pool-size={_THREADS}"]
+    words = [f"--fd={fd}", "-f", "--rlimit-nofile=0", f"--thread-pool-size={threads}"]
     words += ["-o", ",".join([f"cache={share.cache}", "log_level=err", *share.passes]), "-o", f"source={source}"]
     return [*words, "-o", f"sandbox=chroot,modcaps={_without(lacks)}"] if lacks else words
 
 
-def _options_rust(fd: int, directory: str, share: Share, lacks: list[str]) -> list[str]:
+def _options_rust(fd: int, directory: str, share: Share, threads: int, lacks: list[str]) -> list[str]:
     mode = "never" if share.cache == "none" else share.cache
     words = [f"--fd={fd}", f"--shared-dir={directory}", f"--cache={mode}", "--rlimit-nofile=0", "--log-level=error"]
-    words += [f"--thread-pool-size={_THREADS}", *(f"--{name}" for name in share.passes)]
+    words += [f"--thread-pool-size={threads}", *(f"--{name}" for name in share.passes)]
     return [*words, "--sandbox=chroot", f"--modcaps={_without(lacks)}"] if lacks else words
 
 
@@ -82,7 +82,8 @@ SOCKET_PATH_MAX = 107  # bytes: `sun_path` of unix(7) without its NUL
 _SIGKILL = 9
 _KILL_MS = 1000  # for a killed process to end
 _STATUS_MAX = 8192  # bytes of /proc/self/status
-#: By which a request that stalls holds up no other.
+#: Beside the one that takes requests, so that one that stalls, or waits for a lock, holds up no other.
+#: Only where that can be: handing a request over takes longer than serving it from the host's memory.
 _THREADS = 16
 _SAID_MAX = 4096  # bytes of its output to read at a time
 
@@ -164,13 +165,13 @@ class Virtiofsd:
         self._pid = 0
         self._pidfd = self._output = -1
         self._loop: Loop | None = None
-        self._watch: MountWatch | None = None
         try:
             self._directory = _real_path(share.path)
         except NotADirectoryError:
             raise ConfigError("share", share.text, f"{share.path} is not a directory") from None
         except OSError as error:
             raise ConfigError("share", share.text, str(error.strerror)) from None
+        self._watch = MountWatch(self._directory)
         for program, options in PROGRAMS:
             if os.access(program, os.X_OK):
                 self._program, self._options = program, options
@@ -214,7 +215,8 @@ class Virtiofsd:
         return sock
 
     def _spawn(self, listener: int, output: int) -> None:
-        words = [self._program, *self._options(listener, self._directory, self._share, _lacks())]
+        threads = _THREADS if self._watch.may_stall or "flock" in self._share.passes else 0
+        words = [self._program, *self._options(listener, self._directory, self._share, threads, _lacks())]
         kept = [ffi.new("char[]", word.encode(errors="surrogateescape")) for word in words]
         argv = ffi.new("char *[]", [*kept, ffi.NULL])
         read_only = self._directory.encode(errors="surrogateescape") if self._share.read_only else ffi.NULL
@@ -226,12 +228,9 @@ class Virtiofsd:
 
     def attach(self, loop: Loop, lost: Callable[[str], None]) -> None:
         """Logs what virtiofsd prints, from `loop`, and watches its directory's mount."""
-        from pyvmm.host.mounts import MountWatch
-
         self._loop = loop
         if self._output >= 0:
             loop.add(self._output, self._said)
-        self._watch = MountWatch(self._directory)
         self._watch.attach(loop, lambda is_back: self._remounted(is_back, lost))
 
     def _remounted(self, is_back: bool, lost: Callable[[str], None]) -> None:
@@ -303,9 +302,7 @@ class Virtiofsd:
     def close(self) -> None:
         """Ends virtiofsd for good. A second call does nothing."""
         self.stop()
-        if self._watch:
-            self._watch.close()
-            self._watch = None
+        self._watch.close()
 
 
 class SocketBackend:

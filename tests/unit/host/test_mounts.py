@@ -24,7 +24,7 @@ TABLE = rb"""22 27 0:20 / /proc rw,nosuid shared:12 - proc proc rw
 
 
 @pytest.mark.parametrize(
-    ("path", "number", "is_local"),
+    ("path", "number", "is_on_device"),
     [
         (b"/", 27, True),
         (b"/home", 27, True),
@@ -34,10 +34,10 @@ TABLE = rb"""22 27 0:20 / /proc rw,nosuid shared:12 - proc proc rw
         (b"/srv/a b/c", 92, False),
     ],
 )
-def test_the_mount_of_a_path_is_the_last_that_reaches_furthest(path: bytes, number: int, is_local: bool) -> None:
+def test_the_mount_of_a_path_is_the_last_that_reaches_furthest(path: bytes, number: int, is_on_device: bool) -> None:
     found = covering(mounts(TABLE), path)
     assert found
-    assert (found.number, found.is_local) == (number, is_local)
+    assert (found.number, found.is_on_device) == (number, is_on_device)
 
 
 @given(st.binary(min_size=1, max_size=30).filter(lambda name: not {0, 47} & set(name)))

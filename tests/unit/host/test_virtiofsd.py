@@ -16,6 +16,7 @@ from guests import open_fds, wait_until
 from pyvmm.errors import ConfigError, HostError, PyvmmError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host import virtiofsd
+from pyvmm.host.mounts import Mount
 from pyvmm.host.virtiofsd import Share, SocketBackend, Virtiofsd
 from vhost_user.channel import Deadline
 from vhost_user.listener import Listener
@@ -72,11 +73,11 @@ def test_what_a_share_passes_on() -> None:
     assert Share(".:x:ro").passes == []
     assert sorted(Share(".:x:flock:ro:xattr").passes) == ["flock", "xattr"]
     for options in (virtiofsd._options_c, virtiofsd._options_rust):
-        words = options(3, "/d", Share(".:x:xattr"), ["sys_admin", "mknod"])
+        words = options(3, "/d", Share(".:x:xattr"), 0, ["sys_admin", "mknod"])
         assert any("xattr" in word for word in words)
         assert any("-sys_admin:-mknod" in word for word in words)
         assert any("sandbox=chroot" in word for word in words)
-        assert not any("sandbox" in word or "attr" in word for word in options(3, "/d", Share(".:x"), []))
+        assert not any("sandbox" in word or "attr" in word for word in options(3, "/d", Share(".:x"), 0, []))
 
 
 def test_a_share_by_a_socket() -> None:
@@ -137,20 +138,49 @@ def test_one_that_goes_on_running_is_ended(install: Install) -> None:
     assert connect(".:FS", 0.01)[1] == "virtiofsd does not answer"
 
 
-def test_options_of_the_one_in_c(install: Install, tmp_path: Path) -> None:
+@pytest.fixture
+def file_system(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Says which file system all directories are on."""
+
+    def be(name: str) -> None:
+        mount = Mount(f"27 1 0:1 / / rw - {name} none rw".encode())
+        monkeypatch.setattr("pyvmm.host.mounts.covering", lambda table, path: mount)
+
+    return be
+
+
+OnFileSystem = Callable[[str], None]
+
+
+def test_options_of_the_one_in_c(install: Install, file_system: OnFileSystem, tmp_path: Path) -> None:
     (tmp_path / "a,b").mkdir()
     install('echo "$@"')
+    file_system("ext4")
     words = connect(f"{tmp_path}/a,b:FS:cache=none")[1].split()
     assert words[1].startswith("--fd=")
     served = f"-o cache=none,log_level=err -o source={tmp_path}/a\\,b"
-    assert words[2:] == f"-f --rlimit-nofile=0 --thread-pool-size=16 {served}".split()
+    assert words[2:] == f"-f --rlimit-nofile=0 --thread-pool-size=0 {served}".split()
 
 
-def test_options_of_the_one_in_rust(install: Callable[..., None], tmp_path: Path) -> None:
+def test_options_of_the_one_in_rust(install: Callable[..., None], file_system: OnFileSystem, tmp_path: Path) -> None:
     install('echo "$@"', virtiofsd._options_rust)
+    file_system("tmpfs")
     words = connect(f"{tmp_path}:FS:cache=none")[1].split()
-    rest = "--cache=never --rlimit-nofile=0 --log-level=error --thread-pool-size=16"
+    rest = "--cache=never --rlimit-nofile=0 --log-level=error --thread-pool-size=0"
     assert words[2:] == f"--shared-dir={tmp_path} {rest}".split()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "threads"),
+    [("ext4", "", 0), ("overlay", ":ro", 0), ("nfs4", "", 16), ("fuse.ceph-fuse", "", 16), ("ext4", ":flock", 16)],
+)
+def test_it_has_threads_where_a_request_may_wait(
+    install: Install, file_system: OnFileSystem, tmp_path: Path, name: str, option: str, threads: int
+) -> None:
+    """For another host, for a program, or for somebody's lock."""
+    install('echo "$@"')
+    file_system(name)
+    assert f"--thread-pool-size={threads}" in connect(f"{tmp_path}:FS{option}")[1].split()
 
 
 def test_it_has_the_socket_and_nothing_else_of_ours(install: Install) -> None:
