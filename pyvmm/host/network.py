@@ -11,6 +11,7 @@ import socket
 from contextlib import contextmanager
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from itertools import islice
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -119,9 +120,12 @@ def create(name: str, subnets: list[str]) -> None:
     for text in subnets:
         try:
             network = ip_network(text)
-            addresses.append(ip_interface(f"{next(iter(network.hosts()))}/{network.prefixlen}"))
-        except (ValueError, StopIteration):
+        except ValueError:
             raise ConfigError("subnet", text, "not a subnet such as 10.77.0.0/24") from None
+        host, *guest = islice(network.hosts(), 2)
+        if not guest:
+            raise ConfigError("subnet", text, "has no address for a guest; write 10.77.0.0/24, for example")
+        addresses.append(ip_interface(f"{host}/{network.prefixlen}"))
     if len({each.version for each in addresses}) < len(addresses):
         raise ConfigError("subnet", subnets[-1], "one of IPv4 and one of IPv6 at most")
     with _alone(), _route(f"network {name}") as route:

@@ -65,6 +65,10 @@ def test_a_network_may_be_full() -> None:
         ("ls --subnet 10.0.0.0/8", "--subnet: of `net create` only, not of `net ls`"),
         ("create lab", "--subnet: which? such as 10.77.0.0/24, and fd77::/64 for IPv6"),
         ("create lab --subnet 10.77.0.1/24", "--subnet 10.77.0.1/24: not a subnet such as 10.77.0.0/24"),
+        (
+            "create lab --subnet 10.77.0.1/32",
+            "--subnet 10.77.0.1/32: has no address for a guest; write 10.77.0.0/24, for example",
+        ),
         ("create lab --subnet x", "--subnet x: not a subnet such as 10.77.0.0/24"),
         (
             "create lab --subnet 10.1.0.0/16 --subnet 10.2.0.0/16",
