@@ -138,7 +138,7 @@ def _run(
         from pyvmm.command.attach import attach
 
         return attach(words)
-    if command in ("freeze", "logs", "pause", "resume", "stop", "wait"):
+    if command in ("freeze", "logs", "pause", "ping", "resume", "stop", "wait"):
         from pyvmm.command import guests
 
         return guests.run(command, words)

@@ -1,4 +1,4 @@
-"""Commands about a guest that runs: `stop`, `pause`, `resume`, `wait`, `freeze`; and `logs`, also afterwards."""
+"""Commands about a guest that runs: `stop`, `pause`, `resume`, `ping`, `wait`, `freeze`; `logs`, also afterwards."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import sys
 from pyvmm.command.options import number, only_operand, parse
 from pyvmm.control.client import RefusedError, session
 from pyvmm.control.console import log_path
+from pyvmm.control.entry import descriptions
 from pyvmm.control.place import check_name
 from pyvmm.errors import HostError, UsageError
 from pyvmm.state.request import open_folder
 
 _TIME = "10"  # seconds
+_PATIENCE = 5.0
 _KILL_TIME = 10.0  # for a process to end that was told to
 
 
@@ -23,6 +25,8 @@ def run(command: str, words: list[str]) -> int:
         PyvmmError: it cannot.
     """
     operands, options, _ = parse(command, words)
+    if command == "ping":
+        return _ping(check_name(only_operand(command, operands or _only_guest())))
     name = check_name(only_operand(command, operands))
     if command == "freeze":
         _freeze(name, options)
@@ -37,6 +41,21 @@ def run(command: str, words: list[str]) -> int:
         with session(name) as guest:
             guest.do("stop" if command == "pause" else "cont")
     return 0
+
+
+def _only_guest() -> list[str]:
+    names = [values["name"] for values in descriptions()]
+    if len(names) != 1:
+        raise UsageError(f"which one of {', '.join(names)}?" if names else "no guest of yours runs")
+    return names
+
+
+def _ping(name: str) -> int:
+    with session(name, _PATIENCE) as guest:
+        status = guest.do("query-status")["status"]
+    if status != "running":
+        sys.stderr.write(f"pyvmm: {name}: {status}\n")
+    return int(status != "running")
 
 
 def _freeze(name: str, options: dict[str, str]) -> None:

@@ -216,6 +216,14 @@ COMMANDS: dict[str, Command] = {
         (),
     ),
     "inspect": ("NAME", "", "tell all about a guest", "What `ps` lists, its vCPUs, and its connections.", (_JSON,)),
+    "ping": (
+        "[NAME]",
+        "",
+        "find out whether a guest runs",
+        "Of the only guest, if no NAME is given: for health checks in containers. The exit status is 0 if it runs, 1 "
+        "if it is paused, and 125 if it has ended or its process does not answer within 5 s.",
+        (),
+    ),
     "wait": ("NAME", "", "wait until a guest has ended", "The exit status is the guest's.", ()),
     "freeze": (
         "NAME",

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from contextlib import contextmanager
+from errno import ECONNRESET, ETIMEDOUT
 
 from pyvmm.control.entry import open_entry
 from pyvmm.errors import HostError, UsageError
@@ -15,20 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_ECONNRESET = 104
 _CHUNK = 64 << 10
 
 
 @contextmanager
-def connect(name: str, to: str) -> Iterator[socket.socket]:
+def connect(name: str, to: str, patience: float | None = None) -> Iterator[socket.socket]:
     """A connection to one of the sockets of a guest's entry.
+
+    Args:
+        patience: how long the guest's process may take for each step, in seconds.
 
     Raises:
         ConfigError, UsageError: there is no such guest, or it has no such socket.
+        HostError: its process takes longer.
     """
     entry = open_entry(name)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as server:
+            server.settimeout(patience)
             try:
                 server.connect(f"/proc/self/fd/{entry}/{to}")
             except FileNotFoundError:
@@ -38,9 +43,14 @@ def connect(name: str, to: str) -> Iterator[socket.socket]:
                 raise UsageError(f"{name}: {why}") from None
             except ConnectionRefusedError:
                 raise UsageError(f"{name}: no guest of yours has this name; `pyvmm ps` lists them") from None
+            except (TimeoutError, BlockingIOError):  # its backlog is full
+                raise _does_not_answer(name) from None
             except OSError as error:
                 raise HostError(f"guest {name}", error.errno or 0) from None
-            yield server
+            try:
+                yield server
+            except TimeoutError:
+                raise _does_not_answer(name) from None
     finally:
         os.close(entry)
 
@@ -121,18 +131,25 @@ class Client:
         return answer
 
     def _ended(self) -> HostError:
-        return HostError(f"guest {self._name}", _ECONNRESET, "it has ended meanwhile")
+        return HostError(f"guest {self._name}", ECONNRESET, "it has ended meanwhile")
 
 
 @contextmanager
-def session(name: str) -> Iterator[Client]:
+def session(name: str, patience: float | None = None) -> Iterator[Client]:
     """A session with a guest.
 
+    Args:
+        patience: how long the guest's process may take for each answer, in seconds.
+
     Raises:
-        ConfigError, UsageError, HostError: there is no such guest.
+        ConfigError, UsageError, HostError: there is no such guest, or it does not answer.
     """
-    with connect(name, "control") as server:
+    with connect(name, "control", patience) as server:
         yield Client(name, server)
+
+
+def _does_not_answer(name: str) -> HostError:
+    return HostError(f"guest {name}", ETIMEDOUT, "its process does not answer")
 
 
 class RefusedError(HostError):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: What a container's memory limit has to hold besides the guest's memory, in bytes: pyvmm, and each virtiofsd.
 VMM_BYTES, SHARE_BYTES = 32 * MIB, 16 * MIB
+_REGISTRY_BYTES = 1 << 20
 _PERIOD = 100_000  # us, of cpu.cfs_period_us where none is given
 #: Below these, engines mount things of their own.
 _ENGINE_FOLDERS = ("/dev", "/proc", "/sys", "/run", "/var/run")
@@ -100,6 +101,7 @@ def rewrite(bundle: Bundle, guest: Guest, words: list[str], state: str = "") -> 
         mounts.append(parts.share_mount())
         _let_share(config)
     _add_mounts(config, mounts)
+    _add_registry(config, member(member(process, "user", dict), "uid", int))
     _add_kvm(config)
 
 
@@ -219,6 +221,13 @@ def _add_mounts(config: dict[str, Any], mounts: list[Mount]) -> None:
         {"destination": mount.destination, "source": mount.source, "type": "bind", "options": mount.options}
         for mount in mounts
     )
+
+
+def _add_registry(config: dict[str, Any], user: int) -> None:
+    """Gives pyvmm, and those that are executed beside it, a place for the registry; an image has none."""
+    options = ["nosuid", "nodev", "noexec", "mode=0700", f"uid={user}", f"size={_REGISTRY_BYTES}"]
+    place = {"destination": f"/tmp/pyvmm-{user}", "source": "tmpfs", "type": "tmpfs", "options": options}
+    part(config, "mounts", list).append(place)
 
 
 def _add_kvm(config: dict[str, Any]) -> None:

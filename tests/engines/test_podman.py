@@ -52,6 +52,18 @@ def test_a_server_s_port_logs_and_end(podman: Podman) -> None:
     assert podman.ok("logs", name) == "listening"
 
 
+def test_a_health_check(podman: Podman) -> None:
+    check = '["/opt/pyvmm/bin/pyvmm", "ping"]'
+    name = podman.start("--health-cmd", check, "--health-interval", "disable", "hashtableserver")
+    until(lambda: podman("healthcheck", "run", name).status == 0, "it is healthy")
+    ping = ("exec", name, "/opt/pyvmm/bin/pyvmm", "ping")
+    assert podman.ok(*ping) == ""
+    (guest,) = json.loads(podman.ok("exec", name, "/opt/pyvmm/bin/pyvmm", "ps", "--json"))
+    podman.ok("exec", name, "/opt/pyvmm/bin/pyvmm", "pause", guest["name"])
+    assert podman(*ping).status == podman("healthcheck", "run", name).status == 1
+    podman.ok("rm", "-f", "-t", "1", name)
+
+
 def test_a_guest_that_was_killed_starts_again(podman: Podman) -> None:
     port = free_port()
     name = podman.start("-p", f"127.0.0.1:{port}:80", "hashtableserver")

@@ -172,7 +172,7 @@ def test_a_guest_that_cannot_be_listed_runs_all_the_same(assemble: Assembler, mo
 
 
 def test_guests_that_are_not_there_are_told() -> None:
-    for command in ("stop", "pause", "resume", "inspect", "wait", "attach", "freeze"):
+    for command in ("stop", "pause", "resume", "ping", "inspect", "wait", "attach", "freeze"):
         done = pyvmm(command, "nobody")
         assert done == Result(125, b"", "pyvmm: nobody: no guest of yours has this name; `pyvmm ps` lists them\n")
     assert pyvmm("logs", "nobody").stderr == "pyvmm: nobody: no guest of this name was started with --detach\n"
@@ -316,6 +316,22 @@ def test_wait_ends_with_the_guest_s_status(assemble: Assembler) -> None:
             guest.stdin.close()
             status = waiting.wait(60)
     assert (guest.returncode, status) in ((7, 7), (7, 125))  # the guest may end before it is waited for
+
+
+def test_ping_tells_whether_a_guest_runs(assemble: Assembler) -> None:
+    assert pyvmm("ping") == Result(125, b"", "pyvmm: no guest of yours runs\n")
+    with named(assemble(IDLE), "one") as guest:
+        assert pyvmm("ping") == pyvmm("ping", "one") == Result(0, b"", "")
+        pyvmm("pause", "one")
+        assert pyvmm("ping") == Result(1, b"", "pyvmm: one: paused\n")
+        pyvmm("resume", "one")
+        with named(assemble(IDLE), "two"):
+            assert pyvmm("ping") == Result(125, b"", "pyvmm: which one of one, two?\n")
+        guest.send_signal(signal.SIGSTOP)
+        silent = "pyvmm: guest one: Connection timed out; its process does not answer\n"
+        assert pyvmm("ping", "one") == Result(125, b"", silent)
+        guest.send_signal(signal.SIGCONT)
+        wait_until(lambda: pyvmm("ping", "one").status == 0, "it answers again")
 
 
 # ---- in the background -------------------------------------------------------------------

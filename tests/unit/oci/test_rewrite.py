@@ -70,9 +70,16 @@ def test_a_state_is_mounted_where_the_words_want_it(make_bundle: Make) -> None:
     guest = find(bundle)
     assert guest
     rewrite(bundle, guest, ["/opt/pyvmm/guest"], "/bundle/state")
-    mount = bundle.config["mounts"][-1]
+    mount = bundle.config["mounts"][-2]
     assert (mount["destination"], mount["source"]) == ("/opt/pyvmm/guest", "/bundle/state")
     assert "ro" in mount["options"]
+
+
+def test_its_user_has_a_registry(make_bundle: Make) -> None:
+    config = rewritten(make_bundle(process={"args": ["/guest"], "cwd": "/", "user": {"uid": 5}}))
+    registry = config["mounts"][-1]
+    assert (registry["type"], registry["destination"]) == ("tmpfs", "/tmp/pyvmm-5")
+    assert {"mode=0700", "uid=5", "noexec"} <= set(registry["options"])
 
 
 def test_all_else_stays(make_bundle: Make) -> None:
@@ -239,7 +246,7 @@ def test_volumes_are_shares_named_after_their_place(make_bundle: Make, tmp_path:
     capabilities = bundle.config["process"]["capabilities"]
     assert capabilities["bounding"] == ["CAP_KILL", "CAP_SYS_CHROOT", "CAP_SETPCAP"]
     assert capabilities["effective"] == capabilities["permitted"] == ["CAP_SYS_CHROOT", "CAP_SETPCAP"]
-    assert bundle.config["mounts"][-1]["destination"] == "/virtiofsd"
+    assert bundle.config["mounts"][-2]["destination"] == "/virtiofsd"
 
 
 def test_virtiofsd_may_do_what_it_needs_whatever_seccomp_says(make_bundle: Make) -> None:
