@@ -9,7 +9,7 @@ interface
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseFiles, FuseNames, FusePaths, FuseQueue, FuseSessions, Memory, VirtIO;
+uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseNames, FusePaths, FuseQueue, FuseSessions, Memory, VirtIO;
 
 const
   VOLUMES_MAX = 8;
@@ -129,7 +129,10 @@ var
 
   function Attempt: LongInt;
   begin
-    Inc(Moved, Transfer(F, Opcode, Offset + Moved, Data + Moved, Count - Moved, Result));
+    if Opcode = OP_READ then
+      Inc(Moved, ReadFile(F, Offset + Moved, Data + Moved, Count - Moved, Result))
+    else
+      Inc(Moved, Transfer(F, Opcode, Offset + Moved, Data + Moved, Count - Moved, Result));
     { Data that may have been appended must not be appended again. }
     if (Result = LOST) and (Opcode = OP_WRITE) and (F.Flags and O_APPEND <> 0) then
       Result := -EIO;
@@ -193,13 +196,13 @@ function Stat(Volume: Pointer; Path: PChar; out Inode: TInode): LongInt;
 
   function Attempt: LongInt;
   var
-    Entry: TFuseEntry;
+    Found: TFound;
   begin
-    Result := FindFile(Volume, Path, Entry);
+    Result := FindFile(Volume, Path, True, Found);
     if Result < 0 then
       Exit;
-    Describe(Entry.Attributes, Inode);
-    Forget(Volume, Entry.Node);
+    Describe(Found.Entry.Attributes, Inode);
+    LeaveFound(Volume, Found);
   end;
 
 begin
@@ -232,6 +235,7 @@ function MakeDir(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
     Result := CreateOnce(Volume, @Make, Made);
     if Made then
       Result := 0;
+    ExpireAttributes(Volume, Place.Node);
     LeavePlace(Place);
   end;
 
@@ -240,17 +244,22 @@ begin
 end;
 
 { Removes or renames the file that Place names, after a LOOKUP: virtiofsd accepts only files that
-  it knows. The caller then flushes the forgets, so that a removed or replaced file's space is
-  freed at once. }
+  it knows. The caller then drops names and flushes the forgets, so that a removed or replaced
+  file's space is freed at once. }
 function CallKnown(var Request: TFuseRequest; const Place: TPlace): LongInt;
 var
-  Entry: TFuseEntry;
+  Found: TFound;
 begin
-  Result := Lookup(Place, Entry);
+  DropName(Place);
+  Result := FindName(Place, False, Found);
   if Result < 0 then
     Exit;
   Result := CallOnce(Request);
-  Forget(Place.Volume, Entry.Node);
+  DropFile(Place.Volume, Found.Entry.Attributes.Ino);
+  ExpireAttributes(Place.Volume, Found.Entry.Node);
+  ExpireAttributes(Place.Volume, Place.Node);
+  LeaveFound(Place.Volume, Found);
+  DropName(Place);
 end;
 
 function Remove(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
@@ -321,13 +330,13 @@ function ChangeNamed(Volume: Pointer; Path: PChar; const Change: TChange): LongI
 
   function Attempt: LongInt;
   var
-    Entry: TFuseEntry;
+    Found: TFound;
   begin
-    Result := FindFile(Volume, Path, Entry);
+    Result := FindFile(Volume, Path, False, Found);
     if Result < 0 then
       Exit;
-    Result := ChangeFile(Volume, Entry.Node, Change);
-    Forget(Volume, Entry.Node);
+    Result := ChangeFile(Volume, Found.Entry, Change);
+    LeaveFound(Volume, Found);
   end;
 
 begin

@@ -115,6 +115,8 @@ type
     Session: LongWord;           { of the volume, within which Node and Handle are valid }
     Position: Int64;
     Flags: LongInt;
+    IsOpen: Boolean;             { Handle is valid: a file that is only read may have none }
+    Known, Contents: Pointer;    { the driver's: what keeps Node, and what is kept of the file }
     Entries: PChar;              { of a directory: the entries that were read last, }
     EntryAt, EntryEnd: LongWord; { and the range of those not yet returned }
   end;

@@ -50,6 +50,10 @@ function MemoryPerCpu: PtrUInt;
 { Raises the run-time library's error for lack of memory, 203 (SysUtils: EOutOfMemory). }
 procedure OutOfMemory;
 
+var
+  { Frees memory that is kept for speed alone, Size bytes if it can. False: there is none. }
+  GiveBackMemory: function(Size: PtrUInt): Boolean;
+
 { Sums over all cores, which go on allocating meanwhile. A freed block counts as used until its
   core has taken it back. }
 function HeapStatistics: THeapStatistics;
@@ -140,6 +144,8 @@ begin
     ReportShortage;
     Result := TakeShared(Size, Alignment);
   end;
+  while (Result = nil) and (GiveBackMemory <> nil) and GiveBackMemory(Size) do
+    Result := TakeShared(Size, Alignment);
 end;
 
 { Adds a region with room for a block of Size bytes to this core's heap. }

@@ -30,7 +30,10 @@ function TruncateFile(var F: TFile; Size: Int64): LongInt;
 function SyncFile(var F: TFile): LongInt;
 
 { Changes rights or times. }
-function ChangeFile(Volume: PFuseVolume; Node: QWord; const Change: TChange): LongInt;
+function ChangeFile(Volume: PFuseVolume; const Entry: TFuseEntry; const Change: TChange): LongInt;
+
+{ Reads up to Count bytes, from what is kept of the file, if anything is. As Transfer. }
+function ReadFile(var F: TFile; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
 
 { Moves up to Count bytes between a file and Data, with several requests under way at a time.
   Returns the bytes before the first request that failed or was short; Error is its result. }
@@ -41,11 +44,12 @@ function ReadEntries(var F: TFile): LongInt;
 
 implementation
 
-uses FuseNames, FusePaths;
+uses Arch, FuseContents, FuseNames, FusePaths;
 
 const
   PARALLEL = 4; { requests that one thread has under way }
   FLAGS_ONCE = O_CREAT or O_EXCL or O_TRUNC;
+  FLAGS_WRITING = O_WRONLY or O_RDWR;
 
 function KindOf(Mode: LongWord): LongInt;
 begin
@@ -73,7 +77,8 @@ var
   Request: TFuseRequest;
 begin
   Prepare(Request, F.Volume, OP_GETATTR, F.Node, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
-  Request.Args.GetAttr.Flags := GETATTR_HANDLE;
+  if F.IsOpen then
+    Request.Args.GetAttr.Flags := GETATTR_HANDLE;
   Request.Args.GetAttr.Handle := F.Handle;
   Result := Call(Request);
   Describe(Request.Reply.Attributes.Attributes, Inode);
@@ -81,34 +86,69 @@ end;
 
 { ---- Opening and closing ---- }
 
-{ Opens a node for F, and forgets it if that fails. }
-function OpenNode(Opcode: LongWord; const Entry: TFuseEntry; Flags: LongInt; var F: TFile): LongInt;
+{ What is kept of a file that the guest has changed is not valid any more. }
+procedure NoteChange(Volume: PFuseVolume; Node, Ino: QWord);
+begin
+  ExpireAttributes(Volume, Node);
+  DropFile(Volume, Ino);
+end;
+
+{ Opens the node of F. }
+function OpenNode(Opcode: LongWord; Flags: LongInt; var F: TFile): LongInt;
 var
   Request: TFuseRequest;
 begin
-  Prepare(Request, F.Volume, Opcode, Entry.Node, SizeOf(TFuseOpen), SizeOf(TFuseOpenReply));
-  Request.Args.Open.Flags := Flags;
+  Prepare(Request, F.Volume, Opcode, F.Node, SizeOf(TFuseOpen), SizeOf(TFuseOpenReply));
+  Request.Args.Open.Flags := Flags and not FLAGS_ONCE;
   Result := Call(Request);
   if Result < 0 then
-  begin
-    Forget(F.Volume, Entry.Node);
     Exit;
-  end;
-  F.Node := Entry.Node;
-  F.Ino := Entry.Attributes.Ino;
   F.Handle := Request.Reply.Open.Handle;
+  F.IsOpen := True;
+end;
+
+{ The server needs to have the file open. }
+function OpenLate(var F: TFile): LongInt;
+begin
+  Result := 0;
+  if not F.IsOpen then
+    Result := OpenNode(OP_OPEN, F.Flags, F);
+end;
+
+{ Makes F the file that was found. }
+procedure Take(const Found: TFound; var F: TFile);
+begin
+  F.Node := Found.Entry.Node;
+  F.Known := Found.Known;
+  F.Ino := Found.Entry.Attributes.Ino;
   F.Session := PFuseVolume(F.Volume)^.Session;
+end;
+
+{ Lets go of that file. }
+procedure Leave(var F: TFile);
+begin
+  ReplaceContents(F.Contents, nil);
+  if F.Known <> nil then
+    LeaveKnown(F.Known)
+  else if F.Session = PFuseVolume(F.Volume)^.Session then
+    Forget(F.Volume, F.Node);
+  F.Known := nil;
+  F.Session := 0;
 end;
 
 function TruncateFile(var F: TFile; Size: Int64): LongInt;
 var
   Request: TFuseRequest;
 begin
+  Result := OpenLate(F);
+  if Result < 0 then
+    Exit;
   Prepare(Request, F.Volume, OP_SETATTR, F.Node, SizeOf(TFuseSetAttr), SizeOf(TFuseAttributesReply));
   Request.Args.SetAttr.Valid := SETATTR_SIZE or SETATTR_HANDLE;
   Request.Args.SetAttr.Handle := F.Handle;
   Request.Args.SetAttr.Size := Size;
   Result := Call(Request);
+  NoteChange(F.Volume, F.Node, F.Ino);
 end;
 
 function CloseAs(Opcode: LongWord; var F: TFile): LongInt;
@@ -118,39 +158,45 @@ begin
   Prepare(Request, F.Volume, Opcode, F.Node, SizeOf(TFuseRelease), 0);
   Request.Args.Release.Handle := F.Handle;
   Request.Args.Release.OpenFlags := F.Flags;
+  F.IsOpen := False;
   Result := Call(Request);
-  Forget(F.Volume, F.Node);
 end;
 
 function CloseOpen(var F: TFile): LongInt;
 begin
+  Result := 0;
   if F.Session <> PFuseVolume(F.Volume)^.Session then
-    Exit(0); { the end of its session has closed it }
-  if F.Entries <> nil then
+    F.IsOpen := False; { the end of its session has closed it }
+  if F.IsOpen and (F.Entries <> nil) then
     Result := CloseAs(OP_RELEASEDIR, F)
-  else
+  else if F.IsOpen then
     Result := CloseAs(OP_RELEASE, F);
+  Leave(F);
 end;
 
 function OpenExisting(Volume: PFuseVolume; Path: PChar; Flags: LongInt; var F: TFile): LongInt;
 var
-  Entry: TFuseEntry;
+  Found: TFound;
 begin
-  Result := FindFile(Volume, Path, Entry);
+  Result := FindFile(Volume, Path, True, Found);
   if Result < 0 then
     Exit;
-  if KindOf(Entry.Attributes.Mode) = INODE_DIR then
+  Take(Found, F);
+  if KindOf(Found.Entry.Attributes.Mode) = INODE_DIR then
   begin
-    Forget(Volume, Entry.Node);
+    Leave(F);
     Exit(-EISDIR);
   end;
-  Result := OpenNode(OP_OPEN, Entry, Flags and not FLAGS_ONCE, F);
-  if (Result = 0) and (Flags and O_TRUNC <> 0) and (Entry.Attributes.Size > 0) then
-  begin
+  if Flags and (FLAGS_WRITING or O_TRUNC) = 0 then
+    F.Contents := UseContents(Volume, Found.Entry.Attributes, Found.Expires);
+  if (F.Contents = nil) or not PContents(F.Contents)^.WasOpened then
+    Result := OpenNode(OP_OPEN, Flags, F);
+  if (Result = 0) and (F.Contents <> nil) then
+    PContents(F.Contents)^.WasOpened := True;
+  if (Result = 0) and (Flags and O_TRUNC <> 0) and (Found.Entry.Attributes.Size > 0) then
     Result := TruncateFile(F, 0);
-    if Result < 0 then
-      CloseAs(OP_RELEASE, F);
-  end;
+  if Result < 0 then
+    CloseOpen(F);
 end;
 
 function CreateNew(Volume: PFuseVolume; Path: PChar; Flags, Rights: LongInt; Follow: Boolean; var F: TFile): LongInt;
@@ -181,7 +227,9 @@ begin
   F.Node := Request.Reply.Create.Entry.Node;
   F.Ino := Request.Reply.Create.Entry.Attributes.Ino;
   F.Handle := Request.Reply.Create.Open.Handle;
+  F.IsOpen := Result = 0;
   F.Session := Volume^.Session;
+  ExpireAttributes(Volume, Place.Node);
   LeavePlace(Place);
   if Made then
     Result := OpenExisting(Volume, Path, Flags, F);
@@ -189,11 +237,15 @@ end;
 
 function OpenDirectory(Volume: PFuseVolume; Path: PChar; var F: TFile): LongInt;
 var
-  Entry: TFuseEntry;
+  Found: TFound;
 begin
-  Result := FindFile(Volume, Path, Entry);
-  if Result = 0 then
-    Result := OpenNode(OP_OPENDIR, Entry, O_RDONLY, F);
+  Result := FindFile(Volume, Path, False, Found);
+  if Result < 0 then
+    Exit;
+  Take(Found, F);
+  Result := OpenNode(OP_OPENDIR, O_RDONLY, F);
+  if Result < 0 then
+    Leave(F);
 end;
 
 function Reopen(var F: TFile): LongInt;
@@ -203,6 +255,7 @@ begin
   if F.Session = PFuseVolume(F.Volume)^.Session then
     Exit(0);
   Ino := F.Ino;
+  CloseOpen(F);
   if F.Entries <> nil then
     Result := OpenDirectory(F.Volume, F.Path, F)
   else
@@ -214,7 +267,6 @@ begin
   { The name now belongs to another file. }
   CloseOpen(F);
   F.Ino := Ino;
-  F.Session := 0;
   Result := -ESTALE;
 end;
 
@@ -268,7 +320,9 @@ begin
   Running := 0;
   Asked := 0;
   Result := 0;
-  Error := 0;
+  Error := OpenLate(F);
+  if Error < 0 then
+    Exit;
   Over := False;
   repeat
     while (Running < PARALLEL) and (Asked < Count) and not Over do
@@ -292,13 +346,80 @@ begin
     First := (First + 1) mod PARALLEL;
     Dec(Running);
   until (Running = 0) and (Over or (Asked = Count));
+  if Opcode = OP_WRITE then
+    NoteChange(F.Volume, F.Node, F.Ino);
 end;
 
-function ChangeFile(Volume: PFuseVolume; Node: QWord; const Change: TChange): LongInt;
+{ Asks for the attributes of F, to which what is kept of it has to belong. }
+function Validate(var F: TFile): LongInt;
 var
   Request: TFuseRequest;
 begin
-  Prepare(Request, Volume, OP_SETATTR, Node, SizeOf(TFuseSetAttr), SizeOf(TFuseAttributesReply));
+  Prepare(Request, F.Volume, OP_GETATTR, F.Node, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
+  Result := Call(Request);
+  if Result = 0 then
+    with Request.Reply.Attributes do
+      ReplaceContents(F.Contents, UseContents(F.Volume, Attributes, ExpiryOf(Valid, ValidNs)));
+end;
+
+{ Reads from contents, after what is missing of them. }
+function ReadContents(var F: TFile; Contents: PContents; Offset: Int64; Data: PByte; Count: Int64;
+  out Error: LongInt): Int64;
+var
+  Start, Size, Copied: Int64;
+  Missing: PByte;
+begin
+  Result := 0;
+  Error := 0;
+  while (Result < Count) and (Offset + Result < Int64(Contents^.Stamp.Size)) do
+  begin
+    Copied := CopyContents(Contents, Offset + Result, Data + Result, Count - Result);
+    Inc(Result, Copied);
+    if Copied > 0 then
+      Continue;
+    Missing := nil;
+    if Count - Result <= CHUNK_SIZE then
+      Missing := MissingPart(Contents, Offset + Result, Count - Result, Start, Size);
+    if Missing = nil then
+      Exit(Result + Transfer(F, OP_READ, Offset + Result, Data + Result, Count - Result, Error));
+    if Transfer(F, OP_READ, Start, Missing, Size, Error) < Size then
+    begin
+      { The file has changed. }
+      Contents^.Expires := 0;
+      if Error = 0 then
+        Inc(Result, Transfer(F, OP_READ, Offset + Result, Data + Result, Count - Result, Error));
+      Exit;
+    end;
+    KeepFilled(Contents, Start, Size);
+  end;
+end;
+
+function ReadFile(var F: TFile; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
+var
+  Contents: PContents;
+begin
+  Result := 0;
+  Error := 0;
+  Contents := TakeContents(F.Contents);
+  if (Contents <> nil) and (read_rdtsc >= Contents^.Expires) then
+  begin
+    LeaveContents(Contents);
+    Error := Validate(F);
+    if Error < 0 then
+      Exit;
+    Contents := TakeContents(F.Contents);
+  end;
+  if Contents = nil then
+    Exit(Transfer(F, OP_READ, Offset, Data, Count, Error));
+  Result := ReadContents(F, Contents, Offset, Data, Count, Error);
+  LeaveContents(Contents);
+end;
+
+function ChangeFile(Volume: PFuseVolume; const Entry: TFuseEntry; const Change: TChange): LongInt;
+var
+  Request: TFuseRequest;
+begin
+  Prepare(Request, Volume, OP_SETATTR, Entry.Node, SizeOf(TFuseSetAttr), SizeOf(TFuseAttributesReply));
   with Request.Args.SetAttr do
   begin
     if Change.SetRights then
@@ -310,12 +431,16 @@ begin
     MTime := Change.MTime;
   end;
   Result := Call(Request);
+  NoteChange(Volume, Entry.Node, Entry.Attributes.Ino);
 end;
 
 function SyncFile(var F: TFile): LongInt;
 var
   Request: TFuseRequest;
 begin
+  Result := OpenLate(F);
+  if Result < 0 then
+    Exit;
   Prepare(Request, F.Volume, OP_FSYNC, F.Node, SizeOf(TFuseSync), 0);
   Request.Args.Sync.Handle := F.Handle;
   Result := Call(Request);

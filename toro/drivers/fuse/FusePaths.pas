@@ -16,9 +16,9 @@ uses Fuse, FuseNames, FuseQueue;
   which it leads. }
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace; Follow: Boolean = False): LongInt;
 
-{ Looks up Path, and follows symbolic links. Returns 0 or a negative errno; after 0 forget
-  Entry.Node. }
-function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): LongInt;
+{ Looks up Path, and follows symbolic links. Returns 0 or a negative errno; after 0 call
+  LeaveFound. HasAttributes: those that are remembered must be valid. }
+function FindFile(Volume: PFuseVolume; Path: PChar; HasAttributes: Boolean; out Found: TFound): LongInt;
 
 implementation
 
@@ -78,27 +78,26 @@ begin
 end;
 
 { The root, which has no name to look up. }
-function FindRoot(Volume: PFuseVolume; out Entry: TFuseEntry): LongInt;
+function FindRoot(Volume: PFuseVolume; out Found: TFound): LongInt;
 var
   Request: TFuseRequest;
 begin
   Prepare(Request, Volume, OP_GETATTR, ROOT_NODE, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
   Result := Call(Request);
-  Entry := Default(TFuseEntry);
-  Entry.Node := ROOT_NODE;
-  Entry.Attributes := Request.Reply.Attributes.Attributes;
+  Found := Default(TFound);
+  Found.Entry.Node := ROOT_NODE;
+  Found.Entry.Attributes := Request.Reply.Attributes.Attributes;
 end;
 
 { Follows Path to the place of its last name, which the caller must leave in any case. Follow:
   looks the last name up too, and follows it if it is a symbolic link. AtLast: the result is that
   of the last name. }
-function Walk(Volume: PFuseVolume; Path: PChar; Follow: Boolean; out Place: TPlace; out Entry: TFuseEntry;
+function Walk(Volume: PFuseVolume; Path: PChar; Follow, HasAttributes: Boolean; out Place: TPlace; out Found: TFound;
   out AtLast: Boolean): LongInt;
 var
   Text, Directory, Target: AnsiString;
   Start, Name: PChar; { of the path, and of the name that is looked at }
   Links: LongInt;
-  Slot: PDirectory;
 
   { Goes on from the root, to Directory, Target and the rest of the path. }
   procedure Restart;
@@ -106,7 +105,7 @@ var
     Text := Directory + Target + '/' + AnsiString(Path);
     Start := PChar(Text);
     Path := Start;
-    Enter(Place, ROOT_NODE, nil);
+    EnterRoot(Place);
   end;
 
   { Replaces `.` or `..`. }
@@ -125,7 +124,7 @@ var
     Inc(Links);
     if Links > LINKS_MAX then
       Exit(-ELOOP);
-    Result := ReadLink(Volume, Entry.Node, Target);
+    Result := ReadLink(Volume, Found.Entry.Node, Target);
     if Result < 0 then
       Exit;
     if (Target <> '') and (Target[1] = '/') then
@@ -157,54 +156,44 @@ begin
     end;
     if AtLast and not Follow then
       Exit;
-    Slot := SlotOf(Place);
-    if not AtLast and EnterRemembered(Place, Slot) then
-    begin
-      Enter(Place, Slot^.Node, Slot);
-      Continue;
-    end;
-    Result := Lookup(Place, Entry);
+    Result := FindName(Place, AtLast and HasAttributes, Found);
     if Result < 0 then
       Exit;
-    if Entry.Attributes.Mode and MODE_KIND = MODE_LINK then
+    if Found.Entry.Attributes.Mode and MODE_KIND = MODE_LINK then
     begin
       SetString(Directory, Start, Name - Start);
       Result := FollowLink;
-      Forget(Volume, Entry.Node);
+      LeaveFound(Volume, Found);
     end
     else if AtLast then
       Exit
     else
-    begin
-      if not Remember(Place, Slot, Entry) then
-        Slot := nil;
-      Enter(Place, Entry.Node, Slot);
-    end;
+      Enter(Place, Found);
   until Result < 0;
   if (Result = 0) and Follow then
-    Result := FindRoot(Volume, Entry);
+    Result := FindRoot(Volume, Found);
 end;
 
 function FindPlace(Volume: PFuseVolume; Path: PChar; out Place: TPlace; Follow: Boolean): LongInt;
 var
-  Entry: TFuseEntry;
+  Found: TFound;
   AtLast: Boolean;
 begin
-  Result := Walk(Volume, Path, Follow, Place, Entry, AtLast);
+  Result := Walk(Volume, Path, Follow, False, Place, Found, AtLast);
   if Follow and (Result = 0) then
-    Forget(Volume, Entry.Node)
+    LeaveFound(Volume, Found)
   else if Follow and AtLast and (Result = -ENOENT) then
     Result := 0;
   if Result < 0 then
     LeavePlace(Place);
 end;
 
-function FindFile(Volume: PFuseVolume; Path: PChar; out Entry: TFuseEntry): LongInt;
+function FindFile(Volume: PFuseVolume; Path: PChar; HasAttributes: Boolean; out Found: TFound): LongInt;
 var
   Place: TPlace;
   AtLast: Boolean;
 begin
-  Result := Walk(Volume, Path, True, Place, Entry, AtLast);
+  Result := Walk(Volume, Path, True, HasAttributes, Place, Found, AtLast);
   LeavePlace(Place);
 end;
 

@@ -110,6 +110,13 @@ procedure Forget(Volume: PFuseVolume; Node: QWord);
 procedure FlushForgets(Volume: PFuseVolume);
 procedure SettleForgets(Volume: PFuseVolume);
 
+{ Has SweepNames called for the volume at a TSC, or before. }
+procedure SweepBy(Volume: PFuseVolume; Deadline: QWord);
+
+var
+  { Forgets nodes of names that are not valid any more. Returns when there will be others; 0: never. }
+  SweepNames: function(Volume: PFuseVolume): QWord;
+
 { Starts serving the volume's device, whose queues are set up, on this core. }
 procedure ServeVolume(Volume: PFuseVolume);
 
@@ -331,7 +338,6 @@ procedure SendForgets(Volume: PFuseVolume);
 var
   Sent: PForgets;
 begin
-  Volume^.Device^.Due := 0;
   Sent := Volume^.Forgets;
   if Sent = nil then
     Exit;
@@ -341,6 +347,20 @@ begin
     NotifyDevice(Volume^.Device^.Queues[HIGH_PRIORITY])
   else
     ToroFreeMem(Sent);
+end;
+
+{ Has ForgetDue called at a TSC, or before. }
+procedure ForgetBy(Device: PVirtIODevice; Deadline: QWord);
+begin
+  if (Device^.Due = 0) or (Deadline < Device^.Due) then
+    ServeBy(Device, Deadline);
+end;
+
+procedure SweepBy(Volume: PFuseVolume; Deadline: QWord);
+begin
+  AcquireLock(Volume^.Lock);
+  ForgetBy(Volume^.Device, Deadline);
+  ReleaseLock(Volume^.Lock);
 end;
 
 { A message to collect nodes in; nil: no memory, and the server keeps the nodes. }
@@ -368,7 +388,7 @@ begin
     if Forgets = nil then
     begin
       Forgets := NewForgets(Volume);
-      ServeBy(Device, read_rdtsc + TicksOf(FORGET_TIME));
+      ForgetBy(Device, read_rdtsc + TicksOf(FORGET_TIME));
     end;
     if Forgets <> nil then
     begin
@@ -414,6 +434,20 @@ end;
 
 { ---- Serving the device ---- }
 
+{ Sends what is to be forgotten by now. }
+procedure ForgetDue(Volume: PFuseVolume);
+var
+  Next: QWord;
+begin
+  AcquireLock(Volume^.Lock);
+  Volume^.Device^.Due := 0;
+  ReleaseLock(Volume^.Lock);
+  Next := SweepNames(Volume);
+  FlushForgets(Volume);
+  if Next <> 0 then
+    SweepBy(Volume, Next);
+end;
+
 procedure Serve(Device: PVirtIODevice);
 var
   Volume: PFuseVolume;
@@ -424,8 +458,6 @@ begin
   AcquireLock(Volume^.Lock);
   TakeReplies(Volume);
   TakeForgets(Volume);
-  if (Device^.Due <> 0) and (read_rdtsc >= Device^.Due) then
-    SendForgets(Volume);
   if Device^.Queues[REQUESTS].Broken then
     Device^.Broken := True;
   if Device^.Broken then
@@ -433,6 +465,8 @@ begin
   if Volume^.Room.First <> nil then
     WakeAll(Volume^.Room);
   ReleaseLock(Volume^.Lock);
+  if (Device^.Due <> 0) and (read_rdtsc >= Device^.Due) then
+    ForgetDue(Volume);
 end;
 
 procedure ServeVolume(Volume: PFuseVolume);

@@ -22,7 +22,7 @@ function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
 
 implementation
 
-uses Arch, Filesystem, Fuse, Process, VirtIO, WaitQueues;
+uses Arch, Filesystem, Fuse, FuseContents, Process, VirtIO, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;
@@ -78,7 +78,9 @@ begin
   Left := RESTARTS;
   if Volume^.GaveUp then
     Left := 1;
-  ForgetNames(Volume);
+  { Their nodes are gone; RestartVolume drops the messages by which they were to be forgotten. }
+  DropNames(Volume);
+  DropContents(Volume);
   repeat
     if RestartVolume(Volume) and Introduce(Volume) then
     begin
