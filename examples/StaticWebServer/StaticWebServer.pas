@@ -7,160 +7,14 @@ program StaticWebServer;
 {$mode delphi}
 
 uses
-  Kernel, Process, Memory, Debug, Arch, Filesystem, Network, Console, VirtIO, VirtIOFS, VirtIOVSocket;
+  Kernel, Process, Memory, Debug, Arch, Filesystem, Network, Console, VirtIO, VirtIOFS, VirtIOVSocket, HttpRequests,
+  HttpReplies, SysUtils;
 
 const
   PORT = 80;
   BACKLOG = 1024;
   TIMEOUT = 5000;    { ms after which an idle client is disconnected }
-  REQUEST_MAX = 8192;
   PART = 262144;     { bytes of a file that are read at a time }
-  CRLF = #13#10;
-
-type
-  TRequest = record
-    Socket: PSocket;
-    Text: array[0..REQUEST_MAX] of Char; { what has been received of it }
-    Count: LongInt;
-    Path: PChar;     { points into Text }
-    IsGet, IsHead, KeepAlive: Boolean;
-  end;
-  PRequest = ^TRequest;
-
-{ ---- Requests ---- }
-
-{ The end of the request, after its empty line; 0: it is incomplete. }
-function EndOf(const Request: TRequest): LongInt;
-var
-  I: LongInt;
-begin
-  for I := 4 to Request.Count do
-    if StrCmp(@Request.Text[I - 4], CRLF + CRLF, 4) then
-      Exit(I);
-  Result := 0;
-end;
-
-{ Reads until the request is complete. Returns its end, or 0 if the client has closed the
-  connection or is too slow. }
-function ReceiveRequest(var Request: TRequest): LongInt;
-begin
-  Result := EndOf(Request);
-  while Result = 0 do
-  begin
-    if (Request.Count = REQUEST_MAX) or not SysSocketSelect(Request.Socket, TIMEOUT) then
-      Exit;
-    Inc(Request.Count, SysSocketRecv(Request.Socket, @Request.Text[Request.Count], REQUEST_MAX - Request.Count, 0));
-    Result := EndOf(Request);
-  end;
-end;
-
-function HexDigit(C: Char): LongInt;
-begin
-  case C of
-    '0'..'9': Result := Ord(C) - Ord('0');
-    'A'..'F': Result := Ord(C) - Ord('A') + 10;
-    'a'..'f': Result := Ord(C) - Ord('a') + 10;
-  else
-    Result := -1;
-  end;
-end;
-
-{ Decodes %XX. The path ends at a blank or a question mark. }
-procedure DecodePath(Path: PChar);
-var
-  Target: PChar;
-begin
-  Target := Path;
-  while not (Path^ in [#0..' ', '?', '#']) do
-  begin
-    if (Path^ = '%') and (HexDigit(Path[1]) >= 0) and (HexDigit(Path[2]) >= 0) then
-    begin
-      Target^ := Char(16 * HexDigit(Path[1]) + HexDigit(Path[2]));
-      Inc(Path, 2);
-    end
-    else
-      Target^ := Path^;
-    Inc(Path);
-    Inc(Target);
-  end;
-  Target^ := #0;
-end;
-
-function HasHeader(const Text: String; const Header: ShortString): Boolean;
-begin
-  Result := Pos(CRLF + Header, LowerCase(Text)) > 0;
-end;
-
-procedure ParseRequest(var Request: TRequest; Size: LongInt);
-var
-  Head: String;
-begin
-  SetString(Head, PChar(@Request.Text), Size);
-  Request.IsGet := Copy(Head, 1, 4) = 'GET ';
-  Request.IsHead := Copy(Head, 1, 5) = 'HEAD ';
-  if Pos(' HTTP/1.1' + CRLF, Head) > 0 then
-    Request.KeepAlive := not HasHeader(Head, 'connection: close')
-  else
-    Request.KeepAlive := HasHeader(Head, 'connection: keep-alive');
-  Request.Path := @Request.Text[Pos(' ', Head)];
-  DecodePath(Request.Path);
-end;
-
-{ ---- Answers ---- }
-
-function TypeOf(Path: PChar): ShortString;
-var
-  Extension: ShortString;
-  I: LongInt;
-begin
-  I := StrLen(Path);
-  while (I > 0) and not (Path[I - 1] in ['.', '/']) do
-    Dec(I);
-  Extension := LowerCase(StrPas(Path + I));
-  if (Extension = 'html') or (Extension = 'htm') then
-    Result := 'text/html; charset=utf-8'
-  else if (Extension = 'txt') or (Extension = 'md') then
-    Result := 'text/plain; charset=utf-8'
-  else if Extension = 'css' then
-    Result := 'text/css'
-  else if Extension = 'js' then
-    Result := 'text/javascript'
-  else if Extension = 'json' then
-    Result := 'application/json'
-  else if Extension = 'svg' then
-    Result := 'image/svg+xml'
-  else if (Extension = 'png') or (Extension = 'gif') then
-    Result := 'image/' + Extension
-  else if (Extension = 'jpg') or (Extension = 'jpeg') then
-    Result := 'image/jpeg'
-  else
-    Result := 'application/octet-stream';
-end;
-
-function Send(var Request: TRequest; Data: PChar; Count: LongInt): Boolean;
-begin
-  Result := SysSocketSend(Request.Socket, Data, Count, 0) = Count;
-end;
-
-function SendHead(var Request: TRequest; const Status, ContentType: ShortString; Size: Int64): Boolean;
-var
-  Text, Number: ShortString;
-begin
-  Str(Size, Number);
-  Text := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + 'Content-Type: ' + ContentType + CRLF +
-    'Content-Length: ' + Number + CRLF;
-  if Request.KeepAlive then
-    Text := Text + CRLF
-  else
-    Text := Text + 'Connection: close' + CRLF + CRLF;
-  Result := Send(Request, @Text[1], Length(Text));
-end;
-
-function Refuse(var Request: TRequest; const Status: ShortString): Boolean;
-begin
-  Result := SendHead(Request, Status, 'text/plain', Length(Status) + 1) and
-    (Request.IsHead or (Send(Request, @Status[1], Length(Status)) and Send(Request, #10, 1)));
-end;
 
 { The status for a file that cannot be had: a failure of the share is not the client's. }
 function StatusOf(Error: LongInt): ShortString;
@@ -178,35 +32,70 @@ begin
   Result := (Count = 0) or (SysReadFile(Handle, Count, Data) = Count);
 end;
 
-{ Sends a file, with its head. False: the connection must be closed, because the file could not be
-  read to its end. }
-function SendFile(var Request: TRequest; Handle: THandle; const ContentType: ShortString; Size: Int64): Boolean;
+{ Sends a part of a file behind a head. False: the connection must be closed, because the file
+  could not be read to its end. }
+function SendFile(var Request: TRequest; Handle: THandle; const Head: String; const Wanted: TPart): Boolean;
 var
-  Data: PChar;
+  Buffer, Data: PChar;
   Count, Left: Int64;
 begin
-  Left := Size;
-  if Request.IsHead then
-    Left := 0;
+  Left := Wanted.Count;
   Count := PART;
   if Count > Left then
     Count := Left;
-  Data := ToroGetMem(Count);
-  if (Data = nil) or not Read(Handle, Data, Count) then
+  { The head comes right before the first data, so that both are sent at once. }
+  Buffer := ToroGetMem(HEAD_MAX + Count);
+  Data := Buffer + HEAD_MAX;
+  if (Buffer = nil) or (SysSeekFile(Handle, Wanted.Offset, SeekSet) < 0) or not Read(Handle, Data, Count) then
     Result := Refuse(Request, '503 Service Unavailable')
   else
   begin
-    Result := SendHead(Request, '200 OK', ContentType, Size);
+    Move(Head[1], Data[-Length(Head)], Length(Head));
+    Result := Send(Request, Data - Length(Head), Length(Head) + Count);
+    Dec(Left, Count);
     while Result and (Left > 0) do
     begin
-      Result := Send(Request, Data, Count);
-      Dec(Left, Count);
       if Count > Left then
         Count := Left;
-      Result := Result and Read(Handle, Data, Count);
+      Result := Read(Handle, Data, Count) and Send(Request, Data, Count);
+      Dec(Left, Count);
     end;
   end;
-  ToroFreeMem(Data);
+  ToroFreeMem(Buffer);
+end;
+
+{ Answers with what is wanted of a file. }
+function AnswerWith(var Request: TRequest; Handle: THandle; const Path: String; const Inode: TInode): Boolean;
+var
+  Headers, Head, Tag, Date, Asked: String;
+  Wanted: TPart;
+begin
+  Tag := '"' + HexStr(Inode.MTime, 8) + '-' + HexStr(Inode.Size, 8) + '"';
+  Date := DateOf(Inode.MTime);
+  Headers := 'Last-Modified: ' + Date + CRLF + 'ETag: ' + Tag + CRLF;
+  Asked := HeaderOf(Request, 'if-none-match');
+  if (Pos(Tag, Asked) > 0) or (Asked = '*') or ((Asked = '') and (HeaderOf(Request, 'if-modified-since') = Date)) then
+  begin
+    Head := HeadOf(Request, '304 Not Modified', -1, Headers);
+    Exit(Send(Request, PChar(Head), Length(Head)));
+  end;
+  Asked := HeaderOf(Request, 'if-range');
+  if (Asked = '') or (Asked = Tag) or (Asked = Date) then
+    Wanted := PartOf(HeaderOf(Request, 'range'), Inode.Size)
+  else
+    Wanted := PartOf('', Inode.Size);
+  if not Wanted.IsPossible then
+    Exit(Refuse(Request, '416 Range Not Satisfiable', 'Content-Range: bytes */' + IntToStr(Inode.Size) + CRLF));
+  Headers := 'Content-Type: ' + TypeOf(PChar(Path)) + CRLF + Headers + 'Accept-Ranges: bytes' + CRLF;
+  if Wanted.IsWhole then
+    Head := HeadOf(Request, '200 OK', Wanted.Count, Headers)
+  else
+    Head := HeadOf(Request, '206 Partial Content', Wanted.Count, Headers + 'Content-Range: bytes ' +
+      IntToStr(Wanted.Offset) + '-' + IntToStr(Wanted.Offset + Wanted.Count - 1) + '/' + IntToStr(Inode.Size) + CRLF);
+  if Request.IsHead then
+    Result := Send(Request, PChar(Head), Length(Head))
+  else
+    Result := SendFile(Request, Handle, Head, Wanted);
 end;
 
 { Answers a request. False: the connection must be closed. }
@@ -216,51 +105,43 @@ var
   Handle: THandle;
   Path: String;
 begin
+  if not Request.IsValid then
+  begin
+    Request.KeepAlive := False;
+    Exit(Refuse(Request, '400 Bad Request'));
+  end;
   if not (Request.IsGet or Request.IsHead) then
   begin
     Request.KeepAlive := False;
-    Exit(Refuse(Request, '405 Method Not Allowed'));
+    Exit(Refuse(Request, '405 Method Not Allowed', 'Allow: GET, HEAD' + CRLF));
   end;
   Path := Request.Path;
-  if (Path = '') or (Path[Length(Path)] = '/') then
+  if Path[Length(Path)] = '/' then
     Path := Path + 'index.html';
   if SysStatFile(PChar(Path), @Inode) = 0 then
     Exit(Refuse(Request, StatusOf(SysFileError)));
+  if Inode.Mode = INODE_DIR then
+    Exit(Refuse(Request, '301 Moved Permanently', 'Location: ' + Request.RawPath + '/' + CRLF));
   if Inode.Mode <> INODE_REG then
     Exit(Refuse(Request, '404 Not Found'));
   Handle := SysOpenFile(PChar(Path), O_RDONLY);
   if Handle = 0 then
     Exit(Refuse(Request, StatusOf(SysFileError)));
-  Result := SendFile(Request, Handle, TypeOf(PChar(Path)), Inode.Size);
+  Result := AnswerWith(Request, Handle, Path, Inode);
   SysCloseFile(Handle);
   WriteConsoleF('%p, %d bytes\n', [PtrUInt(PChar(Path)), Inode.Size]);
 end;
 
-{ ---- Connections ---- }
-
 function Serve(Socket: Pointer): PtrInt;
 var
   Request: PRequest;
-  Size: LongInt;
 begin
-  Request := ToroGetMem(SizeOf(TRequest));
-  if Request <> nil then
-  begin
-    Request.Socket := Socket;
-    Request.Count := 0;
-    repeat
-      Size := ReceiveRequest(Request^);
-      if Size = 0 then
-        Break;
-      ParseRequest(Request^, Size);
-      if not Answer(Request^) then
-        Break;
-      { What follows is the beginning of the next request. }
-      Dec(Request.Count, Size);
-      Move(Request.Text[Size], Request.Text, Request.Count);
-    until not Request.KeepAlive;
-    ToroFreeMem(Request);
-  end;
+  New(Request);
+  Request.Socket := Socket;
+  Request.Count := 0;
+  while ReceiveRequest(Request^, TIMEOUT) and Answer(Request^) and Request.KeepAlive do
+    DropRequest(Request^);
+  Dispose(Request);
   SysSocketClose(Socket);
   Result := 0;
 end;

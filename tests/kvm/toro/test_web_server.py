@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,118 @@ def test_a_file_of_100_mib(port: int, tmp_path: Path) -> None:
     connection.close()
     assert status == 200
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+
+
+def ask(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body; `_` in a header's name stands for `-`."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    result = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    connection.close()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part", "content_range"),
+    [
+        ("bytes=0-9", 206, slice(0, 10), "bytes 0-9/600000"),
+        ("bytes=500000-", 206, slice(500000, None), "bytes 500000-599999/600000"),
+        ("bytes=-7", 206, slice(-7, None), "bytes 599993-599999/600000"),
+        ("bytes=-700000", 206, slice(None), "bytes 0-599999/600000"),
+        ("bytes=1-700000", 206, slice(1, None), "bytes 1-599999/600000"),
+        ("bytes=600000-", 416, None, "bytes */600000"),
+        ("bytes=-0", 416, None, "bytes */600000"),
+        ("bytes=5-3", 200, slice(None), None),
+        ("bytes=0-1,4-5", 200, slice(None), None),
+        ("bytes=-", 200, slice(None), None),
+        ("bytes=x-9", 200, slice(None), None),
+        ("lines=0-9", 200, slice(None), None),
+    ],
+)
+def test_ranges(
+    port: int, tmp_path: Path, asked: str, status: int, part: slice | None, content_range: str | None
+) -> None:
+    """RFC 9110, section 14."""
+    data = Random(4).randbytes(600_000)
+    (tmp_path / "file").write_bytes(data)
+    got, headers, body = ask(port, "/file", Range=asked)
+    assert (got, headers.get("content-range")) == (status, content_range)
+    assert body == (data[part] if part else b"416 Range Not Satisfiable\n")
+
+
+def test_what_a_client_has_is_not_sent_again(port: int, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    os.utime(page, (1e9, 1e9))
+    status, headers, body = ask(port, "/")
+    assert (status, body) == (200, b"<title>Toro</title>")
+    tag, date = headers["etag"], headers["last-modified"]
+    assert date == "Sun, 09 Sep 2001 01:46:40 GMT"
+    assert ask(port, "/", If_None_Match=tag)[::2] == (304, b"")
+    assert ask(port, "/", If_None_Match=f'"other", {tag}')[0] == 304
+    assert ask(port, "/", If_Modified_Since=date)[::2] == (304, b"")
+    assert ask(port, "/", If_None_Match='"other"', If_Modified_Since=date)[0] == 200
+    assert ask(port, "/", If_Range=tag, Range="bytes=1-5")[::2] == (206, b"title")
+    assert ask(port, "/", If_Range='"other"', Range="bytes=1-5")[0] == 200
+    page.write_text("another page")
+    wait_until(lambda: ask(port, "/", If_None_Match=tag)[::2] == (200, b"another page"), "the new page is sent")
+
+
+def test_a_directory_leads_to_its_page(port: int, tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/index.html").write_text("inside")
+    assert ask(port, "/a%20b?x")[:2][0] == 301
+    assert ask(port, "/a%20b?x")[1]["location"] == ask(port, "///a%20b")[1]["location"] == "/a%20b/"
+    assert ask(port, "/a%20b/?x")[::2] == (200, b"inside")
+
+
+def test_types(port: int, tmp_path: Path) -> None:
+    types = {"a.PNG": "image/png", "b.c.css": "text/css", "c.wasm": "application/wasm"}
+    types |= {"css": "application/octet-stream", "d.css/none": "application/octet-stream"}
+    (tmp_path / "d.css").mkdir()
+    for name in types:
+        (tmp_path / name).touch()
+    assert {name: ask(port, f"/{name}")[1]["content-type"] for name in types} == types
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET /a%00b HTTP/1.1\r\n\r\n", 400),
+        (b"GET index.html HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET  HTTP/1.1\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b"GET /../../etc/passwd HTTP/1.0\r\n\r\n", 404),
+        (b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.0\r\n\r\n", 404),
+        (b"DELETE / HTTP/1.1\r\n\r\n", 405),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", 400),
+    ],
+)
+def test_a_connection_ends_after_what_is_no_request(port: int, sent: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(sent)
+        reply = b""
+        while data := client.recv(1 << 16):
+            reply += data
+    assert reply.startswith(b"HTTP/1.1 %d " % status)
+    assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_requests_that_come_together_are_answered_in_order(port: int, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"file{number}").write_text(f"<{number}>")
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        for number in range(20):
+            client.sendall(b"%s /file%d HTTP/1.1\r\n\r\n" % (b"HEAD" if number % 5 == 4 else b"GET", number))
+        client.sendall(b"GET /none HTTP/1.0\r\n\r\n")
+        reply = b""
+        while data := client.recv(1 << 16):
+            reply += data
+    assert re.findall(rb"<(\d+)>", reply) == [b"%d" % number for number in range(20) if number % 5 != 4]
+    assert reply.count(b"HTTP/1.1 200 OK") == 20
 
 
 @pytest.mark.slow

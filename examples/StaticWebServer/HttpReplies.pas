@@ -1,0 +1,150 @@
+{ Replies of HTTP/1.1: their heads (RFC 9110), and which part of a file is wanted. }
+unit HttpReplies;
+
+{$mode delphi}
+
+interface
+
+uses HttpRequests;
+
+const
+  HEAD_MAX = 4096; { bytes of a head }
+
+type
+  { Which bytes of a file are sent }
+  TPart = record
+    Offset, Count: Int64;
+    IsWhole, IsPossible: Boolean;
+  end;
+
+{ What a Range header asks of a file; several ranges, and what is no range, are the whole file. }
+function PartOf(const Range: String; Size: Int64): TPart;
+
+{ The value of Content-Type for a path. }
+function TypeOf(Path: PChar): ShortString;
+
+{ A time since 1970 in seconds, as HTTP writes it. }
+function DateOf(Time: Int64): ShortString;
+
+{ Sends a reply without more than a line of text. False: the connection must be closed. }
+function Refuse(var Request: TRequest; const Status: ShortString; const Headers: String = ''): Boolean;
+
+{ Sends all of it. }
+function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
+
+{ The head of a reply, whose Headers are whole lines. }
+function HeadOf(const Request: TRequest; const Status: ShortString; Size: Int64; const Headers: String): String;
+
+implementation
+
+uses Network, SysUtils;
+
+const
+  DAY = 86400;
+  DAYS: array[1..7] of String[3] = ('Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat');
+  MONTHS: array[1..12] of String[3] =
+    ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec');
+  TYPES: array[0..27, 0..1] of String[31] = (
+    ('html', 'text/html; charset=utf-8'), ('htm', 'text/html; charset=utf-8'),
+    ('txt', 'text/plain; charset=utf-8'), ('md', 'text/plain; charset=utf-8'),
+    ('css', 'text/css'), ('csv', 'text/csv'), ('js', 'text/javascript'), ('mjs', 'text/javascript'),
+    ('json', 'application/json'), ('xml', 'application/xml'), ('pdf', 'application/pdf'),
+    ('wasm', 'application/wasm'), ('zip', 'application/zip'), ('gz', 'application/gzip'),
+    ('svg', 'image/svg+xml'), ('png', 'image/png'), ('gif', 'image/gif'), ('jpg', 'image/jpeg'),
+    ('jpeg', 'image/jpeg'), ('webp', 'image/webp'), ('avif', 'image/avif'), ('ico', 'image/x-icon'),
+    ('woff', 'font/woff'), ('woff2', 'font/woff2'), ('mp3', 'audio/mpeg'), ('ogg', 'audio/ogg'),
+    ('mp4', 'video/mp4'), ('webm', 'video/webm'));
+
+function PartOf(const Range: String; Size: Int64): TPart;
+var
+  Dash: LongInt;
+  First, Last: Int64;
+  HasFirst, HasLast: Boolean;
+begin
+  Result.Offset := 0;
+  Result.Count := Size;
+  Result.IsWhole := True;
+  Result.IsPossible := True;
+  if Copy(Range, 1, 6) <> 'bytes=' then
+    Exit;
+  Dash := Pos('-', Range);
+  HasFirst := TryStrToInt64(Copy(Range, 7, Dash - 7), First) and (First >= 0);
+  HasLast := TryStrToInt64(Copy(Range, Dash + 1, Length(Range)), Last) and (Last >= 0);
+  if (Dash = 0) or not (HasFirst or (Dash = 7)) or not (HasLast or (Dash = Length(Range))) or
+     not (HasFirst or HasLast) or (HasFirst and HasLast and (Last < First)) then
+    Exit;
+  Result.IsWhole := False;
+  if not HasFirst then
+  begin
+    First := Size - Last;
+    if First < 0 then
+      First := 0;
+  end;
+  if not (HasFirst and HasLast) or (Last >= Size) then
+    Last := Size - 1;
+  Result.Offset := First;
+  Result.Count := Last - First + 1;
+  Result.IsPossible := Result.Count > 0;
+end;
+
+function TypeOf(Path: PChar): ShortString;
+var
+  Extension: ShortString;
+  I: LongInt;
+begin
+  I := StrLen(Path);
+  while (I > 0) and not (Path[I - 1] in ['.', '/']) do
+    Dec(I);
+  Extension := '';
+  if (I > 0) and (Path[I - 1] = '.') then
+    Extension := LowerCase(StrPas(Path + I));
+  for I := Low(TYPES) to High(TYPES) do
+    if TYPES[I, 0] = Extension then
+      Exit(TYPES[I, 1]);
+  Result := 'application/octet-stream';
+end;
+
+function TwoDigits(Number: LongInt): ShortString;
+begin
+  Result := Chr(Ord('0') + Number div 10) + Chr(Ord('0') + Number mod 10);
+end;
+
+function DateOf(Time: Int64): ShortString;
+var
+  Year, Month, Day_: Word;
+  Date: TDateTime;
+  Second: LongInt;
+begin
+  Date := UnixDateDelta + Time div DAY;
+  Second := Time mod DAY;
+  DecodeDate(Date, Year, Month, Day_);
+  Result := DAYS[DayOfWeek(Date)] + ', ' + TwoDigits(Day_) + ' ' + MONTHS[Month] + ' ' + IntToStr(Year) + ' ' +
+    TwoDigits(Second div 3600) + ':' + TwoDigits(Second div 60 mod 60) + ':' + TwoDigits(Second mod 60) + ' GMT';
+end;
+
+function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
+begin
+  Result := SysSocketSend(Request.Socket, Data, Count, 0) = Count;
+end;
+
+function HeadOf(const Request: TRequest; const Status: ShortString; Size: Int64; const Headers: String): String;
+begin
+  Result := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + Headers;
+  if Size >= 0 then
+    Result := Result + 'Content-Length: ' + IntToStr(Size) + CRLF;
+  if not Request.KeepAlive then
+    Result := Result + 'Connection: close' + CRLF;
+  Result := Result + CRLF;
+end;
+
+function Refuse(var Request: TRequest; const Status: ShortString; const Headers: String): Boolean;
+var
+  Text: String;
+begin
+  Text := HeadOf(Request, Status, Length(Status) + 1, 'Content-Type: text/plain' + CRLF + Headers);
+  if not Request.IsHead then
+    Text := Text + Status + #10;
+  Result := Send(Request, PChar(Text), Length(Text));
+end;
+
+end.
