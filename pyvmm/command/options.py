@@ -278,7 +278,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench": (
         "NAME",
-        "boot exits vsock fs kernel density",
+        "boot exits vsock fs http kernel density",
         "run a benchmark",
         "Each has options of its own: `pyvmm bench NAME --help`.",
         (),
