@@ -160,11 +160,9 @@ static bool serve(struct vcpu *vcpu)
         if (vcpu->bus->slots && slots_cover_all(vcpu->bus->slots) > 0)
             return true;
         vcpu->suberror = run->internal.suberror;
-        if (vcpu->suberror == KVM_INTERNAL_ERROR_EMULATION && !is_breakpoint(vcpu) && vcpu_emulate(vcpu))
-            return true;
         vcpu->details = run->internal.ndata < 16 ? run->internal.ndata : 16;
         memcpy(vcpu->detail, run->internal.data, vcpu->details * sizeof(uint64_t));
-        return false;
+        return vcpu->suberror == KVM_INTERNAL_ERROR_EMULATION && !is_breakpoint(vcpu) && vcpu_emulate(vcpu);
     case KVM_EXIT_DEBUG:
         vcpu->detail[0] = run->debug.arch.exception;
         vcpu->detail[1] = run->debug.arch.dr6;
@@ -202,6 +200,7 @@ static void wait_while_paused(struct vcpu *vcpu)
 int vcpu_run(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
+    uint32_t reason;
 
     vcpu->thread = pthread_self();
     atomic_store(&vcpu->running, true);
@@ -223,10 +222,11 @@ int vcpu_run(struct vcpu *vcpu)
             vcpu->reason = VCPU_FAILED;
             break;
         }
-        if (run->exit_reason < VCPU_EXIT_KINDS)
-            vcpu->exits[run->exit_reason]++;
+        reason = run->exit_reason;
+        if (reason < VCPU_EXIT_KINDS)
+            vcpu->exits[reason]++;
         if (!serve(vcpu)) {
-            vcpu->reason = vcpu->error ? VCPU_FAILED : (int)run->exit_reason;
+            vcpu->reason = vcpu->error ? VCPU_FAILED : (int)reason;
             break;
         }
     }

@@ -9,6 +9,7 @@
 #include "emulate/emulate.h"
 #include "vcpu.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -16,19 +17,35 @@
 #define XSTATE_FP_SSE 3u
 #define DR6_BS (1ull << 14) /* a single step */
 
-static int inject(struct vcpu *vcpu, const struct cpu *cpu)
+static void inject(struct vcpu *vcpu, const struct cpu *cpu)
 {
-    struct kvm_vcpu_events events;
+    struct kvm_vcpu_events *events = &vcpu->run->s.regs.events;
 
-    if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
-        return -1;
-    memset(&events.exception, 0, sizeof events.exception);
-    events.exception.injected = 1;
-    events.exception.nr = cpu->vector;
-    events.exception.has_error_code = cpu->has_error;
-    events.exception.error_code = cpu->error;
-    events.flags = 0;
-    return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events);
+    memset(&events->exception, 0, sizeof events->exception);
+    events->exception.injected = 1;
+    events->exception.nr = cpu->vector;
+    events->exception.has_error_code = cpu->has_error;
+    events->exception.error_code = cpu->error;
+    events->flags = 0;
+    vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+}
+
+/* Has KVM put all that kvm_run can hold of the vCPU's state there: a KVM_RUN that ends
+ * before the guest runs. */
+static bool fetch(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    bool fetched;
+
+    run->immediate_exit = 1;
+    run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
+    fetched = ioctl(vcpu->fd, KVM_RUN, 0) < 0 && errno == EINTR;
+    run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+    run->immediate_exit = 0;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load(&vcpu->stop) || atomic_load(&vcpu->pause)) /* asked meanwhile */
+        run->immediate_exit = 1;
+    return fetched;
 }
 
 static int note_single_step(struct vcpu *vcpu)
@@ -51,8 +68,11 @@ static int put_back(struct vcpu *vcpu, struct cpu *cpu, struct kvm_xsave *xsave,
         if (ioctl(vcpu->fd, KVM_SET_XSAVE, xsave) < 0)
             return -1;
     }
-    if (outcome == FAULT && cpu->vector == PF && ioctl(vcpu->fd, KVM_SET_SREGS, &cpu->sregs) < 0)
-        return -1;
+    vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    if (outcome == FAULT && cpu->vector == PF) {
+        vcpu->run->s.regs.sregs = cpu->sregs;
+        vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+    }
     if (outcome == DONE && cpu->regs.rflags & FLAG_TF) {
         if (note_single_step(vcpu) < 0)
             return -1;
@@ -61,22 +81,25 @@ static int put_back(struct vcpu *vcpu, struct cpu *cpu, struct kvm_xsave *xsave,
     if (outcome == FAULT && cpu->vector == BP)
         cpu->regs.rip++;
     vcpu->run->s.regs.regs = cpu->regs;
-    vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-    return outcome == FAULT ? inject(vcpu, cpu) : 0;
+    if (outcome == FAULT)
+        inject(vcpu, cpu);
+    return 0;
 }
 
 /* Executes the instruction for which the vCPU has exited.  Returns false if it is
  * unknown, or an ioctl for the vCPU's state fails. */
 bool vcpu_emulate(struct vcpu *vcpu)
 {
-    struct cpu cpu = {.ram = vcpu->bus->ram, .regs = vcpu->run->s.regs.regs};
+    struct cpu cpu = {.ram = vcpu->bus->ram};
     struct kvm_xsave xsave;
     enum outcome outcome;
     struct insn insn;
     bool fpu = false;
 
-    if (ioctl(vcpu->fd, KVM_GET_SREGS, &cpu.sregs) < 0)
+    if (!fetch(vcpu))
         return false;
+    cpu.regs = vcpu->run->s.regs.regs;
+    cpu.sregs = vcpu->run->s.regs.sregs;
     outcome = insn_decode(&cpu, &insn);
     if (outcome == DONE) {
         fpu = insn_uses_fpu(&insn);
