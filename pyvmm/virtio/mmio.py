@@ -54,6 +54,7 @@ class VirtioMmio:
         device.prepare(cpus)
         self.device = device
         self.base = base
+        self._slots = bus.native.slots
         self.memory = memory
         self._log = log
         self._fds: list[int] = []
@@ -138,6 +139,9 @@ class VirtioMmio:
         """Serves a write that C left: it starts, resets or changes the device, or is to no register."""
         if size != 4 or offset % 4:
             self._log(f"{self._name}: write of {size} bytes at {offset:#x}, which is no register")
+        elif offset == QUEUE_NOTIFY:
+            if self._slots:
+                lib.virtio_mmio_deliver(self.native, self._slots, self.base + offset, value)
         else:
             self.settle()
 

@@ -241,41 +241,41 @@ static void read_config(struct virtio_mmio *mmio, uint64_t at, uint8_t *data, ui
 
 /* ---- notifications -------------------------------------------------------------------------- */
 
-/* Makes KVM deliver a queue's notifications without exits.  `address` is that of
- * QueueNotify. */
-static void make_ioeventfd(struct slots *slots, uint64_t address, int fd, uint32_t queue)
-{
-    struct kvm_ioeventfd request = {
-        .addr = address, .len = sizeof queue, .fd = fd,
-        .datamatch = queue, .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
-    };
-    uint64_t size = 0;
-
-    for (uint32_t i = 0; i < slots->ram->count; i++)
-        size += slots->ram->region[i].size;
-    if (size <= ALL_SLOTS && slots_cover_all(slots) < 0)
-        return;
-    if (ioctl(slots->vm_fd, KVM_IOEVENTFD, &request) < 0)
-        return; /* notifications remain exits */
-}
-
 /* On a KVM without hardware support a notification costs a guest 63 us as an exit, and
  * 21 us by an ioeventfd.  But a VM with an ioeventfd takes 15 ms more to end, and each
- * memory slot made later costs 5 ms.  So only a queue that is notified often gets one:
- * KICKS exits cost about as much.
+ * memory slot made later costs 5 ms.  So only a queue that is notified often gets one, by
+ * the control thread: KICKS exits cost about as much.
  *
  * Called without the lock: a backend that has the eventfd too can make the write block,
  * which stops only this vCPU, until vcpu_stop(). */
-static void notify(struct virtio_mmio *mmio, struct vcpu *vcpu, uint32_t index)
+static bool notify(struct virtio_mmio *mmio, uint32_t index)
 {
     struct virtio_mmio_queue *queue;
 
     if (index >= mmio->queue_count)
-        return;
+        return true;
     queue = &mmio->queue[index];
     event_raise(queue->kick_fd);
-    if (atomic_fetch_add(&queue->kicks, 1) + 1 == KICKS && vcpu && vcpu->bus->slots)
-        make_ioeventfd(vcpu->bus->slots, vcpu->address, queue->kick_fd, index);
+    return atomic_fetch_add(&queue->kicks, 1) + 1 != KICKS;
+}
+
+/* Makes KVM deliver a queue's notifications without exits.  `address` is that of
+ * QueueNotify. */
+void virtio_mmio_deliver(struct virtio_mmio *mmio, struct slots *slots, uint64_t address, uint32_t index)
+{
+    struct kvm_ioeventfd request = {
+        .addr = address, .len = sizeof index, .datamatch = index, .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+    };
+    uint64_t size = 0;
+
+    if (index >= mmio->queue_count)
+        return;
+    request.fd = mmio->queue[index].kick_fd;
+    for (uint32_t i = 0; i < slots->ram->count; i++)
+        size += slots->ram->region[i].size;
+    if (size <= ALL_SLOTS && slots_cover_all(slots) < 0)
+        return;
+    ioctl(slots->vm_fd, KVM_IOEVENTFD, &request); /* or notifications remain exits */
 }
 
 /* The bus handler.  Registers are 32 bits wide and aligned; the configuration
@@ -287,13 +287,11 @@ bool virtio_mmio_access(void *device, struct vcpu *vcpu, bool write, uint64_t of
     bool is_register = size == 4 && offset % 4 == 0, settled = true;
     uint32_t value = 0;
 
-    (void)count;
+    (void)vcpu, (void)count;
     if (write && is_register)
         memcpy(&value, data, sizeof value);
-    if (write && is_register && offset == VIRTIO_MMIO_QUEUE_NOTIFY) {
-        notify(mmio, vcpu, value);
-        return true;
-    }
+    if (write && is_register && offset == VIRTIO_MMIO_QUEUE_NOTIFY)
+        return notify(mmio, value);
     pthread_mutex_lock(&mmio->lock);
     if (offset >= VIRTIO_MMIO_CONFIG) {
         if (!write)

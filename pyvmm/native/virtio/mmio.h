@@ -90,6 +90,7 @@ PYTHON void virtio_mmio_init(struct virtio_mmio *mmio, uint32_t device_id, uint6
                       int irq_fd);
 PYTHON int virtio_mmio_add_queue(struct virtio_mmio *mmio, struct queue *queue, int kick_fd);
 PYTHON bus_handler virtio_mmio_access;
+PYTHON void virtio_mmio_deliver(struct virtio_mmio *mmio, struct slots *slots, uint64_t address, uint32_t index);
 PYTHON void virtio_mmio_set_config(struct virtio_mmio *mmio, const uint8_t *data, uint32_t size);
 PYTHON enum virtio_mmio_step virtio_mmio_next(struct virtio_mmio *mmio);
 PYTHON bool virtio_mmio_runs(struct virtio_mmio *mmio);
