@@ -45,6 +45,12 @@
 
 enum { RX, TX }; /* section 5.10.2 */
 
+static void wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) < 0)
+        ;
+}
+
 /* A device for a guest with context id `cid`.  Returns -1 with errno set. */
 int vsock_init(struct vsock *vsock, uint64_t cid)
 {
@@ -54,6 +60,8 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     vsock->wake.kind = VSOCK_WAKE;
     vsock->rx_kick.kind = vsock->tx_kick.kind = VSOCK_KICK;
     pthread_mutex_init(&vsock->note_lock, NULL);
+    sem_init(&vsock->go, 0, 0);
+    sem_init(&vsock->rests, 0, 0);
     vsock->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     vsock->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     vsock->note_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -67,13 +75,14 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     return -1;
 }
 
+/* Has the thread rest. */
 static void stop_thread(struct vsock *vsock)
 {
     if (!vsock->running)
         return;
     atomic_store(&vsock->stop, true);
     event_raise(vsock->wake.fd);
-    pthread_join(vsock->thread, NULL);
+    wait_for(&vsock->rests);
     vsock->running = false;
 }
 
@@ -364,28 +373,35 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
 static void *vsock_thread(void *arg)
 {
     struct vsock *vsock = arg;
-    int timeout_ms = 0;
 
-    while (!atomic_load(&vsock->stop))
-        timeout_ms = vsock_turn(vsock, timeout_ms);
-    return NULL;
+    for (;;) {
+        wait_for(&vsock->go);
+        if (atomic_load(&vsock->end))
+            return NULL;
+        for (int timeout_ms = 0; !atomic_load(&vsock->stop);)
+            timeout_ms = vsock_turn(vsock, timeout_ms);
+        sem_post(&vsock->rests);
+    }
 }
 
-/* Runs the device in a thread of its own, if it is active or there are orphans.  Returns
- * 0 or an errno. */
+/* Runs the device in a thread of its own, if it is active or there are orphans.  Returns 0
+ * or an errno. */
 int vsock_start(struct vsock *vsock)
 {
-    int error;
+    int error = 0;
 
     if ((!vsock->mmio && !vsock->streams) || vsock->running)
         return 0;
+    if (!vsock->has_thread)
+        error = thread_start(&vsock->thread, "vsock", -1, vsock_thread, vsock);
+    vsock->has_thread = vsock->running = !error;
     atomic_store(&vsock->stop, false);
-    error = thread_start(&vsock->thread, "vsock", -1, vsock_thread, vsock);
-    vsock->running = !error;
+    if (!error)
+        sem_post(&vsock->go);
     return error;
 }
 
-/* Ends the thread for a change of the queues, which get back what is not used yet;
+/* Has the thread rest for a change of the queues, which get back what is not used yet;
  * streams stay, and vsock_start() goes on with them. */
 void vsock_pause(struct vsock *vsock)
 {
@@ -459,6 +475,16 @@ void vsock_reset(struct vsock *vsock)
     vsock_drop_fault(vsock);
 }
 
+static void end_thread(struct vsock *vsock)
+{
+    if (!vsock->has_thread)
+        return;
+    vsock->has_thread = false;
+    atomic_store(&vsock->end, true);
+    sem_post(&vsock->go);
+    pthread_join(vsock->thread, NULL);
+}
+
 /* Frees all that the device has; sockets that listen are not its own. */
 void vsock_close(struct vsock *vsock)
 {
@@ -466,6 +492,7 @@ void vsock_close(struct vsock *vsock)
 
     vsock_end_streams(vsock);
     vsock_reset(vsock);
+    end_thread(vsock);
     host_forget(vsock);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (*fds[i] >= 0)

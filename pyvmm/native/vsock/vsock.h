@@ -5,6 +5,7 @@
 #include "virtio/mmio.h"
 
 #include <linux/virtio_vsock.h>
+#include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -132,8 +133,9 @@ struct vsock {
     int note_fd; /* eventfd: there is a note */
     struct vsock_source wake, rx_kick, tx_kick;
     pthread_t thread;
-    bool running;
-    atomic_bool stop;
+    bool has_thread, running;
+    atomic_bool stop, end;
+    sem_t go, rests; /* the thread begins to run; it does nothing any more */
 
     /* Which ways lead in: the thread knows those that its epoll set points at. */
     struct vsock_listener *listeners;
@@ -235,6 +237,7 @@ void host_connect(struct vsock *vsock, const struct virtio_vsock_hdr *header);
 int host_connected(struct vsock *vsock, struct vsock_stream *stream);
 int host_connect_again(const struct vsock *vsock, struct vsock_stream *stream);
 bool host_answer(const struct vsock_stream *stream);
+ssize_t host_receive(int fd, void *data, size_t size, int flags);
 void host_forget(struct vsock *vsock);
 
 #endif
