@@ -227,9 +227,7 @@ class Vsock(Device):
                 reason = ERRORS.get(note.error, "a receive buffer has no room for a header (5.10.6.1)")
                 self._transport.needs_reset(f"queue {note.value}: {reason}")
             elif note.value:
-                from os import strerror
-
-                self._log(f"a connection is refused: {strerror(note.value)}")
+                self._log(f"a connection is refused: {os.strerror(note.value)}")
             else:
                 self._log(f"a connection is refused: the guest has {lib.VSOCK_STREAMS} already")
 

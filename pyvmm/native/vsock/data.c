@@ -8,11 +8,11 @@
 #include "host.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,13 +55,26 @@ static void owe_credit(struct vsock *vsock, struct vsock_stream *stream)
 
 /* ---- the end ----------------------------------------------------------------------------- */
 
+/* Whether the peer has all that was passed on.  What TCP counts as acknowledged has the
+ * beginning of a connection that was made here as well, as one byte, and the end. */
+static bool has_arrived(const struct vsock_stream *stream)
+{
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    uint32_t begin = stream->asked ? 0 : 1;
+
+    if (getsockopt(stream->source.fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
+        return true; /* a unix socket: it has */
+    return (int32_t)((uint32_t)info.tcpi_bytes_acked - begin - stream->forwarded) >= 0;
+}
+
 /* Closes the socket of an orphan that has passed on everything, once that has arrived.  The peer
  * gets an error in place of the end if there is something unread when a socket is closed.  TCP
  * also drops what is under way then, or when something comes afterwards. */
 static void linger(struct vsock *vsock, struct vsock_stream *stream)
 {
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
-    int domain = AF_UNIX, under_way = 0;
+    int domain = AF_UNIX;
     socklen_t length = sizeof domain;
     uint8_t unread[4096];
     ssize_t got = 0;
@@ -71,17 +84,14 @@ static void linger(struct vsock *vsock, struct vsock_stream *stream)
     if (domain == AF_UNIX)
         shutdown(stream->source.fd, SHUT_RD); /* nothing more comes */
     for (int i = 0; i < UNREAD_BATCH; i++) {
-        got = recv(stream->source.fd, unread, sizeof unread, MSG_DONTWAIT);
+        got = host_receive(stream->source.fd, unread, sizeof unread, 0);
         if (got <= 0)
             break;
     }
     error = errno;
     if (!stream->linger_until)
         stream->linger_until = now + LINGER;
-    if (domain != AF_UNIX)
-        ioctl(stream->source.fd, SIOCOUTQ, &under_way);
-    /* The end itself counts as one byte. */
-    if (got == 0 || (got < 0 && (error != EAGAIN || under_way <= 1)) || now >= stream->linger_until)
+    if (got == 0 || (got < 0 && (error != EAGAIN || has_arrived(stream))) || now >= stream->linger_until)
         stream_end(vsock, stream, false);
     else
         vsock_retry_in(vsock, VSOCK_LINGER_RETRY);

@@ -162,7 +162,7 @@ static void refuse(struct vsock *vsock, int listener, int error)
     fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
         stream_close_socket(fd, true);
-    vsock->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    vsock->spare_fd = fcntl(vsock->epoll_fd, F_DUPFD_CLOEXEC, 0);
 }
 
 /* Takes clients of a listening socket. */
@@ -195,6 +195,15 @@ void host_accept(struct vsock *vsock, struct vsock_listener *listener)
     }
 }
 
+/* As recv(2), which is a system call more, without waiting. */
+ssize_t host_receive(int fd, void *data, size_t size, int flags)
+{
+    struct iovec iov = {data, size};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    return recvmsg(fd, &message, flags | MSG_DONTWAIT);
+}
+
 /* Reads which port a client of the unix socket wants, once its line is complete, and
  * no byte more. */
 void host_greet(struct vsock *vsock, struct vsock_stream *stream)
@@ -203,14 +212,14 @@ void host_greet(struct vsock *vsock, struct vsock_stream *stream)
     const size_t longest = sizeof word - 1 + sizeof "4294967294" - 1 + 1;
     char line[64], *end;
     unsigned long long port;
-    ssize_t got = recv(stream->source.fd, line, longest, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = host_receive(stream->source.fd, line, longest, MSG_PEEK);
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL;
     if (!end && got > 0 && (size_t)got < longest && !stream->hung_up)
         return;
-    if (!end || recv(stream->source.fd, line, (size_t)(end - line) + 1, MSG_DONTWAIT) < 0) {
+    if (!end || host_receive(stream->source.fd, line, (size_t)(end - line) + 1, 0) < 0) {
         stream_end(vsock, stream, false);
         return;
     }
@@ -232,11 +241,14 @@ bool host_answer(const struct vsock_stream *stream)
     char line[32];
     int length;
     ssize_t sent;
+    struct iovec iov = {.iov_base = line};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
     if (!stream->unix_client)
         return true;
     length = snprintf(line, sizeof line, "OK %u\n", stream->host_port);
-    sent = send(stream->source.fd, line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    iov.iov_len = (size_t)length;
+    sent = sendmsg(stream->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent == length || (sent < 0 && errno == EPIPE);
 }
 
@@ -342,11 +354,10 @@ static int connect_targets(struct vsock *vsock, const struct vsock_target **targ
 static bool is_self(int fd)
 {
     struct sockaddr_storage own = {0}, peer = {0};
-    socklen_t own_length = sizeof own, peer_length = sizeof peer;
+    socklen_t own_length = sizeof own;
 
-    return getsockname(fd, (struct sockaddr *)&own, &own_length) == 0 &&
-           getpeername(fd, (struct sockaddr *)&peer, &peer_length) == 0 &&
-           own.ss_family != AF_UNIX && own_length == peer_length &&
+    return getsockname(fd, (struct sockaddr *)&own, &own_length) == 0 && own.ss_family != AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &peer, &(socklen_t){own_length}) == 0 &&
            memcmp(&own, &peer, own_length) == 0;
 }
 
