@@ -146,6 +146,11 @@ def _run(
         from pyvmm.command.cache import cache as command_cache
 
         return _tell(command_cache(words))
+    if command == "doctor":
+        from pyvmm.command.doctor import doctor
+
+        text, status = doctor(words)
+        return _tell(text) or status
     if command == "image":
         from pyvmm.command.image import image
 

@@ -119,7 +119,9 @@ def zsh() -> str:
     """The file for `zsh/site-functions`."""
     cases = []
     for command, (operand, values, *_) in COMMANDS.items():
-        specs = [*map(_zsh_option, _options(command)), _zsh_quote(f"1:{operand.strip('[]')}:{_zsh_action(values)}")]
+        specs = [*map(_zsh_option, _options(command))]
+        if operand:
+            specs.append(_zsh_quote(f"1:{operand.strip('[]')}:{_zsh_action(values)}"))
         if command == "bench":  # what follows is the benchmark's own
             specs.append("'*:option: '")
         cases.append(

@@ -25,7 +25,7 @@ _WIDTH, _INDENT, _COLUMN = 90, 4, 22
 
 def usage(command: str) -> str:
     """A command's words: `pyvmm boot IMAGE [OPTION...]`."""
-    return f"pyvmm {command} {COMMANDS[command][0]} [OPTION...]"
+    return " ".join(filter(None, ("pyvmm", command, COMMANDS[command][0], "[OPTION...]")))
 
 
 def overview() -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     #: a word of its own or behind an equals sign, and so does one that is `repeatable`. What a
     #: shell completes it with is FILE, DIRECTORY, file names such as `*.c`, or one of some words.
     Option = tuple[str, str, str, str, str]
-    #: Placeholder of its operand, what that may be, a summary, a description, and its options.
+    #: Placeholder of its operand (empty if it has none), what that may be, a summary, a description, and its options.
     Command = tuple[str, str, str, str, tuple[Option, ...]]
 
 _MACHINE: tuple[Option, ...] = (
@@ -275,6 +275,16 @@ COMMANDS: dict[str, Command] = {
         "What the OCI runtime `pyvmm-oci` does before the real one sees the bundle: if the container's entrypoint is a "
         "Toro image, its config.json becomes that of a container which boots it. Another is left alone.",
         (("--log", "value", "FILE", "FILE", "where an error is written as well, as a line of JSON"),),
+    ),
+    "doctor": (
+        "",
+        "",
+        "tell whether guests boot on this host, and what is missing",
+        "Boots a guest of a few instructions, and looks at KVM, programs, memory, limits, what can confine pyvmm, and "
+        "the CPU's vulnerabilities. Each line begins with `ok`, with `note` for what is slow, missing or unsafe, or "
+        "with `fault` for what keeps guests from booting, and says what to do. The exit status is 0 if guests boot, "
+        "else 1.",
+        (_JSON,),
     ),
     "bench": (
         "NAME",

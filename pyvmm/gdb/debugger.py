@@ -19,9 +19,9 @@ from pyvmm.gdb.traps import (
     Traps,
     handlers,
     interrupted,
-    kvm_has_hardware,
     undo,
 )
+from pyvmm.kvm.hardware import has_hardware
 from pyvmm.memory import GuestMemoryError
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ class Debugger:
 
     def __init__(self, threads: Sequence[VcpuThread], memory: GuestMemory, stopped: Callable[[Stop], None]) -> None:
         self._threads, self._memory, self._stopped = threads, memory, stopped
-        self.has_hardware = kvm_has_hardware()
+        self.has_hardware = has_hardware()
         self._traps = Traps(memory)  # breakpoints
         self._points: dict[int, set[Kind]] = {}  # by guest-physical address
         self._watches: list[tuple[Kind, int, int]] = []  # kind, guest-virtual address, length

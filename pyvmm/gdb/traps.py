@@ -9,7 +9,6 @@ that the CPU has pushed, and `undo` takes the exception back.
 
 from __future__ import annotations
 
-import os
 import struct
 
 from pyvmm.gdb.mmu import Walk
@@ -27,12 +26,6 @@ _GATE = 16  # bytes, in 64-bit mode (Intel SDM volume 3, section 6.14.1)
 _GATE_PRESENT = 0x80
 _FRAME = struct.Struct("<5Q")  # RIP, CS, RFLAGS, RSP, SS (section 6.14.2)
 _CODE, _DATA = 11, 3  # segment types (section 3.4.5.1)
-_HARDWARE = ("kvm_intel", "kvm_amd")
-
-
-def kvm_has_hardware() -> bool:
-    """Whether this host's KVM runs guests with the CPU's help."""
-    return any(os.path.exists(f"/sys/module/{name}") for name in _HARDWARE)
 
 
 class Traps:

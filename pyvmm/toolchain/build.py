@@ -174,6 +174,21 @@ def build(
     return image
 
 
+def compiler_version() -> str:
+    """The version of FPC, of which everything that a Pascal program needs is there.
+
+    Raises:
+        BuildError: something is missing; behind the colon is what to do.
+    """
+    for tool in ("ppcx64", "as", "ld", "nm", "objdump"):
+        if not shutil.which(tool):
+            raise BuildError(f"{tool} is not installed: `apt install {PACKAGES}`")
+    version = output(["ppcx64", "-iV"]).strip()
+    if not (library.SOURCES / version).is_dir():
+        raise BuildError(f"FPC {version} has no sources in {library.SOURCES}: `apt install {PACKAGES}`")
+    return version
+
+
 def _paths(places: Sequence[str], options: Sequence[str], is_c: bool) -> list[str]:
     """The compiler's options for the application, with absolute paths."""
     if is_c:
@@ -220,13 +235,8 @@ class _Toolchain:
     """
 
     def __init__(self, symbols: list[str], debug: bool, options: list[str]) -> None:
-        for tool in ("ppcx64", "as", "ld", "nm", "objdump"):
-            if not shutil.which(tool):
-                raise BuildError(f"{tool} is not installed: `apt install {PACKAGES}`")
-        version = output(["ppcx64", "-iV"]).strip()
+        version = compiler_version()
         self.fpc = library.SOURCES / version
-        if not self.fpc.is_dir():
-            raise BuildError(f"{self.fpc}: no sources of FPC's library: `apt install {PACKAGES}`")
         here = Path(__file__).resolve().parents[1]
         self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
         self.options = options

@@ -27,7 +27,7 @@ def options_in(text: str) -> list[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_table_is_well_formed(command: str) -> None:
     operand, _, summary, description, options = COMMANDS[command]
-    assert re.fullmatch(r"(?:[a-z]+ )?[A-Z]+|\[[A-Z]+\]", operand)
+    assert re.fullmatch(r"(?:[a-z]+ )?[A-Z]+|\[[A-Z]+\]|", operand)
     assert summary[0].islower()
     assert description.endswith(".")
     for name, takes, placeholder, _, text in options:
