@@ -1,4 +1,8 @@
-"""GDB on Debian's cloud kernel, by the CPU's debug registers. Runs in the lab."""
+"""GDB on Debian's cloud kernel, by the CPU's debug registers. Runs in the lab.
+
+Software breakpoints are left out: QEMU's emulation of AMD-V does not intercept an INT3, so the guest
+itself gets it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def test_breakpoints_steps_and_watchpoints(tmp_path: Path) -> None:
     with waiting(image, *options) as (process, place):
         said = gdb(
             image, place, f"hbreak *{start:#x}", "continue", "print $pc", "print $cr0 >> 31 & 1", "stepi", "delete",
-            f"break *{later:#x}", "continue", "print $pc", "stepi", "delete",
+            f"hbreak *{later:#x}", "continue", "print $pc", "stepi", "delete",
             f"watch *(unsigned long *) {jiffies:#x}", "continue", "info threads", "delete", "detach",
         )  # fmt: skip
         Linux(process).wait_for("ready for you")
