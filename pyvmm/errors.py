@@ -97,6 +97,16 @@ class KvmError(HostError):
 
 
 class GuestError(PyvmmError):
-    """A vCPU cannot go on: triple fault, failed entry, unknown instruction."""
+    """A vCPU cannot go on.
+
+    Args:
+        message: one line.
+        kind: `triple fault`, `emulation failure`, `failed entry`, `panic`, `hang`, or `unknown exit`.
+        vcpu: its number.
+    """
 
     status = STATUS_GUEST_FAILED
+
+    def __init__(self, message: str, kind: str, vcpu: int) -> None:
+        self.kind, self.vcpu = kind, vcpu
+        super().__init__(message)

@@ -46,6 +46,9 @@ FREEZE_PORTS = 4
 #: Where a direct-booted guest tells at which vsock ports it listens.
 LISTEN_PORT = 0xFC
 LISTEN_PORTS = 4
+#: Where a guest tells that it has crashed (pvpanic).
+PANIC_PORT = 0x505
+PANIC_PORTS = 1
 
 #: Interrupt vectors of direct-booted guests start here; GSI n has vector
 #: IRQ_BASE + n and goes to CPU 0.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _CLOCK_MONOTONIC = 1
 _ESRCH, _EBUSY = 3, 16
 _BRIEFLY = 0.1  # seconds
-_SYSTEM_EVENT_CRASH = 3
+_SYSTEM_EVENT_RESET, _SYSTEM_EVENT_CRASH = 2, 3
 
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Machine:
         marks: CLOCK_MONOTONIC in ns of each step of the start, by name.
         memory: the guest's RAM.
         status: the guest's exit status, once it has ended.
+        ending: how it has ended: `exit`, `shutdown`, `reset` or `kill`; empty if it runs, or has crashed.
         was_stopped: `stop` has ended it, or asked it to end.
         is_thawed: it was made of a State that was there, frozen or in the boot cache.
         is_toro: its kernel is ours, which pyvmm boots directly.
@@ -111,6 +112,7 @@ class Machine:
     ) -> None:
         self.config = config
         self.status: int | None = None
+        self.ending = ""
         self.marks: dict[str, int] = {}
         self.console: ConsolePipe | None = None
         self._devices = devices
@@ -207,7 +209,7 @@ class Machine:
         for slot, device in enumerate(self._devices):
             self._add_device(slot, device)
         self.bus.serve_with(DebugExit.base, DebugExit.ports, DebugExit(self.end))
-        self.bus.serve_with(I8042.base, I8042.ports, I8042(lambda: self.end(0)))
+        self.bus.serve_with(I8042.base, I8042.ports, I8042(lambda: self.end(0, "reset")))
         for device in self._devices:
             if device.told_of_ports:
                 from pyvmm.devices.listen import Listen
@@ -216,7 +218,7 @@ class Machine:
         if self._is_pc:
             from pyvmm.devices.acpi_sleep import AcpiSleep
 
-            self.bus.serve_with(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self.end(0)))
+            self.bus.serve_with(AcpiSleep.base, AcpiSleep.ports, AcpiSleep(lambda: self.end(0, "shutdown")))
         # They end before what they use is closed, also when they run already and a device cannot be.
         self._closers += [thread.stop for thread in self.threads]
         for step, ns in (("state ready", native.state_ns), ("vm created", native.vm_ns),
@@ -504,11 +506,11 @@ class Machine:
         if self._loop:
             self._loop.stop()
 
-    def end(self, status: int) -> None:
+    def end(self, status: int, ending: str = "exit") -> None:
         """Ends the guest at once, unless it has ended. For the thread of `run`."""
         if self.status is None:
             self.marks["exit"] = self._native.exit_ns or now_ns()
-            self.status = status
+            self.status, self.ending = status, ending
         if self._loop:
             self._loop.stop()
 
@@ -525,7 +527,7 @@ class Machine:
             return
         self.was_stopped = True
         if not (grace and self._ask_for_end(status, grace)):
-            self.end(status)
+            self.end(status, "kill")
 
     def _ask_for_end(self, status: int, grace: float) -> bool:
         """Asks the guest, once; False: that is not to be waited for."""
@@ -535,7 +537,7 @@ class Machine:
             return False
         self._grace_fd = timer
         self._closers.append(lambda: os.close(timer))
-        self._loop.add(timer, lambda: self.end(status), urgent=True)
+        self._loop.add(timer, lambda: self.end(status, "kill"), urgent=True)
         if self._is_paused:
             self.resume()
         return self._asked or self.ask_for_end()
@@ -580,23 +582,24 @@ class Machine:
             return
         if reason in (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO):
             self.bus.serve(thread.vcpu.native, mmio=reason == lib.KVM_EXIT_MMIO)
-        elif self._is_end(thread.vcpu, reason):
-            self.end(0)
+        elif ending := self._ending(thread.vcpu, reason):
+            self.end(0, ending)
         elif self._asked:  # before it had a handler
-            self.end(STATUS_TERMINATED)
+            self.end(STATUS_TERMINATED, "kill")
         else:
             raise failure(thread.vcpu, reason)
         if self.status is None:
             thread.resume()
 
-    def _is_end(self, vcpu: Vcpu, reason: int) -> bool:
-        """Whether a guest ends, or resets, itself by this exit."""
+    def _ending(self, vcpu: Vcpu, reason: int) -> str:
+        """How a guest ends itself by this exit; empty if it has crashed."""
         if reason == lib.KVM_EXIT_SYSTEM_EVENT:
-            return int(vcpu.native.detail[0]) != _SYSTEM_EVENT_CRASH
+            event = int(vcpu.native.detail[0])
+            return "" if event == _SYSTEM_EVENT_CRASH else "reset" if event == _SYSTEM_EVENT_RESET else "shutdown"
         if reason != lib.KVM_EXIT_SHUTDOWN or not self._is_pc:
-            return False
+            return ""
         limits: int = self._native.reset_limits
-        return vcpu.sregs().idt.limit in (limits & 0xFFFF, limits >> 16)
+        return "reset" if vcpu.sregs().idt.limit in (limits & 0xFFFF, limits >> 16) else ""
 
     def kvm_counters(self) -> Counters:
         """KVM's own statistics. For the thread of `run`.

@@ -1,4 +1,4 @@
-"""The addresses of a few symbols of an ELF64 file (System V gABI, chapter 4)."""
+"""Symbols and sections of an ELF64 file (System V gABI, chapter 4)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _SHDR_SIZE, _SYM_SIZE = 64, 24
 _SHT_SYMTAB = 2
+_CODE_KINDS = (0, 2)  # STT_NOTYPE, as assemblers write, and STT_FUNC
+_NO_SECTION = (0, 0xFFF1)  # SHN_UNDEF, SHN_ABS
 _TABLE_MAX = 16 << 20
 
 
@@ -24,18 +26,53 @@ def find_symbols(read: Reader, wanted: Iterable[bytes]) -> dict[bytes, int]:
         read: reads from the file.
         wanted: names.
     """
+    symbols, names = _tables(read)
+    return _look_up(symbols, names, wanted)
+
+
+def functions(read: Reader) -> list[tuple[int, int, bytes]]:
+    """Address, size and name of each symbol of code, by address; the size is 0 where the file does not tell."""
+    symbols, names = _tables(read)
+    found = []
+    for at, info, section, value, size in iter_unpack("<IBxHQQ", symbols):
+        if info & 0xF in _CODE_KINDS and section not in _NO_SECTION:
+            found.append((value, size, names[at : names.find(b"\0", at)]))
+    return sorted(found)
+
+
+def section(read: Reader, name: bytes) -> bytes:
+    """The contents of a section; empty if it is missing, damaged or larger than 16 MiB."""
+    table, strings = _sections(read)
+    for at in range(0, len(table), _SHDR_SIZE):
+        offset, size = unpack_from("<24xQQ", table, at)
+        (index,) = unpack_from("<I", table, at)
+        if strings[index : index + len(name) + 1] == name + b"\0":
+            return _read(read, offset, size)
+    return b""
+
+
+def _sections(read: Reader) -> tuple[bytes, bytes]:
+    """The section headers, and the names that they refer to."""
     header = read(0, 64)
     if len(header) < 64:
-        return {}
-    (shoff,), (entsize, count) = unpack_from("<Q", header, 40), unpack_from("<HH", header, 58)
+        return b"", b""
+    (shoff,), (entsize, count, strings) = unpack_from("<Q", header, 40), unpack_from("<HHH", header, 58)
     table = _read(read, shoff, _SHDR_SIZE * count) if entsize == _SHDR_SIZE else b""
+    if strings >= len(table) // _SHDR_SIZE:
+        return table, b""
+    return table, _read(read, *unpack_from("<24xQQ", table, strings * _SHDR_SIZE))
+
+
+def _tables(read: Reader) -> tuple[bytes, bytes]:
+    """The symbols, and their names; empty if there are none."""
+    table, _ = _sections(read)
     for at in range(0, len(table), _SHDR_SIZE):
         kind, offset, size, link = unpack_from("<4xI16xQQI", table, at)
-        if kind == _SHT_SYMTAB and link < count:
+        if kind == _SHT_SYMTAB and link < len(table) // _SHDR_SIZE:
             names = _read(read, *unpack_from("<24xQQ", table, link * _SHDR_SIZE))
             symbols = _read(read, offset, size)
-            return _look_up(symbols[: len(symbols) // _SYM_SIZE * _SYM_SIZE], names, wanted)
-    return {}
+            return symbols[: len(symbols) // _SYM_SIZE * _SYM_SIZE], names
+    return b"", b""
 
 
 def _read(read: Reader, offset: int, size: int) -> bytes:

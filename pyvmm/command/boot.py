@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix as os  # `import os` alone costs more than a millisecond
 
 from pyvmm.command.options import DEVICES, number, only_operand, parse
-from pyvmm.errors import ConfigError, PyvmmError, UsageError
+from pyvmm.errors import ConfigError, GuestError, PyvmmError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyvmm.command.operate import Operation
     from pyvmm.command.signals import Signals
     from pyvmm.config import MachineConfig
+    from pyvmm.crash.recorder import Recorder
     from pyvmm.eventloop import Loop
     from pyvmm.gdb.server import GdbServer
     from pyvmm.machine import Machine
@@ -29,6 +30,7 @@ _LISTED_AFTER_NS = 100_000_000  # as in entry.c
 #: As `operate.OPTIONS`, which is not loaded for all others.
 _OPERATED = ("--name", "--detach", "--metrics", "--ready-fd", "--json-events", "--net")
 _ANY = "::"  # IPv4 as well
+_WATCHDOG_MAX = 86400
 _NOT_FROZEN = ("--mem", "--cpus", "--append", "--boot", "--initrd")
 
 
@@ -121,6 +123,7 @@ def _boot(
     with Machine(config, devices, log, streams, native, entry.take if entry else _ignore) as machine:
         frozen = _freeze_later(machine, options["--freeze"], say) if "--freeze" in options else ""
         debugger = _gdb(machine, options["--gdb"], image, say) if "--gdb" in options else None
+        recorder = _recorder(machine, image, options, say) if "--crash" in options or "--watchdog" in options else None
         if "-v" in options:
             how = "from a State that was there" if machine.is_thawed else "composed of its image"
             say(f"{image}: {how}; {machine.memory.size >> 20} MiB, {machine.cpus} vCPUs")
@@ -128,16 +131,28 @@ def _boot(
                 say(f"port {port} of {address} leads to port {guest_port} of the guest")
         with Signals(machine) as signals:
             try:
-                status = machine.run(lambda loop: _running(machine, signals, loop, entry, debugger, image, operations))
+                status = machine.run(
+                    lambda loop: _running(machine, signals, loop, entry, debugger, recorder, image, operations)
+                )
+                if recorder:
+                    recorder.ended(status)
                 for operation in operations:
-                    operation.ended(status, failed=False)
+                    operation.ended(status, machine.ending)
+            except GuestError as error:
+                recorder = recorder or _recorder(machine, image, {}, say)
+                recorder.failed(error)
+                for operation in operations:
+                    operation.ended(error.status, "crash")
+                return error.status
             except PyvmmError as error:
                 if detached:  # its log ends before this error is told
                     say(str(error))
                 for operation in operations:
-                    operation.ended(error.status, failed=True)
+                    operation.ended(error.status, "crash")
                 raise
             finally:
+                if recorder:
+                    recorder.close()
                 if debugger:
                     debugger.close()
                 if timing is not None:
@@ -149,7 +164,7 @@ def _boot(
                 say(f"the guest has ended before it was frozen; {frozen} was not written")
         if "-v" in options:
             exits = sum(machine.measures.exits().values())
-            say(f"the guest has ended with status {status}, after {exits} exits")
+            say(f"the guest has ended with status {status}, after {exits} exits, by {machine.ending}")
         ended(status)
     return status
 
@@ -185,9 +200,20 @@ def _gdb(machine: Machine, target: str, image: str, say: Log) -> GdbServer:
     return server
 
 
+def _recorder(machine: Machine, image: str, options: dict[str, str], say: Log) -> Recorder:
+    from pyvmm.crash.recorder import Recorder
+
+    seconds = number("--watchdog", options["--watchdog"]) if "--watchdog" in options else 0
+    if "--watchdog" in options and not 1 <= seconds <= _WATCHDOG_MAX:
+        raise UsageError(f"--watchdog {options['--watchdog']}: not 1 to {_WATCHDOG_MAX} seconds")
+    if options.get("--crash") == "":
+        raise UsageError("--crash: needs a directory")
+    return Recorder(machine, image, options.get("--crash", ""), seconds, say)
+
+
 def _running(
-    machine: Machine, signals: Signals, loop: Loop, entry: Entry | None, debugger: GdbServer | None, image: str,
-    operations: list[Operation],
+    machine: Machine, signals: Signals, loop: Loop, entry: Entry | None, debugger: GdbServer | None,
+    recorder: Recorder | None, image: str, operations: list[Operation],
 ) -> None:  # fmt: skip
     """What is due once the guest runs."""
     import gc
@@ -197,6 +223,8 @@ def _running(
     signals.attach(loop)
     if debugger:
         debugger.attach(loop)
+    if recorder:
+        recorder.attach(loop)
     if operations:
         operations[0].attach(loop, machine)
     else:

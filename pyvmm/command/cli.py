@@ -146,6 +146,10 @@ def _run(
         from pyvmm.command.cache import cache as command_cache
 
         return _tell(command_cache(words))
+    if command == "crash":
+        from pyvmm.command.crash import crash
+
+        return _tell(crash(words))
     if command == "doctor":
         from pyvmm.command.doctor import doctor
 

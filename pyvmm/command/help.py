@@ -15,7 +15,7 @@ SUMMARY = "boots Toro unikernels on KVM"
 STATUSES = (
     ("other", "the guest's own"),
     ("120", "the Toro kernel reported a CPU exception or a panic, with registers and a backtrace"),
-    ("124", "a vCPU cannot go on: triple fault, or an instruction that KVM cannot execute"),
+    ("124", "a vCPU cannot go on: triple fault, an instruction that KVM cannot execute, or it hangs (`--watchdog`)"),
     ("125", "pyvmm failed or was misused; one line says what, where and what to do"),
     ("130", "ended by Ctrl-C"),
     ("143", "ended by SIGTERM or SIGHUP"),

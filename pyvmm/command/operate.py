@@ -139,11 +139,16 @@ class Operation:
         self._script.event("ready", {})
         self._systemd.tell("READY=1")
 
-    def ended(self, status: int, failed: bool) -> None:
-        """Tells everybody that the guest has ended, and closes everything, while its loop is still there."""
-        self._control.ended(status, failed)
+    def ended(self, status: int, ending: str) -> None:
+        """Tells everybody that the guest has ended, and closes everything, while its loop is still there.
+
+        Args:
+            status: its exit status.
+            ending: how (see `Machine.ending`), or `crash`.
+        """
+        self._control.ended(status, ending == "crash")
         self._systemd.tell("STOPPING=1")
-        self._script.event("exit", {"status": status})
+        self._script.event("exit", {"status": status, "ending": ending})
         if self.console:
             self.console.drain()
         self.close()

@@ -129,6 +129,20 @@ COMMANDS: dict[str, Command] = {
                 "printed, and stop before the first instruction",
             ),
             (
+                "--crash",
+                "value",
+                "DIR",
+                "DIRECTORY",
+                "keep a report and a core file for GDB in this directory if the guest crashes; see `crash`",
+            ),
+            (
+                "--watchdog",
+                "value",
+                "SECONDS",
+                "",
+                "take a guest for crashed of which a vCPU has run for so long without a pause or an exit",
+            ),
+            (
                 "--name",
                 "value",
                 "NAME",
@@ -275,6 +289,15 @@ COMMANDS: dict[str, Command] = {
         "What the OCI runtime `pyvmm-oci` does before the real one sees the bundle: if the container's entrypoint is a "
         "Toro image, its config.json becomes that of a container which boots it. Another is left alone.",
         (("--log", "value", "FILE", "FILE", "where an error is written as well, as a line of JSON"),),
+    ),
+    "crash": (
+        "FILE",
+        "FILE",
+        "print a crash report again",
+        "FILE is the directory of `boot --crash`, or the `report.json` or `core` in it. The report has what has "
+        "happened, where in which source, registers and callers of each vCPU, and what to do next. "
+        "`gdb IMAGE DIR/core` shows more.",
+        (_JSON,),
     ),
     "doctor": (
         "",

@@ -69,6 +69,8 @@ class Control:
         if panicked:
             self._tell("GUEST_PANICKED", {"action": "poweroff"})
         reason = "guest-panic" if panicked else "host-qmp-quit" if by_client else "guest-shutdown"
+        if self._machine.ending == "reset":
+            reason = "guest-reset"
         if self._machine.was_stopped and not by_client and not panicked:
             reason = "host-signal"
         guest = reason.startswith("guest")

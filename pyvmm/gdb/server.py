@@ -116,7 +116,7 @@ class GdbServer:
         """The client is gone: the guest goes on as if it had never been there, or ends."""
         self._client = None
         if kill:
-            self._machine.end(STATUS_TERMINATED)
+            self._machine.end(STATUS_TERMINATED, "kill")
         elif self._debugger.is_stopped:
             self._let_go()
         else:

@@ -67,20 +67,28 @@ class VcpuThread:
 
 def failure(vcpu: Vcpu, reason: int) -> GuestError:
     """The error for an exit from which the guest cannot go on."""
-    native = vcpu.native
+    kind, why = _why(vcpu, reason)
     rip = vcpu.regs().rip
     where = f"vCPU {vcpu.index} at {rip:#x}"
+    if reason == lib.KVM_EXIT_SHUTDOWN and rip == _RESET_VECTOR:  # AMD-V loses RIP, and KVM resets the vCPU
+        where = f"vCPU {vcpu.index}"
+    return GuestError(f"{where}: {why}", kind, vcpu.index)
+
+
+def _why(vcpu: Vcpu, reason: int) -> tuple[str, str]:
+    """The kind of failure, and what is said about it."""
+    native = vcpu.native
     if reason == lib.KVM_EXIT_SHUTDOWN:
-        if rip == _RESET_VECTOR:  # AMD-V loses RIP, and KVM resets the vCPU
-            where = f"vCPU {vcpu.index}"
-        return GuestError(f"{where}: triple fault: an exception whose handler could not be entered either")
+        return "triple fault", "triple fault: an exception whose handler could not be entered either"
     if reason == lib.KVM_EXIT_INTERNAL_ERROR:
         if native.suberror == lib.KVM_INTERNAL_ERROR_EMULATION and native.details > 1:
             # detail[0] holds flags; then come a length and up to 15 bytes
             raw = bytes(ffi.buffer(native.detail))[8:]
             code = raw[1 : 1 + min(raw[0], _INSTRUCTION_MAX)].hex(" ")
-            return GuestError(f"{where}: KVM cannot execute the instruction {code}")
-        return GuestError(f"{where}: KVM internal error {native.suberror}")
+            return "emulation failure", f"KVM cannot execute the instruction {code}"
+        return "emulation failure", f"KVM internal error {native.suberror}"
     if reason == lib.KVM_EXIT_FAIL_ENTRY:
-        return GuestError(f"{where}: the CPU refuses its state, reason {native.detail[0]:#x}")
-    return GuestError(f"{where}: KVM exit {reason}, which pyvmm does not know")
+        return "failed entry", f"the CPU refuses its state, reason {native.detail[0]:#x}"
+    if reason == lib.KVM_EXIT_SYSTEM_EVENT:
+        return "panic", "the guest has told KVM that it has crashed"
+    return "unknown exit", f"KVM exit {reason}, which pyvmm does not know"

@@ -22,9 +22,17 @@ def assert_ended(result: Result, status: int, stdout: bytes = b"") -> None:
 
 
 def assert_failed(result: Result, pattern: str, status: int = 124) -> None:
-    """pyvmm ended the guest, with one line that says why."""
+    """pyvmm ended the guest, with one line that says why, and a crash report if it could not go on."""
     assert result.status == status
-    assert re.fullmatch(f"pyvmm: {pattern}\n", result.stderr), result.stderr
+    first, *report = result.stderr.splitlines()
+    assert re.fullmatch(f"pyvmm: {pattern}", first), result.stderr
+    if status == 124:
+        *lines, last = report
+        assert all(line.startswith("pyvmm:   ") for line in lines)
+        assert re.search(r"^pyvmm:   rip +0x", "\n".join(lines), re.M)
+        assert last.endswith("; `--crash DIR` keeps a report and a core file")
+    else:
+        assert not report
 
 
 def assert_triple_fault(result: Result, vcpu: int, address: str) -> None:

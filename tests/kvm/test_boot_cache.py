@@ -114,7 +114,7 @@ def test_a_signal_is_kept_until_python_takes_it(cache: Cache, assemble: Assemble
 @pytest.mark.parametrize("source", ["mov al, 1\n out 0x80, al\n ud2", "mov eax, [0x7fffffff0000]\n exit 1"])
 def test_a_guest_that_fails_fails_the_same_way(cache: Cache, assemble: Assembler, source: str) -> None:
     first, second, third = (cache.boot(assemble(source), *words) for words in ([], [], ["--no-cache"]))
-    assert (first.status, first.stderr.count("\n")) == (124, 1)
+    assert (first.status, first.stderr[:12]) == (124, "pyvmm: vCPU ")
     assert first == second == third
 
 

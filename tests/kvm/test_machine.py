@@ -288,7 +288,7 @@ def test_timing_is_told_of_a_guest_that_failed_too(boot: Callable[..., Result]) 
     result = boot("ud2", "--timing")
     assert result.status == 124
     assert "exits: 1 " in result.stderr
-    assert "triple fault" in result.stderr.splitlines()[-1]
+    assert "triple fault" in result.stderr.splitlines()[0]
 
 
 def test_timing_is_told_of_vcpus_that_never_end(boot: Callable[..., Result]) -> None:

@@ -28,6 +28,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "eventloop": set(),
     "state.": {"_kvm", "bus", "errors", "eventloop", "kvm.", "layout", "memory", "state."},
     "gdb.": {"_kvm", "config", "errors", "eventloop", "gdb.", "kvm.", "machine", "memory", "virtio."},
+    "crash.": {
+        "_kvm",
+        "boot.",
+        "crash.",
+        "errors",
+        "eventloop",
+        "gdb.",
+        "kvm.",
+        "layout",
+        "machine",
+        "measures",
+        "memory",
+        "state.",
+        "__init__",
+    },
     "control.": {
         "_kvm",
         "control.",
@@ -59,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "command.",
         "config",
         "control.",
+        "crash.",
         "errors",
         "eventloop",
         "gdb.",
@@ -169,6 +185,11 @@ def test_booting_imports_nothing_heavy() -> None:
     loaded = loaded_by("import pyvmm.command.cli, pyvmm.config, pyvmm.machine")
     assert {"pyvmm.command.cli", "pyvmm.machine", "pyvmm._kvm"} <= loaded
     assert not loaded & set(HEAVY)
+
+
+def test_booting_imports_nothing_that_was_not_asked_for() -> None:
+    loaded = loaded_by("import pyvmm.command.cli, pyvmm.config, pyvmm.machine")
+    assert not {name for name in loaded if name.startswith(("pyvmm.crash", "pyvmm.gdb", "pyvmm.trace"))}
 
 
 def test_listening_and_looking_up_imports_nothing_heavy() -> None:

@@ -328,6 +328,10 @@ procedure write_portd(Data: Pointer; Port: Word); assembler;
   exit. }
 procedure write_portsb(Data: Pointer; Count: PtrUInt; Port: Word); assembler;
 
+{ Tells the VMM that the kernel is about to report a failure (pvpanic, docs/boot-protocol.md).
+  Frame: the TExceptionFrame of an exception, or nil. }
+procedure TellCrash(Frame: Pointer); assembler;
+
 var
   { Called before the machine ends, on the core that ends it; it must not yield. }
   BeforePowerOff: TProcedure = nil;

@@ -119,6 +119,7 @@ end;
 
 procedure Tell(const Frame: TExceptionFrame);
 begin
+  TellCrash(@Frame);
   HeadLess := False;
   FlushConsole;
   with Frame do

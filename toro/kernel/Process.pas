@@ -88,6 +88,7 @@ procedure Panic(Condition: Boolean; const Format: AnsiString; const Args: array 
 begin
   if not Condition then
     Exit;
+  TellCrash(nil);
   HeadLess := False;
   WriteConsoleF('Panic: ' + Format + '\n', Args);
   WriteText('Backtrace:'#10);
