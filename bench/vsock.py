@@ -7,6 +7,7 @@ ever. In a guest they are `SocketServer.pas`. The other way is
             process of the host
     qemu    microvm with vhost-vsock and the same guest image, and socat from TCP to
             AF_VSOCK (needs /dev/vhost-vsock and QEMU's KVM: see tests/lab)
+    pcap    pyvmm that writes all packets to a file in memory (`--pcap`)
 
 Each round measures all quantities of one way, then of the other, so that other load
 on the machine affects both alike.
@@ -168,16 +169,16 @@ def build_guest(pyvmm: Path, stack: ExitStack) -> str:
     return image
 
 
-def boot_guest(pyvmm: Path, image: str, stack: ExitStack) -> Way:
+def boot_guest(pyvmm: Path, image: str, stack: ExitStack, name: str = "pyvmm", *options: str) -> Way:
     """The services in a guest of pyvmm."""
     published = [word for port in GUEST_PORTS.values() for word in ("-p", f"0:{port}")]
-    process = start([str(pyvmm), "boot", image, "--vsock", "5", *published], stack)
+    process = start([str(pyvmm), "boot", image, "--vsock", "5", *published, *options], stack)
     assert process.stdout
     assert process.stderr
     told = [process.stderr.readline() for _ in GUEST_PORTS]
     if process.stdout.readline() != b"ready\n":
         raise BenchError(f"the guest did not start: {told[0].decode().strip()}")
-    return Way("pyvmm", [int(re.findall(rb"port (\d+) of", line)[0]) for line in told])
+    return Way(name, [int(re.findall(rb"port (\d+) of", line)[0]) for line in told])
 
 
 def start(command: list[str], stack: ExitStack) -> subprocess.Popen[bytes]:
@@ -315,7 +316,7 @@ def main() -> int:
     """Measures and reports; returns the exit status."""
     parser = arguments_for("vsock", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
-    parser.add_argument("--against", choices=("socat", "qemu"), default="socat", help="the other way (socat)")
+    parser.add_argument("--against", choices=("socat", "qemu", "pcap"), default="socat", help="the other way (socat)")
     parser.add_argument("--bulk", type=int, default=64, metavar="MIB", help="how much is sent in bulk (64)")
     parser.add_argument("--image", metavar="FILE", help="SocketServer.elf, where there is no compiler")
     arguments = parser.parse_args()
@@ -323,7 +324,10 @@ def main() -> int:
         pyvmm = arguments.pyvmm
         image = arguments.image or build_guest(pyvmm, stack)
         ways = [boot_guest(pyvmm, image, stack)]
-        if arguments.against == "qemu":
+        if arguments.against == "pcap":
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
+            ways.append(boot_guest(pyvmm, image, stack, "pcap", "--pcap", f"{folder}/capture.pcapng"))
+        elif arguments.against == "qemu":
             ways.append(start_qemu(image, stack))
             for way in ways:
                 way.ahead = AHEAD_OF_VSOCK

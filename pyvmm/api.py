@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix as os
+
 from pyvmm.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     Log = Callable[[str], None]
 
 SHARES_MAX = 8
+_FILE_TYPE, _REGULAR = 0o170000, 0o100000  # of st_mode
 
 
 def _silent(_: str) -> None: ...
@@ -28,6 +31,7 @@ def vsock(
     backlog: int = 1024,
     log: Log = _silent,
     address: str = "127.0.0.1",
+    capture: str | None = None,
 ) -> Vsock:
     """A virtio-vsock device. Its published ports accept clients from now on.
 
@@ -43,10 +47,12 @@ def vsock(
         backlog: how many clients may wait at each port until the guest accepts them.
         log: called with a line about each connection that is refused.
         address: where published ports listen that name no address.
+        capture: path of a file to which all packets are written, as pcapng; one that is there is
+            replaced.
 
     Raises:
         ConfigError: a value is wrong, or given twice.
-        HostError: a port or path cannot be listened on.
+        HostError: a port or path cannot be listened on, or the file not be written.
 
     Example::
 
@@ -66,13 +72,30 @@ def vsock(
         "publish", publish, [(p.address, p.port) if p.port or p.guest_port is None else None for p in published]
     )
     _refuse_repeated("allow", allow, [(port,) for port, _ in allowed])
-    tcp = TcpHost(published, allowed, backlog)
+    captured = None if capture is None else _new_file(capture)
+    tcp = host = None
     try:
+        tcp = TcpHost(published, allowed, backlog)
         host = None if unix is None else UnixHost(unix, backlog)
     except BaseException:
-        tcp.close()
+        if tcp:
+            tcp.close()
+        if captured is not None:
+            os.close(captured)
         raise
-    return Vsock(cid, log, tcp, host)
+    return Vsock(cid, log, tcp, host, captured)
+
+
+def _new_file(path: str) -> int:
+    """An empty regular file, for a thread that must never wait for a reader."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError("capture", path, os.strerror(error.errno or 0)) from None
+    if os.fstat(fd).st_mode & _FILE_TYPE != _REGULAR:
+        os.close(fd)
+        raise ConfigError("capture", path, "not a regular file; let `tail -c +1 -f` pass it on")
+    return fd
 
 
 def _refuse_repeated(name: str, texts: Sequence[str], keys: Sequence[object]) -> None:

@@ -50,6 +50,7 @@ class Guest:
         unix: path of the device's unix socket.
         event_idx: it negotiates EVENT_IDX.
         guest_port: what the published port leads to.
+        capture: descriptor of a file to which the device writes all packets; it closes it.
 
     Attributes:
         server: where the guest's connections to port 80 of CID 2 arrive.
@@ -57,8 +58,9 @@ class Guest:
     """
 
     def __init__(
-        self, legacy: bool = False, unix: str | None = None, event_idx: bool = False, guest_port: int = 80
-    ) -> None:
+        self, legacy: bool = False, unix: str | None = None, event_idx: bool = False, guest_port: int = 80,
+        capture: int | None = None,
+    ) -> None:  # fmt: skip
         self._legacy = legacy
         self._event_idx = event_idx
         self.server = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG_MAX)
@@ -66,7 +68,7 @@ class Guest:
         tcp = TcpHost([Publish(f"0:{guest_port}")], [(80, self.server.getsockname())], BACKLOG_MAX)
         self.published = tcp.ports[0][1]
         self.log: list[str] = []
-        self.device = SteppedVsock(CID, self.log.append, tcp, UnixHost(unix, 16) if unix else None)
+        self.device = SteppedVsock(CID, self.log.append, tcp, UnixHost(unix, 16) if unix else None, capture)
         self.memory = GuestMemory(Ram(32 * MIB))
         self.registers = Registers(self.memory, self.device)
         self._chains: dict[int, list[tuple[int, int]]] = {}

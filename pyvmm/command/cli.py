@@ -37,6 +37,7 @@ _OPTIONS = {
     "allow": "--allow ",
     "unix": "--vsock-uds ",
     "backlog": "--vsock-backlog ",
+    "capture": "--pcap ",
     "console": "--console virtio=",
     "share": "--share ",
     "name": "--name ",

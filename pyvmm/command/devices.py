@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OTHER_DESCRIPTORS = 1024  # than those of connections
 _STDERR = 2
-_NEED_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog")
+_NEED_VSOCK = ("-p", "--allow", "--vsock-uds", "--vsock-backlog", "--pcap")
 
 
 def open_devices(
@@ -68,7 +68,7 @@ def _vsock(
     backlog = number("--vsock-backlog", options.get("--vsock-backlog", "1024"))
     lib.raise_descriptor_limit(lib.VSOCK_STREAMS + _OTHER_DESCRIPTORS)
     publish, allow = repeated["-p"], repeated["--allow"]
-    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), backlog, log, default)
+    device = api.vsock(cid, publish, allow, options.get("--vsock-uds"), backlog, log, default, options.get("--pcap"))
     fixed = [text for text in publish if text[-1] != "*"]  # `*` publishes later
     for text, (address, port, guest_port) in zip(fixed, device.ports, strict=True):
         if f":{text}".rsplit(":", 2)[1] == "0":

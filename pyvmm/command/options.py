@@ -63,6 +63,7 @@ DEVICES: tuple[Option, ...] = (
         "to port P of CID 2 reach PATH_P",
     ),
     ("--vsock-backlog", "value", "N", "", "how many clients may wait at each port until the guest is up (1024)"),
+    ("--pcap", "value", "FILE", "FILE", "write each vsock packet to FILE, which Wireshark opens (pcapng)"),
     (
         "--net",
         "value",

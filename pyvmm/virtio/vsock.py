@@ -72,9 +72,11 @@ class Vsock(Device):
         cid: the guest's context id, 3 to 2^32 - 2.
         log: called with a line about each connection that is refused.
         tcp, unix: the host's ends; closed with the device.
+        capture: descriptor of an empty regular file, to which all packets are written (`native/vsock/capture.c`);
+            closed with the device. None: they are not.
 
     Raises:
-        HostError: the host has no descriptors for it.
+        HostError: the host has no descriptors, or no memory, for it.
     """
 
     #: Seconds in which clients must take what the guest has sent before its end.
@@ -85,18 +87,23 @@ class Vsock(Device):
     own_thread = True
     serves = True
 
-    def __init__(self, cid: int, log: Callable[[str], None], tcp: Tcp, unix: Unix | None = None) -> None:
+    def __init__(
+        self, cid: int, log: Callable[[str], None], tcp: Tcp, unix: Unix | None = None, capture: int | None = None
+    ) -> None:
         self.config = cid.to_bytes(8, "little")
         self.ports = tcp.ports
         self.told_of_ports = tcp.publishes_all
         self._tcp = tcp
         self._log = log
         self._hosts = [host for host in (tcp, unix) if host]
+        self._capture = capture
         self._transport: Transport | None = None
         self._queues: list[SplitQueue] = []
         self._is_thawed = False
         self.native = ffi.new("struct vsock *")
-        if lib.vsock_init(self.native, cid) < 0:
+        if lib.vsock_init(self.native, cid) < 0 or (
+            capture is not None and lib.vsock_capture(self.native, capture) < 0
+        ):
             errno = ffi.errno
             self._close_hosts()
             raise HostError("vsock", errno)
@@ -226,6 +233,8 @@ class Vsock(Device):
                 assert self._transport  # a reset drops such a note
                 reason = ERRORS.get(note.error, "a receive buffer has no room for a header (5.10.6.1)")
                 self._transport.needs_reset(f"queue {note.value}: {reason}")
+            elif note.kind == lib.VSOCK_NOTE_CAPTURE:
+                self._log(f"packets are captured no more: {os.strerror(note.value)}")
             elif note.value:
                 self._log(f"a connection is refused: {os.strerror(note.value)}")
             else:
@@ -260,5 +269,8 @@ class Vsock(Device):
         self._close_hosts()
 
     def _close_hosts(self) -> None:
+        if self._capture is not None:
+            os.close(self._capture)
+            self._capture = None
         while self._hosts:
             self._hosts.pop().close()

@@ -150,6 +150,8 @@ static void take_packet(struct vsock *vsock, struct chain *chain)
 
     if (!move_bytes(&payload, &count, (uint8_t *)&header, sizeof header, false))
         return;
+    if (vsock->capture)
+        capture_packet(vsock, false, &header, payload, count);
     if (header.src_cid != vsock->cid || header.dst_cid != VSOCK_HOST_CID)
         return;
     stream = stream_find(vsock, header.src_port, header.dst_port);
@@ -234,6 +236,8 @@ static bool give_packet(struct vsock *vsock)
         count = total;
     }
     move_bytes(&iov, &count, (uint8_t *)&header, sizeof header, true);
+    if (vsock->capture)
+        capture_packet(vsock, true, &header, iov, count);
     queue_push(vsock->rx, chain->head, (uint32_t)sizeof header + header.len);
     vsock->has_rx = false;
     return true;
@@ -347,7 +351,11 @@ static int wait_for_orphans(struct vsock *vsock)
 int vsock_turn(struct vsock *vsock, int timeout_ms)
 {
     struct epoll_event event[EVENTS];
-    int count = epoll_wait(vsock->epoll_fd, event, EVENTS, timeout_ms);
+    int count;
+
+    if (vsock->capture && timeout_ms)
+        capture_flush(vsock);
+    count = epoll_wait(vsock->epoll_fd, event, EVENTS, timeout_ms);
 
     for (int i = 0; i < count; i++)
         dispatch(vsock, event[i].data.ptr, event[i].events);
@@ -493,6 +501,8 @@ void vsock_close(struct vsock *vsock)
     vsock_end_streams(vsock);
     vsock_reset(vsock);
     end_thread(vsock);
+    capture_flush(vsock);
+    capture_end(vsock);
     host_forget(vsock);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (*fds[i] >= 0)

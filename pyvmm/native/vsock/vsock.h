@@ -105,6 +105,7 @@ struct vsock_stream {
 PYTHON enum vsock_note_kind {
     VSOCK_NOTE_FORBIDDEN,  /* the guest may not connect to port `value` */
     VSOCK_NOTE_REFUSED,    /* a client was refused; `value` is an errno, or 0: too many streams */
+    VSOCK_NOTE_CAPTURE,    /* the capture has ended; `value` is an errno */
     VSOCK_NOTE_BROKEN,     /* queue `value` is: its `error`, or QUEUE_OK: no room for a header */
 };
 
@@ -125,6 +126,7 @@ PYTHON struct vsock_counts {
 struct vsock {
     uint64_t cid;
     struct vsock_counts counts; /* written by the thread alone */
+    struct capture *capture; /* of all packets; NULL: there is none */
     struct virtio_mmio *mmio;
     struct queue *rx, *tx;
     bool legacy; /* the driver knows nothing of VIRTIO_F_VERSION_1 */
@@ -205,6 +207,13 @@ static inline uint32_t stream_unsent(const struct vsock_stream *stream)
 {
     return stream->received - stream->forwarded;
 }
+
+/* capture.c */
+PYTHON int vsock_capture(struct vsock *vsock, int fd);
+void capture_packet(struct vsock *vsock, bool to_guest, const struct virtio_vsock_hdr *header,
+                    const struct iovec *payload, uint32_t count);
+void capture_flush(struct vsock *vsock);
+void capture_end(struct vsock *vsock);
 
 /* early.c */
 void early_refused(struct vsock *vsock, struct vsock_stream *stream);

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from conftest import Programs
@@ -53,6 +55,30 @@ def echo(server: Server, data: bytes) -> bytes:
         sock.shutdown(socket.SHUT_WR)
         assert sock.recv(1) == b""
     return bytes(got)
+
+
+def test_a_conversation_is_captured(programs: Programs, tmp_path: Path) -> None:
+    if not shutil.which("tshark"):
+        pytest.skip("tshark is not installed")
+    capture = tmp_path / "capture.pcapng"
+    command = [PYVMM, "boot", programs.image("VsockEcho"), "--vsock", "5", "-p", "0:80", "--pcap", str(capture)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        port = int(re.findall(r"port (\d+) of 127.0.0.1 is port 80", process.stderr.readline())[0])
+        assert echo(Server(process, port, 0), b"seen by everybody") == b"seen by everybody"
+        process.terminate()
+        assert process.wait(60) == 143
+    fields = [word for name in ("src_cid", "dst_cid", "op") for word in ("-e", f"vsock.virtio.{name}")]
+    done = subprocess.run(
+        ["tshark", "-r", capture, "-T", "fields", *fields, "-e", "vsock.payload"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[:3] for line in lines[:2]] == [["2", "5", "1"], ["5", "2", "2"]]
+    data = {(line[0], bytes.fromhex(line[3])) for line in lines if line[3]}
+    assert data == {("2", b"seen by everybody"), ("5", b"seen by everybody")}
 
 
 @pytest.mark.parametrize("size", [1, 2, 4095, 4096, 4097, 65536, 1 << 20])
