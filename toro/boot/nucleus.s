@@ -8,13 +8,15 @@
 #
 #   interrupt   Sets the vector's bit in the core's block and returns. No driver
 #               runs here: the scheduler polls these bits, so ring 3 never has to
-#               disable interrupts. But a vector that is routed to another core
-#               is sent on to it, and one that the application has captured
-#               (CaptureInt) continues in KernelInterrupt, in ring 3.
+#               disable interrupts. But some vectors are special: one that is
+#               routed to another core is sent on to it, and one that the
+#               application has captured (CaptureInt) continues in KernelInterrupt,
+#               in ring 3.
 #   hlt         Privileged, so in ring 3 it raises #GP, which leads here. The CPU
 #               halts unless a vector is pending. Interrupts are off while that is
 #               checked, so none is lost between ring 3's last look at its queues
-#               and the halt.
+#               and the halt. HaltCore clears CORE_CAME and looks at the pending
+#               vectors itself, so at its hlt only CORE_CAME has to be checked.
 #   ud2         Raises #UD, which is how ring 3 calls the nucleus: not every
 #               hypervisor supports int and syscall in ring 3. A magic number in
 #               RAX selects the call: one splits 2 MiB of RAM into 4 KiB pages,
@@ -42,7 +44,7 @@
 # A core's block (TCore in Arch.pas), at the top of its ring-3 stack. The
 # exception stack is below it, and below that the stack that the core starts on.
 
-        .set CORE_SIZE, 0x1c0
+        .set CORE_SIZE, 0x200
         .set EXCEPTION_STACK_SIZE, 0x4000
         .set CORE_SELF, 0x00
         .set CORE_INDEX, 0x08
@@ -50,6 +52,7 @@
         .set CORE_IN_EXCEPTION, 0x30
         .set CORE_IN_CALL, 0x38         # KernelInterrupt has not yet read CORE_CALL_*
         .set CORE_FRAME, 0x40
+        .set CORE_CAME, 0xf8            # 1: an interrupt has come; see HaltCore
         .set CORE_CAPTURED, 0x100       # 256 bits
         .set CORE_ROUTE, 0x120          # APIC id plus one, for each of ROUTED vectors from 32
         .set ROUTED, 48
@@ -57,6 +60,7 @@
         .set CORE_CALL_RIP, 0x158
         .set CORE_CALL_RFLAGS, 0x160
         .set CORE_CALL_RSP, 0x168
+        .set CORE_SPECIAL, 0x170        # 256 bits: vectors that are captured or routed
         .set FRAME_WORDS, 22            # 15 registers, vector, error code, 5 words of the CPU
 
         .set STACK_SIZE, 0x40000
@@ -108,12 +112,16 @@ nucleus:
         .set vector, 0
         .rept 32
         .balign STUB_EXCEPTION
+        .if vector == 13
+        jmp general_protection
+        .else
         # A zero for those without an error code (Intel SDM volume 3, table 6-1).
         .if (vector < 8) || (vector == 9) || (vector == 15) || (vector == 16) || ((vector > 17) && (vector != 21) && (vector != 29) && (vector != 30))
         push 0
         .endif
         push vector
         jmp exception
+        .endif
         .set vector, vector + 1
         .endr
 
@@ -193,30 +201,35 @@ entry64:
 
 # ---- Interrupts ------------------------------------------------------------
 
+# A hypervisor that interprets ring 0 takes a microsecond or two for each of these
+# instructions, and for those of a halt, so there are as few as possible. RDX is the
+# vector minus 128, which the stub has pushed in one byte; a bit's offset may be
+# negative.
+
 interrupt:
-        add     qword ptr [rsp], 128
+        xchg    rdx, [rsp]
         push    rax
-        push    rdx
         mov     rax, rsp
         and     rax, -AREA_SIZE
         mov     rax, [rax + CORE]
-        mov     rdx, [rsp + 16]
-        cmp     edx, 32 + ROUTED
-        jae     1f
-        cmp     byte ptr [rax + CORE_ROUTE + rdx - 32], 0
-        jne     forward
-1:      bts     [rax + CORE_PENDING], rdx
-        bt      [rax + CORE_CAPTURED], rdx
-        jc      captured
+        bt      [rax + CORE_SPECIAL + 128 / 8], rdx
+        jc      special
+        bts     [rax + CORE_PENDING + 128 / 8], rdx
+        mov     byte ptr [rax + CORE_CAME], 1
 over:   mov     eax, LAPIC_EOI
         mov     dword ptr [rax], 0
-        pop     rdx
         pop     rax
-        add     rsp, 8
+        pop     rdx
         iretq
 
+special:
+        sub     rdx, -128
+        cmp     edx, 32 + ROUTED
+        jae     captured
+        cmp     byte ptr [rax + CORE_ROUTE + rdx - 32], 0
+        je      captured
+
 # Sends the vector in RDX on to the core that it is routed to.
-forward:
         push    rcx
         push    rbx
         movzx   ecx, byte ptr [rax + CORE_ROUTE + rdx - 32]
@@ -239,7 +252,11 @@ forward:
 # read what the last call left for it; then the vector stays pending until the
 # next scheduling point.
 captured:
-        test    byte ptr [rsp + 32], 3
+        bts     [rax + CORE_PENDING], rdx
+        mov     byte ptr [rax + CORE_CAME], 1
+        bt      [rax + CORE_CAPTURED], rdx
+        jnc     over
+        test    byte ptr [rsp + 24], 3
         jz      over
         cmp     qword ptr [rax + CORE_IN_EXCEPTION], 0
         jne     over
@@ -247,17 +264,36 @@ captured:
         jne     over
         inc     qword ptr [rax + CORE_IN_CALL]
         mov     [rax + CORE_CALL_VECTOR], rdx
-        mov     rdx, [rsp + 24]
+        mov     rdx, [rsp + 16]
         mov     [rax + CORE_CALL_RIP], rdx
-        mov     rdx, [rsp + 40]
+        mov     rdx, [rsp + 32]
         mov     [rax + CORE_CALL_RFLAGS], rdx
-        mov     rdx, [rsp + 48]
+        mov     rdx, [rsp + 40]
         mov     [rax + CORE_CALL_RSP], rdx
-        mov     qword ptr [rsp + 24], offset KernelInterrupt
+        mov     qword ptr [rsp + 16], offset KernelInterrupt
         jmp     over
 
 # ---- Exceptions ------------------------------------------------------------
 # On the stack: vector, error code, RIP, CS, RFLAGS, RSP, SS.
+
+# On the stack: error code, RIP and so on.
+general_protection:
+        cmp     qword ptr [rsp + 8], offset toro_hlt
+        jne     1f
+        inc     qword ptr [rsp + 8]     # step over the hlt
+        push    rax
+        mov     rax, rsp
+        and     rax, -AREA_SIZE
+        mov     rax, [rax + CORE]
+        cmp     byte ptr [rax + CORE_CAME], 0
+        jne     2f
+        sti                             # takes effect after the next instruction
+        hlt
+        cli
+2:      pop     rax
+        add     rsp, 8
+        iretq
+1:      push    13
 
 exception:
         cmp     dword ptr [rsp], 13
@@ -333,8 +369,9 @@ nested:
         add     rsp, 16
         iretq
 
+# A hlt of the application's own
 halt:
-        inc     qword ptr [rsp + 24]    # step over the hlt
+        inc     qword ptr [rsp + 24]
         mov     rax, rsp
         and     rax, -AREA_SIZE
         mov     rax, [rax + CORE]

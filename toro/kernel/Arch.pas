@@ -15,7 +15,7 @@ interface
 uses BootInfo;
 
 const
-  CORE_SIZE = $1C0;            { a core's block; see nucleus.s }
+  CORE_SIZE = $200;            { a core's block; see nucleus.s }
   EXCEPTION_STACK_SIZE = $4000;
   GUARD_SIZE = 4096;           { the unmapped page below a stack }
   REGION_SIZE = 1 shl 21;      { what SplitRegion splits }
@@ -97,7 +97,7 @@ type
     Vector, ErrorCode, RIP, CS, RFLAGS, RSP, SS, CR2: QWord;
   end;
 
-  { The first part of a core's block. The nucleus uses the fields up to Call: their offsets are
+  { The first part of a core's block. The nucleus uses the fields up to Special: their offsets are
     in nucleus.s. }
   PCore = ^TCore;
   TCore = packed record
@@ -107,12 +107,13 @@ type
     InException: QWord;
     InCall: QWord;                 { KernelInterrupt has not yet read Call }
     Frame: TExceptionFrame;
-    Unused: QWord;
+    Came: QWord;                   { 1: an interrupt has come since HaltCore has cleared it }
     Captured: array[0..3] of QWord; { vectors with a handler of the application }
     Route: array[0..IRQ_COUNT - 1] of Byte; { core that each IRQ is sent on to: its APIC id plus one }
     Call: record                   { what KernelInterrupt was called for, and where }
       Vector, RIP, RFLAGS, RSP: QWord;
     end;
+    Special: array[0..3] of QWord; { vectors that are captured, or sent on }
     Raised: array[0..3] of QWord;  { taken from Pending by the scheduler; see CollectPending }
     Heap: Pointer;                 { this core's heap: see CoreHeaps }
     LastDestination: LongWord;     { the contents of LAPIC_ICR_HIGH; 0 at first }

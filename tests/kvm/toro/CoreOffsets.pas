@@ -29,12 +29,14 @@ begin
     Show('IN_EXCEPTION', InException);
     Show('IN_CALL', InCall);
     Show('FRAME', Frame);
+    Show('CAME', Came);
     Show('CAPTURED', Captured);
     Show('ROUTE', Route);
     Show('CALL_VECTOR', Call.Vector);
     Show('CALL_RIP', Call.RIP);
     Show('CALL_RFLAGS', Call.RFLAGS);
     Show('CALL_RSP', Call.RSP);
+    Show('SPECIAL', Special);
   end;
   { What other cores write to shares no line with what the core itself does. }
   Apart := True;
