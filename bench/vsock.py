@@ -5,6 +5,7 @@ ever. In a guest they are `SocketServer.pas`. The other way is
 
     socat   relays from one TCP port to another; the services are threads of a Python
             process of the host
+    haproxy does the same, for all connections in one thread
     qemu    microvm with vhost-vsock and the same guest image, and socat from TCP to
             AF_VSOCK (needs /dev/vhost-vsock and QEMU's KVM: see tests/lab)
     pcap    pyvmm that writes all packets to a file in memory (`--pcap`)
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import re
 import shutil
 import socket
@@ -223,23 +225,41 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start_socat(stack: ExitStack) -> Way:
-    """The same services behind socat."""
-    if not shutil.which("socat"):
-        raise BenchError("socat is not installed")
+def start_services(stack: ExitStack) -> list[int]:
+    """The services on the host, in a process of their own; returns their ports."""
     listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in GUEST_PORTS]
     process = multiprocessing.Process(target=serve_host, args=(listeners,))
     process.start()
     stack.callback(process.kill)
-    ports = [free_port() for _ in listeners]
-    for port, listener in zip(ports, listeners, strict=True):
-        target = f"TCP:127.0.0.1:{listener.getsockname()[1]},nodelay"
+    return [int(listener.getsockname()[1]) for listener in listeners]
+
+
+def start_socat(stack: ExitStack) -> Way:
+    """The same services behind socat."""
+    if not shutil.which("socat"):
+        raise BenchError("socat is not installed")
+    services = start_services(stack)
+    ports = [free_port() for _ in services]
+    for port, service in zip(ports, services, strict=True):
         listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=128"
-        start(["socat", "-b", str(SOCAT_BLOCK), listen, target], stack)
-    way = Way("socat", ports)
-    for service in GUEST_PORTS:
-        wait_for(way, service)
-    return way
+        start(["socat", "-b", str(SOCAT_BLOCK), listen, f"TCP:127.0.0.1:{service},nodelay"], stack)
+    return listening(Way("socat", ports))
+
+
+def start_haproxy(stack: ExitStack) -> Way:
+    """The same services behind haproxy."""
+    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not haproxy:
+        raise BenchError("haproxy is not installed")
+    services = start_services(stack)
+    ports = [free_port() for _ in services]
+    text = "global\n nbthread 1\ndefaults\n mode tcp\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n"
+    for port, service in zip(ports, services, strict=True):
+        text += f"listen port{port}\n bind 127.0.0.1:{port}\n server service 127.0.0.1:{service}\n"
+    config = Path(stack.enter_context(tempfile.TemporaryDirectory()), "haproxy.cfg")
+    config.write_text(text)
+    start([haproxy, "-f", str(config)], stack)
+    return listening(Way("haproxy", ports))
 
 
 def start_qemu(image: str, stack: ExitStack) -> Way:
@@ -262,23 +282,22 @@ def start_qemu(image: str, stack: ExitStack) -> Way:
     for port, guest_port in zip(ports, GUEST_PORTS.values(), strict=True):
         listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=128"
         start(["socat", "-b", str(SOCAT_BLOCK), listen, f"VSOCK-CONNECT:{QEMU_CID}:{guest_port}"], stack)
-    way = Way("qemu", ports)
-    for service in GUEST_PORTS:
-        wait_for(way, service)
-    return way
+    return listening(Way("qemu", ports))
 
 
-def wait_for(way: Way, service: int) -> None:
-    """Waits until something listens at a port."""
+def listening(way: Way) -> Way:
+    """Waits until something listens at its ports."""
     deadline = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            way.connect(service).close()
-            return
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise BenchError(f"{way.name} does not listen") from None
-            time.sleep(0.01)
+    for service in GUEST_PORTS:
+        while True:
+            try:
+                way.connect(service).close()
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"{way.name} does not listen") from None
+                time.sleep(0.01)
+    return way
 
 
 # ---- report
@@ -316,7 +335,9 @@ def main() -> int:
     """Measures and reports; returns the exit status."""
     parser = arguments_for("vsock", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
-    parser.add_argument("--against", choices=("socat", "qemu", "pcap"), default="socat", help="the other way (socat)")
+    parser.add_argument(
+        "--against", choices=("socat", "haproxy", "qemu", "pcap"), default="socat", help="the other way (socat)"
+    )
     parser.add_argument("--bulk", type=int, default=64, metavar="MIB", help="how much is sent in bulk (64)")
     parser.add_argument("--image", metavar="FILE", help="SocketServer.elf, where there is no compiler")
     arguments = parser.parse_args()
@@ -331,6 +352,8 @@ def main() -> int:
             ways.append(start_qemu(image, stack))
             for way in ways:
                 way.ahead = AHEAD_OF_VSOCK
+        elif arguments.against == "haproxy":
+            ways.append(start_haproxy(stack))
         else:
             ways.append(start_socat(stack))
         samples = measure(ways, arguments.runs, arguments.bulk * MIB)
