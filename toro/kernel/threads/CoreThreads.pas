@@ -82,7 +82,9 @@ type
     Inbox: PThread;           { threads with requests, newest first }
     Halting: LongInt;         { 1: it may be halted, and needs an interrupt to look at its inbox }
     LastIrq: QWord;           { TSC at which an interrupt has last ended a halt, or UpdateLastIrq was called }
-    Unused: array[0..4] of QWord;
+    LingerTime: QWord;        { TSC ticks for which it polls before it halts }
+    BusyUntil: QWord;         { TSC until which the host's CPU is taken to have others to run }
+    Unused: array[0..2] of QWord;
   end;
 
 var

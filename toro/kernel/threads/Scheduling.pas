@@ -70,9 +70,14 @@ uses Arch, BootInfo, CoreHeaps, CoreTimer, ThreadRequests;
 const
   { A sleep shorter than this is not worth a halt: microseconds. }
   SHORT_WAIT = 30;
-  { For how long an idle core polls before it halts. It is about as long as a halt and the
-    wake-up take. }
-  LINGER_TIME = 20;
+  { For how long an idle core polls before it halts: microseconds. The time grows while halts are
+    short, up to what a halt and the wake-up take where ring 0 is interpreted, and is short again
+    after a long one, or when the host has taken the CPU away meanwhile: then others need it. }
+  LINGER_LEAST = 20;
+  LINGER_MOST = 100;
+  SHORT_HALT = 400;
+  TAKEN_AWAY = 100;
+  BUSY_TIME = 20000;
 
 { ---- Interrupts ---- }
 
@@ -155,15 +160,38 @@ end;
 { Polls for a short time for requests, devices and interrupts. }
 procedure Linger(CPU: PCPU);
 var
-  Start: QWord;
+  Start, Last, Now, Gap: QWord;
 begin
   Start := read_rdtsc;
-  while (CPU^.Inbox = nil) and (CPU^.FirstReady = nil) and not AnythingPending and
-        (read_rdtsc - Start < TicksOfMicro(LINGER_TIME)) do
+  Now := Start;
+  Gap := TicksOfMicro(TAKEN_AWAY);
+  if CPU^.LingerTime = 0 then
+    CPU^.LingerTime := TicksOfMicro(LINGER_LEAST);
+  while (CPU^.Inbox = nil) and (CPU^.FirstReady = nil) and not AnythingPending and (Now - Start < CPU^.LingerTime) do
   begin
     NOP;
     if CPU^.Devices <> nil then
       PollDevices(CPU);
+    Last := Now;
+    Now := read_rdtsc;
+    if (Now - Last > Gap) and (CPU^.FirstReady = nil) then
+    begin
+      CPU^.LingerTime := TicksOfMicro(LINGER_LEAST);
+      CPU^.BusyUntil := Now + TicksOfMicro(BUSY_TIME);
+    end;
+  end;
+end;
+
+{ Lets the core poll longer next time if it has halted for a short time. }
+procedure AdaptLinger(CPU: PCPU; Halted: QWord);
+begin
+  if Halted > TicksOfMicro(SHORT_HALT) then
+    CPU^.LingerTime := TicksOfMicro(LINGER_LEAST)
+  else if CPU^.LastIrq > CPU^.BusyUntil then
+  begin
+    CPU^.LingerTime := 2 * CPU^.LingerTime;
+    if CPU^.LingerTime > TicksOfMicro(LINGER_MOST) then
+      CPU^.LingerTime := TicksOfMicro(LINGER_MOST);
   end;
 end;
 
@@ -178,6 +206,7 @@ begin
   CPU^.LastIrq := read_rdtsc;
   Inc(CPU^.Halts);
   Inc(CPU^.HaltedTicks, CPU^.LastIrq - Start);
+  AdaptLinger(CPU, CPU^.LastIrq - Start);
 end;
 
 { The TSC at which a thread or a device of this core is due; 0: never. }
