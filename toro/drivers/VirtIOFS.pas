@@ -9,7 +9,8 @@ interface
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseNames, FusePaths, FuseQueue, FuseSessions, Memory, VirtIO;
+uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseNames, FusePaths, FuseQueue, FuseReading,
+  FuseSessions, Memory, VirtIO;
 
 const
   VOLUMES_MAX = 8;

@@ -58,16 +58,11 @@ procedure LeaveContents(Contents: PContents);
 function TakeContents(var Variable: Pointer): PContents;
 procedure ReplaceContents(var Variable: Pointer; Contents: PContents);
 
-{ Copies up to Count bytes of one chunk from Offset, which is less than the size. Returns how many;
-  0: they are not there. }
-function CopyContents(Contents: PContents; Offset: Int64; Data: PByte; Count: Int64): Int64;
+{ The buffer of a chunk, made if need be; nil: there is no memory for it. }
+function BufferOf(Contents: PContents; Index: LongInt): PByte;
 
-{ The buffer for what is missing of a chunk, of Size bytes from Start on, if Count bytes at Offset
-  are wanted; nil: there is no memory for it. Whoever fills it then calls KeepFilled. }
-function MissingPart(Contents: PContents; Offset, Count: Int64; out Start, Size: Int64): PByte;
-
-{ The Size bytes from Start on are in the buffer. }
-procedure KeepFilled(Contents: PContents; Start, Size: Int64);
+{ The pages of a chunk whose bits are set have been filled. }
+procedure AddFilled(Contents: PContents; Index: LongInt; Pages: QWord);
 
 { The guest has changed the file with this number: what is kept of it is not valid any more. }
 procedure DropFile(Volume: PFuseVolume; Ino: QWord);
@@ -81,17 +76,14 @@ uses Arch, Memory;
 
 const
   BUCKETS = 256;
-  PAGE = 4096;
-  CHUNK_PAGES = CHUNK_SIZE div PAGE;
   SHARE = 4;         { of the heap, the part that all contents may have }
-  READ_AHEAD = 32;   { pages }
   UNSURE = 2;        { seconds in which a file may change without another stamp }
   NS = 1000000000;
 
 var
   Files: array[0..BUCKETS - 1] of PContents;
   Newest, Oldest: PContents;
-  { Bytes of all buffers, and how many there may be; 0: not yet known. }
+  { Bytes of all contents, and how many there may be; 0: not yet known. }
   Kept, Limit: PtrUInt;
   Lock: LongInt;
 
@@ -146,6 +138,12 @@ end;
 
 { ---- Memory; without the lock ---- }
 
+{ Bytes of a record and its chunks, without their buffers. }
+function RecordSize(ChunkCount: LongInt): PtrUInt;
+begin
+  Result := SizeOf(TContents) + ChunkCount * SizeOf(TChunk);
+end;
+
 { Bytes of the buffer of a chunk. }
 function BufferSize(Contents: PContents; Index: LongInt): PtrUInt;
 begin
@@ -161,7 +159,7 @@ var
 begin
   if Contents = nil then
     Exit;
-  Freed := 0;
+  Freed := RecordSize(Contents^.ChunkCount);
   for I := 0 to Contents^.ChunkCount - 1 do
     if Contents^.Chunks[I].Data <> nil then
     begin
@@ -238,9 +236,13 @@ var
   Count: LongInt;
 begin
   Count := (Stamp.Size + CHUNK_SIZE - 1) div CHUNK_SIZE;
-  Result := ToroAllocMem(SizeOf(TContents) + Count * SizeOf(TChunk));
+  Shrink(MostBytes);
+  Result := ToroAllocMem(RecordSize(Count));
   if Result = nil then
     Exit;
+  AcquireLock(Lock);
+  Inc(Kept, RecordSize(Count));
+  ReleaseLock(Lock);
   Result^.Volume := Volume;
   Result^.Ino := Ino;
   Result^.Stamp := Stamp;
@@ -328,42 +330,8 @@ begin
   LeaveContents(Old);
 end;
 
-{ ---- Data ---- }
+{ ---- Buffers ---- }
 
-{ The bits of the pages of a chunk, from that of Offset on to that of Last. }
-function PagesOf(Offset, Last: Int64): QWord;
-var
-  First, Count: LongInt;
-begin
-  First := Offset mod CHUNK_SIZE div PAGE;
-  Count := Last mod CHUNK_SIZE div PAGE - First + 1;
-  Result := (QWord(-1) shr (64 - Count)) shl First;
-end;
-
-{ Shortens Count to the end of the chunk of Offset, and to that of the file. }
-procedure Clip(Contents: PContents; Offset: Int64; var Count: Int64);
-begin
-  if Count > CHUNK_SIZE - Offset mod CHUNK_SIZE then
-    Count := CHUNK_SIZE - Offset mod CHUNK_SIZE;
-  if Count > Int64(Contents^.Stamp.Size) - Offset then
-    Count := Int64(Contents^.Stamp.Size) - Offset;
-end;
-
-function CopyContents(Contents: PContents; Offset: Int64; Data: PByte; Count: Int64): Int64;
-var
-  Wanted: QWord;
-  Chunk: PChunk;
-begin
-  Clip(Contents, Offset, Count);
-  Wanted := PagesOf(Offset, Offset + Count - 1);
-  Chunk := @Contents^.Chunks[Offset div CHUNK_SIZE];
-  if Chunk^.Filled and Wanted <> Wanted then
-    Exit(0);
-  Move(Chunk^.Data[Offset mod CHUNK_SIZE], Data^, Count);
-  Result := Count;
-end;
-
-{ The buffer of a chunk, made if need be; nil: there is no memory. }
 function BufferOf(Contents: PContents; Index: LongInt): PByte;
 var
   Size: PtrUInt;
@@ -394,40 +362,10 @@ begin
   ToroFreeMem(Made);
 end;
 
-function MissingPart(Contents: PContents; Offset, Count: Int64; out Start, Size: Int64): PByte;
-var
-  Chunk: PChunk;
-  First, Last: LongInt;
+procedure AddFilled(Contents: PContents; Index: LongInt; Pages: QWord);
 begin
-  Result := BufferOf(Contents, Offset div CHUNK_SIZE);
-  if Result = nil then
-    Exit;
-  Clip(Contents, Offset, Count);
-  Chunk := @Contents^.Chunks[Offset div CHUNK_SIZE];
-  First := Offset mod CHUNK_SIZE div PAGE;
-  Last := (Offset + Count - 1) mod CHUNK_SIZE div PAGE;
-  while (First < Last) and (Chunk^.Filled shr First and 1 <> 0) do
-    Inc(First);
-  { What follows a filled page is read sequentially; what is small is read as a whole. }
-  if (Contents^.Stamp.Size <= CHUNK_SIZE div 4) or ((First > 0) and (Chunk^.Filled shr (First - 1) and 1 <> 0)) then
-  begin
-    Inc(Last, READ_AHEAD);
-    if Last >= CHUNK_PAGES then
-      Last := CHUNK_PAGES - 1;
-  end;
-  Start := Offset - Offset mod CHUNK_SIZE + First * PAGE;
-  Size := (Last - First + 1) * PAGE;
-  Clip(Contents, Start, Size);
-  Inc(Result, First * PAGE);
-end;
-
-procedure KeepFilled(Contents: PContents; Start, Size: Int64);
-begin
-  if Size <= 0 then
-    Exit;
   AcquireLock(Lock);
-  with Contents^.Chunks[Start div CHUNK_SIZE] do
-    Filled := Filled or PagesOf(Start, Start + Size - 1);
+  Contents^.Chunks[Index].Filled := Contents^.Chunks[Index].Filled or Pages;
   ReleaseLock(Lock);
 end;
 

@@ -32,9 +32,6 @@ function SyncFile(var F: TFile): LongInt;
 { Changes rights or times. }
 function ChangeFile(Volume: PFuseVolume; const Entry: TFuseEntry; const Change: TChange): LongInt;
 
-{ Reads up to Count bytes, from what is kept of the file, if anything is. As Transfer. }
-function ReadFile(var F: TFile; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
-
 { Moves up to Count bytes between a file and Data, with several requests under way at a time.
   Returns the bytes before the first request that failed or was short; Error is its result. }
 function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
@@ -44,7 +41,7 @@ function ReadEntries(var F: TFile): LongInt;
 
 implementation
 
-uses Arch, FuseContents, FuseNames, FusePaths;
+uses FuseContents, FuseNames, FusePaths, FuseSessions;
 
 const
   PARALLEL = 4; { requests that one thread has under way }
@@ -348,71 +345,6 @@ begin
   until (Running = 0) and (Over or (Asked = Count));
   if Opcode = OP_WRITE then
     NoteChange(F.Volume, F.Node, F.Ino);
-end;
-
-{ Asks for the attributes of F, to which what is kept of it has to belong. }
-function Validate(var F: TFile): LongInt;
-var
-  Request: TFuseRequest;
-begin
-  Prepare(Request, F.Volume, OP_GETATTR, F.Node, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
-  Result := Call(Request);
-  if Result = 0 then
-    with Request.Reply.Attributes do
-      ReplaceContents(F.Contents, UseContents(F.Volume, Attributes, ExpiryOf(Valid, ValidNs)));
-end;
-
-{ Reads from contents, after what is missing of them. }
-function ReadContents(var F: TFile; Contents: PContents; Offset: Int64; Data: PByte; Count: Int64;
-  out Error: LongInt): Int64;
-var
-  Start, Size, Copied: Int64;
-  Missing: PByte;
-begin
-  Result := 0;
-  Error := 0;
-  while (Result < Count) and (Offset + Result < Int64(Contents^.Stamp.Size)) do
-  begin
-    Copied := CopyContents(Contents, Offset + Result, Data + Result, Count - Result);
-    Inc(Result, Copied);
-    if Copied > 0 then
-      Continue;
-    Missing := nil;
-    if Count - Result <= CHUNK_SIZE then
-      Missing := MissingPart(Contents, Offset + Result, Count - Result, Start, Size);
-    if Missing = nil then
-      Exit(Result + Transfer(F, OP_READ, Offset + Result, Data + Result, Count - Result, Error));
-    if Transfer(F, OP_READ, Start, Missing, Size, Error) < Size then
-    begin
-      { The file has changed. }
-      Contents^.Expires := 0;
-      if Error = 0 then
-        Inc(Result, Transfer(F, OP_READ, Offset + Result, Data + Result, Count - Result, Error));
-      Exit;
-    end;
-    KeepFilled(Contents, Start, Size);
-  end;
-end;
-
-function ReadFile(var F: TFile; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
-var
-  Contents: PContents;
-begin
-  Result := 0;
-  Error := 0;
-  Contents := TakeContents(F.Contents);
-  if (Contents <> nil) and (read_rdtsc >= Contents^.Expires) then
-  begin
-    LeaveContents(Contents);
-    Error := Validate(F);
-    if Error < 0 then
-      Exit;
-    Contents := TakeContents(F.Contents);
-  end;
-  if Contents = nil then
-    Exit(Transfer(F, OP_READ, Offset, Data, Count, Error));
-  Result := ReadContents(F, Contents, Offset, Data, Count, Error);
-  LeaveContents(Contents);
 end;
 
 function ChangeFile(Volume: PFuseVolume; const Entry: TFuseEntry; const Change: TChange): LongInt;

@@ -44,9 +44,6 @@ type
     Known: PKnown;         { what keeps its node; nil: as above }
   end;
 
-  { One attempt of an operation; returns 0 or more, or a negative errno, LOST or UNSENT. }
-  TAttempt = function: LongInt is nested;
-
 { The TSC until which a reply is valid; 0: it must not be remembered. }
 function ExpiryOf(Seconds: QWord; Ns: LongWord): QWord;
 
@@ -77,17 +74,6 @@ procedure ExpireAttributes(Volume: PFuseVolume; Node: QWord);
   their nodes. Nodes in use are forgotten when they are left. }
 procedure DropName(const Place: TPlace);
 procedure DropNames(Volume: PFuseVolume);
-
-{ Makes the server close all descriptors that it keeps for this guest, except those of open
-  files and of directories in use. For when it has none left. }
-procedure ForgetAll(Volume: PFuseVolume);
-
-{ Makes an attempt to create something, and another one if the server had no descriptor left. Made:
-  the first attempt did create it, but there was no descriptor for its node. }
-function CreateOnce(Volume: PFuseVolume; Attempt: TAttempt; out Made: Boolean): LongInt;
-
-{ Whether a result is EMFILE or ENFILE: the server, or its host, has no descriptor left. }
-function IsExhausted(Result_: LongInt): Boolean;
 
 implementation
 
@@ -422,28 +408,6 @@ begin
   Next := 0;
   DropIf(@HasExpired);
   Result := Next;
-end;
-
-function CreateOnce(Volume: PFuseVolume; Attempt: TAttempt; out Made: Boolean): LongInt;
-begin
-  Made := False;
-  Result := Attempt();
-  if not IsExhausted(Result) then
-    Exit;
-  ForgetAll(Volume);
-  Result := Attempt();
-  Made := Result = -EEXIST;
-end;
-
-function IsExhausted(Result_: LongInt): Boolean;
-begin
-  Result := (Result_ = -EMFILE) or (Result_ = -ENFILE);
-end;
-
-procedure ForgetAll(Volume: PFuseVolume);
-begin
-  DropNames(Volume);
-  SettleForgets(Volume);
 end;
 
 initialization

@@ -11,6 +11,10 @@ interface
 
 uses FuseNames, FuseQueue;
 
+type
+  { One attempt of an operation; returns 0 or more, or a negative errno, LOST or UNSENT. }
+  TAttempt = function: LongInt is nested;
+
 { Starts the device of a volume on this core. }
 function StartVolume(Volume: PFuseVolume): Boolean;
 
@@ -19,6 +23,17 @@ function StartVolume(Volume: PFuseVolume): Boolean;
   ForgetAll. Returns the result of the last attempt, or EIO if there is no session or every one
   ends. }
 function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
+
+{ Makes the server close all descriptors that it keeps for this guest, except those of open
+  files and of directories in use. For when it has none left. }
+procedure ForgetAll(Volume: PFuseVolume);
+
+{ Makes an attempt to create something, and another one if the server had no descriptor left. Made:
+  the first attempt did create it, but there was no descriptor for its node. }
+function CreateOnce(Volume: PFuseVolume; Attempt: TAttempt; out Made: Boolean): LongInt;
+
+{ Whether a result is EMFILE or ENFILE: the server, or its host, has no descriptor left. }
+function IsExhausted(Result_: LongInt): Boolean;
 
 implementation
 
@@ -122,6 +137,30 @@ begin
   if not Volume^.Running and (Volume^.Users = 0) then
     WakeAll(Volume^.Room);
   ReleaseLock(Volume^.Lock);
+end;
+
+{ ---- Attempts ---- }
+
+function CreateOnce(Volume: PFuseVolume; Attempt: TAttempt; out Made: Boolean): LongInt;
+begin
+  Made := False;
+  Result := Attempt();
+  if not IsExhausted(Result) then
+    Exit;
+  ForgetAll(Volume);
+  Result := Attempt();
+  Made := Result = -EEXIST;
+end;
+
+function IsExhausted(Result_: LongInt): Boolean;
+begin
+  Result := (Result_ = -EMFILE) or (Result_ = -ENFILE);
+end;
+
+procedure ForgetAll(Volume: PFuseVolume);
+begin
+  DropNames(Volume);
+  SettleForgets(Volume);
 end;
 
 function InSession(Volume: PFuseVolume; Attempt: TAttempt): LongInt;
