@@ -195,12 +195,32 @@ static void wait_while_paused(struct vcpu *vcpu)
     atomic_store(&vcpu->paused, false);
 }
 
+/* Records the run that has begun at `start` and ends now, by an exit of this kind. */
+static void record(const struct vcpu *vcpu, uint64_t start, uint32_t kind)
+{
+    const struct kvm_run *run = vcpu->run;
+    struct trace_span span = {.start = start, .end = clock_ns(CLOCK_MONOTONIC), .kind = kind};
+
+    if (kind == KVM_EXIT_IO) {
+        span.address = run->io.port;
+        span.count = run->io.size * run->io.count;
+        span.write = run->io.direction == KVM_EXIT_IO_OUT;
+    } else if (kind == KVM_EXIT_MMIO) {
+        span.address = run->mmio.phys_addr;
+        span.count = run->mmio.len;
+        span.write = run->mmio.is_write;
+    }
+    trace_add(vcpu->trace, span);
+}
+
 /* Runs the guest until an exit that C does not serve.  Returns KVM_EXIT_*,
  * VCPU_STOPPED or VCPU_FAILED. */
 int vcpu_run(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
     uint32_t reason;
+    uint64_t start;
+    int result;
 
     vcpu->thread = pthread_self();
     atomic_store(&vcpu->running, true);
@@ -211,7 +231,11 @@ int vcpu_run(struct vcpu *vcpu)
             vcpu->reason = VCPU_STOPPED;
             break;
         }
-        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+        start = vcpu->trace ? clock_ns(CLOCK_MONOTONIC) : 0;
+        result = ioctl(vcpu->fd, KVM_RUN, 0);
+        if (start)
+            record(vcpu, start, result < 0 ? KVM_EXIT_INTR : run->exit_reason);
+        if (result < 0) {
             /* EAGAIN: an AP that waits for its SIPI was woken. */
             if (errno == EINTR || errno == EAGAIN) {
                 if (atomic_load(&vcpu->pause))

@@ -66,6 +66,7 @@ class Vcpu(CData):
     first_run_ns: int
     exits: Numbers
     emulated: int
+    trace: Trace
 
 class Machine(CData):
     vm_fd: int
@@ -168,6 +169,21 @@ class StateSection(CData):
 class StateRun(CData):
     address: int
     size: int
+
+class TraceSpan(CData):
+    start: int
+    end: int
+    address: int
+    kind: int
+    count: int
+    write: int
+    unused: int
+
+class Trace(CData):
+    span: TraceSpan
+    room: int
+    count: int
+    dropped: int
 
 class VirtioQueueSaved(CData):
     desc: int
@@ -377,6 +393,9 @@ class KvmDeviceAttr(CData):
     attr: int
     addr: int
 
+class Sampler(CData):
+    count: int
+
 class Paging(CData):
     next: int
     end: int
@@ -432,6 +451,7 @@ class VirtioMmio(CData):
 
 class Vsock(CData):
     note_fd: int
+    trace: Trace
     counts: VsockCounts
     stream_count: int
     next_port: int
@@ -470,6 +490,10 @@ class _Ffi:
     def new(self, cdecl: Literal["struct state_section *"], init: Any = ...) -> StateSection: ...
     @overload
     def new(self, cdecl: Literal["struct state_run *"], init: Any = ...) -> StateRun: ...
+    @overload
+    def new(self, cdecl: Literal["struct trace_span *"], init: Any = ...) -> TraceSpan: ...
+    @overload
+    def new(self, cdecl: Literal["struct trace *"], init: Any = ...) -> Trace: ...
     @overload
     def new(self, cdecl: Literal["struct virtio_queue_saved *"], init: Any = ...) -> VirtioQueueSaved: ...
     @overload
@@ -538,6 +562,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct kvm_msi *"], init: Any = ...) -> KvmMsi: ...
     @overload
     def new(self, cdecl: Literal["struct kvm_device_attr *"], init: Any = ...) -> KvmDeviceAttr: ...
+    @overload
+    def new(self, cdecl: Literal["struct sampler *"], init: Any = ...) -> Sampler: ...
     @overload
     def new(self, cdecl: Literal["struct paging *"], init: Any = ...) -> Paging: ...
     @overload
@@ -789,6 +815,13 @@ class _Lib:
     def state_close(self, a: State, /) -> None: ...
     def state_section(self, a: State, b: int, c: int, d: Any, /) -> CData: ...
     def state_sum(self, a: int, b: Any, c: int, /) -> int: ...
+    def trace_open(self, a: Trace, b: int, /) -> bool: ...
+    def trace_close(self, a: Trace, /) -> None: ...
+    def sampler_add(self, a: Sampler, b: int, c: int, d: int, /) -> bool: ...
+    def sampler_start(self, a: Sampler, /) -> int: ...
+    def sampler_stop(self, a: Sampler, /) -> None: ...
+    def sampler_trace(self, a: Sampler, b: int, /) -> Trace: ...
+    def sampler_close(self, a: Sampler, /) -> None: ...
     def ioctl_ptr(self, a: int, b: int, c: Any, /) -> int: ...
     def ioctl_int(self, a: int, b: int, c: int, /) -> int: ...
     def route_ioapic(self, a: KvmIrqRoutingEntry, b: int, c: int, /) -> None: ...

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyvmm.gdb.server import GdbServer
     from pyvmm.machine import Machine
     from pyvmm.state.cache import Entry
+    from pyvmm.trace.recorder import Recorder as Tracer
     from pyvmm.virtio.device import Device
 
     Log = Callable[[str], None]
@@ -130,7 +131,10 @@ def _boot(
             for guest_port, (address, port) in machine.ports.items():
                 say(f"port {port} of {address} leads to port {guest_port} of the guest")
         with Signals(machine) as signals:
+            tracer = None
             try:
+                if repeated["--trace"]:
+                    tracer = _tracer(machine, repeated["--trace"], say)
                 status = machine.run(
                     lambda loop: _running(machine, signals, loop, entry, debugger, recorder, image, operations)
                 )
@@ -153,6 +157,8 @@ def _boot(
             finally:
                 if recorder:
                     recorder.close()
+                if tracer:
+                    tracer.finish()
                 if debugger:
                     debugger.close()
                 if timing is not None:
@@ -209,6 +215,12 @@ def _recorder(machine: Machine, image: str, options: dict[str, str], say: Log) -
     if options.get("--crash") == "":
         raise UsageError("--crash: needs a directory")
     return Recorder(machine, image, options.get("--crash", ""), seconds, say)
+
+
+def _tracer(machine: Machine, wanted: list[str], say: Log) -> Tracer:
+    from pyvmm.trace.recorder import Recorder
+
+    return Recorder(machine, wanted, say)
 
 
 def _running(

@@ -114,6 +114,14 @@ COMMANDS: dict[str, Command] = {
                 "how long each step took: a table on stderr, or FILE, which is .json or .svg",
             ),
             (
+                "--trace",
+                "repeatable",
+                "exits=FILE | fs=FILE",
+                "exits= fs=",
+                "record what vCPUs and devices do, and when: `exits` as a timeline for Perfetto or chrome://tracing, "
+                "with a table of exits on stderr; `fs` the requests to shares, as lines of JSON",
+            ),
+            (
                 "--freeze",
                 "value",
                 "FILE[:continue]",

@@ -35,6 +35,20 @@ def scalars(data: bytes) -> dict[str, int]:
     return found
 
 
+def place_of(data: bytes, name: str) -> int | None:
+    """Where a statistics file (see `scalars`) has a value; None: it does not."""
+
+    def u32(at: int) -> int:
+        return int.from_bytes(data[at : at + 4], "little")
+
+    name_size, count, descriptors, values = u32(4), u32(8), u32(16), u32(20)
+    for i in range(count):
+        at = descriptors + i * (_DESCRIPTOR_SIZE + name_size)
+        if data[at + _DESCRIPTOR_SIZE :][:name_size].split(b"\0")[0] == name.encode():
+            return values + u32(at + 8)
+    return None
+
+
 class Counters:
     """The statistics of a VM and its vCPUs, open: reading them disturbs nobody.
 
@@ -54,13 +68,18 @@ class Counters:
             self.close()
             raise
 
+    @property
+    def vcpu_fds(self) -> list[int]:
+        """The descriptors of each vCPU's."""
+        return self._fds[1:]
+
     def vm(self) -> dict[str, int]:
         """Those of the VM, by name."""
         return read_stats(self._fds[0])
 
     def vcpus(self) -> list[dict[str, int]]:
         """Those of each vCPU, by name."""
-        return [read_stats(fd) for fd in self._fds[1:]]
+        return [read_stats(fd) for fd in self.vcpu_fds]
 
     def close(self) -> None:
         """Closes them. A second call does nothing."""

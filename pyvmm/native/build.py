@@ -132,8 +132,10 @@ struct vcpu {
     uint64_t first_run_ns;
     uint64_t exits[...];
     uint64_t emulated;
+    struct trace *trace;
     ...;
 };
+struct sampler { uint32_t count; ...; };
 struct ram { uint32_t count; ...; };
 struct slots { uint32_t count; ...; };
 struct bus { const struct ram *ram; struct slots *slots; ...; };
@@ -177,6 +179,7 @@ struct virtio_mmio {
 };
 struct vsock {
     int note_fd;
+    struct trace *trace;
     struct vsock_counts counts;
     uint32_t stream_count, next_port;
     uint64_t listens_since, retry_at;
@@ -227,6 +230,7 @@ ffi.set_source(
     #include "pin.h"
     #include "serial.h"
     #include "spawn.h"
+    #include "trace.h"
     #include "vsock/vsock.h"
     #include <sys/eventfd.h>
     #include <sys/mman.h>

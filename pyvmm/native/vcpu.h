@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "bus.h"
+#include "trace.h"
 
 /* Why vcpu_run() returned, besides KVM's exit reasons (which are >= 0). */
 #define VCPU_STOPPED (-1) /* vcpu_stop() was called */
@@ -38,6 +39,7 @@ struct vcpu {
     uint64_t first_run_ns;            /* CLOCK_MONOTONIC of the first KVM_RUN */
     uint64_t exits[VCPU_EXIT_KINDS];  /* by KVM_EXIT_*, served in C or not */
     uint64_t emulated; /* instructions that KVM could not execute */
+    struct trace *trace; /* of all runs; NULL: there is none */
 
     pthread_t thread;
     int event_fd;    /* eventfd that reports an exit */

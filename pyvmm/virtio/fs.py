@@ -70,6 +70,34 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Ends the backend for good. A second call does nothing."""
 
+    class Observer(Protocol):
+        """Who sees all requests, between the driver and the backend (see `pyvmm.trace.requests`).
+
+        Attributes:
+            regions: memory that the backend is to have besides the guest's.
+        """
+
+        regions: list[Memory]
+
+        def start(self, loop: Loop, index: int, queue: SplitQueue, base: int, kick: int, call: int) -> Ring | None:
+            """The backend is about to serve a queue.
+
+            Args:
+                loop: the control thread's.
+                index: the queue's number.
+                base: where in the available ring the backend begins.
+                kick, call: eventfds by which the driver notifies, and is interrupted.
+
+            Returns:
+                The queue that it is to serve; None: the driver's.
+            """
+
+        def pause(self) -> None:
+            """The backend serves no queue for now."""
+
+        def stop(self) -> None:
+            """The backend serves no queue any more, and knows nothing of those that it has served."""
+
 
 _QUEUE_SIZE = 256
 _REQUEST_QUEUES_MAX = 8
@@ -89,6 +117,7 @@ class VirtioFs(Device):
 
     Attributes:
         tag: as given.
+        observer: who sees all requests; None.
 
     Raises:
         PyvmmError: the backend cannot be started.
@@ -110,6 +139,7 @@ class VirtioFs(Device):
         self._bases: dict[int, int] = {}
         self._used: dict[int, int] = {}
         self._answered = 0
+        self.observer: Observer | None = None
         self._frontend: Frontend | None = None
         self._sock: socket | None = backend.connect(self._deadline())
 
@@ -182,6 +212,8 @@ class VirtioFs(Device):
                 self._loop.remove(self._frontend.fileno())
             self._frontend.close()
             self._frontend = None
+        if self.observer:
+            self.observer.stop()
 
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         """Hands the queues to the backend. A failure breaks the device."""
@@ -198,7 +230,9 @@ class VirtioFs(Device):
                 raise PyvmmError(f"{self._where}: the new backend supports fewer features than the old one")
             with frontend.within(deadline):
                 frontend.set_features(features)
-                frontend.share_memory(_regions(transport))
+                frontend.share_memory(_regions(transport) + (self.observer.regions if self.observer else []))
+                if self.observer:
+                    self.observer.stop()
                 self._bases = dict.fromkeys(range(len(queues)), 0)
                 self._used = {}
                 self._start_rings(frontend)
@@ -213,14 +247,18 @@ class VirtioFs(Device):
             native = queue.native
             if native.enabled:
                 descriptors, available, used = map(_address, (native.desc_at, native.avail_at, native.used_at))
-                kick, call = self._transport.kick_fds[index], self._transport.irq_fd
+                kick, call, base = self._transport.kick_fds[index], self._transport.irq_fd, self._bases[index]
                 ring = Ring(native.size, descriptors, available, used, kick, call)
-                frontend.start_ring(index, ring, self._bases[index])
+                if self.observer and self._loop:
+                    ring = self.observer.start(self._loop, index, queue, base, kick, call) or ring
+                frontend.start_ring(index, ring, base)
 
     def _stop_rings(self, frontend: Frontend) -> None:
         for index, queue in enumerate(self._queues):
             if queue.native.enabled:
                 self._bases[index] = frontend.stop_ring(index)
+        if self.observer:
+            self.observer.pause()
 
     def pause(self) -> None:
         """Takes the queues back."""

@@ -92,8 +92,8 @@ bool words_read(struct words *words, char **rest)
             return false;
         } else if (!strcmp(option->name, "--no-cache")) {
             words->cached = false;
-        } else if (!strcmp(option->name, "--gdb")) {
-            return false; /* the guest may have to stop before it runs */
+        } else if (!strcmp(option->name, "--gdb") || !strcmp(option->name, "--trace")) {
+            return false; /* there is something to be set up before the guest runs */
         } else {
             words->by_python = true;
             consoles += !strcmp(option->name, "--console");

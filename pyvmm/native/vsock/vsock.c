@@ -346,16 +346,10 @@ static int wait_for_orphans(struct vsock *vsock)
     return retry(vsock);
 }
 
-/* Waits up to `timeout_ms` (-1: for ever) until there is something to do, and does
- * it.  Returns for how long the next turn may wait. */
-int vsock_turn(struct vsock *vsock, int timeout_ms)
+/* Serves `count` events, and the queues.  Returns for how long the next turn may wait. */
+static int serve(struct vsock *vsock, const struct epoll_event *event, int count)
 {
-    struct epoll_event event[EVENTS];
-    int count;
-
-    if (vsock->capture && timeout_ms)
-        capture_flush(vsock);
-    count = epoll_wait(vsock->epoll_fd, event, EVENTS, timeout_ms);
+    int timeout_ms;
 
     for (int i = 0; i < count; i++)
         dispatch(vsock, event[i].data.ptr, event[i].events);
@@ -375,6 +369,25 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
     timeout_ms = retry(vsock);
     if (probe(vsock) && (timeout_ms < 0 || timeout_ms > PROBE_MS))
         timeout_ms = PROBE_MS;
+    return timeout_ms;
+}
+
+/* Waits up to `timeout_ms` (-1: for ever) until there is something to do, and does
+ * it.  Returns for how long the next turn may wait. */
+int vsock_turn(struct vsock *vsock, int timeout_ms)
+{
+    struct epoll_event event[EVENTS];
+    uint64_t start;
+    int count;
+
+    if (vsock->capture && timeout_ms)
+        capture_flush(vsock);
+    count = epoll_wait(vsock->epoll_fd, event, EVENTS, timeout_ms);
+    start = vsock->trace ? clock_ns(CLOCK_MONOTONIC) : 0;
+    timeout_ms = serve(vsock, event, count);
+    if (start)
+        trace_add(vsock->trace, (struct trace_span){.start = start, .end = clock_ns(CLOCK_MONOTONIC),
+                                                    .count = count > 0 ? (uint32_t)count : 0});
     return timeout_ms;
 }
 

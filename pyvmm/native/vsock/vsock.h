@@ -2,6 +2,7 @@
 #ifndef PYVMM_VSOCK_H
 #define PYVMM_VSOCK_H
 
+#include "trace.h"
 #include "virtio/mmio.h"
 
 #include <linux/virtio_vsock.h>
@@ -126,6 +127,7 @@ PYTHON struct vsock_counts {
 struct vsock {
     uint64_t cid;
     struct vsock_counts counts; /* written by the thread alone */
+    struct trace *trace;     /* of all turns; NULL: there is none */
     struct capture *capture; /* of all packets; NULL: there is none */
     struct virtio_mmio *mmio;
     struct queue *rx, *tx;

@@ -19,6 +19,7 @@ from pyvmm.eventloop import EventLoop
 from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.trace.requests import Request, Requests
 from pyvmm.virtio.device import RING_FEATURES, VERSION_1
 from pyvmm.virtio.fs import VirtioFs
 from vhost_user import messages as m
@@ -57,15 +58,19 @@ class Server:
 
 
 class Guest:
-    """The device on a bus, and its driver."""
+    """The device on a bus, and its driver. Requests may be traced."""
 
-    def __init__(self, memory: GuestMemory, server: Server | Virtiofsd, cpus: int = 1) -> None:
+    def __init__(
+        self, memory: GuestMemory, server: Server | Virtiofsd, cpus: int = 1, is_observed: bool = False
+    ) -> None:
         self.memory, self.server = memory, server
         self.loop = EventLoop()
         self.logged: list[str] = []
         self.device = VirtioFs("share x:FS", b"FS", server, self.logged.append)
         self.registers = Registers(memory, self.device, cpus)
         self.device.attach(self.loop)
+        self.requests: list[Request] = []
+        self.observer = Requests(self.device, memory, self.requests.append) if is_observed else None
 
     def start(self, queues: int = 2) -> None:
         """As a driver does, after a reset."""
@@ -94,7 +99,8 @@ class Guest:
         self.drivers[index].add([(8 * MIB, len(text), False), (9 * MIB, 100, True)])
         self.registers.write(QUEUE_NOTIFY, index)
         while not (taken := self.drivers[index].take()):
-            pass
+            if self.observer:
+                self.turn()
         return self.memory.read(9 * MIB, taken[0][1])
 
     def turn(self) -> None:
@@ -106,20 +112,23 @@ class Guest:
     def close(self) -> None:
         self.device.close()
         self.device.close()
+        if self.observer:
+            self.observer.close()
+            self.observer.close()
         self.registers.transport.close()
         self.loop.close()
         for thread in self.server.threads:
             thread.join()
 
 
-@pytest.fixture
-def guest() -> Iterator[Callable[..., Guest]]:
+@pytest.fixture(params=[False, True], ids=["", "observed"])
+def guest(request: pytest.FixtureRequest) -> Iterator[Callable[..., Guest]]:
     before = open_fds()
     with GuestMemory(Ram(16 * MIB), shared=True) as memory:
         made: list[Guest] = []
 
         def make(**options: object) -> Guest:
-            made.append(Guest(memory, Server(**options)))  # type: ignore[arg-type]
+            made.append(Guest(memory, Server(**options), is_observed=request.param))  # type: ignore[arg-type]
             return made[-1]
 
         yield make
@@ -159,6 +168,56 @@ def test_the_backend_serves_the_drivers_requests(guest: Callable[..., Guest]) ->
     # The backend interrupts by itself; InterruptStatus names the rings.
     os.read(made.registers.transport.irq_fd, 8)
     assert made.registers.read(INTERRUPT_STATUS) == 1
+
+
+def test_what_is_observed_is_what_was_asked() -> None:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
+        guest = Guest(memory, Server(), is_observed=True)
+        guest.start()
+        for text in (b"one", b"three"):
+            guest.ask(text)
+        guest.ask(b"first queue", 0)
+        assert [(each.queue, each.sent, each.received, each.error) for each in guest.requests] == [
+            (1, 3, 3, ""), (1, 5, 5, ""), (0, 11, 11, ""),
+        ]  # fmt: skip
+        assert all(0 < each.start <= each.end and each.share == "FS" for each in guest.requests)
+        guest.close()
+
+
+def test_a_driver_that_breaks_an_observed_ring_breaks_no_more() -> None:
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
+        guest = Guest(memory, Server(), is_observed=True)
+        guest.start()
+        guest.drivers[1].set_avail_idx(1000)
+        guest.registers.write(QUEUE_NOTIFY, 1)
+        with pytest.raises(PyvmmError, match="queue 1: the available index moved"):
+            guest.turn()
+        assert guest.requests == []
+        assert guest.ask(b"still", 0) == b"STILL"
+        guest.start()
+        assert guest.ask(b"again") == b"AGAIN"
+        guest.close()
+
+
+def test_a_chain_of_as_many_buffers_as_there_may_be_is_passed_on() -> None:
+    """Of which more are asked for than the shadow has room for, until some are answered."""
+    with GuestMemory(Ram(16 * MIB), shared=True) as memory:
+        guest = Guest(memory, Server(), is_observed=True)
+        guest.start()
+        memory.write(8 * MIB, b"abcdefgh")
+        for _ in range(40):
+            for _ in range(2):
+                guest.drivers[1].add(
+                    [*((8 * MIB + n, 1, False) for n in range(6)), (9 * MIB, 6, True), (9 * MIB + 6, 9, True)]
+                )
+            guest.registers.write(QUEUE_NOTIFY, 1)
+            taken: list[tuple[int, int]] = []
+            while len(taken) < 2:
+                guest.turn()
+                taken += guest.drivers[1].take()
+            assert [written for _, written in taken] == [6, 6]
+        assert len(guest.requests) == 80
+        guest.close()
 
 
 def test_answers_are_counted_also_beyond_a_reset(guest: Callable[..., Guest]) -> None:
