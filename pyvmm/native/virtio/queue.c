@@ -256,6 +256,12 @@ bool queue_watch(struct queue *queue)
     return load16(avail_idx(queue)) != queue->next_avail;
 }
 
+/* Whether the driver has made chains available that were not popped. */
+bool queue_has_chains(const struct queue *queue)
+{
+    return !queue->error && queue->enabled && load16(avail_idx(queue)) != queue->next_avail;
+}
+
 /* Asks the driver not to notify.  With EVENT_IDX, leaving avail_event alone does. */
 void queue_unwatch(struct queue *queue)
 {

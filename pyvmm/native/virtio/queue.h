@@ -60,6 +60,7 @@ PYTHON void queue_push(struct queue *queue, uint16_t head, uint32_t written);
 PYTHON bool queue_must_interrupt(struct queue *queue);
 PYTHON bool queue_watch(struct queue *queue);
 PYTHON bool queue_is_drained(const struct queue *queue);
+bool queue_has_chains(const struct queue *queue);
 PYTHON void queue_unwatch(struct queue *queue);
 
 #endif

@@ -193,9 +193,7 @@ static void take_packets(struct vsock *vsock)
             return;
         }
         if (!popped) {
-            if (queue_watch(vsock->tx))
-                continue;
-            vsock->tx_pending = false;
+            vsock->tx_pending = false; /* vsock_wait() looks again */
             return;
         }
         take_packet(vsock, &vsock->tx_chain);
@@ -380,9 +378,7 @@ int vsock_turn(struct vsock *vsock, int timeout_ms)
     uint64_t start;
     int count;
 
-    if (vsock->capture && timeout_ms)
-        capture_flush(vsock);
-    count = epoll_wait(vsock->epoll_fd, event, EVENTS, timeout_ms);
+    count = vsock_wait(vsock, event, EVENTS, timeout_ms);
     start = vsock->trace ? clock_ns(CLOCK_MONOTONIC) : 0;
     timeout_ms = serve(vsock, event, count);
     if (start)

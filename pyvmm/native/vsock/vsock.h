@@ -159,6 +159,8 @@ struct vsock {
     uint64_t listens_since; /* it has accepted a client; 0: none yet */
     uint64_t retry_at;      /* when to call stream_retry() for all; 0: no stream needs it */
 
+    uint64_t poll_ns;        /* for how long it polls before it waits */
+    uint64_t busy_until;     /* CLOCK_MONOTONIC in ns: others need this CPU until then */
     bool tx_pending;         /* chains may be in TX */
     bool starved;            /* RX has no buffers for what waits */
     bool has_rx;             /* rx_chain is popped and not used yet */
@@ -179,6 +181,10 @@ PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
 PYTHON void vsock_reset(struct vsock *vsock);
 PYTHON uint32_t vsock_end_streams(struct vsock *vsock);
 PYTHON void vsock_close(struct vsock *vsock);
+
+/* wait.c */
+struct epoll_event;
+int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms);
 
 /* stream.c */
 int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events);

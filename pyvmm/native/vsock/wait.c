@@ -1,0 +1,70 @@
+/* How vsock's thread waits.
+ *
+ * A notification costs the guest an exit, and a thread that sleeps takes a while to wake up.  So the
+ * guest is asked to notify only when the thread is about to sleep, and where waits are short the
+ * thread polls before, as KVM does for a vCPU that halts: the time for that grows as long as waits
+ * are short, and is 0 after a long one. */
+#include "vsock/vsock.h"
+#include "host.h"
+
+#include <sched.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#define POLL_MIN 10000ull  /* ns */
+#define POLL_MAX 100000ull /* about what a notification and a wake-up take together */
+#define BUSY 200000ull     /* a thread that runs for so long has work of its own */
+#define BUSY_TIME (20 * VSOCK_MS)
+
+/* Polls for a while, and lets other threads run meanwhile; not any more for some time once one has
+ * run for so long that it does not wait for this one.  Returns as epoll_wait() does; 0 also when
+ * there are chains in TX. */
+static int poll_first(struct vsock *vsock, struct epoll_event *event, int most)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), end = now + vsock->poll_ns, before;
+    int count;
+
+    do {
+        count = epoll_wait(vsock->epoll_fd, event, most, 0);
+        if (count || queue_has_chains(vsock->tx))
+            return count;
+        before = now;
+        sched_yield();
+        now = clock_ns(CLOCK_MONOTONIC);
+        if (now - before > BUSY) {
+            vsock->poll_ns = 0;
+            vsock->busy_until = now + BUSY_TIME;
+        }
+    } while (now < end);
+    return 0;
+}
+
+/* Waits as epoll_wait() does, for the guest as well. */
+int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms)
+{
+    bool serves = vsock->mmio && !vsock->broken && !vsock->tx_pending;
+    uint64_t start, now;
+    int count;
+
+    if (timeout_ms && serves && vsock->poll_ns) {
+        count = poll_first(vsock, event, most);
+        if (count)
+            return count;
+    }
+    if (serves && (timeout_ms ? queue_watch(vsock->tx) : queue_has_chains(vsock->tx))) {
+        vsock->tx_pending = true;
+        timeout_ms = 0;
+    }
+    if (!timeout_ms)
+        return epoll_wait(vsock->epoll_fd, event, most, 0);
+    if (vsock->capture)
+        capture_flush(vsock);
+    start = clock_ns(CLOCK_MONOTONIC);
+    count = epoll_wait(vsock->epoll_fd, event, most, timeout_ms);
+    now = clock_ns(CLOCK_MONOTONIC);
+    if (now - start > POLL_MAX)
+        vsock->poll_ns = 0;
+    else if (vsock->poll_ns < POLL_MAX && now > vsock->busy_until)
+        vsock->poll_ns = vsock->poll_ns ? 2 * vsock->poll_ns : POLL_MIN;
+    return count;
+}
