@@ -7,9 +7,6 @@ interface
 
 uses HttpRequests;
 
-const
-  HEAD_MAX = 4096; { bytes of a head }
-
 type
   { Which bytes of a file are sent }
   TPart = record

@@ -7,14 +7,13 @@ program StaticWebServer;
 {$mode delphi}
 
 uses
-  Kernel, Process, Memory, Debug, Arch, Filesystem, Network, Console, VirtIO, VirtIOFS, VirtIOVSocket, HttpRequests,
-  HttpReplies, SysUtils;
+  Kernel, Process, Memory, Debug, Arch, Filesystem, Network, Console, SendFile, VirtIO, VirtIOFS, VirtIOVSocket,
+  HttpRequests, HttpReplies, SysUtils;
 
 const
   PORT = 80;
   BACKLOG = 1024;
   TIMEOUT = 5000;    { ms after which an idle client is disconnected }
-  PART = 262144;     { bytes of a file that are read at a time }
 
 { The status for a file that cannot be had: a failure of the share is not the client's. }
 function StatusOf(Error: LongInt): ShortString;
@@ -27,41 +26,17 @@ begin
   end;
 end;
 
-function Read(Handle: THandle; Data: PChar; Count: Int64): Boolean;
-begin
-  Result := (Count = 0) or (SysReadFile(Handle, Count, Data) = Count);
-end;
-
 { Sends a part of a file behind a head. False: the connection must be closed, because the file
   could not be read to its end. }
-function SendFile(var Request: TRequest; Handle: THandle; const Head: String; const Wanted: TPart): Boolean;
+function SendPart(var Request: TRequest; Handle: THandle; const Head: String; const Wanted: TPart): Boolean;
 var
-  Buffer, Data: PChar;
-  Count, Left: Int64;
+  Sent: Int64;
 begin
-  Left := Wanted.Count;
-  Count := PART;
-  if Count > Left then
-    Count := Left;
-  { The head comes right before the first data, so that both are sent at once. }
-  Buffer := ToroGetMem(HEAD_MAX + Count);
-  Data := Buffer + HEAD_MAX;
-  if (Buffer = nil) or (SysSeekFile(Handle, Wanted.Offset, SeekSet) < 0) or not Read(Handle, Data, Count) then
+  Sent := SysSocketSendFile(Request.Socket, Handle, Wanted.Offset, Wanted.Count, PChar(Head), Length(Head));
+  if Sent < 0 then
     Result := Refuse(Request, '503 Service Unavailable')
   else
-  begin
-    Move(Head[1], Data[-Length(Head)], Length(Head));
-    Result := Send(Request, Data - Length(Head), Length(Head) + Count);
-    Dec(Left, Count);
-    while Result and (Left > 0) do
-    begin
-      if Count > Left then
-        Count := Left;
-      Result := Read(Handle, Data, Count) and Send(Request, Data, Count);
-      Dec(Left, Count);
-    end;
-  end;
-  ToroFreeMem(Buffer);
+    Result := Sent = Wanted.Count;
 end;
 
 { Answers with what is wanted of a file. }
@@ -95,7 +70,7 @@ begin
   if Request.IsHead then
     Result := Send(Request, PChar(Head), Length(Head))
   else
-    Result := SendFile(Request, Handle, Head, Wanted);
+    Result := SendPart(Request, Handle, Head, Wanted);
 end;
 
 { Answers a request. False: the connection must be closed. }

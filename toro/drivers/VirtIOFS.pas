@@ -158,6 +158,27 @@ begin
   Result := TransferAll(F, OP_WRITE, Offset, Data, Count);
 end;
 
+function Hold(var F: TFile; Offset, Count: Int64; out Data: PByte; out Holder: Pointer): Int64;
+
+  function Attempt: LongInt;
+  begin
+    Hold := HoldPart(F, Offset, Count, Data, Holder, Result);
+  end;
+
+var
+  Error: LongInt;
+begin
+  Result := 0;
+  Error := WithFile(F, @Attempt);
+  if Error < 0 then
+    Result := Error;
+end;
+
+procedure Release(Holder: Pointer);
+begin
+  LeaveContents(Holder);
+end;
+
 function StatOpen(var F: TFile; out Inode: TInode): LongInt;
 
   function Attempt: LongInt;
@@ -409,6 +430,8 @@ initialization
   Driver.Open := @Open;
   Driver.Close := @Close;
   Driver.Read := @Read;
+  Driver.Hold := @Hold;
+  Driver.Release := @Release;
   Driver.Write := @Write;
   Driver.Stat := @Stat;
   Driver.StatOpen := @StatOpen;

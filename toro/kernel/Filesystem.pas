@@ -121,6 +121,12 @@ type
     EntryAt, EntryEnd: LongWord; { and the range of those not yet returned }
   end;
 
+  { Bytes of a file that are held }
+  THeldPart = record
+    Filesystem: PFilesystem;
+    Holder: Pointer;
+  end;
+
   { A driver. Its functions return 0 or more, or a negative error. Rights are permission bits
     to which it applies UMASK. }
   TFilesystem = record
@@ -134,6 +140,10 @@ type
     Close: procedure(var F: TFile);
     Read: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
     Write: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
+    { Up to Count bytes where the driver keeps them, which stay there until Release; 0: it does
+      not. Both may be nil. }
+    Hold: function(var F: TFile; Offset, Count: Int64; out Data: PByte; out Holder: Pointer): Int64;
+    Release: procedure(Holder: Pointer);
     Stat: function(Volume: Pointer; Path: PChar; out Inode: TInode): LongInt;
     StatOpen: function(var F: TFile; out Inode: TInode): LongInt;
     Truncate: function(var F: TFile; Size: Int64): LongInt;
@@ -250,6 +260,11 @@ procedure SysCloseFile(FileHandle: THandle);
   than Count at the end of the file, or -1. }
 function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
 function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+
+{ Up to Count bytes from Offset where the file system keeps them: Data leads to them until
+  ReleaseFile(Part). Returns how many; 0: they are not kept, so read them; or -1. }
+function HoldFile(FileHandle: THandle; Offset, Count: Int64; out Data: PByte; out Part: THeldPart): Int64;
+procedure ReleaseFile(const Part: THeldPart);
 
 { Sets the position to Offset from the start, the current position or the end. Returns it, or
   -1. }

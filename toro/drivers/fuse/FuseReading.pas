@@ -5,14 +5,19 @@ unit FuseReading;
 
 interface
 
-uses Filesystem;
+uses Filesystem, FuseContents;
 
 { Reads up to Count bytes: what is kept of the file, after what was missing of it. As Transfer. }
 function ReadFile(var F: TFile; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
 
+{ Up to Count bytes where they are kept: Data leads to them until LeaveContents(Contents). Returns how
+  many; 0: they are not kept. }
+function HoldPart(var F: TFile; Offset, Count: Int64; out Data: PByte; out Contents: PContents;
+  out Error: LongInt): Int64;
+
 implementation
 
-uses Arch, Fuse, FuseContents, FuseFiles, FuseNames, FuseQueue;
+uses Arch, Fuse, FuseFiles, FuseNames, FuseQueue;
 
 const
   PAGE = 4096;
@@ -38,9 +43,9 @@ begin
     Count := Int64(Contents^.Stamp.Size) - Offset;
 end;
 
-{ Copies up to Count bytes of one chunk from Offset, which is less than the size. Returns how many;
+{ Where up to Count bytes of one chunk from Offset are, which is less than the size. Returns how many;
   0: they are not there. }
-function CopyContents(Contents: PContents; Offset: Int64; Data: PByte; Count: Int64): Int64;
+function FindPart(Contents: PContents; Offset, Count: Int64; out Data: PByte): Int64;
 var
   Wanted: QWord;
   Chunk: PChunk;
@@ -50,7 +55,7 @@ begin
   Chunk := @Contents^.Chunks[Offset div CHUNK_SIZE];
   if Chunk^.Filled and Wanted <> Wanted then
     Exit(0);
-  Move(Chunk^.Data[Offset mod CHUNK_SIZE], Data^, Count);
+  Data := @Chunk^.Data[Offset mod CHUNK_SIZE];
   Result := Count;
 end;
 
@@ -95,35 +100,61 @@ begin
       ReplaceContents(F.Contents, UseContents(F.Volume, Attributes, ExpiryOf(Valid, ValidNs)));
 end;
 
-{ Reads from contents, after what is missing of them. }
+{ Reads what is missing of the chunk of Offset, if Count bytes are wanted. False: it cannot be kept, or
+  the file has changed, or an error. }
+function FillPart(var F: TFile; Contents: PContents; Offset, Count: Int64; out Error: LongInt): Boolean;
+var
+  Start, Size: Int64;
+  Missing: PByte;
+begin
+  Error := 0;
+  Missing := MissingPart(Contents, Offset, Count, Start, Size);
+  if Missing = nil then
+    Exit(False);
+  Result := Transfer(F, OP_READ, Start, Missing, Size, Error) = Size;
+  if Result then
+    AddFilled(Contents, Start div CHUNK_SIZE, PagesOf(Start, Start + Size - 1))
+  else
+    Contents^.Expires := 0;
+end;
+
+{ What is kept of a file, for one more user; nil: nothing. }
+function TakeValid(var F: TFile; out Error: LongInt): PContents;
+begin
+  Error := 0;
+  Result := TakeContents(F.Contents);
+  if (Result <> nil) and (read_rdtsc >= Result^.Expires) then
+  begin
+    LeaveContents(Result);
+    Result := nil;
+    Error := Validate(F);
+    if Error = 0 then
+      Result := TakeContents(F.Contents);
+  end;
+end;
+
 function ReadContents(var F: TFile; Contents: PContents; Offset: Int64; Data: PByte; Count: Int64;
   out Error: LongInt): Int64;
 var
-  Start, Size, Copied: Int64;
-  Missing: PByte;
+  Part: Int64;
+  Kept: PByte;
 begin
   Result := 0;
   Error := 0;
   while (Result < Count) and (Offset + Result < Int64(Contents^.Stamp.Size)) do
   begin
-    Copied := CopyContents(Contents, Offset + Result, Data + Result, Count - Result);
-    Inc(Result, Copied);
-    if Copied > 0 then
-      Continue;
-    Missing := nil;
-    if Count - Result <= CHUNK_SIZE then
-      Missing := MissingPart(Contents, Offset + Result, Count - Result, Start, Size);
-    if Missing = nil then
-      Exit(Result + Transfer(F, OP_READ, Offset + Result, Data + Result, Count - Result, Error));
-    if Transfer(F, OP_READ, Start, Missing, Size, Error) < Size then
+    Part := FindPart(Contents, Offset + Result, Count - Result, Kept);
+    if Part > 0 then
     begin
-      { The file has changed. }
-      Contents^.Expires := 0;
+      Move(Kept^, Data[Result], Part);
+      Inc(Result, Part);
+    end
+    else if (Count - Result > CHUNK_SIZE) or not FillPart(F, Contents, Offset + Result, Count - Result, Error) then
+    begin
       if Error = 0 then
         Inc(Result, Transfer(F, OP_READ, Offset + Result, Data + Result, Count - Result, Error));
       Exit;
     end;
-    AddFilled(Contents, Start div CHUNK_SIZE, PagesOf(Start, Start + Size - 1));
   end;
 end;
 
@@ -131,21 +162,33 @@ function ReadFile(var F: TFile; Offset: Int64; Data: PByte; Count: Int64; out Er
 var
   Contents: PContents;
 begin
-  Result := 0;
-  Error := 0;
-  Contents := TakeContents(F.Contents);
-  if (Contents <> nil) and (read_rdtsc >= Contents^.Expires) then
-  begin
-    LeaveContents(Contents);
-    Error := Validate(F);
-    if Error < 0 then
-      Exit;
-    Contents := TakeContents(F.Contents);
-  end;
+  Contents := TakeValid(F, Error);
+  if Error < 0 then
+    Exit(0);
   if Contents = nil then
     Exit(Transfer(F, OP_READ, Offset, Data, Count, Error));
   Result := ReadContents(F, Contents, Offset, Data, Count, Error);
   LeaveContents(Contents);
+end;
+
+function HoldPart(var F: TFile; Offset, Count: Int64; out Data: PByte; out Contents: PContents;
+  out Error: LongInt): Int64;
+begin
+  Result := 0;
+  Contents := TakeValid(F, Error);
+  if Contents = nil then
+    Exit;
+  if Offset < Int64(Contents^.Stamp.Size) then
+  begin
+    Result := FindPart(Contents, Offset, Count, Data);
+    if (Result = 0) and FillPart(F, Contents, Offset, Count, Error) then
+      Result := FindPart(Contents, Offset, Count, Data);
+  end;
+  if Result = 0 then
+  begin
+    LeaveContents(Contents);
+    Contents := nil;
+  end;
 end;
 
 end.
