@@ -27,6 +27,7 @@ class Podman:
     """
 
     def __init__(self, folder: Path, user: str = "") -> None:
+        self._folder = folder
         (folder / "containers.conf").write_text(CONFIG)
         self._env = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
         self._store = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run"]
@@ -42,6 +43,12 @@ class Podman:
         done = self(*words)
         assert done.status == 0, done
         return done.out.strip()
+
+    def close(self) -> None:
+        """Ends and removes all containers, and the mount of the store itself, which podman leaves."""
+        self("pod", "rm", "-f", "-a", "-t", "1")
+        self("rm", "-f", "-a", "-t", "1")
+        run(["umount", "--lazy", f"{self._folder}/root/overlay"])
 
     def start(self, *words: str) -> str:
         """A container in the background; returns its ID."""

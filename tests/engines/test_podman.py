@@ -22,13 +22,14 @@ def podman(archives: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     if os.geteuid():
         pytest.skip("needs root")
     made = Podman(tmp_path_factory.mktemp("podman"))
-    loaded = [made("load", "-q", "-i", str(archive)) for archive in archives.values()]
-    tried = made("run", "--rm", "sidecar", runtime="runc")
-    if tried.status != 7:
-        pytest.skip(f"podman cannot run a container here: {tried.err or loaded[0].err}")
-    yield made
-    made("pod", "rm", "-f", "-a", "-t", "1")
-    made("rm", "-f", "-a", "-t", "1")
+    try:
+        loaded = [made("load", "-q", "-i", str(archive)) for archive in archives.values()]
+        tried = made("run", "--rm", "sidecar", runtime="runc")
+        if tried.status != 7:
+            pytest.skip(f"podman cannot run a container here: {tried.err or loaded[0].err}")
+        yield made
+    finally:
+        made.close()
 
 
 def test_hello(podman: Podman) -> None:
