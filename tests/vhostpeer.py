@@ -8,10 +8,10 @@ import socket
 import threading
 
 from guests import MIB
-from virtqueue import AVAIL, DESC, USED, Driver
 
 from pyvmm._kvm import ffi
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.virtqueue import AVAIL, DESC, USED, Driver
 from vhost_user.backend import Backend
 from vhost_user.device import Device
 from vhost_user.frontend import Frontend, Memory, Ring

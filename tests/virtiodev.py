@@ -1,20 +1,15 @@
-"""A virtio device for the tests, and a transport to try it on without a guest."""
+"""A virtio device for the tests."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyvmm._kvm import ffi, lib
-from pyvmm.bus import Bus
-from pyvmm.memory import GuestMemory
 from pyvmm.virtio.device import Device
-from pyvmm.virtio.mmio import VirtioMmio
 from pyvmm.virtio.queue import SplitQueue
 
 if TYPE_CHECKING:
     from pyvmm.virtio.device import Transport
 
-BASE = 0xFEB0_0000
 ECHO_ID = 42
 
 
@@ -53,30 +48,3 @@ class Echo(Device):
 
     def reset(self) -> None:
         self.calls.append("reset")
-
-
-class Registers:
-    """A driver's view of a device: 32-bit registers, and what the bus does with the rest."""
-
-    def __init__(self, memory: GuestMemory, device: Device, cpus: int = 1) -> None:
-        self.logged: list[str] = []
-        self.transport = VirtioMmio(device, BASE, Bus(memory), memory, self.logged.append, cpus)
-
-    def access(self, write: bool, offset: int, data: bytes) -> bytes:
-        """One access, as a vCPU's exit would make it."""
-        buffer = bytearray(data)
-        native = self.transport.native
-        if not lib.virtio_mmio_access(native, ffi.NULL, write, offset, ffi.from_buffer(buffer), len(data), 1):
-            if write:
-                self.transport.write(offset, len(data), int.from_bytes(data, "little"))
-            else:
-                self.transport.read(offset, len(data))
-        return bytes(buffer)
-
-    def read(self, offset: int, size: int = 4) -> int:
-        """The value of a register."""
-        return int.from_bytes(self.access(False, offset, bytes(size)), "little")
-
-    def write(self, offset: int, value: int, size: int = 4) -> None:
-        """Sets a register."""
-        self.access(True, offset, value.to_bytes(size, "little"))

@@ -9,15 +9,27 @@ from __future__ import annotations
 import socket
 
 from guests import MIB
-from virtiodev import Registers
-from virtqueue import AVAIL, DESC, USED, Driver
-from vsockpacket import HOST_CID, SIZE, Header
 
 from pyvmm._kvm import lib
 from pyvmm.host.tcp import BACKLOG_MAX, Publish, TcpHost
 from pyvmm.host.unix import UnixHost
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.registers import (
+    DRIVER_FEATURES,
+    DRIVER_FEATURES_SEL,
+    QUEUE_DESC,
+    QUEUE_DEVICE,
+    QUEUE_DRIVER,
+    QUEUE_NOTIFY,
+    QUEUE_NUM,
+    QUEUE_READY,
+    QUEUE_SEL,
+    STATUS,
+    Registers,
+)
+from pyvmm.testing.virtqueue import AVAIL, DESC, USED, Driver
+from pyvmm.testing.vsockpacket import HOST_CID, SIZE, Header
 from pyvmm.virtio.device import VERSION_1
 from pyvmm.virtio.vsock import Vsock
 
@@ -28,12 +40,6 @@ QUEUE_SIZE = 256
 _SIZES = {RX: QUEUE_SIZE, TX: QUEUE_SIZE, EVENT: 16}
 _BUFFERS = {RX: (4 * MIB, 16 << 10), TX: (8 * MIB, 64 << 10)}  # where, and how far apart
 EVENT_AT = 3 * MIB
-
-# virtio 1.2, sections 4.2.2 and 2.1
-_DRIVER_FEATURES, _DRIVER_FEATURES_SEL, QUEUE_SEL, _QUEUE_NUM = 0x20, 0x24, 0x30, 0x38
-QUEUE_READY, QUEUE_NOTIFY, STATUS = 0x44, 0x50, 0x70
-_QUEUE_DESC, _QUEUE_DRIVER, _QUEUE_DEVICE = 0x80, 0x90, 0xA0
-NEEDS_RESET = 64
 
 
 class SteppedVsock(Vsock):
@@ -86,8 +92,8 @@ class Guest:
             write(STATUS, status)
         features = (0 if self._legacy else VERSION_1) | (self._event_idx << 29)
         for half in (0, 1):
-            write(_DRIVER_FEATURES_SEL, half)
-            write(_DRIVER_FEATURES, features >> 32 * half & 0xFFFF_FFFF)
+            write(DRIVER_FEATURES_SEL, half)
+            write(DRIVER_FEATURES, features >> 32 * half & 0xFFFF_FFFF)
         write(STATUS, 11)
         self.queues: dict[int, Driver] = {}
         for index in _SIZES:
@@ -102,8 +108,8 @@ class Guest:
         write(QUEUE_READY, 0)
         queue = self.queues[index] = Driver(self.memory, _SIZES[index], self._event_idx, base=index * MIB)
         queue.set_interrupts(True)
-        write(_QUEUE_NUM, _SIZES[index])
-        for register, at in ((_QUEUE_DESC, DESC), (_QUEUE_DRIVER, AVAIL), (_QUEUE_DEVICE, USED)):
+        write(QUEUE_NUM, _SIZES[index])
+        for register, at in ((QUEUE_DESC, DESC), (QUEUE_DRIVER, AVAIL), (QUEUE_DEVICE, USED)):
             write(register, queue.base + at)
         write(QUEUE_READY, 1)
         if buffers:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from guests import MIB, descriptors_left, open_fds
 from vhostpeer import SIZE, BackendThread, Clock, Guest, Upper
-from virtqueue import AVAIL, DESC, USED
 
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.virtqueue import AVAIL, DESC, USED
 from vhost_user import messages as m
 from vhost_user.backend import Server
 from vhost_user.channel import Deadline

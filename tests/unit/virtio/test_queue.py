@@ -9,11 +9,11 @@ from guests import MIB
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from virtqueue import DESC, INDIRECT, NEXT, TABLES, WRITE, Buffer, Driver, buffers_of
 
 from pyvmm._kvm import lib
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.virtqueue import DESC, INDIRECT, NEXT, TABLES, WRITE, Buffer, Driver, buffers_of
 from pyvmm.virtio.queue import Chain, QueueError, SplitQueue
 
 SIZE = 16 * MIB

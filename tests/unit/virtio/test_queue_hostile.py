@@ -11,11 +11,11 @@ import pytest
 from guests import MIB
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtqueue import AVAIL, DESC, INDIRECT, NEXT, TABLES, USED, WRITE, Driver, buffers_of
 
 from pyvmm._kvm import lib
 from pyvmm.layout import GIB, MMIO_HOLE_END, MMIO_HOLE_START, Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.virtqueue import AVAIL, DESC, INDIRECT, NEXT, TABLES, USED, WRITE, Driver, buffers_of
 from pyvmm.virtio.queue import ERRORS, QueueError, SplitQueue
 
 SIZE = 16 * MIB

@@ -8,12 +8,12 @@ import pytest
 from guests import MIB
 from hypothesis import given
 from hypothesis import strategies as st
-from virtiodev import Registers
-from virtqueue import NEXT, Driver
 
 from pyvmm.eventloop import EventLoop
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.registers import Registers
+from pyvmm.testing.virtqueue import NEXT, Driver
 from pyvmm.virtio.console import VirtioConsole
 
 RX_RINGS, TX_RINGS, BUFFERS = MIB, 2 * MIB, 8 * MIB

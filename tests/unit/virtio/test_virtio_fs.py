@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from guests import MIB, open_fds
 from vhostpeer import BackendThread, Clock, Upper
-from virtiodev import Registers
-from virtqueue import AVAIL, DESC, USED, Driver
 
 from pyvmm.errors import HostError, PyvmmError
 from pyvmm.eventloop import EventLoop
 from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.registers import Registers
+from pyvmm.testing.virtqueue import AVAIL, DESC, USED, Driver
 from pyvmm.trace.requests import Request, Requests
 from pyvmm.virtio.device import RING_FEATURES, VERSION_1
 from pyvmm.virtio.fs import VirtioFs

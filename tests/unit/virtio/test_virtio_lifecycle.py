@@ -19,8 +19,7 @@ from guests import KIB, MIB
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from vhostpeer import BackendThread, Upper
-from virtiodev import Echo, Registers
-from virtqueue import AVAIL, DESC, USED, Driver
+from virtiodev import Echo
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
@@ -28,6 +27,22 @@ from pyvmm.eventloop import EventLoop
 from pyvmm.host.tcp import Publish, TcpHost
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.registers import (
+    DRIVER_FEATURES,
+    DRIVER_FEATURES_SEL,
+    DRIVER_OK,
+    NEEDS_RESET,
+    QUEUE_DESC,
+    QUEUE_DEVICE,
+    QUEUE_DRIVER,
+    QUEUE_NOTIFY,
+    QUEUE_NUM,
+    QUEUE_READY,
+    QUEUE_SEL,
+    STATUS,
+    Registers,
+)
+from pyvmm.testing.virtqueue import AVAIL, DESC, USED, Driver
 from pyvmm.virtio.console import VirtioConsole
 from pyvmm.virtio.device import VERSION_1, Device
 from pyvmm.virtio.fs import VirtioFs
@@ -37,10 +52,6 @@ from pyvmm.virtio.vsock import Vsock
 if TYPE_CHECKING:
     from pyvmm.virtio.device import Transport
 
-DRIVER_FEATURES, DRIVER_FEATURES_SEL, QUEUE_SEL, QUEUE_NUM = 0x20, 0x24, 0x30, 0x38
-QUEUE_READY, QUEUE_NOTIFY, STATUS = 0x44, 0x50, 0x70
-QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE = 0x80, 0x90, 0xA0
-DRIVER_OK, NEEDS_RESET = 4, 64
 CPUS = 3
 
 

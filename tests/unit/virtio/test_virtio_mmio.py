@@ -10,21 +10,39 @@ import pytest
 from guests import MIB
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtiodev import BASE, ECHO_ID, Echo, Registers
-from virtqueue import AVAIL, DESC, USED, Driver
+from virtiodev import ECHO_ID, Echo
 
 from pyvmm.errors import HostError
 from pyvmm.layout import Ram
 from pyvmm.memory import GuestMemory
+from pyvmm.testing.registers import (
+    ACKNOWLEDGE,
+    BASE,
+    CONFIG,
+    DEVICE_FEATURES,
+    DEVICE_FEATURES_SEL,
+    DRIVER,
+    DRIVER_FEATURES,
+    DRIVER_FEATURES_SEL,
+    DRIVER_OK,
+    FEATURES_OK,
+    INTERRUPT_ACK,
+    INTERRUPT_STATUS,
+    NEEDS_RESET,
+    QUEUE_DESC,
+    QUEUE_DEVICE,
+    QUEUE_DRIVER,
+    QUEUE_NOTIFY,
+    QUEUE_NUM,
+    QUEUE_NUM_MAX,
+    QUEUE_READY,
+    QUEUE_SEL,
+    STATUS,
+    Registers,
+)
+from pyvmm.testing.virtqueue import AVAIL, DESC, USED, Driver
 from pyvmm.virtio.device import EVENT_IDX, INDIRECT_DESC, VERSION_1
 
-DEVICE_FEATURES, DEVICE_FEATURES_SEL, DRIVER_FEATURES, DRIVER_FEATURES_SEL = 0x10, 0x14, 0x20, 0x24
-QUEUE_SEL, QUEUE_NUM_MAX, QUEUE_NUM, QUEUE_READY, QUEUE_NOTIFY = 0x30, 0x34, 0x38, 0x44, 0x50
-INTERRUPT_STATUS, INTERRUPT_ACK, STATUS = 0x60, 0x64, 0x70
-QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE = 0x80, 0x90, 0xA0
-CONFIG_GENERATION, CONFIG = 0xFC, 0x100
-
-ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 1, 2, 4, 8, 64, 128
 USED_BUFFER, CONFIG_CHANGE = 1, 2
 BUFFERS = 8 * MIB
 

@@ -10,22 +10,11 @@ from pathlib import Path
 
 import pytest
 from guests import descriptors_left, open_fds
-from vsockguest import (
-    CID,
-    EVENT,
-    EVENT_AT,
-    NEEDS_RESET,
-    QUEUE_NOTIFY,
-    QUEUE_READY,
-    QUEUE_SEL,
-    QUEUE_SIZE,
-    RX,
-    STATUS,
-    TX,
-    WINDOW,
-    Guest,
-)
-from vsockpacket import (
+from vsockguest import CID, EVENT, EVENT_AT, QUEUE_SIZE, RX, TX, WINDOW, Guest
+
+from pyvmm._kvm import lib
+from pyvmm.testing.registers import NEEDS_RESET, QUEUE_NOTIFY, QUEUE_READY, QUEUE_SEL, STATUS
+from pyvmm.testing.vsockpacket import (
     OP_CREDIT_REQUEST,
     OP_CREDIT_UPDATE,
     OP_REQUEST,
@@ -38,8 +27,6 @@ from vsockpacket import (
     SIZE,
     Header,
 )
-
-from pyvmm._kvm import lib
 
 BUFFER_SIZE = lib.VSOCK_BUFFER_MAX
 

@@ -17,7 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vsockguest import CID, Guest
-from vsockpacket import (
+
+from pyvmm import api
+from pyvmm._kvm import lib
+from pyvmm.errors import ConfigError
+from pyvmm.testing.vsockpacket import (
     HOST_CID,
     OP_CREDIT_REQUEST,
     OP_CREDIT_UPDATE,
@@ -29,10 +33,6 @@ from vsockpacket import (
     SIZE,
     Header,
 )
-
-from pyvmm import api
-from pyvmm._kvm import lib
-from pyvmm.errors import ConfigError
 
 LINKTYPE_VSOCK = 271
 KEY = 1000, 80

@@ -7,9 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 from vsockguest import Guest
-from vsockpacket import OP_CREDIT_UPDATE, OP_REQUEST, OP_RESPONSE, OP_RST, OP_RW, OP_SHUTDOWN, SHUTDOWN_SEND
 
 from pyvmm._kvm import lib
+from pyvmm.testing.vsockpacket import (
+    OP_CREDIT_UPDATE,
+    OP_REQUEST,
+    OP_RESPONSE,
+    OP_RST,
+    OP_RW,
+    OP_SHUTDOWN,
+    SHUTDOWN_SEND,
+)
 
 BUFFER = 16 << 10
 DATA = bytes(range(256)) * 400

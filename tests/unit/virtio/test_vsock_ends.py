@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from vsockguest import WINDOW, Guest
-from vsockpacket import OP_REQUEST, OP_RESPONSE, OP_RW, OP_SHUTDOWN
+
+from pyvmm.testing.vsockpacket import OP_REQUEST, OP_RESPONSE, OP_RW, OP_SHUTDOWN
 
 TEXT = bytes(range(250)) * 4
 #: When the peer ends: before the guest hears of it, before it answers, behind the answer, after it has read some.

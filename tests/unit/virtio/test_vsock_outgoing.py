@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from guests import descriptors_left
 from vsockguest import Guest
-from vsockpacket import OP_REQUEST, OP_RESPONSE, OP_RST, OP_RW, Header
 
 from pyvmm._kvm import lib
 from pyvmm.host.tcp import TcpHost
+from pyvmm.testing.vsockpacket import OP_REQUEST, OP_RESPONSE, OP_RST, OP_RW, Header
 
 PORT = 81
 

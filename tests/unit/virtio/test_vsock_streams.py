@@ -8,9 +8,9 @@ from hashlib import sha256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vsockguest import Guest
-from vsockpacket import OP_CREDIT_UPDATE, OP_REQUEST, OP_RESPONSE, OP_RW
 
 from pyvmm._kvm import lib
+from pyvmm.testing.vsockpacket import OP_CREDIT_UPDATE, OP_REQUEST, OP_RESPONSE, OP_RW
 
 
 @settings(max_examples=25, deadline=None)

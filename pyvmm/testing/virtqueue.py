@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pyvmm._kvm import ffi
 from pyvmm.memory import GuestMemory
 from pyvmm.virtio.queue import Chain, SplitQueue
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Memory(Protocol):
+        """Where rings are: guest memory, or what records the accesses to it."""
+
+        def read(self, address: int, length: int) -> bytes: ...
+        def write(self, address: int, data: bytes) -> None: ...
+
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 DESC, AVAIL, USED, TABLES = 0x1000, 0x3000, 0x4000, 0x10_0000
@@ -20,15 +31,38 @@ Buffer = tuple[int, int, bool]
 class Driver:
     """Puts chains into the rings and takes them back.
 
-    Rings are at fixed addresses in `memory`, moved by `base`; free-running
-    indexes begin at `start`, so that tests can be near their wrap.
+    Rings are at fixed addresses in `memory`: DESC, AVAIL and USED, moved by `base`.
+
+    Args:
+        memory: the guest's.
+        size: number of entries.
+        event_idx: EVENT_IDX was negotiated.
+        start: where free-running indexes begin, so that tests can be near their wrap.
+        base: guest-physical; room for a queue begins there.
+        tables: from there to the first indirect table.
+        table_stride: bytes from one indirect table to the next.
+
+    Attributes:
+        free: descriptors that are not in use.
+        chains: by head, the descriptors of each chain that the device has.
+
+    Example::
+
+        driver = Driver(memory, 8)
+        queue = driver.queue()
+        driver.add([(0x9000, 100, True)])
+        chain = queue.pop()
+        queue.push(chain, 0)
+        assert driver.take() == [(chain.head, 0)]
     """
 
-    memory: GuestMemory
+    memory: Memory
     size: int
     event_idx: bool = False
     start: int = 0
     base: int = 0
+    tables: int = TABLES
+    table_stride: int = 4096
     free: list[int] = field(default_factory=list)
     chains: dict[int, list[int]] = field(default_factory=dict)
 
@@ -45,7 +79,8 @@ class Driver:
         return struct.unpack(layout, self.memory.read(self.base + address, struct.calcsize(layout)))
 
     def queue(self, size_max: int = 256, indirect: bool = True) -> SplitQueue:
-        """The device's side of the same rings."""
+        """The device's side of the same rings, which must be in guest memory."""
+        assert isinstance(self.memory, GuestMemory)
         queue = SplitQueue(self.memory, size_max)
         native = queue.native
         native.size = self.size
@@ -64,7 +99,7 @@ class Driver:
         count = 1 if indirect else len(buffers)
         slots = [self.free.pop() for _ in range(count)]
         if indirect:
-            table = TABLES + slots[0] * 4096
+            table = self.tables + slots[0] * self.table_stride
             self.write_desc(DESC, slots[0], self.base + table, 16 * len(buffers), INDIRECT, 0)
             where = list(range(len(buffers)))
         else:
