@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from difflib import get_close_matches
 from errno import EMFILE
 from pathlib import Path
 from typing import NoReturn
 
 from pyvmm.command.options import COMMANDS
+from pyvmm.command.python import become, programs
 from pyvmm.errors import HostError, UsageError
 
 NAMES = COMMANDS["bench"][1].split()
@@ -42,20 +42,5 @@ def bench(words: list[str]) -> NoReturn:
         raise UsageError(f"{places[0] / file}: not installed")
     if os.sysconf("SC_OPEN_MAX") < _FILES_MIN:
         raise HostError(f"bench {name}", EMFILE)
-    ours, python = _programs()
-    try:
-        os.execv(python, [python, str(script), "--pyvmm", ours, *options])
-    except OSError as error:
-        raise UsageError(
-            f"{python}: {error.strerror}; benchmarks want the Python that pyvmm is installed for"
-        ) from None
-
-
-def _programs() -> tuple[str, str]:
-    """The pyvmm that runs, and the Python beside it or else the one that it is made of."""
-    executable = "pyvmm.command.launch" in sys.modules
-    ours = Path("/proc/self/exe").readlink() if executable else Path(sys.argv[0]).absolute()
-    if ours.name == "__main__.py":  # python -m pyvmm
-        ours = Path(sys.executable).with_name("pyvmm")
-    beside = ours.with_name("python3")
-    return str(ours), str(beside) if os.access(beside, os.X_OK) else sys.executable
+    ours, _ = programs()
+    become([str(script), "--pyvmm", ours, *options], "benchmarks")
