@@ -114,13 +114,25 @@ class EventLoop:
         self._stopped = False
         try:
             while not self._stopped:
-                ready = [(fd, events, self._callbacks.get(fd)) for fd, events in self._epoll.poll()]
-                for fd, events, callback in ready:
-                    # An earlier callback may have removed it, and its number may be another file's by now.
-                    if callback and self._callbacks.get(fd) is callback and not self._stopped:
-                        callback(events)
+                self.turn()
         except LoopStopped:
             pass
+
+    def turn(self, seconds: float = -1) -> bool:
+        """Waits for events and serves them.
+
+        Args:
+            seconds: how long to wait at most; without end if negative.
+
+        Returns:
+            Whether there were any.
+        """
+        ready = [(fd, events, self._callbacks.get(fd)) for fd, events in self._epoll.poll(seconds)]
+        for fd, events, callback in ready:
+            # An earlier callback may have removed it, and its number may be another file's by now.
+            if callback and self._callbacks.get(fd) is callback and not self._stopped:
+                callback(events)
+        return bool(ready)
 
     def stop(self) -> None:
         """Makes `run` return after the current callback, or at once if that is in `wait`."""

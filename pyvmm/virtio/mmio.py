@@ -200,7 +200,15 @@ class VirtioMmio:
 
     def _failed(self, error: Exception) -> None:
         """Breaks the device, whose code has raised `error`."""
-        self.needs_reset(str(error) if isinstance(error, PyvmmError) else _bug(error))
+        self.needs_reset(str(error) if isinstance(error, PyvmmError) else self.bug(error))
+
+    def bug(self, error: Exception) -> str:
+        """One line about an unexpected exception, with the place that raised it."""
+        trace = error.__traceback__
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        return f"a bug in pyvmm, please report it: {type(error).__name__}: {error} ({place})"
 
     def interrupt(self) -> None:
         """Interrupts the driver because of used buffers."""
@@ -212,7 +220,7 @@ class VirtioMmio:
         try:
             self.device.reset()
         except Exception as error:
-            self._log(f"{self._name}: {_bug(error)}")
+            self._log(f"{self._name}: {self.bug(error)}")
         lib.virtio_mmio_needs_reset(self.native)
 
     def use_elsewhere(self) -> None:
@@ -234,12 +242,3 @@ class VirtioMmio:
             lib.virtio_mmio_end_relay(self.native)
         while self._fds:
             os.close(self._fds.pop())
-
-
-def _bug(error: Exception) -> str:
-    """One line about an unexpected exception, with the place that raised it."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-    return f"a bug in pyvmm, please report it: {type(error).__name__}: {error} ({place})"
