@@ -17,6 +17,8 @@ from time import monotonic
 
 import pytest
 
+from pyvmm.host.virtiofsd import PROGRAMS
+
 #: The command under test, installed beside the interpreter that runs the tests.
 PYVMM = str(Path(sys.executable).parent / "pyvmm")
 
@@ -36,6 +38,10 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MADE = os.environ.get("PYVMM_TEST_IMAGES")
 
 
+needs_virtiofsd = pytest.mark.skipif(
+    not any(os.access(program, os.X_OK) for program, _ in PROGRAMS),
+    reason="needs virtiofsd (Debian 12: qemu-system-common)",
+)
 needs_compiler = pytest.mark.skipif(not shutil.which("ppcx64"), reason="needs fp-compiler")
 
 

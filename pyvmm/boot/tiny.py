@@ -4,6 +4,10 @@ from __future__ import annotations
 
 _BASE = 0x10_0000
 _HEADERS = 64 + 3 * 56
+_NOTES = 44 + 20
+
+#: Where the code is loaded.
+ENTRY = _BASE + _HEADERS + _NOTES
 
 
 def tiny_image(code: bytes) -> bytes:
@@ -15,12 +19,10 @@ def tiny_image(code: bytes) -> bytes:
     """
     from struct import pack
 
-    notes_size = 44 + 20
-    entry = _BASE + _HEADERS + notes_size
-    toro = pack("<III8sIIQII", 5, 24, 1, b"Toro", 1, 0, entry, 0x1000, 0x1000)
-    xen = pack("<III4sI", 4, 4, 18, b"Xen", entry)
-    size = _HEADERS + notes_size + len(code)
-    header = pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, entry, 64, 0, 0, 64, 56, 3, 64, 0, 0)
+    toro = pack("<III8sIIQII", 5, 24, 1, b"Toro", 1, 0, ENTRY, 0x1000, 0x1000)
+    xen = pack("<III4sI", 4, 4, 18, b"Xen", ENTRY)
+    size = _HEADERS + _NOTES + len(code)
+    header = pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, ENTRY, 64, 0, 0, 64, 56, 3, 64, 0, 0)
     load = pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)
     notes = [
         pack("<IIQQQQQQ", 4, 4, at, _BASE + at, _BASE + at, length, length, 4)

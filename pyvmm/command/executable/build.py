@@ -43,7 +43,7 @@ def sources(root: Path) -> dict[str, Path]:
 
 def _modules(package: Path, root: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(package.rglob("*.py")):
-        if path.parent.name not in ("native", "executable"):  # those build
+        if path.parent.name not in ("native", "executable", "testing"):  # those build, or run elsewhere
             parts = path.relative_to(root).with_suffix("").parts
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
