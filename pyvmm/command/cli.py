@@ -164,6 +164,10 @@ def _run(
         from pyvmm.command.oci import oci
 
         return oci(words)
+    if command == "fuzz":
+        from pyvmm.command.fuzz import fuzz
+
+        return fuzz(words)
     from pyvmm.command.bench import bench
 
     return bench(words)

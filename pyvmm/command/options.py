@@ -318,6 +318,20 @@ COMMANDS: dict[str, Command] = {
         "else 1.",
         (_JSON,),
     ),
+    "fuzz": (
+        "TARGET",
+        "console vsock fs= vhost-user= virtiofsd= *.py",
+        "test a virtio device with hostile drivers",
+        "TARGET is `console`, `vsock` or `fs=DIR`, which are pyvmm's own; a class of yours, `MODULE:CLASS` or "
+        "`FILE.py:CLASS`; or a vhost-user backend, `vhost-user=SOCKET` or `virtiofsd=DIR`. What breaks the device is "
+        "made as short as possible and saved twice, as a Python program and as an ELF image that does it again to "
+        "the device of any VMM. Files in DIR may be changed. The exit status is 1 if something was found, 0 if not.",
+        (
+            ("--time", "value", "SECONDS", "", "how long to look (60)"),
+            ("--seed", "value", "N", "", "where random cases begin, to have the same again"),
+            ("-o", "value", "DIR", "DIRECTORY", "where findings are saved (the current directory)"),
+        ),
+    ),
     "bench": (
         "NAME",
         "boot exits vsock fs http kernel density",
