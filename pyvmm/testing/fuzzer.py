@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import hypothesis
 from hypothesis.errors import HypothesisException
 
+from pyvmm.errors import PyvmmError
 from pyvmm.testing.profile import profile_of
 from pyvmm.testing.strategies import honest_cases, hostile_cases
-from pyvmm.testing.worker import LIMIT, Worker
+from pyvmm.testing.worker import HANG, LIMIT, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ class Finding:
 
     Attributes:
         problem, details, kind: as of its `Outcome`.
-        steps: the case; without any of them the problem does not show.
+        steps: the case, as short as there was time for.
         honest: its driver does nothing wrong.
     """
 
@@ -84,6 +85,7 @@ class _OverError(BaseException):
 
 class _Fuzzer:
     def __init__(self, make: Callable[[], Device], seconds: float, limit: float) -> None:
+        self._limit = limit
         self._worker = Worker(make, limit)
         self._profile = profile_of(make())
         self._end = monotonic() + seconds
@@ -94,7 +96,12 @@ class _Fuzzer:
         number = 0
         with self._worker:
             while monotonic() < self._end:
-                finding = self._round(seed * 1_000_003 + number, honest=number % 2 == 0)
+                try:
+                    finding = self._round(seed * 1_000_003 + number, honest=number % 2 == 0)
+                except PyvmmError:
+                    if self.report.findings:  # of a backend that is gone since
+                        return
+                    raise
                 number += 1
                 if finding:
                     self.report.findings.append(finding)
@@ -104,6 +111,7 @@ class _Fuzzer:
         """Runs some cases until one shows a problem."""
         cases = honest_cases(self._profile) if honest else hostile_cases(self._profile)
         best: list[tuple[list[Step], Outcome]] = []
+        gone: list[PyvmmError] = []
         end = self._end
 
         @hypothesis.seed(seed)
@@ -121,7 +129,11 @@ class _Fuzzer:
             nonlocal end
             if monotonic() > end:
                 raise _OverError
-            outcome = self._worker.run(steps, honest)
+            try:
+                outcome = self._worker.run(steps, honest)
+            except PyvmmError as error:
+                gone.append(error)
+                raise _OverError from None
             if not best:
                 self.report.cases += 1
                 self.report.steps += len(steps)
@@ -130,6 +142,8 @@ class _Fuzzer:
                 return
             if not best:
                 end = monotonic() + _SHRINK
+                if outcome.kind == HANG:  # or it would take minutes
+                    self._worker.limit = min(self._worker.limit, _SHRINK / 20)
             if not best or len(steps) <= len(best[0][0]):
                 best[:] = [(steps, outcome)]
             raise _FoundError
@@ -138,16 +152,23 @@ class _Fuzzer:
             attempt()
         except (_FoundError, HypothesisException, _OverError):
             pass
+        if gone and not best:
+            raise gone[0]
         if not best:
             return None
         ((steps, outcome),) = best
         self._known.add(outcome.kind)
-        steps = self._shortest(steps, outcome.kind, honest)
+        if not gone:
+            steps = self._shortest(steps, outcome.kind, honest)
+        self._worker.limit = self._limit
         return Finding(outcome.problem, outcome.details, outcome.kind, steps, honest)
 
     def _shortest(self, steps: list[Step], kind: str, honest: bool) -> list[Step]:
-        """Leaves out each step that is not needed."""
+        """Leaves out each step that is not needed, as far as there is time."""
+        end = monotonic() + _SHRINK / 3
         for index in reversed(range(len(steps))):
+            if monotonic() > end:
+                break
             fewer = steps[:index] + steps[index + 1 :]
             if self._worker.run(fewer, honest).kind == kind:
                 steps = fewer

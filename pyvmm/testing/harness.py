@@ -28,7 +28,7 @@ _QUIET = 0.003
 #: The same at the end, for another process, whose death may take longer to be seen.
 _QUIET_AT_END = 0.02
 #: Seconds in which it must return the chains of an honest driver.
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 
 
 class _Transport(VirtioMmio):

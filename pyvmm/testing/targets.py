@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import socket
 import sys
 from dataclasses import dataclass
@@ -138,31 +139,45 @@ class BackendError(Exception):
 
 
 class _Strict:
-    """A transport that raises where it would break its device."""
+    """A transport that raises where it would break its device.
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    Args:
+        transport: the real one.
+        said: what the backend has printed.
+    """
+
+    def __init__(self, transport: Transport, said: list[str]) -> None:
+        self._transport, self._said = transport, said
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transport, name)
 
     def needs_reset(self, reason: str) -> None:
-        """Raises for the reason."""
-        raise BackendError(reason)
+        """Raises for what the backend said first, or else for the reason.
+
+        Which request noticed it first, and who has read the output, is chance and does not count.
+        """
+        text = re.sub(r" \([A-Z_]+: [^()]*\)$", "", (self._said or [reason])[0])
+        raise BackendError(f"virtiofsd: {text.rpartition('virtiofsd: ')[2]}" if "virtiofsd: " in text else text)
 
 
 class Virtiofs(VirtioFs):
     """A backend as a device. What pyvmm makes the best of is a problem here: that the backend fails."""
 
+    def __init__(self, where: str, tag: bytes, backend: SocketBackend | Virtiofsd, said: list[str]) -> None:
+        super().__init__(where, tag, backend, said.append)
+        self._printed = said
+
     def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
         """Raises what breaks the device."""
-        super().activate(cast("Transport", _Strict(transport)), queues, features)
+        super().activate(cast("Transport", _Strict(transport, self._printed)), queues, features)
 
 
 class Backend(Virtiofs):
-    """One whose type of device is not known."""
+    """One whose type of device is not known, nor which requests it answers."""
 
     device_id = 0
+    answers = False
 
     def prepare(self, cpus: int) -> None:
         """Takes as many queues as there are."""
@@ -180,15 +195,16 @@ def _fs(directory: str) -> Device:
 
 
 def _virtiofsd(directory: str) -> Device:
+    said: list[str] = []
     try:
-        backend = Virtiofsd(Share(f"{directory}:fs"), _silent)
+        backend = Virtiofsd(Share(f"{directory}:fs"), said.append)
     except ConfigError as error:
         raise UsageError(f"virtiofsd={directory}: {error.reason}") from None
-    return Virtiofs(f"virtiofsd={directory}", b"fs", backend, _silent)
+    return Virtiofs(f"virtiofsd={directory}", b"fs", backend, said)
 
 
 def _backend(path: str) -> Device:
-    return Backend(f"vhost-user={path}", b"", SocketBackend(Share(f"socket={path}:any")), _silent)
+    return Backend(f"vhost-user={path}", b"", SocketBackend(Share(f"socket={path}:any")), [])
 
 
 _ALONE: dict[str, Callable[[], Device]] = {"console": lambda: VirtioConsole(_Echo()), "vsock": _Vsock}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LIMIT = 10.0
 #: Cases that a process runs, one after the other: a fork takes longer than a case.
 _CASES = 100
+HANG = "hang"
 _ABORT = 1.0  # seconds to say where it hangs
 
 
@@ -74,10 +75,13 @@ class Worker:
     Args:
         make: makes a device.
         limit: seconds that each case may take.
+
+    Attributes:
+        limit: may be changed.
     """
 
     def __init__(self, make: Callable[[], Device], limit: float = LIMIT) -> None:
-        self._make, self._limit = make, limit
+        self._make, self.limit = make, limit
         self._pid = self._served = 0
 
     def __enter__(self) -> Self:
@@ -111,23 +115,29 @@ class Worker:
 
     def run(self, steps: Sequence[Step], honest: bool = False) -> Outcome:
         """Runs a case. See `run`."""
-        while True:
-            if self._served == _CASES:
-                self.close()
-            if not self._pid:
-                self._start()
-            outcome = self._try(steps, honest)
-            first, self._served = not self._served, self._served + 1
-            if not outcome.problem:
-                return outcome
+        if self._served == _CASES:
             self.close()
-            if first:
-                return outcome
-            self._served = 0
+        was_used = bool(self._pid)
+        outcome = self._try(steps, honest)
+        if not outcome.problem:
+            return outcome
+        self.close()
+        if not was_used:
+            return outcome
+        try:
+            again = self._try(steps, honest)
+        except PyvmmError:  # a backend that is not ours is gone for good
+            return outcome
+        if again.problem:
+            self.close()
+        return again
 
     def _try(self, steps: Sequence[Step], honest: bool) -> Outcome:
+        if not self._pid:
+            self._start()
+        self._served += 1
         data = pickle.dumps((list(steps), honest))
-        self._sock.settimeout(self._limit)
+        self._sock.settimeout(self.limit)
         try:
             self._sock.sendall(len(data).to_bytes(4, "little") + data)
             told = self._sock.makefile("rb").readline()
@@ -155,7 +165,7 @@ class Worker:
             self._sock.recv(1)  # its end
         except OSError:
             pass
-        return Outcome(f"the device hangs: no end within {self._limit:g} s", "hang", self._details())
+        return Outcome(f"the device hangs: no end within {self.limit:g} s", HANG, self._details())
 
     def _details(self) -> str:
         return os.pread(self._said, 1 << 16, 0).decode(errors="replace").strip()

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import broken
 import pytest
 from guests import needs_virtiofsd
 from virtiodev import Echo
 
-from pyvmm.errors import UsageError
+from pyvmm.errors import HostError, UsageError
+from pyvmm.host.virtiofsd import Share, SocketBackend
 from pyvmm.testing import Finding, Notify, Offer, Start, fuzz, run, target
 from pyvmm.testing.payloads import FUSE_INIT, fuse_request
 from pyvmm.testing.profile import profile_of
 from pyvmm.testing.steps import Wait
+from pyvmm.testing.targets import Backend
 from pyvmm.virtio.device import Device
 
 
@@ -87,3 +96,43 @@ def test_a_backend_that_dies_is_a_finding_and_no_finding_of_ours(tmp_path: Path)
     steps = [Start((8, 8)), Offer(1, (b"x",), (16,)), Notify(1), Wait()]
     assert "the backend has failed: virtiofsd" in run(steps, target(f"virtiofsd={tmp_path}").make).problem
     assert not run(steps, target(f"fs={tmp_path}").make).problem
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A vhost-user backend that listens, and its target."""
+    path = tmp_path / "backend"
+    program = Path(__file__).parents[3] / "examples/VhostUser/motdfs.py"
+    with subprocess.Popen([sys.executable, program, path], stdout=subprocess.PIPE) as process:
+        while not path.is_socket():
+            assert process.poll() is None
+        yield f"vhost-user={path}", process
+        process.kill()
+
+
+def test_nothing_is_found_in_our_example_of_a_backend(backend: tuple[str, subprocess.Popen[bytes]]) -> None:
+    report = fuzz(target(backend[0]).make, 2)
+    assert not report.findings, report
+    assert report.cases
+
+
+def test_a_backend_that_is_gone_is_an_error(backend: tuple[str, subprocess.Popen[bytes]]) -> None:
+    backend[1].kill()
+    backend[1].wait()
+    with pytest.raises(HostError, match="Connection refused"):
+        fuzz(target(backend[0]).make, 2)
+
+
+def test_a_backend_that_goes_while_it_is_looked_at_is_a_finding(backend: tuple[str, subprocess.Popen[bytes]]) -> None:
+    class Dies(Backend):
+        """Is killed as soon as it is started."""
+
+        def activate(self, *how: Any) -> None:
+            super().activate(*how)
+            process = os.pidfd_open(backend[1].pid)
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [])
+
+    path = backend[0].removeprefix("vhost-user=")
+    report = fuzz(lambda: Dies("test", b"", SocketBackend(Share(f"socket={path}:any")), []), 5)
+    assert [finding.problem for finding in report.findings] == ["the backend has failed: its backend has gone"]
