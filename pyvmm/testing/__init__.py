@@ -14,6 +14,8 @@ a guest of them. `honest_cases` and `hostile_cases` are hypothesis strategies th
 cases, and `fuzz` runs those until one shows a problem, and shrinks it. `pyvmm fuzz` is the same as a
 command.
 
+The other side is `Liar`: a device that breaks the rules, for tests of guests' drivers.
+
 What tests of pyvmm itself are made of is here as well: `Driver` is the driver's side of a
 queue, `Registers` of a device, and `vsockpacket` has the header of vsock packets.
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pyvmm.testing.case import python_file, replay
     from pyvmm.testing.fuzzer import Finding, Report, fuzz
     from pyvmm.testing.guest import guest_image
+    from pyvmm.testing.liar import LIES, Liar
     from pyvmm.testing.payloads import offers
     from pyvmm.testing.profile import Profile, profile_of
     from pyvmm.testing.registers import Registers
@@ -55,6 +58,7 @@ _PLACES = {
     "case": ("python_file", "replay"),
     "fuzzer": ("Finding", "Report", "fuzz"),
     "guest": ("guest_image",),
+    "liar": ("LIES", "Liar"),
     "payloads": ("offers",),
     "profile": ("Profile", "profile_of"),
     "registers": ("Registers",),
@@ -69,11 +73,13 @@ _PLACES = {
 }  # fmt: skip
 
 __all__ = [
+    "LIES",
     "Describe",
     "Driver",
     "Expose",
     "Finding",
     "Jump",
+    "Liar",
     "Notify",
     "Offer",
     "Outcome",
