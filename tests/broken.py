@@ -21,9 +21,18 @@ class Wrong(Echo):
         queue = self._queues[index]
         while chain := queue.pop():
             queue.push(chain, self.serve(chain))
+        if queue.must_interrupt():
+            self._transport.interrupt()
 
     def serve(self, chain: Chain) -> int:
         return 0
+
+
+class Silent(Wrong):
+    def kicked(self, index: int) -> None:
+        queue = self._queues[index]
+        while chain := queue.pop():
+            queue.push(chain, 0)
 
 
 class WritesMore(Wrong):

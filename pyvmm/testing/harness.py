@@ -78,6 +78,8 @@ class Harness:
 
     def _interrupted(self) -> None:
         os.read(self._transport.irq_fd, 8)
+        self._oracle.look()
+        self._oracle.interrupted()
 
     def run(self, steps: Sequence[Step]) -> None:
         """Takes the steps, resets the device and ends it.
@@ -123,9 +125,13 @@ class Harness:
             self._oracle.look()
             if served:
                 continue
-            if not self._oracle.is_waiting(queues) or self._needs_reset():
+            is_waiting = self._oracle.is_waiting(queues)
+            is_silent = self._honest and self._oracle.owes_interrupt()
+            if not (is_waiting or is_silent) or self._needs_reset():
                 return
             if not self._device.own_thread or monotonic() > end:
+                if not is_waiting:
+                    raise DeviceError("the device has returned chains without an interrupt, which the driver wants")
                 waits = [f"queue {index}" for index in queues if self._oracle.is_waiting((index,))]
                 raise DeviceError(f"{' and '.join(waits)}: the device does not return what it was offered")
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pyvmm.memory import GuestMemory, GuestMemoryError
 from pyvmm.testing import registers as r
 from pyvmm.testing.steps import ARENA, FILLER, QUEUE_BYTES, RAM
+from pyvmm.virtio.device import EVENT_IDX
 
 _NEXT, _WRITE, _INDIRECT = 1, 2, 4
 _TABLE_MAX = 1024  # descriptors of an indirect table that are looked at
@@ -64,6 +65,7 @@ class _Queue:
     wild: bool = False  # what the rings say means nothing
     seen: int = 0
     returned: int = 0
+    heard: int = 0  # of those, how many the driver has been interrupted for
     had: set[int] = field(default_factory=set)
     chains: dict[int, list[_Chain]] = field(default_factory=dict)
 
@@ -106,8 +108,8 @@ class Oracle:
         self._memory = memory
         self._device_id = device_id
         self.queues = [_Queue(size) for size in sizes]
-        self._sel = self._status = 0
-        self._wild = False
+        self._sel = self._status = self._features_sel = 0
+        self._wild = self._event_idx = False
         self._allowed: list[_Range] = []
         arena = (ARENA, ARENA + len(sizes) * QUEUE_BYTES)
         windows = [(0, _WINDOW), arena, (RAM - _WINDOW, RAM)]
@@ -123,6 +125,10 @@ class Oracle:
                 self._reset()
         elif offset == r.QUEUE_SEL:
             self._sel = value
+        elif offset == r.DRIVER_FEATURES_SEL:
+            self._features_sel = value
+        elif offset == r.DRIVER_FEATURES and not self._features_sel:
+            self._event_idx = bool(value & EVENT_IDX)
         elif self._sel < len(self.queues):
             self._set_up(self.queues[self._sel], offset, value)
         self.look()
@@ -135,7 +141,8 @@ class Oracle:
                 if low < high:
                     shadow[low - start : high - start] = self._memory.view(low, high - low)
         self._allowed = []
-        self._sel = self._status = 0
+        self._sel = self._status = self._features_sel = 0
+        self._event_idx = False
         self.queues = [_Queue(queue.size_max) for queue in self.queues]
 
     def _set_up(self, queue: _Queue, offset: int, value: int) -> None:
@@ -156,7 +163,7 @@ class Oracle:
             self.queues[self._sel] = _Queue(queue.size_max)
         elif not queue.ready and self._is_valid(queue):
             queue.ready = True
-            queue.seen = queue.returned = 0  # section 2.7: indexes start from 0
+            queue.seen = queue.returned = queue.heard = 0  # section 2.7: indexes start from 0
             self._allowed.append(queue.rings[2])
             others = [each for other in self.queues if other.ready and other is not queue for each in other.rings]
             if any(_overlap(mine, other) for mine in queue.rings for other in others) or _overlap(*queue.rings[1:]):
@@ -308,6 +315,23 @@ class Oracle:
                     f"queue {index}: the device says that it has written {written} bytes to chain {head}, "
                     f"which has room for {chain.room}"
                 )
+
+    def owes_interrupt(self) -> bool:
+        """Whether the driver has asked to be interrupted for what has come back (sections 2.7.7 and 2.7.10)."""
+        return any(self._owes(queue) for queue in self.queues if queue.ready and not queue.wild)
+
+    def _owes(self, queue: _Queue) -> bool:
+        new = (queue.returned - queue.heard) & 0xFFFF
+        if not self._event_idx:
+            (flags,) = struct.unpack("<H", self._memory.read(queue.avail, 2))
+            return new > 0 and not flags & 1
+        (event,) = struct.unpack("<H", self._memory.read(queue.avail + 4 + 2 * queue.size, 2))
+        return bool((queue.returned - event - 1) & 0xFFFF < new)
+
+    def interrupted(self) -> None:
+        """The device has interrupted the driver."""
+        for queue in self.queues:
+            queue.heard = queue.returned
 
     def is_waiting(self, queues: tuple[int, ...]) -> bool:
         """Whether the device has chains of these queues."""

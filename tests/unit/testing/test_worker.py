@@ -25,6 +25,7 @@ OFFER: list[Step] = [START, Offer(0, (b"text",), (10,)), Notify(0), Wait((0,))]
         (broken.ReturnsTwice, "queue 0: the device has returned 2 chains, but had 1"),
         (broken.ReturnsAnother, "queue 0: the device has returned chain 6 that it was never given"),
         (broken.Raises, "the device's code has raised LookupError: no idea (broken.py:"),
+        (broken.Silent, "the device has returned chains without an interrupt, which the driver wants"),
         (broken.Keeps, "queue 0: the device does not return what it was offered"),
         (broken.Scribbles, "the device has changed guest memory at 0x41000a, in no writable buffer"),
         (broken.Hangs, "the device hangs: no end within 1 s"),
