@@ -5,8 +5,8 @@ in 64-bit and in 32-bit mode, so the image boots directly, by PVH, and as an ELF
 wherever ring 0, the arena and the device's registers are mapped one to one::
 
     pyvmm boot case.elf --vsock 5
-    qemu-system-x86_64 -M microvm -m 64 -nographic -kernel case.elf \\
-        -device isa-debug-exit,iobase=0xf4,iosize=4 -device vhost-vsock-device,guest-cid=5
+    qemu-system-x86_64 -M microvm -global virtio-mmio.force-legacy=false -nographic -kernel case.elf \\
+        -device isa-debug-exit,iobase=0xf4,iosize=4 -device virtio-serial-device
 
 The guest looks for the device from `base` on. At the end it writes the device's Status
 to port 0xf4, which is pyvmm's exit status: 79 is a device that needs a reset. 255

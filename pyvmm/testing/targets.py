@@ -153,12 +153,14 @@ class _Strict:
         return getattr(self._transport, name)
 
     def needs_reset(self, reason: str) -> None:
-        """Raises for what the backend said first, or else for the reason.
+        """Raises for what virtiofsd said last before it failed, or else for the reason.
 
-        Which request noticed it first, and who has read the output, is chance and does not count.
+        Which request noticed it first, who has read the output, and whether an assertion follows, is chance.
         """
-        text = re.sub(r" \([A-Z_]+: [^()]*\)$", "", (self._said or [reason])[0])
-        raise BackendError(f"virtiofsd: {text.rpartition('virtiofsd: ')[2]}" if "virtiofsd: " in text else text)
+        lines = [re.sub(r" \([A-Z_]+: [^()]*\)$", "", line) for line in (*self._said, reason)]
+        said = [line.rpartition("virtiofsd: ")[2] for line in lines if "virtiofsd: " in line]
+        last = [line for line in said if "Assertion" not in line] or said
+        raise BackendError(f"virtiofsd: {last[-1]}" if last else lines[-1])
 
 
 class Virtiofs(VirtioFs):
