@@ -158,8 +158,7 @@ class _Fuzzer:
             return None
         ((steps, outcome),) = best
         self._known.add(outcome.kind)
-        if not gone:
-            steps = self._shortest(steps, outcome.kind, honest)
+        steps = self._shortest(steps, outcome.kind, honest)
         self._worker.limit = self._limit
         return Finding(outcome.problem, outcome.details, outcome.kind, steps, honest)
 
@@ -170,8 +169,11 @@ class _Fuzzer:
             if monotonic() > end:
                 break
             fewer = steps[:index] + steps[index + 1 :]
-            if self._worker.run(fewer, honest).kind == kind:
-                steps = fewer
+            try:
+                if self._worker.run(fewer, honest).kind == kind:
+                    steps = fewer
+            except PyvmmError:  # a backend that is gone
+                break
         return steps
 
 

@@ -143,7 +143,8 @@ class Harness:
         if raised:
             raise escaped(raised)
         if self._honest and self._needs_reset():
-            raise DeviceError(f"the device needs a reset, though its driver is honest: {self.registers.logged[-1]}")
+            why = (self.registers.logged or ["a queue is not what it may be"])[-1]
+            raise DeviceError(f"the device needs a reset, though its driver is honest: {why}")
 
 
 def escaped(error: Exception) -> DeviceError:
