@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Reads of Status that the guest waits for: each is an exit, so they take some 10 ms.
 _TURN = 3000
+#: The same at the end, for a backend that takes its time to die.
+_LAST_TURN = 30_000
 
 _END, _WRITE, _READ, _STORE, _WAIT, _FILL = range(6)
 
@@ -105,7 +107,7 @@ def guest_image(steps: Sequence[Step], device_id: int, queues: int, base: int = 
     table = _entry(_FILL, ARENA, queues * QUEUE_BYTES)
     for step in operations(steps):
         table += b"".join(map(_encode, step))
-    table += _encode(Wait()) + _entry(_END, 0, 0)
+    table += _entry(_WAIT, 0, _LAST_TURN) + _entry(_END, 0, 0)
     size = len(_machine_code(0, base, device_id))
     at = ENTRY + size + -(ENTRY + size) % 4
     code = _machine_code(at, base, device_id)
