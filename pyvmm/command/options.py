@@ -203,7 +203,7 @@ COMMANDS: dict[str, Command] = {
             ("-o", "value", "FILE", "FILE", "where the image goes (SOURCE with .elf)"),
             ("-d", "repeatable", "SYMBOL", "", "define a symbol for the compiler, in the kernel as well"),
             ("-I", "repeatable", "DIR", "DIR", "look for units and include files there too"),
-            ("-g", "flag", "", "", "add debug information, for GDB, and do not optimize"),
+            ("-g", "flag", "", "", "add all debug information, for GDB, and do not optimize"),
         ),
     ),
     "ps": (

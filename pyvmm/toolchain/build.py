@@ -47,13 +47,14 @@ _WARNINGS = ["-v0ew"]
 # Without hints that a kernel cannot avoid: addresses as numbers (4055), units used
 # for their symbols only (5023), parameters that a callback must have (5024).
 _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
-# Frame pointers allow backtraces; a section per function allows leaving out unused ones.
-_CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX"]
+# Frame pointers allow backtraces; a section per function allows leaving out unused ones. Debug
+# information changes no code: crash reports name lines by it.
+_CODE = ["-O2", "-OoNOSTACKFRAME", "-CX", "-XX", "-gw2"]
 # How programs for Toro are compiled elsewhere; its own units say what they need.
 _APPLICATION = ["-MObjfpc", "-Sgic"]
 # The main stack, unless the program states its size by $M.
 _STACK = ["-Cs1048576"]
-# For a debugger: FPC offers either debug information or a section per function.
+# For a debugger: all code, as it is written.
 _DEBUG_CODE = ["-O-", "-gw3"]
 # For C: only our headers and the compiler's own, and no code that needs an operating
 # system.
@@ -61,7 +62,7 @@ _C = [
     *("-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
 ]
-_C_CODE = ["-O2", "-fstack-clash-protection"]
+_C_CODE = ["-O2", "-g", "-fstack-clash-protection"]
 _C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer", "-fstack-clash-protection"]
 # The C library must not call itself for what it implements.
 _C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
@@ -121,7 +122,7 @@ def build(
             A C program may have several.
         output: path of the image; by default `source` with the extension `.elf`.
         symbols: defined for the compiler; in the kernel, too, those that it looks for.
-        debug: includes debug information for GDB, and does not optimize.
+        debug: includes all debug information for GDB, and does not optimize.
         places: directories in which units, include files and headers are looked for as well.
         options: for the compiler, such as `-Cr`; for the application only.
 
@@ -252,7 +253,7 @@ class _Toolchain:
         # Debug information contains the path of the sources.
         self.key = digest(
             version,
-            " ".join([*self._compiler, str(self.toro) if debug else ""]),
+            " ".join([*self._compiler, str(self.toro)]),
             *contents(Path(__file__).parent.glob("*.py")),
         )
 

@@ -87,7 +87,7 @@ def link(objects: list[str], program: Path, script: Path, spelling: Iterable[Pat
     """
     linker = ["ld", "-T", str(script), "-znoexecstack", "--gc-sections", *(f"--wrap={name}" for name in _WRAPPED)]
     first = work / "without-names.elf"
-    run([*linker, "--undefined=__stklen", "-o", str(first), *objects], program)
+    run([*linker, "--strip-debug", "--undefined=__stklen", "-o", str(first), *objects], program)
     listed = output(["nm", "-n", "--defined-only", str(first)])
     addresses = {name: int(address, 16) for address, _, name in map(str.split, listed.splitlines())}
     elf = _Elf(first)
@@ -106,7 +106,8 @@ def link(objects: list[str], program: Path, script: Path, spelling: Iterable[Pat
     )
     complete = work / "complete.elf"
     keep = [f"--undefined=toro_probe_{size}" for size in set(sites.values())]
-    run([*linker, *keep, f"--defsym=toro_stack_size={stack}", "-o", str(complete), *objects, str(names)], program)
+    how = ["--compress-debug-sections=zlib", *keep, f"--defsym=toro_stack_size={stack}"]
+    run([*linker, *how, "-o", str(complete), *objects, str(names)], program)
     if sites:
         _call_probes(complete, sites)
     return complete
