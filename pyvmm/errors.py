@@ -12,7 +12,8 @@ PyvmmError            125   the message is one line: what, where, what to do
 
 from __future__ import annotations
 
-#: pyvmm's own exit statuses; a guest that ends by itself provides the status.
+#: Exit statuses; a guest that ends by itself provides the status, of which pyvmm knows one.
+STATUS_PANIC = 120  # of a Toro kernel
 STATUS_GUEST_FAILED = 124
 STATUS_PYVMM_FAILED = 125
 STATUS_INTERRUPTED = 130

@@ -15,6 +15,8 @@ from pyvmm.layout import (
     I8042_COMMAND_PORT,
     IOAPIC_BASE,
     LAPIC_BASE,
+    PANIC_PORT,
+    PANIC_PORTS,
     SERIAL_GSI,
     SERIAL_PORT,
     SERIAL_PORTS,
@@ -148,6 +150,9 @@ def _interrupt(gsi: int) -> bytes:
 def _dsdt(virtio: list[tuple[int, int]]) -> bytes:
     ports = pack("<BBHHBB", 0x47, 1, SERIAL_PORT, SERIAL_PORT, 1, SERIAL_PORTS)
     devices = [_device(b"COM1", _PNP0501, 0, ports + _interrupt(SERIAL_GSI))]
+    # pvpanic, by which a kernel tells that it has panicked
+    told = pack("<BBHHBB", 0x47, 1, PANIC_PORT, PANIC_PORT, 1, PANIC_PORTS)
+    devices.append(_device(b"PEVT", bytes([_STRING]) + b"QEMU0001\0", 0, told))
     hid = bytes([_STRING]) + b"LNRO0005\0"
     for index, (base, gsi) in enumerate(virtio):
         registers = pack("<BHBII", 0x86, 9, 1, base, VIRTIO_MMIO_STRIDE)

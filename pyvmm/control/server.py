@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyvmm.control.connection import Connection, Listener
+from pyvmm.errors import STATUS_PANIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from pyvmm.control.qmp import Session
     from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
-
-_STATUS_PANIC = 120  # of a Toro kernel
 
 
 class Control:
@@ -65,7 +64,7 @@ class Control:
     def ended(self, status: int, failed: bool) -> None:
         """Tells clients how the guest has ended: with a status of its own, or because a vCPU could not go on."""
         by_client = bool(self._commands and self._commands.has_quit)
-        panicked = failed or status == _STATUS_PANIC
+        panicked = failed or status == STATUS_PANIC
         if panicked:
             self._tell("GUEST_PANICKED", {"action": "poweroff"})
         reason = "guest-panic" if panicked else "host-qmp-quit" if by_client else "guest-shutdown"

@@ -35,6 +35,7 @@ _ET_CORE, _EM_X86_64, _PT_LOAD, _PT_NOTE = 4, 62, 1, 4
 _R, _W, _X = 4, 2, 1
 _EHDR_SIZE, _PHDR_SIZE = 64, 56
 _RUNS_MAX = 1 << 16
+_LOADS_MAX = 0xFFFE - 1  # of program headers, one is the PT_NOTE
 #: Of `struct user_regs_struct`; the one before RIP is the number of a system call.
 _REGISTERS = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
@@ -85,7 +86,7 @@ class Core:
     def __init__(self, memory: GuestMemory, ranges: Sequence[Range], notes: Sequence[bytes]) -> None:
         self._memory = memory
         self._notes = b"".join(notes)
-        loads = [*_mapped(memory, ranges), *_unmapped(memory, ranges)]
+        loads = [*_mapped(memory, ranges), *_unmapped(memory, ranges)][:_LOADS_MAX]
         self._start = page_up(_EHDR_SIZE + _PHDR_SIZE * (1 + len(loads)) + len(self._notes))
         self._loads = loads
 

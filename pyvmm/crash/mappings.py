@@ -20,7 +20,7 @@ _ADDRESS = 0x000F_FFFF_FFFF_F000
 _PRESENT, _WRITABLE, _LARGE, _NO_EXECUTE = 1, 2, 1 << 7, 1 << 63
 _PAGING, _PAE, _LA57, _LONG_MODE = 1 << 31, 1 << 5, 1 << 12, 1 << 10
 _TABLES_MAX = 1 << 13
-RANGES_MAX = 4096
+RANGES_MAX = 1 << 14
 
 
 class Mapping(NamedTuple):

@@ -23,7 +23,7 @@ from pyvmm.crash.panic import Panic, crash_of
 from pyvmm.crash.report import Crash, document
 from pyvmm.crash.text import CORE, REPORT, TEXT, details, encoded, full, headline
 from pyvmm.crash.watchdog import Watchdog
-from pyvmm.errors import GuestError, HostError, PyvmmError
+from pyvmm.errors import STATUS_PANIC, GuestError, HostError, PyvmmError
 from pyvmm.layout import DEBUG_EXIT_PORT, PANIC_PORT
 from pyvmm.state.state import write
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
 
-_STATUS_PANIC = 120
 _CLOCK_MONOTONIC = 1
 
 
@@ -110,7 +109,7 @@ class Recorder:
 
     def ended(self, status: int) -> None:
         """The guest has ended by itself: a report, if our kernel has panicked and could not tell before."""
-        if self._directory < 0 or self._is_done or status != _STATUS_PANIC or not self._machine.is_toro:
+        if self._directory < 0 or self._is_done or status != STATUS_PANIC or not self._machine.is_toro:
             return
         vcpu = self._vcpu_at(DEBUG_EXIT_PORT)
         try:

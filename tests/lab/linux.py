@@ -24,6 +24,7 @@ DRIVERS = [
     *("net/vmw_vsock/vsock", "net/vmw_vsock/vmw_vsock_virtio_transport_common"),
     *("net/vmw_vsock/vmw_vsock_virtio_transport", "drivers/char/virtio_console"),
     *("fs/fuse/fuse", "fs/fuse/virtiofs"),
+    *("drivers/misc/pvpanic/pvpanic", "drivers/misc/pvpanic/pvpanic-mmio"),
 ]
 INIT = """\
 #!/bin/busybox sh
@@ -48,6 +49,7 @@ exec sh -i
 DECOMPRESSORS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x02!L\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}
 _SETUP_SECTS, _PAYLOAD_OFFSET = 0x1F1, 0x248
 _SECTOR = 512
+_TEXT = 0xFFFF_FFFF_8100_0000
 
 
 def vmlinux(bzimage: bytes) -> bytes:
@@ -59,6 +61,13 @@ def vmlinux(bzimage: bytes) -> bytes:
     if program != "gzip":  # whose own format ends with the size; to others it was added
         payload = payload[:-4]
     return subprocess.run([program, "-dc"], input=payload, stdout=subprocess.PIPE, check=True).stdout
+
+
+def addresses(*names: str) -> list[int]:
+    """Where a guest with `nokaslr` has symbols: this machine's kernel is the same, but somewhere else."""
+    lines = Path("/proc/kallsyms").read_text().splitlines()
+    known = {name: int(address, 16) for address, _, name, *_ in map(str.split, lines)}
+    return [known[name] - known["_text"] + _TEXT for name in names]
 
 
 def make_initrd(folder: Path) -> Path:

@@ -12,18 +12,9 @@ from pathlib import Path
 
 import pytest
 from gdbs import gdb, waiting
-from linux import ARGUMENTS, KERNEL, Linux, make_initrd, vmlinux
+from linux import ARGUMENTS, KERNEL, Linux, addresses, make_initrd, vmlinux
 
 pytestmark = pytest.mark.skipif(not KERNEL.exists() or not shutil.which("gdb"), reason="runs in the lab: make test-lab")
-
-_TEXT = 0xFFFF_FFFF_8100_0000  # of a kernel with `nokaslr`
-
-
-def addresses(*names: str) -> list[int]:
-    """Where a guest has symbols: this machine's kernel is the same, but somewhere else."""
-    lines = Path("/proc/kallsyms").read_text().splitlines()
-    known = {name: int(address, 16) for address, _, name, *_ in map(str.split, lines)}
-    return [known[name] - known["_text"] + _TEXT for name in names]
 
 
 def test_breakpoints_steps_and_watchpoints(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_the_aml_is_understood(tmp_path: Path, count: int) -> None:
     assert source.count('"LNRO0005"') == count
     assert source.count("Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive") == count + 1
     assert "PNP0501" in source
+    assert source.count('"QEMU0001"') == 1
     assert "_S5" in source
 
 
