@@ -8,9 +8,22 @@ from pyvmm.kvm.ioctl import ioctl, read_stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _DESCRIPTOR_SIZE = 16
+
+
+def _descriptors(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, number of values, and offset of the first one, of each statistic."""
+
+    def u32(at: int) -> int:
+        return int.from_bytes(data[at : at + 4], "little")
+
+    name_size, count, descriptors, values = u32(4), u32(8), u32(16), u32(20)
+    for i in range(count):
+        at = descriptors + i * (_DESCRIPTOR_SIZE + name_size)
+        name = data[at + _DESCRIPTOR_SIZE :][:name_size].split(b"\0")[0].decode()
+        yield name, int.from_bytes(data[at + 6 : at + 8], "little"), values + u32(at + 8)
 
 
 def scalars(data: bytes) -> dict[str, int]:
@@ -20,33 +33,12 @@ def scalars(data: bytes) -> dict[str, int]:
         data: the whole contents of a statistics file: a header, a descriptor with
             the name for each statistic, and the values.
     """
-
-    def u32(at: int) -> int:
-        return int.from_bytes(data[at : at + 4], "little")
-
-    name_size, count, descriptors, values = u32(4), u32(8), u32(16), u32(20)
-    found = {}
-    for i in range(count):
-        at = descriptors + i * (_DESCRIPTOR_SIZE + name_size)
-        size, offset = int.from_bytes(data[at + 6 : at + 8], "little"), u32(at + 8)
-        if size == 1:
-            name = data[at + _DESCRIPTOR_SIZE :][:name_size].split(b"\0")[0].decode()
-            found[name] = int.from_bytes(data[values + offset :][:8], "little")
-    return found
+    return {name: int.from_bytes(data[at : at + 8], "little") for name, count, at in _descriptors(data) if count == 1}
 
 
-def place_of(data: bytes, name: str) -> int | None:
-    """Where a statistics file (see `scalars`) has a value; None: it does not."""
-
-    def u32(at: int) -> int:
-        return int.from_bytes(data[at : at + 4], "little")
-
-    name_size, count, descriptors, values = u32(4), u32(8), u32(16), u32(20)
-    for i in range(count):
-        at = descriptors + i * (_DESCRIPTOR_SIZE + name_size)
-        if data[at + _DESCRIPTOR_SIZE :][:name_size].split(b"\0")[0] == name.encode():
-            return values + u32(at + 8)
-    return None
+def place_of(data: bytes, wanted: str) -> int | None:
+    """Where a statistics file (see `scalars`) has a value; None: it has no such one."""
+    return next((at for name, _, at in _descriptors(data) if name == wanted), None)
 
 
 class Counters:

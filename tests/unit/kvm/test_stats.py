@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pyvmm.kvm.stats import scalars
+from pyvmm.kvm.stats import place_of, scalars
 
 NAME_SIZE = 16
 
@@ -28,3 +28,11 @@ def test_scalars_are_found_by_name_and_histograms_left_out() -> None:
 
 def test_no_statistics() -> None:
     assert scalars(block([])) == {}
+
+
+def test_the_place_of_a_value_is_where_it_is_read() -> None:
+    data = block([(b"exits", [7]), (b"wait_hist", [1, 2]), (b"blocking", [1])])
+    place = place_of(data, "blocking")
+    assert place is not None
+    assert data[place : place + 8] == (1).to_bytes(8, "little")
+    assert place_of(data, "absent") is None
