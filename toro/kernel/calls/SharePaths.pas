@@ -31,26 +31,47 @@ function CurrentDir(Data: PChar; Size: PtrInt): PtrInt;
 
 implementation
 
-uses Arch, Descriptors;
+uses Arch, Descriptors, Scheduling;
 
 const
   ERANGE = 34;
 
 var
   Lock: LongInt;
+  Mounting: LongInt;       { 1: a thread mounts a share }
   Current: TPath;          { the current directory; empty: that of the first share }
   Shares: array[0..15] of TMount;
   Names: array[0..15] of PChar;
   ShareCount: LongInt = -1; { not looked for yet }
 
+{ Several cores may do the same at once, so the count is set last. }
 procedure FindShares;
+var
+  Count: LongInt;
 begin
-  ShareCount := 0;
-  while (ShareCount <= High(Names)) and (VolumeName(ShareCount) <> nil) do
+  Count := 0;
+  while (Count <= High(Names)) and (VolumeName(Count) <> nil) do
   begin
-    Names[ShareCount] := VolumeName(ShareCount);
-    Inc(ShareCount);
+    Names[Count] := VolumeName(Count);
+    Inc(Count);
   end;
+  ReadWriteBarrier;
+  ShareCount := Count;
+end;
+
+{ Mounts a share, unless another thread has done so meanwhile, or is about to. }
+function MountShare(I: LongInt; out Mount: TMount): Boolean;
+begin
+  while InterlockedExchange(Mounting, 1) <> 0 do
+    Yield;
+  Result := (Shares[I].Volume <> nil) or FindMount(Names[I], Mount);
+  AcquireLock(Lock);
+  if Shares[I].Volume <> nil then
+    Mount := Shares[I]
+  else if Result then
+    Shares[I] := Mount;
+  ReleaseLock(Lock);
+  InterlockedExchange(Mounting, 0);
 end;
 
 procedure AppendTo(var Path: TPath; var Length: PtrInt; Text: PChar; Count: PtrInt);
@@ -150,11 +171,8 @@ begin
   ReleaseLock(Lock);
   if Mount.Volume <> nil then
     Exit;
-  if not FindMount(Names[I], Mount) then
+  if not MountShare(I, Mount) then
     Exit(-EIO);
-  AcquireLock(Lock);
-  Shares[I] := Mount;
-  ReleaseLock(Lock);
 end;
 
 function StatPath(Path: PChar; out Inode: TInode): LongInt;
