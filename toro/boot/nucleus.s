@@ -20,8 +20,9 @@
 #   ud2         Raises #UD, which is how ring 3 calls the nucleus: not every
 #               hypervisor supports int and syscall in ring 3. A magic number in
 #               RAX selects the call: one splits 2 MiB of RAM into 4 KiB pages,
-#               some of them guard pages; the other changes a byte of the code, in
-#               a program that contains a debugger.
+#               some of them guard pages; one gives the core globals of its own;
+#               one changes a byte of the code, in a program that contains a
+#               debugger.
 #   exception   Saves the registers in the core's block and continues in
 #               KernelException, in ring 3, on a stack of its own.
 #
@@ -40,6 +41,10 @@
         .set IO_BITMAP_SIZE, 512
         .set POINTER, 0x2c0             # operand of lgdt
         .set CORE, 0x2d0                # address of the core's block
+        .set SHARED_ROOT, 0x2d8         # CR3 before OWN_TABLES
+        .set OWN_TABLES, 0x2e0          # region with this core's tables; 0: it has none
+        .set OWN_FIRST, 0x2e8           # the first 2 MiB that they map otherwise
+        .set OWN_COUNT, 0x2f0           # and their number
 
 # A core's block (TCore in Arch.pas), at the top of its ring-3 stack. The
 # exception stack is below it, and below that the stack that the core starts on.
@@ -78,6 +83,9 @@
         # Page-table entries (Intel SDM volume 3, section 4.5).
         .set TABLE, 7                   # present, writable, user
         .set USER, 4
+
+        .set CPUID_FSGSBASE, 1          # leaf 7, EBX
+        .set CR4_FSGSBASE, 0x10000
 
         .set LAPIC, 0xfee00000
         .set LAPIC_EOI, LAPIC + 0xb0
@@ -314,6 +322,8 @@ exception:
         jne     report
         cmp     rax, split_magic[rip]
         je      split
+        cmp     rax, own_magic[rip]
+        je      own
         cmp     rax, patch_magic[rip]
         je      patch
 
@@ -396,8 +406,8 @@ halt:
 # access to both. Every page whose number is a multiple of RSI (2 or more), except
 # 0, becomes a guard: it is unmapped. The region must be mapped by a large page
 # with the rights of plain RAM, so the image and the page tables are out of reach.
-# Returns 1 in RAX, or 0 if nothing was done; flushes the TLB in either case.
-# Clobbers RCX, RDX and R8 to R11.
+# What changes are the shared tables. Returns 1 in RAX, or 0 if nothing was done; in
+# either case the core sees what has changed in them. Clobbers RCX, RDX and R8 to R11.
 
 split:
         add     qword ptr [rsp + 16], 2 # step over the ud2
@@ -410,7 +420,11 @@ split:
         jb      9f
 
         mov     r9, address_bits[rip]
+        mov     r11, rsp
+        and     r11, -AREA_SIZE
         mov     r8, cr3
+        cmp     qword ptr [r11 + OWN_TABLES], 0
+        cmovne  r8, [r11 + SHARED_ROOT]
         and     r8, r9
         mov     rcx, rdi
         shr     rcx, 39
@@ -472,10 +486,81 @@ split:
         lea     rdx, [rdi + TABLE]
         mov     [r10], rdx
         inc     eax
-9:      mov     rcx, cr3
-        mov     cr3, rcx
+
+# Loads the tables anew. Those of a core that has its own are copies of the shared
+# ones, down to the directory of the first GiB.
+9:      mov     r11, rsp
+        and     r11, -AREA_SIZE
+        mov     r10, [r11 + OWN_TABLES]
+        mov     rcx, cr3
+        test    r10, r10
+        jz      8f
+        push    rdi
+        push    rsi
+        mov     r8, [r11 + SHARED_ROOT]
+        lea     rdi, [r10 + 0x2000]
+        mov     edx, 3
+        cld
+6:      and     r8, address_bits[rip]
+        mov     rsi, r8
+        mov     r8, [r8]                # leads to the next level
+        mov     ecx, 512
+        rep movsq
+        dec     edx
+        jnz     6b
+        lea     rcx, [r10 + 0x3000 + TABLE]
+        mov     [r10 + 0x2000], rcx
+        add     rcx, 0x1000
+        mov     [r10 + 0x3000], rcx
+        mov     r8, [r11 + OWN_FIRST]
+        mov     rdx, [r11 + OWN_COUNT]
+7:      add     rcx, 0x1000
+        mov     [r10 + 0x4000 + r8 * 8], rcx
+        inc     r8
+        dec     rdx
+        jnz     7b
+        pop     rsi
+        pop     rdi
+        lea     rcx, [r10 + 0x2000]
+8:      mov     cr3, rcx
         add     rsp, 16
         iretq
+
+# ---- Globals of a core -----------------------------------------------------------
+# Gives this core page tables of its own, which differ from the shared ones in RDX
+# (1 or more) times 2 MiB of the first GiB, from number RSI. To be called once, with a
+# region at RDI that was split: its pages from 2 on become the root, two levels below
+# it, and then those RDX page tables, which the caller has filled. Ring 3 loses access
+# to all of them. It also gets RDFSBASE and its siblings, by which C finds its
+# thread-local variables. Clobbers RAX, RCX, RDX and R8 to R11.
+
+own:
+        add     qword ptr [rsp + 16], 2 # step over the ud2
+        mov     r11, rsp
+        and     r11, -AREA_SIZE
+        mov     rax, cr3
+        mov     [r11 + SHARED_ROOT], rax
+        mov     [r11 + OWN_TABLES], rdi
+        mov     [r11 + OWN_FIRST], rsi
+        mov     [r11 + OWN_COUNT], rdx
+        mov     r8, rbx
+        mov     r9, rdx
+        mov     eax, 7
+        xor     ecx, ecx
+        cpuid
+        mov     rdx, r9
+        test    ebx, CPUID_FSGSBASE
+        mov     rbx, r8
+        jz      2f
+        mov     rax, cr4                # not every VMM has set it
+        or      eax, CR4_FSGSBASE
+        mov     cr4, rax
+2:
+        lea     ecx, [rdx + 5]
+1:      and     byte ptr [rdi + rcx * 8 - 8], ~USER
+        dec     ecx
+        jnz     1b
+        jmp     9b
 
 # ---- Breakpoints -----------------------------------------------------------
 # Writes SIL to the byte of code at RDI, if the program contains Gdbstub (toro.ld).
@@ -517,6 +602,8 @@ canonical_end:
         .quad 0x800000000000
 split_magic:                            # the same as in SplitRegion, Arch.pas
         .quad 0x74696c7073206f54
+own_magic:                              # the same as in TakeOwnTables, Arch.pas
+        .quad 0x736c61626f6c6754
 patch_magic:                            # the same as in PatchText, GdbCores.pas
         .quad 0x68637461706f5254
 address_bits:

@@ -267,6 +267,11 @@ function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assemble
 { Flushes this core's TLB, so that it sees what another core has done with SplitRegion. }
 procedure ForgetPageTables;
 
+{ Gives this core page tables of its own, which differ from the shared ones in Count times 2 MiB
+  of the first GiB, from number First. Region was split; its pages from the sixth on are the page
+  tables of these, which this routine takes away from ring 3. To be called once on a core. }
+procedure TakeOwnTables(Region: Pointer; First, Count: PtrUInt); assembler;
+
 { A spin lock; 0 is free. It protects a few instructions against other cores. The holder must
   not yield to another thread. }
 procedure AcquireLock(var Lock: LongInt);
@@ -428,6 +433,12 @@ end;
 function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assembler; nostackframe;
 asm
   mov rax, $74696C7073206F54 { the same as in nucleus.s }
+  ud2
+end;
+
+procedure TakeOwnTables(Region: Pointer; First, Count: PtrUInt); assembler; nostackframe;
+asm
+  mov rax, $736C61626F6C6754 { the same as in nucleus.s }
   ud2
 end;
 

@@ -133,7 +133,7 @@ end;
 
 var
   MainStack: Byte; external name 'toro_stack';
-  MainStackEnd: Byte; external name 'toro_end';
+  MainStackEnd: Byte; external name 'toro_stack_end';
 
 { Leaves the stack on which core 0 started for the program's, at whose upper end Top is. }
 procedure EnterProgram(constref Information: TEntryInformation; Top: Pointer); assembler; noreturn; nostackframe;
