@@ -38,14 +38,16 @@ lint: $(VENV)/tools
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	for file in $(NATIVE) bench/*.c tests/fuzz/*.c; do \
+	for file in $(NATIVE) $(filter-out bench/mpi.c,$(wildcard bench/*.c)) tests/fuzz/*.c; do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -c -o /dev/null $$file || exit 1; done
 	for file in pyvmm/command/executable/*.c; do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Ipyvmm/native -Ibuild/executable \
 		-I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 		-c -o /dev/null $$file || exit 1; done
-	for file in toro/c/*.c; do \
-		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
+	for file in toro/mpi/*.c toro/mpi/plain/*.c; do \
+		$(CC) -ffreestanding -O2 -Wall -Wextra -Werror -Itoro/mpi -Itoro/c -c -o /dev/null $$file || exit 1; done
+	for file in toro/c/*.c bench/mpi.c; do \
+		$(VENV)/bin/pyvmm cc -Wall -Wextra -Werror -Itoro/c -c -o /dev/null $$file || exit 1; done
 
 $(VENV)/installed: $(SOURCES) | packages
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

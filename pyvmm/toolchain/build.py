@@ -7,8 +7,8 @@ result of each is cached until one of its inputs changes:
     Toro's kernel, and the part of FPC's library that builds on it
     the application, where FPC itself decides what to compile again
 
-A C program is wrapped in a Pascal program (toro/c/CProgram.pas) and gets a small C library
-(toro/c). The directories of the first two stages are named after a hash of their sources and
+A C program is wrapped in a Pascal program (toro/c/CProgram.pas) and gets musl as its library
+(c.py). The directories of the first two stages are named after a hash of their sources and
 put in place by a rename, so any number of builds can run at once.
 """
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from pyvmm.errors import BuildError, UsageError
 from pyvmm.toolchain import library
+from pyvmm.toolchain.c import Compiler
 from pyvmm.toolchain.link import link
 from pyvmm.toolchain.names import renamed, taken
 from pyvmm.toolchain.tools import (
@@ -38,10 +39,9 @@ from pyvmm.toolchain.tools import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 PACKAGES = "fp-compiler fpc-source binutils"
-C_PACKAGES = "gcc binutils"
 
 _WARNINGS = ["-v0ew"]
 # Without hints that a kernel cannot avoid: addresses as numbers (4055), units used
@@ -56,16 +56,6 @@ _APPLICATION = ["-MObjfpc", "-Sgic"]
 _STACK = ["-Cs1048576"]
 # For a debugger: all code, as it is written.
 _DEBUG_CODE = ["-O-", "-gw3"]
-# For C: only our headers and the compiler's own, and no code that needs an operating
-# system.
-_C = [
-    *("-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none", "-fno-math-errno"),
-    *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
-]
-_C_CODE = ["-O2", "-g", "-fstack-clash-protection"]
-_C_DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer", "-fstack-clash-protection"]
-# The C library must not call itself for what it implements.
-_C_LIBRARY = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"]
 #: The directories of the kernel's units, within toro/. They precede FPC's, so that a unit in
 #: rtl/ replaces FPC's of the same name.
 _UNITS = (
@@ -94,6 +84,8 @@ _ADDED = {
     "systemlog": ({"eventlog"}, ("syslog",)),
     "torosockets": ({"sockets"}, ("BASEUNIX_$$_FPSELECT", "BASEUNIX_$$_FPPOLL")),
 }
+#: The unit that makes a program in Pascal one of MPI, which is in C.
+_MPI_OBJECT = "ToroMPI.o"
 #: What the compiler says of a unit that it does not find.
 _MISSING = re.compile(r"Can't find unit ([\w.]+) used by")
 #: Start-up code of Linux that the compiler names.
@@ -102,6 +94,8 @@ _LINUX_OBJECTS = ("crti.o", "crtn.o", "crtbegin.o", "crtend.o", "abitag.o", "prt
 _OURS = ("-T", "-P", "-n", "-o", "-s", "-FE", "-FU", "-Cn", "-Fa", "-V")
 #: Options with a path, which is relative to the user's directory, not to that of the build.
 _WITH_PATH = ("-Fu", "-Fi", "-Fl", "-Fo", "-Fm")
+#: What a C program consists of.
+_OF_C = (".c", ".o", ".a")
 #: The beginning of a Pascal program, as opposed to a unit.
 _PROGRAM = re.compile(r"^\s*program\b", re.IGNORECASE | re.MULTILINE)
 
@@ -119,7 +113,7 @@ def build(
 
     Args:
         source: path of a Pascal program or a C file (`.c`); units and headers may lie beside it.
-            A C program may have several.
+            A C program may have several, and objects (`.o`) and archives (`.a`).
         output: path of the image; by default `source` with the extension `.elf`.
         symbols: defined for the compiler; in the kernel, too, those that it looks for.
         debug: includes all debug information for GDB, and does not optimize.
@@ -142,7 +136,7 @@ def build(
     for option in options:
         if option.startswith(_OURS):
             raise UsageError(f"{option}: an option of the compiler that `pyvmm build` sets itself")
-    if len(sources) > 1 and any(path.suffix != ".c" for path in sources):
+    if len(sources) > 1 and any(path.suffix not in _OF_C for path in sources):
         raise UsageError(f"{sources[1]}: only a C program has several sources; units are found by their names")
     for path in sources:
         if path.is_dir():
@@ -150,22 +144,53 @@ def build(
         if not path.is_file():
             raise BuildError(f"{path}: no such file")
     image = Path(output) if output else program.with_suffix(".elf")
+    if program.suffix in _OF_C:
+        words = [*(f"-D{symbol}" for symbol in symbols), *map(str, sources), *(f"-I{place}" for place in places)]
+        return link_c([*words, *options], program, image, debug)
     _check_place(image)
+    toolchain = _Toolchain(sorted(set(symbols)), debug, _paths(places, options))
+    mine = [program.resolve().parent, *(Path(word[3:]) for word in toolchain.options if word.startswith("-Fu"))]
+    toolchain.renamed = taken(program, mine, toolchain.units())
+    return _make(toolchain, program, program, image, lambda _: [])
+
+
+def link_c(arguments: Sequence[str], program: Path, image: Path, debug: bool = False) -> Path:
+    """Compiles and links a program in C; returns the image's path.
+
+    Args:
+        arguments: for gcc: sources, objects, archives, libraries and options.
+        program: what messages are about.
+        image: where it goes.
+        debug: includes debug information for GDB, and does not optimize.
+
+    Raises:
+        BuildError: as of `build`.
+    """
+    _check_place(image)
+    toolchain = _Toolchain([], debug, [])
+    compiler = Compiler(toolchain.toro, debug)
+    pascal = toolchain.toro / "c/CProgram.pas"
+    return _make(
+        toolchain,
+        program,
+        pascal,
+        image,
+        lambda work: [compiler.program(arguments, program, work), *compiler.library()],
+    )
+
+
+def _make(
+    toolchain: _Toolchain, program: Path, pascal: Path, image: Path, compile_c: Callable[[Path], list[str]]
+) -> Path:
+    """Makes the image of a program in Pascal, with objects and archives that `compile_c` makes in a directory."""
     try:
-        toolchain = _Toolchain(sorted(set(symbols)), debug, _paths(places, options, program.suffix == ".c"))
         system = once("system", toolchain.key, toolchain.build_system)
-        mine = [program.resolve().parent, *(Path(word[3:]) for word in toolchain.options if word.startswith("-Fu"))]
-        if program.suffix != ".c":
-            toolchain.renamed = taken(program, mine, toolchain.units())
         kernel_key = digest(toolchain.key, *toolchain.renamed, *contents(toolchain.toro.rglob("*")))
         kernel = once("kernel", kernel_key, lambda to: toolchain.build_kernel(system, to))
         packages = cache() / f"packages-{kernel_key}"
-        with application_directory(program, digest(kernel_key, *toolchain.symbols, *toolchain.options)) as work:
-            pascal = program
-            objects: list[str] = []
-            if program.suffix == ".c":
-                pascal, objects = toolchain.compile_c(sources, kernel_key, work)
-            built = toolchain.build_application(program, pascal, objects, (system, kernel, packages), work)
+        with application_directory(pascal, digest(kernel_key, *toolchain.symbols, *toolchain.options)) as work:
+            of_c = compile_c(work)
+            built = toolchain.build_application(program, pascal, of_c, (system, kernel, packages), work)
             _install(built, image)
     except ToolError as error:
         show(error.said)
@@ -190,10 +215,8 @@ def compiler_version() -> str:
     return version
 
 
-def _paths(places: Sequence[str], options: Sequence[str], is_c: bool) -> list[str]:
+def _paths(places: Sequence[str], options: Sequence[str]) -> list[str]:
     """The compiler's options for the application, with absolute paths."""
-    if is_c:
-        return [*(f"-I{place}" for place in places), *options]
     made = [f"{kind}{os.path.abspath(place)}" for place in places for kind in ("-Fu", "-Fi")]
     for option in options:
         kind, path = option[:3], option[3:]
@@ -224,6 +247,12 @@ def _check_place(image: Path) -> None:
         raise BuildError(f"{image}: {folder} may not be written to; choose another place with -o")
 
 
+def toro_tree() -> Path:
+    """Toro's sources: in a wheel within the package, else beside it."""
+    here = Path(__file__).resolve().parents[1]
+    return next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
+
+
 class _Toolchain:
     """The compiler, and the sources of its library and of Toro.
 
@@ -238,8 +267,7 @@ class _Toolchain:
     def __init__(self, symbols: list[str], debug: bool, options: list[str]) -> None:
         version = compiler_version()
         self.fpc = library.SOURCES / version
-        here = Path(__file__).resolve().parents[1]
-        self.toro = next((p for p in (here / "toro", here.parent / "toro") if p.is_dir()), here)
+        self.toro = toro_tree()
         self.options = options
         #: The kernel's units that the user has others of the name of
         self.renamed: list[str] = []
@@ -249,7 +277,7 @@ class _Toolchain:
         self._compiler = ["ppcx64", *library.TARGET, *code]
         #: Those that the application sees
         self.symbols = [f"-d{name}" for name in symbols]
-        self._c_code = [*(_C_DEBUG_CODE if debug else _C_CODE), *(f"-D{symbol}" for symbol in symbols)]
+        self._debug = debug
         # Debug information contains the path of the sources.
         self.key = digest(
             version,
@@ -320,34 +348,6 @@ class _Toolchain:
             asking.write_text(f"unit asking; interface uses {source.stem}; implementation end.\n")
             run([*self._compiler, *library.RELEASED, *_WARNINGS, "-Sg", *paths, str(asking)], source.name, quiet=True)
 
-    def compile_c(self, sources: list[Path], kernel_key: str, work: Path) -> tuple[Path, list[str]]:
-        """Compiles a C program in `work`; returns the Pascal program that wraps it, and all C objects."""
-        for tool in ("gcc", "objcopy"):
-            if not shutil.which(tool):
-                raise BuildError(f"{tool} is not installed: `apt install {C_PACKAGES}`")
-        own = output(["gcc", "-print-file-name=include"]).strip()
-        compiler = [
-            "gcc",
-            *_C,
-            *self._c_code,
-            *(f"-isystem{place}" for place in (self.toro / "c", self.toro / "mpi", own)),
-            "-c",
-        ]
-
-        def library(to: Path) -> None:
-            for source in (self.toro / "c").glob("*.c"):
-                run([*compiler, *_C_LIBRARY, str(source), "-o", str(to / f"{source.stem}.o")], "the C library")
-
-        made = once("c", digest(kernel_key, output(["gcc", "--version"])), library)
-        objects = []
-        for number, source in enumerate(sources):
-            code = work / f"c-program-{number}.o"
-            run([*compiler, *self.options, str(source), "-o", str(code)], source)
-            # FPC defines a main of its own.
-            run(["objcopy", "--redefine-sym", "main=toro_c_main", str(code)], source)
-            objects.append(str(code))
-        return self.toro / "c/CProgram.pas", [*objects, *map(str, sorted(made.glob("*.o")))]
-
     def _compile(
         self, command: list[str], program: Path, caches: tuple[Path, Path, Path], work: Path, quiet: bool
     ) -> None:
@@ -366,14 +366,14 @@ class _Toolchain:
             self.build_package_unit(source, *caches)
 
     def build_application(
-        self, program: Path, pascal: Path, c_objects: list[str], caches: tuple[Path, Path, Path], work: Path
+        self, program: Path, pascal: Path, of_c: list[str], caches: tuple[Path, Path, Path], work: Path
     ) -> Path:
         """Compiles the program and links it with all that it uses; returns the image, in `work`.
 
         Args:
             program: what the user named; for messages.
             pascal: the program in Pascal.
-            c_objects: linked in as well.
+            of_c: objects and archives of C, linked in as well.
             caches: the directories of the system unit, the kernel and FPC's packages.
             work: where it is made.
         """
@@ -397,10 +397,10 @@ class _Toolchain:
             added, quiet = wanted, True  # the compiler has said everything already
         kernel = caches[1]
         boot = [str(kernel / f"{path.stem}.o") for path in sorted((self.toro / "boot").iterdir())]
-        objects = [*boot, *linked, *c_objects]
-
+        if not of_c and any(Path(name).name == _MPI_OBJECT for name in linked):
+            of_c = Compiler(self.toro, self._debug).mpi()
         spelling = [*self.toro.rglob("*.pas"), *source.parent.glob("*.pas"), *source.parent.glob("*.pp")]
-        return link(objects, program, self.toro / "toro.ld", spelling, work)
+        return link([*boot, *linked], of_c, program, self.toro, spelling, work)
 
 
 def _guessed(source: Path) -> list[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyvmm.errors import BuildError
+from pyvmm.toolchain import syscalls
+from pyvmm.toolchain.elf import Elf
 from pyvmm.toolchain.symbols import symbol_table
 from pyvmm.toolchain.tools import output, run
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _STACK_MAX = 1 << 30
+#: Variables of C begin and end at multiples of this, so that a core's page tables can replace them.
+_RANK_PAGE = 1 << 21
+#: What the system calls of C need: the routine, and where their code is.
+_OF_CALLS = ("toro_syscall", "toro_rank_text", "toro_rank_text_end")
+#: Where code around system calls is moved to.
+_ROOMS = "toro_syscall_rooms"
 #: Routines of FPC's library that Kernel.pas and rtl/randomseed.pas replace.
 _WRAPPED = ("fpc_initializeunits", "SYSTEM_$$_RANDOMIZE")
 #: `lea rsp, [rsp - size]` with a 32-bit displacement, and as objdump writes it.
@@ -41,60 +49,36 @@ toro_probe_{size}:
 """
 
 
-class _Elf:
-    """Where the segments of an image are in its file.
-
-    Args:
-        path: a 64-bit ELF file that ld has made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.data = bytearray(path.read_bytes())
-        start, size, count = self._number(32, 8), self._number(54, 2), self._number(56, 2)
-        headers = range(start, start + size * count, size)
-        #: file offset, address, bytes in the file, flags
-        self.segments = [
-            (self._number(at + 8, 8), self._number(at + 16, 8), self._number(at + 32, 8), self._number(at + 4, 4))
-            for at in headers
-            if self._number(at, 4) == 1
-        ]
-
-    def _number(self, at: int, size: int) -> int:
-        return int.from_bytes(self.data[at : at + size], "little")
-
-    def place(self, address: int) -> int:
-        """The file offset of what is at an address."""
-        for offset, start, size, _ in self.segments:
-            if start <= address < start + size:
-                return offset + address - start
-        raise BuildError(f"{self.path}: nothing is at {address:#x}")
-
-    def word(self, address: int) -> int:
-        """The 64-bit number at an address."""
-        return self._number(self.place(address), 8)
-
-
-def link(objects: list[str], program: Path, script: Path, spelling: Iterable[Path], work: Path) -> Path:
+def link(objects: list[str], of_c: list[str], program: Path, toro: Path, spelling: Iterable[Path], work: Path) -> Path:
     """Links an application; returns the image.
 
     Args:
         objects: the object files.
+        of_c: objects and archives of C; empty: there are none.
         program: what the user named; for messages.
-        script: the linker script.
+        toro: Toro's sources.
         spelling: Pascal sources, which show how names are spelled.
         work: where the files are made.
     """
-    linker = ["ld", "-T", str(script), "-znoexecstack", "--gc-sections", *(f"--wrap={name}" for name in _WRAPPED)]
+    linker = ["ld", "-T", str(toro / "toro.ld"), "-znoexecstack", "--gc-sections"]
+    linker += [f"--wrap={name}" for name in _WRAPPED]
+    inputs = objects
+    if of_c:
+        linker += [f"--defsym=toro_rank_page={_RANK_PAGE}", *(f"--undefined={name}" for name in _OF_CALLS)]
+        inputs = [*objects, "--start-group", *of_c, "--end-group"]
     first = work / "without-names.elf"
-    run([*linker, "--strip-debug", "--undefined=__stklen", "-o", str(first), *objects], program)
+    run([*linker, "--strip-debug", "--undefined=__stklen", "-o", str(first), *inputs], program)
     listed = output(["nm", "-n", "--defined-only", str(first)])
     addresses = {name: int(address, 16) for address, _, name in map(str.split, listed.splitlines())}
-    elf = _Elf(first)
+    elf = Elf(first)
     stack = elf.word(addresses["__stklen"]) + _PAGE - 1 & -_PAGE
     if not 0 < stack <= _STACK_MAX:
         raise BuildError(f"{program}: a stack of {stack} bytes; $M may ask for up to {_STACK_MAX}")
     sites = _large_frames(elf, sorted(addresses.values()))
+    calls = []
+    if "toro_syscall" in addresses:
+        code = addresses["toro_rank_text"], addresses["toro_rank_text_end"]
+        calls = syscalls.find(first, *code, toro / "c/calls.c")
 
     # Names and probes are linked in behind the code, so that the second link does not move it.
     names = work / "function-names.o"
@@ -102,18 +86,25 @@ def link(objects: list[str], program: Path, script: Path, spelling: Iterable[Pat
     run(
         ["as", "-o", str(names), "-"],
         program,
-        f"{symbol_table(listed, spelling)}.intel_syntax noprefix\n.text\n{probes}",
+        f"{symbol_table(listed, spelling)}.intel_syntax noprefix\n.text\n{probes}"
+        f".globl {_ROOMS}\n{_ROOMS}: .fill {len(calls) * syscalls.ROOM}\n",
     )
     complete = work / "complete.elf"
-    keep = [f"--undefined=toro_probe_{size}" for size in set(sites.values())]
+    keep = [f"--undefined={name}" for name in (_ROOMS, *(f"toro_probe_{size}" for size in set(sites.values())))]
     how = ["--compress-debug-sections=zlib", *keep, f"--defsym=toro_stack_size={stack}"]
-    run([*linker, *how, "-o", str(complete), *objects, str(names)], program)
-    if sites:
-        _call_probes(complete, sites)
+    run([*linker, *how, "-o", str(complete), *inputs, str(names)], program)
+    if sites or calls:
+        elf = Elf(complete)
+        listed = output(["nm", "--defined-only", str(complete)])
+        addresses = {name: int(address, 16) for address, _, name in map(str.split, listed.splitlines())}
+        _call_probes(elf, sites, addresses)
+        if calls:
+            syscalls.redirect(elf, calls, addresses[_ROOMS], addresses["toro_syscall"])
+        complete.write_bytes(elf.data)
     return complete
 
 
-def _large_frames(elf: _Elf, routines: list[int]) -> dict[int, int]:
+def _large_frames(elf: Elf, routines: list[int]) -> dict[int, int]:
     """The addresses of the instructions that make room for frames larger than a page, and the frames' sizes."""
     found = {}
     for offset, start, size, flags in elf.segments:
@@ -135,13 +126,9 @@ def _is_instruction(path: Path, address: int, routines: list[int]) -> bool:
     return any(int(match[1], 16) == address for match in _WRITTEN.finditer(shown))
 
 
-def _call_probes(image: Path, sites: dict[int, int]) -> None:
+def _call_probes(elf: Elf, sites: dict[int, int], addresses: dict[str, int]) -> None:
     """Replaces each instruction of 8 bytes by a call and a no-operation of 3."""
-    elf = _Elf(image)
-    listed = output(["nm", "--defined-only", str(image)])
-    probes = {name: int(address, 16) for address, _, name in map(str.split, listed.splitlines())}
     for address, frame in sites.items():
-        distance = probes[f"toro_probe_{frame}"] - (address + 5)
+        distance = addresses[f"toro_probe_{frame}"] - (address + 5)
         at = elf.place(address)
         elf.data[at : at + 8] = b"\xe8" + distance.to_bytes(4, "little", signed=True) + b"\x0f\x1f\x00"
-    image.write_bytes(elf.data)

@@ -5,57 +5,75 @@ program CProgram;
 {$mode objfpc}
 
 uses
-  Kernel, Arch, Memory, Process, ToroMPI;
+  Kernel, Arch, Memory, Process, Descriptors, ToroFiles, Ranks;
 
 const
-  STACK_SIZE = 1 shl 20;
+  { Bytes of a rank's stack: as on Linux, or less where there are many ranks for the memory }
+  STACK_MAX = 8 shl 20;
+  STACK_MIN = 1 shl 20;
   MXCSR_MASKED = $1F80;
   FPU_MASKED = $37F;
+  NO_FSGSBASE = 126; { exit status }
 
-function RunC(Count: LongInt; Words: PPChar): LongInt; cdecl; external name 'toro_run_c';
+procedure RunC(Count: LongInt; Words, Environment: PPChar); cdecl; external name 'toro_run_c';
 
-var
-  { argv: the program's name, the kernel parameters, nil. }
-  Words: PPChar;
-
-procedure CopyWords;
-var
-  I: LongInt;
-begin
-  Words := ToroAllocMem((KernelParamCount + 2) * SizeOf(PChar));
-  if Words = nil then
-    OutOfMemory;
-  Words[0] := 'program';
-  for I := 0 to KernelParamCount - 1 do
-    Words[I + 1] := GetKernelParam(I);
+{ CPUID leaf 7 says whether RDFSBASE and its siblings exist: C finds its thread-local variables
+  through FS. }
+function HasFsGsBase: Boolean; assembler; nostackframe;
+{$asmmode intel}
+asm
+  push rbx
+  mov eax, 7
+  xor ecx, ecx
+  cpuid
+  test ebx, 1
+  setnz al
+  pop rbx
 end;
 
+{ RunC ends the thread by musl's exit. }
 function RunRank(Parameter: Pointer): PtrInt;
 begin
   { C expects that floating-point exceptions are masked. }
   SetMXCSR(MXCSR_MASKED);
   Set8087CW(FPU_MASKED);
-  Result := RunC(KernelParamCount + 1, Words);
+  RunC(argc, argv, envp);
+  Result := 0;
+end;
+
+function RankStack: PtrUInt;
+begin
+  Result := AvailableMemory div PtrUInt(4 * CPU_COUNT);
+  if Result > STACK_MAX then
+    Result := STACK_MAX;
+  if Result < STACK_MIN then
+    Result := STACK_MIN;
 end;
 
 procedure RunAll;
 var
-  Ranks: array[0..MAX_CPU - 1] of TThreadID;
+  Stack: PtrUInt;
+  Threads: array[0..MAX_CPU - 1] of TThreadID;
   I: LongInt;
   Status: DWord;
 begin
+  Stack := RankStack;
   for I := 0 to CPU_COUNT - 1 do
-    if BeginThread(nil, STACK_SIZE, @RunRank, nil, I, Ranks[I]) = 0 then
+    if BeginThread(nil, Stack, @RunRank, nil, I, Threads[I]) = 0 then
       OutOfMemory;
   for I := 0 to CPU_COUNT - 1 do
   begin
-    Status := WaitForThreadTerminate(Ranks[I], 0);
+    Status := WaitForThreadTerminate(Threads[I], 0);
     if ExitCode = 0 then
       ExitCode := LongInt(Status);
   end;
 end;
 
 begin
-  CopyWords;
+  if not HasFsGsBase then
+  begin
+    WriteLn('A program in C needs a CPU with FSGSBASE.');
+    Halt(NO_FSGSBASE);
+  end;
   RunAll;
 end.

@@ -180,7 +180,7 @@ begin
   Expect(MPI_Bcast(@Data, 1, MPI_INT, -1, MPI_COMM_WORLD) = MPI_ERR_ROOT, 6);
   Expect(MPI_Bcast(@Data, 1, MPI_INT, 0, 5) = MPI_ERR_COMM, 6);
   Expect(MPI_Bcast(nil, 1, MPI_INT, 0, MPI_COMM_WORLD) = MPI_ERR_BUFFER, 6);
-  Expect(MPI_Reduce(@Data, @Data, 1, MPI_INT, 9, 0, MPI_COMM_WORLD) = MPI_ERR_OP, 6);
+  Expect(MPI_Reduce(@Data, @Data, 1, MPI_INT, 99, 0, MPI_COMM_WORLD) = MPI_ERR_OP, 6);
   MPI_Send(@Data, 3, MPI_INT, Rank, 0, MPI_COMM_WORLD);
   Data[1] := 12345;
   Expect(MPI_Recv(@Data, 1, MPI_INT, Rank, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE) = MPI_ERR_TRUNCATE, 6);
@@ -213,6 +213,7 @@ var
 begin
   MPI_Comm_rank(MPI_COMM_WORLD, Rank);
   MPI_Comm_size(MPI_COMM_WORLD, Size);
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   Expect((Rank = GetCoreId) and (Size = CPU_COUNT), 0);
   for Root := 0 to Size - 1 do
   begin

@@ -25,11 +25,16 @@ def ranks(cpus: int, words: str) -> list[str]:
 
 @pytest.mark.parametrize("cpus", [2, 4, 8])
 def test_an_ordinary_mpi_program_in_c(toro: Callable[..., Result], cpus: int) -> None:
-    result = toro(HERE / "Ranks.c", "--cpus", str(cpus), "--append", "these,are words")
+    result = toro(HERE / "Ranks.c", "--cpus", str(cpus), "--append", "these 'are words' words")
     lines = result.stdout.decode().splitlines()
     assert sorted(lines[:cpus]) == ranks(cpus, "4 words, the last is words")
     assert lines[cpus:] == ["pi is 3.141592654", f"once around, {cpus * (cpus - 1) // 2}, good"]
     assert (result.status, result.stderr) == (3, "")
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4])
+def test_the_calls_of_the_standard(toro: Callable[..., Result], cpus: int) -> None:
+    assert toro(HERE / "MpiCalls.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
 @needs_compiler
@@ -54,12 +59,16 @@ def test_c_that_is_wrong_is_told_with_file_and_line(tmp_path: Path) -> None:
 
 
 @needs_compiler
-def test_a_function_that_toro_does_not_have(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [("fork()", "_Fork calls fork: Toro has no such system call"), ("absent()", "undefined reference to `absent'")],
+)
+def test_a_function_that_toro_does_not_have(tmp_path: Path, call: str, message: str) -> None:
     program = tmp_path / "Missing.c"
-    program.write_text("int fopen(const char *, const char *);\nint main(void) { return fopen(0, 0); }\n")
+    program.write_text(f"#include <unistd.h>\nint absent(void);\nint main(void) {{ return {call}; }}\n")
     result = pyvmm("build", str(program))
     assert result.status == 125
-    assert "undefined reference to `fopen'" in result.stderr
+    assert message in result.stderr
 
 
 def test_main_c_is_a_main_too(toro: Callable[..., Result], tmp_path: Path) -> None:

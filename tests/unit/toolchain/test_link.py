@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyvmm.toolchain.link import _Elf, _large_frames
+from pyvmm.toolchain.elf import Elf
+from pyvmm.toolchain.link import _large_frames
 
 ASSEMBLY = """
         .intel_syntax noprefix
@@ -38,5 +39,5 @@ def elf(tmp_path: Path) -> Path:
 def test_only_instructions_that_make_large_frames_are_found(elf: Path) -> None:
     listed = subprocess.run(["nm", elf], capture_output=True, text=True, check=True).stdout
     addresses = {name: int(address, 16) for address, _, name in map(str.split, listed.splitlines())}
-    found = _large_frames(_Elf(elf), sorted(addresses.values()))
+    found = _large_frames(Elf(elf), sorted(addresses.values()))
     assert found == {addresses["large"] + 4: 0x12340}

@@ -1,2 +1,0 @@
-/* The compiler's own header. */
-#include <stdint-gcc.h>

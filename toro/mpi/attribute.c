@@ -1,0 +1,189 @@
+/* Attributes of communicators, types and windows (MPI 3.1, section 6.7). */
+#include "internal.h"
+
+#define FIRST_KEY 64
+#define TAG_MAX 0x7fffffff
+
+struct key {
+    MPI_Comm_copy_attr_function *copy;
+    MPI_Comm_delete_attr_function *remove;
+    void *state;
+};
+
+struct attribute {
+    struct attribute *next;
+    int key;
+    struct key function; /* a key may be freed before its attributes */
+    void *value;
+};
+
+static struct table keys = {.first = FIRST_KEY};
+
+int MPI_COMM_DUP_FN(MPI_Comm comm, int key, void *state, void *value, void *copy, int *flag)
+{
+    (void)comm, (void)key, (void)state;
+    *(void **)copy = value;
+    *flag = true;
+    return MPI_SUCCESS;
+}
+
+static struct attribute **find(struct attribute **attributes, int key)
+{
+    while (*attributes && (*attributes)->key != key)
+        attributes = &(*attributes)->next;
+    return attributes;
+}
+
+int mpi_copy_attributes(int handle, struct attribute *from, struct attribute **to)
+{
+    for (; from; from = from->next) {
+        void *value;
+        int flag = false;
+        if (!from->function.copy)
+            continue;
+        int result = from->function.copy(handle, from->key, from->function.state, from->value, &value, &flag);
+        if (result)
+            return result;
+        if (flag) {
+            struct attribute *made = mpi_memory(sizeof *made);
+            *made = (struct attribute){*to, from->key, from->function, value};
+            *to = made;
+        }
+    }
+    return MPI_SUCCESS;
+}
+
+static int remove_first(int handle, struct attribute **at)
+{
+    struct attribute *attribute = *at;
+    if (attribute->function.remove) {
+        int result = attribute->function.remove(handle, attribute->key, attribute->value, attribute->function.state);
+        if (result)
+            return result;
+    }
+    *at = attribute->next;
+    toro_release(attribute);
+    return MPI_SUCCESS;
+}
+
+int mpi_delete_attributes(int handle, struct attribute **attributes)
+{
+    int result = MPI_SUCCESS;
+    while (!result && *attributes)
+        result = remove_first(handle, attributes);
+    return result;
+}
+
+int mpi_set_attribute(int handle, struct attribute **attributes, int key, void *value)
+{
+    struct key *function = key < FIRST_KEY ? NULL : mpi_table_at(&keys, key);
+    struct attribute **at = find(attributes, key), *made;
+    if (!function)
+        return MPI_ERR_KEYVAL;
+    if (*at) {
+        int result = remove_first(handle, at);
+        if (result)
+            return result;
+    }
+    made = mpi_memory(sizeof *made);
+    *made = (struct attribute){*attributes, key, *function, value};
+    *attributes = made;
+    return MPI_SUCCESS;
+}
+
+int mpi_get_attribute(struct attribute *attributes, int key, void *value, int *flag)
+{
+    if (key == MPI_KEYVAL_INVALID)
+        return MPI_ERR_KEYVAL;
+    struct attribute *found = *find(&attributes, key);
+    *flag = found != NULL;
+    if (found)
+        *(void **)value = found->value;
+    return MPI_SUCCESS;
+}
+
+int mpi_delete_attribute(int handle, struct attribute **attributes, int key)
+{
+    struct attribute **at = find(attributes, key);
+    return *at ? remove_first(handle, at) : MPI_ERR_KEYVAL;
+}
+
+/* What MPI itself says. */
+static int predefined(int key, void *value, int *flag)
+{
+    static int tag_max = TAG_MAX, host = MPI_PROC_NULL, io = MPI_ANY_SOURCE, global = true, size, last;
+    int *places[] = {[MPI_TAG_UB] = &tag_max, [MPI_HOST] = &host, [MPI_IO] = &io, [MPI_WTIME_IS_GLOBAL] = &global,
+                     [MPI_UNIVERSE_SIZE] = &size, [MPI_LASTUSEDCODE] = &last, [MPI_APPNUM] = NULL};
+    size = mpi_size;
+    last = mpi_last_used;
+    *flag = places[key] != NULL;
+    if (*flag)
+        *(int **)value = places[key];
+    return MPI_SUCCESS;
+}
+
+int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *copy, MPI_Comm_delete_attr_function *remove, int *key,
+                           void *state)
+{
+    struct key *made = mpi_memory(sizeof *made);
+    *made = (struct key){copy, remove, state};
+    *key = mpi_table_add(&keys, made);
+    return MPI_SUCCESS;
+}
+
+int MPI_Comm_free_keyval(int *key)
+{
+    struct key *function = *key < FIRST_KEY ? NULL : mpi_table_at(&keys, *key);
+    CHECK(NULL, function, MPI_ERR_KEYVAL);
+    mpi_table_remove(&keys, *key);
+    toro_release(function);
+    *key = MPI_KEYVAL_INVALID;
+    return MPI_SUCCESS;
+}
+
+int MPI_Comm_set_attr(MPI_Comm comm, int key, void *value)
+{
+    COMMUNICATOR(c, comm);
+    int result = mpi_set_attribute(comm, &c->attributes, key, value);
+    CHECK(c, result == MPI_SUCCESS, result);
+    return result;
+}
+
+int MPI_Comm_get_attr(MPI_Comm comm, int key, void *value, int *flag)
+{
+    COMMUNICATOR(c, comm);
+    if (key >= MPI_TAG_UB && key <= MPI_APPNUM)
+        return predefined(key, value, flag);
+    int result = mpi_get_attribute(c->attributes, key, value, flag);
+    CHECK(c, result == MPI_SUCCESS, result);
+    return result;
+}
+
+int MPI_Comm_delete_attr(MPI_Comm comm, int key)
+{
+    COMMUNICATOR(c, comm);
+    int result = mpi_delete_attribute(comm, &c->attributes, key);
+    CHECK(c, result == MPI_SUCCESS, result);
+    return result;
+}
+
+#define SAME(name, parameters, call)                                                                                   \
+    int name parameters                                                                                                \
+    {                                                                                                                  \
+        return call;                                                                                                   \
+    }
+
+SAME(MPI_Keyval_create, (MPI_Copy_function * copy, MPI_Delete_function *remove, int *key, void *state),
+     MPI_Comm_create_keyval(copy, remove, key, state))
+SAME(MPI_Type_create_keyval,
+     (MPI_Type_copy_attr_function * copy, MPI_Type_delete_attr_function *remove, int *key, void *state),
+     MPI_Comm_create_keyval(copy, remove, key, state))
+SAME(MPI_Win_create_keyval,
+     (MPI_Win_copy_attr_function * copy, MPI_Win_delete_attr_function *remove, int *key, void *state),
+     MPI_Comm_create_keyval(copy, remove, key, state))
+SAME(MPI_Keyval_free, (int *key), MPI_Comm_free_keyval(key))
+SAME(MPI_Type_free_keyval, (int *key), MPI_Comm_free_keyval(key))
+SAME(MPI_Win_free_keyval, (int *key), MPI_Comm_free_keyval(key))
+SAME(MPI_Attr_put, (MPI_Comm comm, int key, void *value), MPI_Comm_set_attr(comm, key, value))
+SAME(MPI_Attr_get, (MPI_Comm comm, int key, void *value, int *flag), MPI_Comm_get_attr(comm, key, value, flag))
+SAME(MPI_Attr_delete, (MPI_Comm comm, int key), MPI_Comm_delete_attr(comm, key))

@@ -1,0 +1,102 @@
+/* How collective operations run: at once, or begun in a thread of this core, which takes its turns
+ * while others of the core wait. Each has a number on its communicator, the tag of its messages. */
+#include "internal.h"
+
+#define STACK_SIZE (128 << 10)
+
+static int next_tag(struct communicator *comm)
+{
+    return comm->sequence++ & 0x3fffffff;
+}
+
+int mpi_perform(struct collective *what)
+{
+    what->tag = next_tag(what->comm);
+    int result = what->run(what);
+    return result ? mpi_fail(what->comm, what->call, result) : MPI_SUCCESS;
+}
+
+static void *run(void *parameter)
+{
+    struct collective *what = parameter;
+    struct mpi_request *request = what->request;
+    request->error = what->run(what);
+    mpi_helpers--;
+    mpi_release_comm(what->comm);
+    toro_release(what);
+    request->complete = true;
+    return NULL;
+}
+
+static void begin(const struct collective *what, struct mpi_request *request, int tag)
+{
+    struct collective *copy = mpi_memory(sizeof *copy);
+    *copy = *what;
+    copy->tag = tag;
+    copy->request = request;
+    what->comm->references++;
+    mpi_helpers++;
+    if (!toro_start_thread(run, copy, STACK_SIZE))
+        mpi_die(what->call, "no memory is left");
+}
+
+int mpi_begin(const struct collective *what, MPI_Request *request)
+{
+    struct mpi_request *made = mpi_memory(sizeof *made);
+    *made = (struct mpi_request){.kind = COLLECTIVE, .active = true, .comm = what->comm};
+    begin(what, made, next_tag(what->comm));
+    *request = made;
+    return MPI_SUCCESS;
+}
+
+int mpi_begin_untagged(const struct collective *what, MPI_Request *request)
+{
+    int result = mpi_begin(what, request);
+    what->comm->sequence--;
+    return result;
+}
+
+int mpi_prepare(const struct collective *what, MPI_Request *request)
+{
+    struct mpi_request *made = mpi_memory(sizeof *made);
+    *made = (struct mpi_request){.kind = COLLECTIVE, .persistent = true, .complete = true, .comm = what->comm,
+                                 .prepared = mpi_memory(sizeof *what)};
+    *made->prepared = *what;
+    made->prepared->tag = next_tag(what->comm); /* ranks may start them in any order */
+    *request = made;
+    return MPI_SUCCESS;
+}
+
+void mpi_restart(struct mpi_request *request)
+{
+    request->complete = false;
+    begin(request->prepared, request, request->prepared->tag);
+}
+
+/* ---- For use within MPI ---- */
+
+int mpi_barrier(struct communicator *comm)
+{
+    return mpi_perform(&(struct collective){.call = "MPI_Barrier", .run = mpi_run_barrier, .comm = comm});
+}
+
+int mpi_bcast(void *data, int count, MPI_Datatype type, int root, struct communicator *comm)
+{
+    return mpi_perform(&(struct collective){.call = "MPI_Bcast", .run = mpi_run_bcast, .comm = comm, .receive = data,
+                                            .receive_count = count, .receive_type = type, .root = root});
+}
+
+int mpi_allreduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation,
+                  struct communicator *comm)
+{
+    return mpi_perform(&(struct collective){.call = "MPI_Allreduce", .run = mpi_run_allreduce, .comm = comm,
+                                            .send = send, .receive = receive, .receive_count = count,
+                                            .receive_type = type, .operation = operation});
+}
+
+int mpi_allgather(const void *send, void *receive, int count, MPI_Datatype type, struct communicator *comm)
+{
+    return mpi_perform(&(struct collective){.call = "MPI_Allgather", .run = mpi_run_allgather, .comm = comm,
+                                            .send = send, .send_count = count, .send_type = type, .receive = receive,
+                                            .receive_count = count, .receive_type = type});
+}

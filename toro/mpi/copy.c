@@ -1,0 +1,81 @@
+/* Memory and text, also for programs without a C library. */
+#include "internal.h"
+
+#define STRING_MIN 1024 /* from which on `rep movsb` is faster */
+
+typedef long long vector __attribute__((vector_size(16), aligned(1), may_alias));
+
+void *mpi_memory(size_t size)
+{
+    void *memory = toro_memory(size);
+    if (!memory)
+        mpi_die("MPI", "no memory is left");
+    return memory;
+}
+
+void *mpi_cleared(size_t size)
+{
+    return memset(mpi_memory(size), 0, size);
+}
+
+void mpi_copy(void *to, const void *from, size_t size)
+{
+    char *target = to;
+    const char *source = from;
+
+    if (size >= STRING_MIN) {
+        __asm__ volatile("rep movsb" : "+D"(target), "+S"(source), "+c"(size) : : "memory");
+        return;
+    }
+    if (size >= 16) {
+        for (; size > 16; size -= 16, target += 16, source += 16)
+            *(vector *)target = *(const vector *)source;
+        *(vector *)(target + size - 16) = *(const vector *)(source + size - 16);
+        return;
+    }
+    if (size & 8) {
+        __builtin_memcpy(target, source, 8);
+        target += 8, source += 8;
+    }
+    if (size & 4) {
+        __builtin_memcpy(target, source, 4);
+        target += 4, source += 4;
+    }
+    if (size & 2) {
+        __builtin_memcpy(target, source, 2);
+        target += 2, source += 2;
+    }
+    if (size & 1)
+        *target = *source;
+}
+
+void mpi_publish(void *to, const void *from, size_t size)
+{
+    char *target = to;
+    const char *source = from;
+    size_t first = -(uintptr_t)target & 15;
+
+    first = first < size ? first : size;
+    mpi_copy(target, source, first);
+    for (target += first, source += first, size -= first; size >= 16; size -= 16, target += 16, source += 16)
+        __builtin_ia32_movntdq((__attribute__((vector_size(16))) long long *)target, *(const vector *)source);
+    __builtin_ia32_sfence();
+    mpi_copy(target, source, size);
+}
+
+void mpi_copy_text(char *to, const char *from, size_t size, int *length)
+{
+    size_t n = 0;
+    for (; from[n] && n + 1 < size; n++)
+        to[n] = from[n];
+    to[n] = 0;
+    if (length)
+        *length = n;
+}
+
+bool mpi_same_text(const char *a, const char *b)
+{
+    for (; *a && *a == *b; a++, b++)
+        ;
+    return *a == *b;
+}

@@ -1,0 +1,345 @@
+/* Sends and receives.
+ *
+ * Data that do not fit into a cell are offered. Whoever changes the offer's state from OFFERED
+ * decides: the receiver claims it, copies the data and says COPIED, which ends the send; the sender
+ * of a standard message that nobody has claimed for a while leaves a copy and says BUFFERED, which
+ * ends the send as well; or it withdraws the offer (MPI_Cancel). Of long data both ranks copy
+ * parts, if the sender waits. */
+#include "internal.h"
+
+#define BUFFERED_MAX (64 << 10) /* longer messages wait for their receivers */
+#define PATIENCE 5              /* microseconds for which an offer stands before it is buffered */
+#define SHARED_MIN (64 << 10)   /* bytes from which on both ranks copy */
+#define PART (16 << 10)
+
+static struct offer *unused;
+
+/* ---- Offers ---- */
+
+static struct offer *new_offer(const void *data, size_t bytes)
+{
+    struct offer *offer = unused;
+    if (offer)
+        unused = offer->free;
+    else
+        offer = mpi_memory(sizeof *offer);
+    *offer = (struct offer){.state = OFFERED, .world = mpi_rank, .data = data, .bytes = bytes};
+    return offer;
+}
+
+static void keep_offer(struct offer *offer)
+{
+    offer->free = unused;
+    unused = offer;
+}
+
+bool mpi_claim(struct offer *offer)
+{
+    int state = OFFERED;
+    if (atomic_compare_exchange_strong(&offer->state, &state, CLAIMED) || state == BUFFERED || state == CLAIMED)
+        return true;
+    keep_offer(offer); /* withdrawn */
+    return false;
+}
+
+static void finish_offer(struct offer *offer)
+{
+    int sender = offer->world;
+    if (offer->state == BUFFERED) {
+        toro_release(offer->buffer);
+        keep_offer(offer);
+        return;
+    }
+    atomic_store_explicit(&offer->state, COPIED, memory_order_release); /* now it is the sender's */
+    mpi_wake(sender);
+}
+
+static void copy_parts(struct offer *offer, char *target, size_t bytes)
+{
+    for (;;) {
+        size_t at = atomic_fetch_add(&offer->next, PART);
+        if (at >= bytes)
+            return;
+        size_t size = bytes - at < PART ? bytes - at : PART;
+        mpi_copy(target + at, (const char *)offer->data + at, size);
+        atomic_fetch_add(&offer->copied, size);
+    }
+}
+
+/* Copies the data together with the sender. */
+static void copy_together(struct offer *offer, void *target, size_t bytes)
+{
+    struct pause pause = {0};
+    offer->bytes = bytes;
+    atomic_store_explicit(&offer->target, toro_shared_address(target), memory_order_release);
+    copy_parts(offer, target, bytes);
+    while (atomic_load(&offer->copied) < bytes) /* the sender copies its last part */
+        mpi_poll(&pause);
+}
+
+/* ---- Delivery ---- */
+
+static void deliver(struct mpi_request *request, const struct header *header, const void *data)
+{
+    struct type *type = request->type;
+    size_t room = type->size * request->count, bytes = header->bytes;
+    struct offer *offer = header->offer;
+
+    request->status.MPI_SOURCE = header->source;
+    request->status.MPI_TAG = header->tag;
+    if (bytes > room) {
+        bytes = room;
+        request->error = MPI_ERR_TRUNCATE;
+    }
+    request->status.bytes = bytes;
+    if (offer)
+        data = offer->state == BUFFERED ? offer->buffer : offer->data;
+    if (!type->plain)
+        mpi_unpack(data, bytes, request->data, request->count, request->type);
+    else if (offer && offer->state != BUFFERED && bytes >= SHARED_MIN && header->world != mpi_rank)
+        copy_together(offer, request->data, bytes);
+    else
+        mpi_copy(request->data, data, bytes);
+    if (offer)
+        finish_offer(offer);
+    request->complete = true;
+}
+
+void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival)
+{
+    deliver(request, &arrival->header, arrival->data);
+    mpi_give_back(arrival);
+}
+
+/* Copies data that are offered, and then says so: valid if the sender has not changed the offer meanwhile, as it has not
+ * in most cases. False: it has, and the message is to be received as any other. */
+static bool receive_at_once(struct mpi_request *request, const struct header *header)
+{
+    int state = OFFERED, sender = header->world;
+    if (!request->type->plain || header->bytes >= SHARED_MIN ||
+        header->bytes > request->type->size * request->count)
+        return false;
+    mpi_copy(request->data, header->data, header->bytes);
+    if (!atomic_compare_exchange_strong(&header->offer->state, &state, COPIED))
+        return false;
+    if (atomic_load_explicit(&mpi_mailboxes[sender].sleeping, memory_order_relaxed))
+        toro_wake(mpi_mailboxes[sender].thread);
+    request->status.MPI_SOURCE = header->source;
+    request->status.MPI_TAG = header->tag;
+    request->status.bytes = header->bytes;
+    request->complete = true;
+    return true;
+}
+
+void mpi_progress(void)
+{
+    struct cell *cell;
+    while ((cell = mpi_ring_peek())) {
+        struct header header = cell->header;
+        struct receive *receive = mpi_match_posted(&header);
+        if (!receive)
+            mpi_keep(&header, cell->data);
+        else if (header.data && receive_at_once((struct mpi_request *)receive, &header)) {
+            mpi_unpost(receive);
+            receive = NULL;
+        } else if (!header.offer || mpi_claim(header.offer)) {
+            mpi_unpost(receive);
+            if (!header.offer)
+                deliver((struct mpi_request *)receive, &header, cell->data);
+        } else
+            receive = NULL;
+        mpi_ring_next(); /* before a long copy, so that others may send */
+        if (receive && header.offer)
+            deliver((struct mpi_request *)receive, &header, NULL);
+    }
+}
+
+/* ---- Receives ---- */
+
+void mpi_start_receive(struct mpi_request *request, int context, int tag)
+{
+    struct mpi_arrival **at = mpi_arrived_first();
+    request->complete = request->cancelled = false;
+    request->error = MPI_SUCCESS;
+    request->receive = (struct receive){.context = context, .source = request->peer, .tag = tag};
+    request->status = (MPI_Status){0};
+    mpi_progress();
+    while (*(at = mpi_match_arrived(at, context, request->peer, tag))) {
+        struct mpi_arrival *arrival = mpi_take(at);
+        if (!arrival->header.offer || mpi_claim(arrival->header.offer)) {
+            mpi_deliver(request, arrival);
+            return;
+        }
+        mpi_give_back(arrival);
+    }
+    mpi_post(&request->receive);
+}
+
+/* ---- Sends ---- */
+
+static int world_of(struct communicator *comm, int peer)
+{
+    return (comm->local ? comm->remote : comm->group)->world[peer];
+}
+
+void mpi_start_send(struct mpi_request *request, int context, int tag)
+{
+    struct communicator *comm = request->comm;
+    struct type *type = request->type;
+    int to = world_of(comm, request->peer);
+    size_t bytes = type->size * request->count;
+    struct header header = {
+        .context = context, .source = comm->rank, .tag = tag, .world = mpi_rank, .bytes = bytes};
+
+    request->complete = true;
+    request->cancelled = false;
+    request->error = MPI_SUCCESS;
+    request->status = (MPI_Status){.MPI_SOURCE = MPI_ANY_SOURCE, .MPI_TAG = MPI_ANY_TAG};
+    if (bytes <= CELL_DATA && request->mode != SYNCHRONOUS) {
+        char packed[CELL_DATA];
+        const void *data = request->data;
+        if (!type->plain) {
+            mpi_pack(request->data, request->count, request->type, packed);
+            data = packed;
+        }
+        mpi_ring_push(to, &header, data);
+        return;
+    }
+    header.offer = new_offer(toro_shared_address(request->data), bytes);
+    if (request->mode == BUFFER || !type->plain) {
+        header.offer->buffer = mpi_memory(bytes ? bytes : 1);
+        mpi_pack(request->data, request->count, request->type, header.offer->buffer);
+        header.offer->data = header.offer->buffer;
+        if (request->mode != SYNCHRONOUS)
+            header.offer->state = BUFFERED;
+    }
+    if (header.offer->state == BUFFERED) {
+        mpi_ring_push(to, &header, NULL);
+        return;
+    }
+    if (header.offer->buffer) { /* a synchronous one: the sender keeps the packed data */
+        request->state = header.offer->buffer;
+        header.offer->buffer = NULL;
+    }
+    request->complete = false;
+    request->offer = header.offer;
+    header.data = header.offer->data;
+    request->since = ticks();
+    mpi_ring_push(to, &header, NULL);
+}
+
+static void end_send(struct mpi_request *request)
+{
+    if (request->state) {
+        toro_release(request->state);
+        request->state = NULL;
+    }
+    request->offer = NULL;
+    request->complete = true;
+}
+
+/* Ends a send that nobody has claimed. */
+static void leave_copy(struct mpi_request *request)
+{
+    struct offer *offer = request->offer;
+    int state = OFFERED;
+    void *buffer = toro_memory(offer->bytes);
+    if (!buffer)
+        return;
+    mpi_copy(buffer, offer->data, offer->bytes);
+    offer->buffer = buffer;
+    if (atomic_compare_exchange_strong(&offer->state, &state, BUFFERED))
+        end_send(request);
+    else
+        toro_release(buffer); /* claimed meanwhile */
+}
+
+static void check_send(struct mpi_request *request)
+{
+    static uint64_t patience;
+    struct offer *offer = request->offer;
+    int state = atomic_load_explicit(&offer->state, memory_order_acquire);
+
+    if (state == COPIED) {
+        keep_offer(offer);
+        end_send(request);
+    } else if (state == CLAIMED) {
+        char *target = atomic_load_explicit(&offer->target, memory_order_acquire);
+        if (target)
+            copy_parts(offer, target, offer->bytes);
+    } else if (request->mode == STANDARD && offer->bytes <= BUFFERED_MAX) {
+        patience = patience ? patience : toro_ticks(PATIENCE);
+        if (ticks() - request->since > patience)
+            leave_copy(request);
+    }
+}
+
+void mpi_check(struct mpi_request *request)
+{
+    if (request->offer)
+        check_send(request);
+}
+
+bool mpi_withdraw(struct mpi_request *request)
+{
+    int state = OFFERED;
+    if (request->kind == RECEIVE && request->receive.link) {
+        mpi_unpost(&request->receive);
+        return true;
+    }
+    if (!request->offer || !atomic_compare_exchange_strong(&request->offer->state, &state, WITHDRAWN))
+        return false;
+    end_send(request);
+    return true;
+}
+
+/* ---- For collective operations, and all else within MPI ---- */
+
+void mpi_isend(struct mpi_request *request, const void *data, int count, MPI_Datatype type, int peer, int tag,
+               struct communicator *comm)
+{
+    *request = (struct mpi_request){.kind = SEND, .comm = comm, .data = (void *)data, .count = count, .type = mpi_type(type),
+                                    .peer = peer};
+    mpi_start_send(request, comm->context + 1, tag);
+}
+
+void mpi_ireceive(struct mpi_request *request, void *data, int count, MPI_Datatype type, int peer, int tag,
+                  struct communicator *comm)
+{
+    *request = (struct mpi_request){.kind = RECEIVE, .comm = comm, .data = data, .count = count, .type = mpi_type(type),
+                                    .peer = peer};
+    mpi_start_receive(request, comm->context + 1, tag);
+}
+
+int mpi_wait_for(struct mpi_request *requests, int count)
+{
+    int error = MPI_SUCCESS;
+    for (int i = 0; i < count; i++) {
+        mpi_wait(&requests[i]);
+        error = error ? error : requests[i].error;
+    }
+    return error;
+}
+
+int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+{
+    struct mpi_request request;
+    mpi_isend(&request, data, count, type, peer, tag, comm);
+    return mpi_wait_for(&request, 1);
+}
+
+int mpi_receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+{
+    struct mpi_request request;
+    mpi_ireceive(&request, data, count, type, peer, tag, comm);
+    return mpi_wait_for(&request, 1);
+}
+
+int mpi_exchange(const void *send, int send_count, MPI_Datatype send_type, int to, void *receive, int receive_count,
+                 MPI_Datatype receive_type, int from, int tag, struct communicator *comm)
+{
+    struct mpi_request requests[2];
+    mpi_ireceive(&requests[0], receive, receive_count, receive_type, from, tag, comm);
+    mpi_isend(&requests[1], send, send_count, send_type, to, tag, comm);
+    return mpi_wait_for(requests, 2);
+}

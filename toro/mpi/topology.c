@@ -1,0 +1,381 @@
+/* Cartesian and graph topologies (MPI 3.1, chapter 7). Ranks keep their order: all are as near to
+ * each other. */
+#include "internal.h"
+
+static struct topology *new_topology(int kind, int dimensions, int edges)
+{
+    struct topology *made = mpi_cleared(sizeof *made);
+    int numbers = kind == MPI_CART ? 3 * dimensions : dimensions + edges;
+    made->kind = kind;
+    made->dimensions = dimensions;
+    made->edge_count = edges;
+    made->sizes = mpi_memory(numbers * sizeof(int) + 1);
+    made->periodic = made->sizes + dimensions;
+    made->coordinates = made->periodic + dimensions;
+    return made;
+}
+
+void mpi_copy_topology(const struct topology *from, struct topology **to)
+{
+    *to = new_topology(from->kind, from->dimensions, from->edge_count);
+    int numbers = from->kind == MPI_CART ? 3 * from->dimensions : from->dimensions + from->edge_count;
+    mpi_copy((*to)->sizes, from->sizes, numbers * sizeof(int));
+}
+
+static void coordinates_of(const struct topology *topology, int rank, int coordinates[])
+{
+    for (int i = topology->dimensions - 1; i >= 0; i--) {
+        coordinates[i] = rank % topology->sizes[i];
+        rank /= topology->sizes[i];
+    }
+}
+
+/* The rank at some coordinates; MPI_PROC_NULL: outside. */
+static int rank_at(const struct topology *topology, const int coordinates[])
+{
+    int rank = 0;
+    for (int i = 0; i < topology->dimensions; i++) {
+        int size = topology->sizes[i], at = coordinates[i];
+        if (at < 0 || at >= size) {
+            if (!topology->periodic[i])
+                return MPI_PROC_NULL;
+            at = (at % size + size) % size;
+        }
+        rank = rank * size + at;
+    }
+    return rank;
+}
+
+#define TOPOLOGY(name, comm, what)                                                                                     \
+    COMMUNICATOR(c, comm);                                                                                             \
+    struct topology *name = c->topology;                                                                               \
+    CHECK(c, name && name->kind == (what), MPI_ERR_TOPOLOGY)
+
+static bool is_prime_factor(int value, int *factor)
+{
+    for (*factor = 2; *factor * *factor <= value; ++*factor)
+        if (value % *factor == 0)
+            return true;
+    *factor = value;
+    return value > 1;
+}
+
+int MPI_Dims_create(int nodes, int dimensions, int sizes[])
+{
+    int rest = nodes, open = 0, factors[32], count = 0, factor;
+    CHECK(NULL, nodes > 0 && dimensions >= 0, MPI_ERR_DIMS);
+    for (int i = 0; i < dimensions; i++) {
+        CHECK(NULL, sizes[i] >= 0, MPI_ERR_DIMS);
+        if (sizes[i]) {
+            CHECK(NULL, rest % sizes[i] == 0, MPI_ERR_DIMS);
+            rest /= sizes[i];
+        } else
+            open++;
+    }
+    if (!open) {
+        CHECK(NULL, rest == 1, MPI_ERR_DIMS);
+        return MPI_SUCCESS;
+    }
+    while (is_prime_factor(rest, &factor)) {
+        factors[count++] = factor;
+        rest /= factor;
+    }
+    int *made = mpi_memory(open * sizeof(int));
+    for (int i = 0; i < open; i++)
+        made[i] = 1;
+    while (count) { /* the largest factor to the smallest size */
+        int least = 0;
+        for (int i = 1; i < open; i++)
+            if (made[i] < made[least])
+                least = i;
+        made[least] *= factors[--count];
+    }
+    for (int i = 0; i < dimensions; i++) {
+        if (sizes[i])
+            continue;
+        int most = 0;
+        for (int j = 1; j < open; j++)
+            if (made[j] > made[most])
+                most = j;
+        sizes[i] = made[most];
+        made[most] = 0;
+    }
+    toro_release(made);
+    return MPI_SUCCESS;
+}
+
+/* A communicator of the first `count` ranks. */
+static struct communicator *first_ranks(struct communicator *c, int count)
+{
+    int context = mpi_agree_on_context(c);
+    if (c->rank >= count)
+        return NULL;
+    struct group *group = mpi_make_group(count);
+    mpi_copy(group->world, c->group->world, count * sizeof(int));
+    struct communicator *made = mpi_make_comm(group, context, c);
+    mpi_release_group(group);
+    return made;
+}
+
+int MPI_Cart_create(MPI_Comm comm, int dimensions, const int sizes[], const int periodic[], int reorder,
+                    MPI_Comm *made)
+{
+    COMMUNICATOR(c, comm);
+    int count = 1;
+    (void)reorder;
+    CHECK(c, dimensions >= 0, MPI_ERR_DIMS);
+    for (int i = 0; i < dimensions; i++) {
+        CHECK(c, sizes[i] > 0, MPI_ERR_DIMS);
+        count *= sizes[i];
+    }
+    CHECK(c, count <= c->size, MPI_ERR_DIMS);
+    struct communicator *cart = first_ranks(c, count);
+    *made = MPI_COMM_NULL;
+    if (!cart)
+        return MPI_SUCCESS;
+    cart->topology = new_topology(MPI_CART, dimensions, 0);
+    for (int i = 0; i < dimensions; i++) {
+        cart->topology->sizes[i] = sizes[i];
+        cart->topology->periodic[i] = periodic[i] != 0;
+    }
+    coordinates_of(cart->topology, cart->rank, cart->topology->coordinates);
+    *made = cart->handle;
+    return MPI_SUCCESS;
+}
+
+int MPI_Cartdim_get(MPI_Comm comm, int *dimensions)
+{
+    TOPOLOGY(t, comm, MPI_CART);
+    *dimensions = t->dimensions;
+    return MPI_SUCCESS;
+}
+
+int MPI_Cart_get(MPI_Comm comm, int max, int sizes[], int periodic[], int coordinates[])
+{
+    TOPOLOGY(t, comm, MPI_CART);
+    for (int i = 0; i < t->dimensions && i < max; i++) {
+        sizes[i] = t->sizes[i];
+        periodic[i] = t->periodic[i];
+        coordinates[i] = t->coordinates[i];
+    }
+    return MPI_SUCCESS;
+}
+
+int MPI_Cart_rank(MPI_Comm comm, const int coordinates[], int *rank)
+{
+    TOPOLOGY(t, comm, MPI_CART);
+    *rank = rank_at(t, coordinates);
+    CHECK(c, *rank != MPI_PROC_NULL, MPI_ERR_ARG);
+    return MPI_SUCCESS;
+}
+
+int MPI_Cart_coords(MPI_Comm comm, int rank, int max, int coordinates[])
+{
+    TOPOLOGY(t, comm, MPI_CART);
+    CHECK(c, rank >= 0 && rank < c->size, MPI_ERR_RANK);
+    CHECK(c, max >= t->dimensions, MPI_ERR_DIMS);
+    coordinates_of(t, rank, coordinates);
+    return MPI_SUCCESS;
+}
+
+static int neighbour(const struct topology *t, int dimension, int distance)
+{
+    int before = t->coordinates[dimension];
+    t->coordinates[dimension] += distance;
+    int rank = rank_at(t, t->coordinates);
+    t->coordinates[dimension] = before;
+    return rank;
+}
+
+int MPI_Cart_shift(MPI_Comm comm, int dimension, int distance, int *source, int *destination)
+{
+    TOPOLOGY(t, comm, MPI_CART);
+    CHECK(c, dimension >= 0 && dimension < t->dimensions, MPI_ERR_DIMS);
+    *source = neighbour(t, dimension, -distance);
+    *destination = neighbour(t, dimension, distance);
+    return MPI_SUCCESS;
+}
+
+int MPI_Cart_sub(MPI_Comm comm, const int kept[], MPI_Comm *made)
+{
+    TOPOLOGY(t, comm, MPI_CART);
+    int color = 0, key = 0, dimensions = 0;
+    for (int i = 0; i < t->dimensions; i++)
+        if (kept[i]) {
+            key = key * t->sizes[i] + t->coordinates[i];
+            dimensions++;
+        } else
+            color = color * t->sizes[i] + t->coordinates[i];
+    int result = MPI_Comm_split(comm, color, key, made);
+    if (result)
+        return result;
+    struct topology *sub = mpi_comm(*made)->topology = new_topology(MPI_CART, dimensions, 0);
+    for (int i = 0, j = 0; i < t->dimensions; i++)
+        if (kept[i]) {
+            sub->sizes[j] = t->sizes[i];
+            sub->periodic[j] = t->periodic[i];
+            sub->coordinates[j++] = t->coordinates[i];
+        }
+    return MPI_SUCCESS;
+}
+
+int MPI_Cart_map(MPI_Comm comm, int dimensions, const int sizes[], const int periodic[], int *rank)
+{
+    COMMUNICATOR(c, comm);
+    int count = 1;
+    (void)periodic;
+    for (int i = 0; i < dimensions; i++)
+        count *= sizes[i];
+    CHECK(c, count > 0 && count <= c->size, MPI_ERR_DIMS);
+    *rank = c->rank < count ? c->rank : MPI_UNDEFINED;
+    return MPI_SUCCESS;
+}
+
+int MPI_Topo_test(MPI_Comm comm, int *kind)
+{
+    COMMUNICATOR(c, comm);
+    *kind = c->topology ? c->topology->kind : MPI_UNDEFINED;
+    return MPI_SUCCESS;
+}
+
+/* ---- Graphs: index[i] is the number of edges of the nodes up to i ---- */
+
+int MPI_Graph_create(MPI_Comm comm, int nodes, const int index[], const int edges[], int reorder, MPI_Comm *made)
+{
+    COMMUNICATOR(c, comm);
+    (void)reorder;
+    CHECK(c, nodes >= 0 && nodes <= c->size, MPI_ERR_ARG);
+    struct communicator *graph = first_ranks(c, nodes);
+    *made = MPI_COMM_NULL;
+    if (!graph)
+        return MPI_SUCCESS;
+    graph->topology = new_topology(MPI_GRAPH, nodes, index[nodes - 1]);
+    mpi_copy(graph->topology->sizes, index, nodes * sizeof(int));
+    mpi_copy(graph->topology->periodic, edges, index[nodes - 1] * sizeof(int));
+    *made = graph->handle;
+    return MPI_SUCCESS;
+}
+
+int MPI_Graphdims_get(MPI_Comm comm, int *nodes, int *edges)
+{
+    TOPOLOGY(t, comm, MPI_GRAPH);
+    *nodes = t->dimensions;
+    *edges = t->edge_count;
+    return MPI_SUCCESS;
+}
+
+int MPI_Graph_get(MPI_Comm comm, int max_index, int max_edges, int index[], int edges[])
+{
+    TOPOLOGY(t, comm, MPI_GRAPH);
+    for (int i = 0; i < t->dimensions && i < max_index; i++)
+        index[i] = t->sizes[i];
+    for (int i = 0; i < t->edge_count && i < max_edges; i++)
+        edges[i] = t->periodic[i];
+    return MPI_SUCCESS;
+}
+
+int MPI_Graph_neighbors_count(MPI_Comm comm, int rank, int *count)
+{
+    TOPOLOGY(t, comm, MPI_GRAPH);
+    CHECK(c, rank >= 0 && rank < c->size, MPI_ERR_RANK);
+    *count = t->sizes[rank] - (rank ? t->sizes[rank - 1] : 0);
+    return MPI_SUCCESS;
+}
+
+int MPI_Graph_neighbors(MPI_Comm comm, int rank, int max, int neighbors[])
+{
+    TOPOLOGY(t, comm, MPI_GRAPH);
+    CHECK(c, rank >= 0 && rank < c->size, MPI_ERR_RANK);
+    int first = rank ? t->sizes[rank - 1] : 0;
+    for (int i = 0; i < max && first + i < t->sizes[rank]; i++)
+        neighbors[i] = t->periodic[first + i];
+    return MPI_SUCCESS;
+}
+
+int MPI_Graph_map(MPI_Comm comm, int nodes, const int index[], const int edges[], int *rank)
+{
+    COMMUNICATOR(c, comm);
+    (void)index, (void)edges;
+    *rank = c->rank < nodes ? c->rank : MPI_UNDEFINED;
+    return MPI_SUCCESS;
+}
+
+/* ---- Collective operations of neighbours ---- */
+
+static int neighbour_count(const struct communicator *c)
+{
+    if (c->topology->kind == MPI_CART)
+        return 2 * c->topology->dimensions;
+    return c->topology->sizes[c->rank] - (c->rank ? c->topology->sizes[c->rank - 1] : 0);
+}
+
+/* In a Cartesian topology: down and up, in each dimension. */
+static int neighbour_at(const struct communicator *c, int index)
+{
+    const struct topology *t = c->topology;
+    if (t->kind == MPI_CART)
+        return neighbour(t, index / 2, index % 2 ? 1 : -1);
+    return t->periodic[(c->rank ? t->sizes[c->rank - 1] : 0) + index];
+}
+
+/* The part for, or from, a neighbour: where it is, how long, of which type. */
+struct neighbour_part {
+    void *data;
+    int count;
+    MPI_Datatype type;
+};
+
+static struct neighbour_part sent_part(const struct collective *c, int index, bool one_part)
+{
+    MPI_Datatype type = c->send_types ? c->send_types[index] : c->send_type;
+    int count = c->send_counts ? c->send_counts[index] : c->send_count;
+    MPI_Aint at = c->send_offsets ? c->send_offsets[index] : (MPI_Aint)index * count;
+    void *data = one_part ? (void *)c->send : mpi_at(c->send, at, type);
+    return (struct neighbour_part){c->send_places ? (char *)c->send + c->send_places[index] : data, count, type};
+}
+
+static struct neighbour_part received_part(const struct collective *c, int index)
+{
+    MPI_Datatype type = c->receive_types ? c->receive_types[index] : c->receive_type;
+    int count = c->receive_counts ? c->receive_counts[index] : c->receive_count;
+    MPI_Aint at = c->receive_offsets ? c->receive_offsets[index] : (MPI_Aint)index * count;
+    void *data = mpi_at(c->receive, at, type);
+    return (struct neighbour_part){c->receive_places ? (char *)c->receive + c->receive_places[index] : data, count,
+                                   type};
+}
+
+static int among_neighbours(struct collective *c, bool one_part)
+{
+    struct communicator *comm = c->comm;
+    if (!comm->topology)
+        return MPI_ERR_TOPOLOGY;
+    int count = neighbour_count(comm), started = 0;
+    bool cart = comm->topology->kind == MPI_CART;
+    struct mpi_request *requests = mpi_memory((2 * count + 1) * sizeof *requests);
+    /* The same rank may be the neighbour on both sides: what goes up comes from below. */
+    for (int i = 0; i < count; i++) {
+        struct neighbour_part part = received_part(c, i);
+        if (neighbour_at(comm, i) != MPI_PROC_NULL)
+            mpi_ireceive(&requests[started++], part.data, part.count, part.type, neighbour_at(comm, i),
+                         1 << 30 | (c->tag & 0xfffff) << 8 | (cart ? i ^ 1 : 0), comm);
+    }
+    for (int i = 0; i < count; i++) {
+        struct neighbour_part part = sent_part(c, i, one_part);
+        if (neighbour_at(comm, i) != MPI_PROC_NULL)
+            mpi_isend(&requests[started++], part.data, part.count, part.type, neighbour_at(comm, i),
+                      1 << 30 | (c->tag & 0xfffff) << 8 | (cart ? i : 0), comm);
+    }
+    int result = mpi_wait_for(requests, started);
+    toro_release(requests);
+    return result;
+}
+
+int mpi_run_neighbor_allgather(struct collective *c)
+{
+    return among_neighbours(c, true);
+}
+
+int mpi_run_neighbor_alltoall(struct collective *c)
+{
+    return among_neighbours(c, false);
+}

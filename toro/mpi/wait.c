@@ -1,0 +1,93 @@
+/* Waits. A rank that waits polls its ring, because another core's answer is there within a
+ * microsecond, and an interrupt that wakes a halted core takes tens of them. It blocks, so that the
+ * core halts, when that has been in vain for some time: for long if polling mostly succeeds, and
+ * for shorter and shorter times if it does not. */
+#include "internal.h"
+
+#define POLL_MAX 2000 /* microseconds */
+#define POLL_MIN 50
+#define EAGER 200     /* turns without a pause: most answers come within them */
+#define NAP 100       /* where nobody wakes the rank */
+#define TURNS 64      /* between looks at the clock and at other threads of this core */
+
+int mpi_helpers;
+
+static int waiting;         /* threads of this core */
+static uint64_t poll_ticks; /* how long to poll */
+static uint64_t most, least;
+
+void mpi_relax(struct pause *pause)
+{
+    struct mailbox *box = &mpi_mailboxes[mpi_rank];
+
+    if (!pause->turns++) {
+        if (!most) {
+            most = poll_ticks = toro_ticks(POLL_MAX);
+            least = toro_ticks(POLL_MIN);
+        }
+        pause->start = ticks();
+        waiting++;
+        return;
+    }
+    if (pause->armed) {
+        /* What this thread waits for was looked at once more since it is announced to sleep. */
+        toro_block();
+        box->sleeping = 0;
+        pause->armed = false;
+        pause->start = ticks();
+        return;
+    }
+    if (pause->turns < EAGER)
+        return;
+    __builtin_ia32_pause();
+    if (pause->turns % TURNS)
+        return;
+    toro_yield();
+    if (ticks() - pause->start < poll_ticks)
+        return;
+    if (waiting > 1 || mpi_helpers) { /* only one thread can be told of to others */
+        toro_sleep(NAP);
+        return;
+    }
+    poll_ticks = poll_ticks / 2 > least ? poll_ticks / 2 : least;
+    box->thread = toro_thread();
+    atomic_store(&box->sleeping, 1); /* a full barrier */
+    pause->armed = true;
+}
+
+void mpi_poll(struct pause *pause)
+{
+    if (!pause->turns++)
+        pause->start = ticks();
+    __builtin_ia32_pause();
+    if (pause->turns % TURNS)
+        return;
+    if (ticks() - pause->start < toro_ticks(POLL_MAX))
+        toro_yield();
+    else
+        toro_sleep(NAP);
+}
+
+void mpi_go_on(struct pause *pause)
+{
+    if (!pause->turns)
+        return;
+    waiting--;
+    if (pause->armed)
+        mpi_mailboxes[mpi_rank].sleeping = 0;
+    else if (poll_ticks < most && ticks() - pause->start < poll_ticks)
+        poll_ticks = poll_ticks * 2 < most ? poll_ticks * 2 : most;
+}
+
+void mpi_wait(struct mpi_request *request)
+{
+    struct pause pause = {0};
+    while (!request->complete) {
+        mpi_progress();
+        if (!request->complete)
+            mpi_check(request);
+        if (!request->complete)
+            mpi_relax(&pause);
+    }
+    mpi_go_on(&pause);
+}
