@@ -88,7 +88,7 @@ def main(
             return _tell(f"pyvmm {__version__}\n")
         if words[0] not in COMMANDS:
             raise UsageError(f"{words[0]}: no such command{suggestion(words[0], COMMANDS, '--help')}")
-        asked = words[1:2] if words[0] == "bench" else words[1:]  # a benchmark's options are its own
+        asked = words[1:2] if words[0] in ("bench", "cc") else words[1:]  # what follows is not ours
         if "--help" in asked or "-h" in asked:
             from pyvmm.command.help import help_of
 
@@ -127,6 +127,11 @@ def _run(
         from pyvmm.command.build import build
 
         return build(words)
+    if command == "cc":
+        from pyvmm.toolchain.cc import cc
+
+        cc(words)
+        return 0
     if command in ("ps", "inspect"):
         from pyvmm.command import ps
 

@@ -122,7 +122,7 @@ def zsh() -> str:
         specs = [*map(_zsh_option, _options(command))]
         if operand:
             specs.append(_zsh_quote(f"1:{operand.strip('[]')}:{_zsh_action(values)}"))
-        if command == "bench":  # what follows is the benchmark's own
+        if command in ("bench", "cc"):  # what follows is not ours
             specs.append("'*:option: '")
         cases.append(
             f"        {command})\n            _arguments \\\n                {_CONTINUED.join(specs)}\n            ;;"

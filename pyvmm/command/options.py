@@ -194,9 +194,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "build": (
         "SOURCE",
-        "*.pas *.pp *.c",
+        "*.pas *.pp *.c *.o *.a",
         "compile a Toro application to an ELF image",
-        "The source is a program in Pascal, or an MPI program in C, of one or more files. Its image has the Toro "
+        "The source is a program in Pascal, or an MPI program in C, of one or more files, objects and archives among "
+        "them. Its image has the Toro "
         "kernel, the library and the application, without what is not used. What follows `--` goes to the compiler, "
         "such as `-- -Mdelphi -Cr`.",
         (
@@ -205,6 +206,14 @@ COMMANDS: dict[str, Command] = {
             ("-I", "repeatable", "DIR", "DIR", "look for units and include files there too"),
             ("-g", "flag", "", "", "add all debug information, for GDB, and do not optimize"),
         ),
+    ),
+    "cc": (
+        "FILE",
+        "*.c *.o *.a",
+        "compile C for Toro, as `mpicc` does for Linux",
+        "Takes what gcc takes; without `-c`, `-S` or `-E` it links an image, `a.out` or what `-o` names. A Makefile "
+        "uses it by `make CC='pyvmm cc'`, and configure also wants `--host=x86_64-elf`.",
+        (),
     ),
     "ps": (
         "[NAME]",
@@ -334,7 +343,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench": (
         "NAME",
-        "boot exits vsock fs http kernel density",
+        "boot exits vsock fs http kernel mpi density",
         "run a benchmark",
         "Each has options of its own: `pyvmm bench NAME --help`.",
         (),
