@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM
+from programs import Programs
 
 
 @pytest.fixture

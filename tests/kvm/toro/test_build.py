@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, needs_compiler, pyvmm
+from programs import Programs
 
 ROOT = Path(__file__).parents[3]
 HELLO = ROOT / "examples/HelloWorld/HelloWorld.pas"

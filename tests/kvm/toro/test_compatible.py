@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Programs
 from guests import Result, needs_compiler, pyvmm
+from programs import Programs
 
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine

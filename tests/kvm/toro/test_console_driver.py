@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, Result
+from programs import Programs
 
 MUCH = bytes(ord("a") + i % 26 for i in range(300000))
 RING = rb"\[\d+-\d+-\d+ \d+:\d+:\d+\] CPU0 Thread#0x[0-9A-F]+ ring 42\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Programs
 from guests import Result, needs_compiler, pyvmm
+from programs import Programs
 
 from pyvmm.toolchain.build import build
 

@@ -6,8 +6,8 @@ import signal
 import subprocess
 
 import pytest
-from conftest import Programs
 from guests import PYVMM
+from programs import Programs
 
 
 def asked(programs: Programs, what: str, *options: str, times: int = 1) -> tuple[int, bytes, bytes]:

@@ -13,8 +13,8 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, Result
+from programs import Programs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

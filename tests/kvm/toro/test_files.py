@@ -7,8 +7,8 @@ from errno import ENOENT
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from fusedev import ROOT, FuseDirectory
+from programs import Programs
 from test_shares import make_links
 
 from pyvmm.config import MachineConfig

@@ -11,8 +11,8 @@ from pathlib import Path
 from struct import pack, pack_into
 
 import pytest
-from conftest import Programs
 from guests import GIB, MIB
+from programs import Programs
 
 from pyvmm._kvm import ffi
 from pyvmm.boot import elf

@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import Programs, Talking
 from guests import PYVMM, Assembler, Result, pyvmm, wait_until
+from programs import Programs, Talking
 
 from pyvmm.api import share, vsock
 from pyvmm.config import MachineConfig

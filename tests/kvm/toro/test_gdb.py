@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from gdbs import Client, gdb, waiting
 from guests import PYVMM
+from programs import Programs
 
 from pyvmm.gdb.packets import packet
 from pyvmm.gdb.server import SCRIPT

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Programs, Talking
 from guests import PYVMM, Result, wait_until
+from programs import Programs, Talking
 
 from pyvmm.config import MachineConfig
 from pyvmm.host.virtiofsd import PROGRAMS, Share, Virtiofsd

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, of_threads, wait_until
+from programs import Programs
 
 SIZE = 200_000
 

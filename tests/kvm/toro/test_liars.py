@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Programs
 from fusedev import FuseDirectory
+from programs import Programs
 
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine

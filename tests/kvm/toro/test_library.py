@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, Result, needs_simd_exceptions, pyvmm
+from programs import Programs
 
 from pyvmm.host.virtiofsd import PROGRAMS
 from pyvmm.toolchain.build import build

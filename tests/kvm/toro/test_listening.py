@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import Programs
 from guests import wait_until
+from programs import Programs
 
 from pyvmm.api import vsock
 from pyvmm.config import MachineConfig

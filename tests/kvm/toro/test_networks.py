@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, wait_until
 from nethost import Host, needs_networks, network_host
+from programs import Programs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 pytestmark = [needs_networks, pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")]

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import MADE
+from programs import Programs
 
 PYTHON = Path(__file__).parents[3] / "examples/python"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, Result, wait_until
+from programs import Programs
 
 from pyvmm._kvm import lib
 from pyvmm.config import MachineConfig

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from conftest import Programs
 from guests import PYVMM
+from programs import Programs
 
 ECHO, SUM, SEND, FLOOD, DEAF, QUIT, SLOW, PROXY, NOBODY, FULL = range(80, 90)
 MIB = 1 << 20

@@ -11,7 +11,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Programs, Talking
+from programs import Programs, Talking
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.api import vsock

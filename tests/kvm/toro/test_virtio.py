@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Programs
+from programs import Programs
 from virtiodev import Echo
 
 from pyvmm.config import MachineConfig

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, pyvmm
+from programs import Programs
 
 
 @dataclass

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from threading import Thread
 
 import pytest
-from conftest import Programs
+from programs import Programs
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.api import vsock

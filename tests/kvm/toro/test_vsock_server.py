@@ -16,8 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import MIB, PYVMM
+from programs import Programs
 
 ECHO, SINK, SOURCE, FULL, REFUSE = PORTS = range(80, 85)
 

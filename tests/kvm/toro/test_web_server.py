@@ -15,9 +15,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import Programs
 from fusedev import FuseDirectory
 from guests import PYVMM, wait_until
+from programs import Programs
 
 from pyvmm.api import share, vsock
 from pyvmm.config import MachineConfig

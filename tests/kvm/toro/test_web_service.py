@@ -16,8 +16,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, wait_until
+from programs import Programs
 
 from pyvmm.host.virtiofsd import PROGRAMS
 from pyvmm.toolchain import library
