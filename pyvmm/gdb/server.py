@@ -13,6 +13,7 @@ from pyvmm.eventloop import READABLE, WRITABLE
 from pyvmm.gdb.debugger import SIGTRAP, Debugger, Stop
 from pyvmm.gdb.monitor import answer
 from pyvmm.gdb.session import Session
+from pyvmm.host.errands import OwnFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,22 +65,20 @@ class GdbServer:
         host, colon, port = target.rpartition(":")
         try:
             if colon and "/" not in port:
-                self._path, self._socket = "", _tcp(target, host.strip("[]"), port)
+                self._file, self._socket = None, _tcp(target, host.strip("[]"), port)
                 self.place = f"{host}:{self._socket.getsockname()[1]}"
             else:
-                self._path, self._socket = path, _unix(path)
+                self._socket = _unix(path)
+                self._file = OwnFile(os.fsencode(path), os.fsencode(self._folder) if self._folder else None)
                 self.place = path
         except BaseException:
-            self._remove_folder()
+            if self._folder:
+                with suppress(OSError):
+                    os.rmdir(self._folder)
             raise
         self._socket.setblocking(False)
         if self.waits:
             machine.hold()
-
-    def _remove_folder(self) -> None:
-        if self._folder:
-            with suppress(OSError):
-                os.rmdir(self._folder)
 
     def attach(self, loop: Loop) -> None:
         """Serves clients from `loop`."""
@@ -158,10 +157,9 @@ class GdbServer:
             self._client.end(self._machine.status)
         self._machine.debugger = None
         self._socket.close()
-        if self._path:
-            with suppress(OSError):
-                os.unlink(self._path)
-        self._remove_folder()
+        if self._file:
+            self._file.ask(0)
+            self._file.forget()
 
 
 def _tcp(target: str, host: str, port: str) -> socket.socket:

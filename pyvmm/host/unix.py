@@ -12,6 +12,7 @@ import posix as os
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 
 from pyvmm.errors import ConfigError, HostError
+from pyvmm.host.errands import OwnFile
 
 #: Bytes of a path: `sun_path` of unix(7) without its NUL, minus room for `_PORT`.
 PATH_MAX = 107 - len("_4294967294")
@@ -45,7 +46,7 @@ class UnixHost:
             self._socket = _new_socket()
             self._remove_stale()
             self._socket.bind(self.path)
-            self._inode = _inode(self.path)
+            self._file = OwnFile(self.path)
             self._socket.listen(backlog)
         except OSError as error:
             self.close()
@@ -55,7 +56,7 @@ class UnixHost:
             raise
         self.fd: int = self._socket.fileno()
 
-    _inode: tuple[int, int] | None = None
+    _file: OwnFile | None = None
 
     def _remove_stale(self) -> None:
         try:
@@ -92,19 +93,12 @@ class UnixHost:
         """Stops listening and removes the file, if it is still ours. A second call does nothing."""
         if not self._socket:
             return
-        try:
-            if self._inode and _inode(self.path) == self._inode:
-                os.unlink(self.path)
-        except OSError:  # removed already
-            pass
+        if self._file:
+            self._file.ask(0)
+            self._file.forget()
         self._socket.close()
         self._socket = None
 
 
 def _new_socket() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
-
-
-def _inode(path: bytes) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino

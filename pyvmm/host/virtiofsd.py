@@ -12,6 +12,7 @@ from errno import EAGAIN, ETIMEDOUT
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError, HostError
+from pyvmm.host.errands import Errand
 from pyvmm.host.mounts import MountWatch
 
 TYPE_CHECKING = False
@@ -79,6 +80,9 @@ PASSES = ("xattr", "flock")
 TAG_MAX = 36  # bytes (virtio 1.2, section 5.11.4)
 SOCKET_PATH_MAX = 107  # bytes: `sun_path` of unix(7) without its NUL
 
+_START, _STOP = 0, 1
+_HANGS, _NOT_OURS = -1, -2
+_TIMEOUT_UNIT = 0.1  # seconds
 _SIGKILL = 9
 _KILL_MS = 1000  # for a killed process to end
 _STATUS_MAX = 8192  # bytes of /proc/self/status
@@ -143,6 +147,90 @@ class Share:
             raise ConfigError("share", text, f"the path of a socket has at most {SOCKET_PATH_MAX} bytes")
 
 
+def _reap(pid: int, pidfd: int) -> int:
+    """The wait status of a child that was killed; _HANGS if it does not end in time. Closes its pidfd."""
+    try:
+        if pidfd >= 0 and not lib.wait_readable(pidfd, _KILL_MS):
+            return _HANGS
+        return os.waitpid(pid, 0)[1]
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+class _Server(Errand):
+    """The processes of virtiofsd, one after the other."""
+
+    def __init__(self, program: str, options: Options, directory: str, share: Share, threads: int) -> None:
+        super().__init__()
+        self._program, self._options, self._directory, self._share = program, options, directory, share
+        self._threads = threads
+        self._pid = self._parent = 0
+        self._pidfd = -1
+
+    def do(self, what: int) -> tuple[int, list[int]]:
+        if what == _START:
+            made = self._start()
+            return self._pid, made
+        return self._stop(), []
+
+    def _start(self) -> list[int]:
+        """Starts one; returns a connection to it, the pipe with its output, and a pidfd."""
+        # The kernel chooses a name (unix(7), autobind), so no file is made. We connect first, and
+        # virtiofsd accepts no second connection.
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        made: list[int] = []
+        try:
+            listener.bind("")
+            listener.listen(1)
+            sock.connect(listener.getsockname())
+            made += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._spawn(listener.fileno(), made[1])
+            os.close(made.pop())
+            return [sock.detach(), *made, os.dup(self._pidfd)]
+        except BaseException:
+            sock.close()
+            for fd in made:
+                os.close(fd)
+            raise
+        finally:
+            listener.close()
+
+    def _spawn(self, listener: int, output: int) -> None:
+        words = [self._program, *self._options(listener, self._directory, self._share, self._threads, _lacks())]
+        kept = [ffi.new("char[]", word.encode(errors="surrogateescape")) for word in words]
+        argv = ffi.new("char *[]", [*kept, ffi.NULL])
+        read_only = self._directory.encode(errors="surrogateescape") if self._share.read_only else ffi.NULL
+        pid = lib.spawn(argv, listener, output, read_only, os.geteuid() != 0)
+        if pid < 0:
+            raise OSError(ffi.errno, "fork")
+        self._pid, self._parent = pid, os.getpid()
+        self._pidfd = os.pidfd_open(pid)
+
+    def _stop(self) -> int:
+        """Kills it and all processes that it has made, stopped ones included; returns its wait status.
+
+        Returns _HANGS for a process that cannot be killed yet, because its file system hangs: init will
+        reap it; and _NOT_OURS for one that another process has started, which is to reap it.
+        """
+        if not self._pid:
+            return 0
+        pid, self._pid = self._pid, 0
+        os.kill(pid, _SIGKILL)
+        try:
+            os.killpg(pid, _SIGKILL)
+        except ProcessLookupError:  # its process group does not exist yet
+            pass
+        if self._parent != os.getpid():
+            return _NOT_OURS
+        pidfd, self._pidfd = self._pidfd, -1
+        return _reap(pid, pidfd)
+
+    def end(self) -> None:
+        self._stop()
+
+
 class Virtiofsd:
     """virtiofsd for a directory: a new process for each driver that starts the device.
 
@@ -160,7 +248,7 @@ class Virtiofsd:
 
     def __init__(self, share: Share, log: Callable[[str], None]) -> None:
         self._where = f"share {share.text}"
-        self._share, self._log = share, log
+        self._log = log
         self.restarts = share.restart
         self._pid = 0
         self._pidfd = self._output = -1
@@ -174,7 +262,8 @@ class Virtiofsd:
         self._watch = MountWatch(self._directory)
         for program, options in PROGRAMS:
             if os.access(program, os.X_OK):
-                self._program, self._options = program, options
+                threads = _THREADS if self._watch.may_stall or "flock" in share.passes else 0
+                self._server = _Server(program, options, self._directory, share, threads)
                 return
         raise HostError(f"{self._where}: virtiofsd", 2, "install virtiofsd, or Debian's qemu-system-common")
 
@@ -186,45 +275,13 @@ class Virtiofsd:
         """
         self.stop()
         try:
-            return self._start()
+            self._pid, (sock, self._output, self._pidfd) = self._server.ask(_START)
         except OSError as error:
             self.stop()
             raise HostError(f"{self._where}: virtiofsd", error.errno or 0) from None
-
-    def _start(self) -> _socket.socket:
-        # The kernel chooses a name (unix(7), autobind), so no file is made. We connect first, and
-        # virtiofsd accepts no second connection.
-        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        output = -1
-        try:
-            listener.bind("")
-            listener.listen(1)
-            sock.connect(listener.getsockname())
-            self._output, output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._spawn(listener.fileno(), output)
-        except BaseException:
-            sock.close()
-            raise
-        finally:
-            listener.close()
-            if output >= 0:
-                os.close(output)
         if self._loop:
             self._loop.add(self._output, self._said)
-        return sock
-
-    def _spawn(self, listener: int, output: int) -> None:
-        threads = _THREADS if self._watch.may_stall or "flock" in self._share.passes else 0
-        words = [self._program, *self._options(listener, self._directory, self._share, threads, _lacks())]
-        kept = [ffi.new("char[]", word.encode(errors="surrogateescape")) for word in words]
-        argv = ffi.new("char *[]", [*kept, ffi.NULL])
-        read_only = self._directory.encode(errors="surrogateescape") if self._share.read_only else ffi.NULL
-        pid = lib.spawn(argv, listener, output, read_only, os.geteuid() != 0)
-        if pid < 0:
-            raise OSError(ffi.errno, "fork")
-        self._pid = pid
-        self._pidfd = os.pidfd_open(pid)
+        return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, sock)
 
     def attach(self, loop: Loop, lost: Callable[[str], None]) -> None:
         """Logs what virtiofsd prints, from `loop`, and watches its directory's mount."""
@@ -260,7 +317,7 @@ class Virtiofsd:
         self.stop()
         if said:
             return f"virtiofsd: {said.splitlines()[0]}"
-        if not ended or status is None:
+        if not ended or status < 0:
             return "virtiofsd does not answer"
         if os.WIFSIGNALED(status):
             return f"virtiofsd was killed by signal {os.WTERMSIG(status)}"
@@ -269,25 +326,17 @@ class Virtiofsd:
     def _has_ended(self, deadline: Deadline) -> bool:
         return bool(lib.wait_readable(self._pidfd, int(deadline.wait(self._pidfd) * 1000)))
 
-    def _kill(self) -> int | None:
-        """Kills virtiofsd and all processes that it has made, stopped ones included; returns its wait status.
-
-        Returns None for a process that cannot be killed yet, because its file system hangs. Init will reap it.
-        """
-        if not self._pid:
-            return 0
+    def _kill(self) -> int:
+        pidfd, self._pidfd = self._pidfd, -1
         pid, self._pid = self._pid, 0
-        os.kill(pid, _SIGKILL)
         try:
-            os.killpg(pid, _SIGKILL)
-        except ProcessLookupError:  # its process group does not exist yet
-            pass
-        status = None
-        if self._pidfd < 0 or lib.wait_readable(self._pidfd, _KILL_MS):
-            status = os.waitpid(pid, 0)[1]
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+            status = self._server.ask(_STOP)[0] if pid else 0
+        except OSError:  # the helper is gone, and virtiofsd with it
+            status = _HANGS
+        if status == _NOT_OURS:
+            return _reap(pid, pidfd)
+        if pidfd >= 0:
+            os.close(pidfd)
         return status
 
     def stop(self) -> None:
@@ -302,7 +351,27 @@ class Virtiofsd:
     def close(self) -> None:
         """Ends virtiofsd for good. A second call does nothing."""
         self.stop()
+        self._server.forget()
         self._watch.close()
+
+
+class _Connection(Errand):
+    """Connections to a socket, each made in time."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def do(self, what: int) -> tuple[int, list[int]]:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        try:
+            sock.settimeout(what * _TIMEOUT_UNIT)
+            sock.connect(self._path)
+            return 0, [sock.detach()]
+        except TimeoutError:
+            raise OSError(ETIMEDOUT, "") from None
+        finally:
+            sock.close()
 
 
 class SocketBackend:
@@ -317,7 +386,7 @@ class SocketBackend:
 
     def __init__(self, share: Share) -> None:
         self._where = f"share {share.text}"
-        self._path = share.path
+        self._connection = _Connection(share.path)
 
     def connect(self, deadline: Deadline) -> _socket.socket:
         """Connects to the backend.
@@ -325,16 +394,13 @@ class SocketBackend:
         Raises:
             HostError: nothing listens there, or it does not accept in time.
         """
+        units = max(1, min(255, int(deadline.left() / _TIMEOUT_UNIT)))
         try:
-            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-            sock.settimeout(deadline.left())
-            sock.connect(self._path)
-        except TimeoutError:
-            raise HostError(self._where, ETIMEDOUT) from None
+            (fd,) = self._connection.ask(units)[1]
         except OSError as error:
             hint = "its backlog is full" if error.errno == EAGAIN else ""
             raise HostError(self._where, error.errno or 0, hint) from None
-        return sock
+        return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
 
     def attach(self, loop: Loop, lost: Callable[[str], None]) -> None:
         """Does nothing: it has no output here, and its directory is its own."""
@@ -346,7 +412,9 @@ class SocketBackend:
     def stop(self) -> None:
         """Does nothing: the backend is not ours to end."""
 
-    close = stop
+    def close(self) -> None:
+        """No connection is made any more. A second call does nothing."""
+        self._connection.forget()
 
 
 def _real_path(path: str) -> str:

@@ -155,7 +155,11 @@ uint8_t *map_memory(int fd, uint64_t size)
                     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0))
         return NULL;
     host = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
-    return host == MAP_FAILED ? NULL : host;
+    if (host == MAP_FAILED)
+        return NULL;
+    madvise(host, size, MADV_DONTFORK); /* neither in child processes */
+    madvise(host, size, MADV_DONTDUMP); /* nor in core dumps */
+    return host;
 }
 
 /* Moves the calling thread to the network namespace that `fd` is of; -1: to a new one. */

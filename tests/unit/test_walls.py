@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bus": {"_kvm", "errors", "memory"},
     "eventloop": set(),
     "state.": {"_kvm", "bus", "errors", "eventloop", "kvm.", "layout", "memory", "state."},
-    "gdb.": {"_kvm", "config", "errors", "eventloop", "gdb.", "kvm.", "machine", "memory", "virtio."},
+    "gdb.": {"_kvm", "config", "errors", "eventloop", "gdb.", "host.", "kvm.", "machine", "memory", "virtio."},
     "crash.": {
         "_kvm",
         "boot.",

@@ -329,5 +329,7 @@ def test_a_socket_whose_backlog_is_full(tmp_path: Path) -> None:
         listener.bind(path)
         listener.listen(0)
         other.connect(path)
+        backend = SocketBackend(Share(f"socket={path}:FS"))
         with pytest.raises(HostError, match=r"Resource temporarily unavailable; its backlog is full$"):
-            SocketBackend(Share(f"socket={path}:FS")).connect(Deadline(60))
+            backend.connect(Deadline(60))
+        backend.close()
