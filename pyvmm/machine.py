@@ -387,9 +387,17 @@ class Machine:
         Raises:
             HostError: it cannot be written, or not be frozen now; the guest goes on.
         """
-        from pyvmm.state.request import FreezeRequest
+        from pyvmm.state.request import FreezeRequest, open_file
 
-        FreezeRequest(self, path, end).wait()
+        directory, file = open_file(path)
+        try:
+            FreezeRequest(self, file.fd, path, end).wait()
+            file.keep()
+        except OSError as error:
+            raise HostError(path, error.errno or 0) from None
+        finally:
+            file.close()
+            os.close(directory)
 
     def freeze_when_idle(self, path: str, end: bool, done: Callable[[], None] = lambda: None) -> None:
         """Freezes the guest once: when it has nothing to do, or asks for it. To be called before `run`.

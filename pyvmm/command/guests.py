@@ -11,7 +11,7 @@ from pyvmm.control.console import log_path
 from pyvmm.control.entry import descriptions
 from pyvmm.control.place import check_name
 from pyvmm.errors import HostError, UsageError
-from pyvmm.state.request import open_folder
+from pyvmm.state.request import open_file
 
 _TIME = "10"  # seconds
 _PATIENCE = 5.0
@@ -60,13 +60,17 @@ def _ping(name: str) -> int:
 
 def _freeze(name: str, options: dict[str, str]) -> None:
     path = options.get("-o", f"{name}.frozen")
-    directory, file = open_folder(path)
+    if not path.rpartition("/")[2]:
+        raise UsageError(f"-o {path}: not a file")
+    directory, file = open_file(path)
     try:
-        if not file:
-            raise UsageError(f"-o {path}: not a file")
         with session(name) as guest:
-            guest.do("freeze", {"filename": file, "end": "--end" in options}, [directory])
+            guest.do("freeze", {"end": "--end" in options}, [file.fd])
+        file.keep()
+    except OSError as error:
+        raise HostError(path, error.errno or 0) from None
     finally:
+        file.close()
         os.close(directory)
 
 

@@ -58,7 +58,7 @@ def _write_state(bundle: Bundle, image: str, options: dict[str, str], kinds: lis
     """Writes the State with which a machine starts; returns the file's path."""
     from pyvmm.boot.compose import compose
     from pyvmm.command.boot import machine_config
-    from pyvmm.state.state import write
+    from pyvmm.host.newfile import NewFile, write
 
     fd = bundle.open(image)
     name = f"/proc/self/fd/{fd}"
@@ -67,7 +67,12 @@ def _write_state(bundle: Bundle, image: str, options: dict[str, str], kinds: lis
         try:
             directory = os.open(bundle.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                write(directory, _STATE, state.parts() or [])
+                file = NewFile(directory, _STATE)
+                try:
+                    write(file.fd, state.parts() or [])
+                    file.keep()
+                finally:
+                    file.close()
                 os.chmod(_STATE, 0o444, dir_fd=directory)  # whatever user the container has
             finally:
                 os.close(directory)

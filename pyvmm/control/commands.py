@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posix as os
-
 from pyvmm.control.qmp import CommandError, version
 from pyvmm.errors import STATUS_TERMINATED
 from pyvmm.state.request import FreezeRequest
@@ -119,16 +117,14 @@ class Commands:
         return {}
 
     def _freeze(self, arguments: dict[str, Any], fds: list[int]) -> object:
-        """Our own: writes the guest to the file `filename` of the directory whose descriptor comes with it."""
-        _allow(arguments, "filename", "end")
-        name, end = arguments.get("filename"), arguments.get("end", False)
-        if not isinstance(name, str) or not name or "/" in name or "\0" in name or not isinstance(end, bool):
-            raise CommandError("Parameter 'filename' expects a file's name without a directory")
+        """Our own: writes the guest to the file whose descriptor comes with it."""
+        _allow(arguments, "end")
+        end = arguments.get("end", False)
+        if not isinstance(end, bool):
+            raise CommandError("Parameter 'end' expects true or false")
         if not fds:
-            raise CommandError("the descriptor of a directory must come with the command (SCM_RIGHTS)")
-        directory = os.dup(fds[0])
-        os.set_inheritable(directory, False)
-        FreezeRequest(self._machine, name, end, directory).serve()
+            raise CommandError("the descriptor of a file must come with the command (SCM_RIGHTS)")
+        FreezeRequest(self._machine, fds[0], "the frozen file", end).serve()
         return {}
 
 

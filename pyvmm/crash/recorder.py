@@ -24,8 +24,8 @@ from pyvmm.crash.report import Crash, document
 from pyvmm.crash.text import CORE, REPORT, TEXT, details, encoded, full, headline
 from pyvmm.crash.watchdog import Watchdog
 from pyvmm.errors import STATUS_PANIC, GuestError, HostError, PyvmmError
+from pyvmm.host.newfile import NewFile, write
 from pyvmm.layout import DEBUG_EXIT_PORT, PANIC_PORT
-from pyvmm.state.state import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +137,8 @@ class Recorder:
         if self._directory < 0:
             return "`--crash DIR` keeps a report and a core file"
         try:
-            write(self._directory, REPORT, [encoded(report)])
-            write(self._directory, TEXT, ["".join(f"{line}\n" for line in full(report)).encode()])
+            self._write(REPORT, lambda fd: write(fd, [encoded(report)]))
+            self._write(TEXT, lambda fd: write(fd, ["".join(f"{line}\n" for line in full(report)).encode()]))
             self._write_core(report)
         except OSError as error:
             return f"not all of it is kept: --crash {self._path}: {os.strerror(error.errno or 0)}"
@@ -156,17 +156,16 @@ class Recorder:
             notes.append(note(b"CORE", NT_FPREGSET, fpregset(machine.threads[index].vcpu.fpu())))
         notes.append(note(NOTE, NOTE_REPORT, encoded(report)))
         core = Core(machine.memory, mappings(machine.memory, machine.threads[crashed].vcpu.sregs()), notes)
-        name = f".{CORE}.{os.getpid()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600, dir_fd=self._directory)
+        self._write(CORE, core.write)
+
+    def _write(self, name: str, contents: Callable[[int], object]) -> None:
+        """A file in place of one that is there."""
+        file = NewFile(self._directory, name)
         try:
-            core.write(fd)
-            os.rename(name, CORE, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-        except BaseException:
-            os.unlink(name, dir_fd=self._directory)
-            raise
+            contents(file.fd)
+            file.keep()
         finally:
-            os.close(fd)
+            file.close()
 
     def close(self) -> None:
         """Closes everything. A second call does nothing."""

@@ -55,14 +55,19 @@ class Entry:
         parts, self._parts = self._parts, None
         if not parts:
             return
-        from pyvmm.state.state import write
+        from pyvmm.host.newfile import NewFile, write
 
         try:
             directory = open_directory(self._directory, make=True)
         except OSError:
             return
         try:
-            write(directory, self._name, parts)
+            file = NewFile(directory, self._name)
+            try:
+                write(file.fd, parts)
+                file.keep()
+            finally:
+                file.close()
             _shrink(directory)
         except OSError:  # the disk is full, say
             pass

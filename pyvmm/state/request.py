@@ -7,8 +7,8 @@ from _thread import allocate_lock
 
 from pyvmm._kvm import lib
 from pyvmm.errors import HostError, PyvmmError
+from pyvmm.host.newfile import NewFile, write
 from pyvmm.layout import FREEZE_PORT, FREEZE_PORTS
-from pyvmm.state.state import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +50,27 @@ def open_folder(path: str) -> tuple[int, str]:
         raise HostError(path, error.errno or 0) from None
 
 
-def freeze(freezer: Freezer, directory: int, name: str) -> None:
+def open_file(path: str) -> tuple[int, NewFile]:
+    """A frozen file that is to be: the descriptor of its directory, and the file; the caller closes both.
+
+    Raises:
+        HostError: it cannot be made.
+    """
+    directory, name = open_folder(path)
+    try:
+        return directory, NewFile(directory, name)
+    except OSError as error:
+        os.close(directory)
+        raise HostError(path, error.errno or 0) from None
+
+
+def freeze(freezer: Freezer, fd: int, path: str) -> None:
     """Writes the State of a guest that is paused.
+
+    Args:
+        freezer: has paused it.
+        fd: where to write it.
+        path: its name in messages.
 
     Raises:
         HostError: its devices do not come to rest, or the file cannot be written.
@@ -60,9 +79,9 @@ def freeze(freezer: Freezer, directory: int, name: str) -> None:
     parts = freezer.state().parts()
     assert parts
     try:
-        write(directory, name, parts, sync=True)
+        write(fd, parts, sync=True)
     except OSError as error:
-        raise HostError(name, error.errno or 0) from None
+        raise HostError(path, error.errno or 0) from None
 
 
 class FreezeRequest:
@@ -70,14 +89,13 @@ class FreezeRequest:
 
     Args:
         machine: the guest's.
-        path: of the file; or its name, if `directory` is given.
+        fd: where it is written; it stays the caller's.
+        path: its name in messages.
         end: the guest ends then.
-        directory: a descriptor, which is closed; by default that of `path` is opened.
     """
 
-    def __init__(self, machine: Machine, path: str, end: bool, directory: int | None = None) -> None:
-        self._machine, self._end = machine, end
-        self._directory, self._name = open_folder(path) if directory is None else (directory, path)
+    def __init__(self, machine: Machine, fd: int, path: str, end: bool) -> None:
+        self._machine, self._fd, self._path, self._end = machine, fd, path, end
         self._error: PyvmmError | None = None
         self._done = allocate_lock()
 
@@ -107,16 +125,13 @@ class FreezeRequest:
         Raises:
             HostError: it was not done.
         """
-        try:
-            if self._machine.status is not None:
-                raise HostError("freezing", _ESRCH, "the guest has ended")
-            with self._machine.freezer() as freezer:
-                freeze(freezer, self._directory, self._name)
-                if self._end:
-                    freezer.keep_paused()
-                    self._machine.end(0)
-        finally:
-            os.close(self._directory)
+        if self._machine.status is not None:
+            raise HostError("freezing", _ESRCH, "the guest has ended")
+        with self._machine.freezer() as freezer:
+            freeze(freezer, self._fd, self._path)
+            if self._end:
+                freezer.keep_paused()
+                self._machine.end(0)
 
 
 class Freezes:
@@ -136,8 +151,8 @@ class Freezes:
     """
 
     def __init__(self, machine: Machine, path: str, end: bool, done: Callable[[], None]) -> None:
-        self._machine, self._end, self._told = machine, end, done
-        self._directory, self._name = open_folder(path)
+        self._machine, self._path, self._end, self._told = machine, path, end, done
+        self._directory, self._file = open_file(path)
         self._timer = -1
         self._wait_ns = _FIRST_LOOK_NS
         self._answer = _DECLINED
@@ -189,7 +204,8 @@ class Freezes:
                 if only_idle and (self._machine.has_input() or not freezer.is_idle()):
                     return
                 self._answer = _FROZEN
-                freeze(freezer, self._directory, self._name)
+                freeze(freezer, self._file.fd, self._path)
+                self._keep()
                 self.is_done = True
                 if self._end:
                     freezer.keep_paused()
@@ -198,9 +214,16 @@ class Freezes:
         except PyvmmError as error:
             self._machine.fail(error)
 
+    def _keep(self) -> None:
+        try:
+            self._file.keep()
+        except OSError as error:
+            raise HostError(self._path, error.errno or 0) from None
+
     def close(self) -> None:
         """Frees its descriptors. A second call does nothing."""
         self._unwatch()
+        self._file.close()
         if self._directory >= 0:
             os.close(self._directory)
             self._directory = -1

@@ -7,8 +7,6 @@ guest that runs (`state.freeze`); `native/thaw/` makes a machine of either.
 
 from __future__ import annotations
 
-import posix as os
-
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
 from pyvmm.layout import page_up
@@ -134,45 +132,3 @@ class State:
             for page in pages:
                 total = lib.state_sum(total, ffi.from_buffer(page), len(page))
         return [self.head(runs, key, total), *pages]
-
-
-def write(directory: int, name: str, parts: Sequence[bytes | memoryview], sync: bool = False) -> None:
-    """Writes a file that is there as a whole, or not at all.
-
-    Args:
-        directory: descriptor of the directory.
-        name: of the file in it; one that is there is replaced.
-        parts: what it is to contain.
-        sync: it is to outlive a failure of the host.
-
-    Raises:
-        OSError: it cannot be written; nothing has changed.
-    """
-    temporary = f".{name}.{os.getpid()}"
-    fd, has_name = _open_nameless(directory, temporary)
-    try:
-        for part in parts:
-            rest = memoryview(part)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-        if sync:
-            os.fsync(fd)
-        if not has_name:
-            os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory, follow_symlinks=True)
-            has_name = True
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        if has_name:
-            os.unlink(temporary, dir_fd=directory)
-        raise
-    finally:
-        os.close(fd)
-
-
-def _open_nameless(directory: int, name: str) -> tuple[int, bool]:
-    """A new file without a name, which goes if this process is killed; or with `name` where that cannot be."""
-    flags = os.O_WRONLY | os.O_CLOEXEC
-    try:
-        return os.open(".", flags | os.O_TMPFILE, 0o600, dir_fd=directory), False
-    except OSError:
-        return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=directory), True

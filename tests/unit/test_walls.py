@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kvm.": {"_kvm", "errors", "layout", "bus", "kvm."},
     "bus": {"_kvm", "errors", "memory"},
     "eventloop": set(),
-    "state.": {"_kvm", "bus", "errors", "eventloop", "kvm.", "layout", "memory", "state."},
+    "state.": {"_kvm", "bus", "errors", "eventloop", "host.", "kvm.", "layout", "memory", "state."},
     "gdb.": {"_kvm", "config", "errors", "eventloop", "gdb.", "host.", "kvm.", "machine", "memory", "virtio."},
     "crash.": {
         "_kvm",
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "eventloop",
         "gdb.",
+        "host.",
         "kvm.",
         "layout",
         "machine",

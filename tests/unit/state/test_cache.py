@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from pyvmm.errors import HostError
-from pyvmm.state import cache, state
+from pyvmm.host import newfile
+from pyvmm.state import cache
 from pyvmm.state.cache import Entry
 from pyvmm.state.state import State
 
@@ -146,7 +147,7 @@ def killed_in(call: str, store: Callable[[], None]) -> int:
     """Stores in another process, which is killed when it gets to a call; its ID."""
     child = os.fork()
     if not child:
-        posix: Any = state.os  # type: ignore[attr-defined]
+        posix: Any = newfile.os  # type: ignore[attr-defined]
         setattr(posix, call, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         store()
         os._exit(1)
@@ -168,7 +169,7 @@ def test_what_a_store_that_is_killed_leaves_is_removed(
 ) -> None:
     store("a", b"old")
     if not has_tmpfile:  # some file systems lack it
-        monkeypatch.setattr(state.os, "O_TMPFILE", 0)  # type: ignore[attr-defined]
+        monkeypatch.setattr(newfile.os, "O_TMPFILE", 0)  # type: ignore[attr-defined]
     left = f".a.{killed_in(call, lambda: store('a', b'new'))}"
     assert names(place) == {"a", left}
     assert (place / "a").read_bytes() == b"key:old"
@@ -186,7 +187,7 @@ def test_a_store_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     store("a", b"old")
-    monkeypatch.setattr(state.os, "write", fail)  # type: ignore[attr-defined]
+    monkeypatch.setattr(newfile.os, "write", fail)  # type: ignore[attr-defined]
     store("a", b"new")
     assert (place / "a").read_bytes() == b"key:old"
     assert names(place) == {"a"}

@@ -18,7 +18,7 @@ from pyvmm._kvm import ffi, lib
 from pyvmm.boot.compose import compose
 from pyvmm.config import MachineConfig
 from pyvmm.memory import GuestMemory
-from pyvmm.state.state import State, write
+from pyvmm.state.state import State
 
 DOCS = Path(__file__).parents[3] / "docs/frozen-format.md"
 HEADER = ffi.sizeof("struct state_header")
@@ -137,18 +137,6 @@ def test_too_many_pages_are_not_copied(state: State) -> None:
 
 
 # ---- files -------------------------------------------------------------------------------
-
-
-def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    directory = os.open(tmp_path, os.O_RDONLY)
-    (tmp_path / "guest").write_bytes(b"old")
-    with pytest.raises(TypeError):
-        write(directory, "guest", [b"new", "no bytes"])  # type: ignore[list-item]
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"guest": b"old"}
-    write(directory, "guest", [b"n", b"ew"])
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"guest": b"new"}
-    assert (tmp_path / "guest").stat().st_mode & 0o777 == 0o600
-    os.close(directory)
 
 
 @pytest.mark.parametrize("place", [0, 9, 100, 230, 1000, -1])
