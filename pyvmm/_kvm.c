@@ -137,6 +137,8 @@ static bool serve(struct vcpu *vcpu)
 
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
+        if (!bus_wait(vcpu))
+            return true;
         vcpu->write = run->io.direction == KVM_EXIT_IO_OUT;
         vcpu->address = run->io.port;
         vcpu->size = run->io.size;
@@ -162,6 +164,8 @@ static bool serve(struct vcpu *vcpu)
         vcpu->suberror = run->internal.suberror;
         vcpu->details = run->internal.ndata < 16 ? run->internal.ndata : 16;
         memcpy(vcpu->detail, run->internal.data, vcpu->details * sizeof(uint64_t));
+        if (!bus_wait(vcpu))
+            return true;
         return vcpu->suberror == KVM_INTERNAL_ERROR_EMULATION && !is_breakpoint(vcpu) && vcpu_emulate(vcpu);
     case KVM_EXIT_DEBUG:
         vcpu->detail[0] = run->debug.arch.exception;

@@ -72,8 +72,12 @@ class Bus:
         """Serves a region that C has added without a handler."""
         self._devices[mmio].append((base, size, device))
 
+    def close(self) -> None:
+        """Has exits wait for `open`. No vCPU must run."""
+        lib.bus_close(self.native)
+
     def open(self) -> None:
-        """Lets vCPUs reach devices: all of them are there."""
+        """Lets vCPUs reach devices: all of them are there, and all threads confined."""
         lib.bus_open(self.native)
 
     def add_native(

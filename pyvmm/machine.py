@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pyvmm.config import MachineConfig
     from pyvmm.consolepipe import ConsolePipe
     from pyvmm.eventloop import EventLoop
+    from pyvmm.host.sandbox.confine import Sandbox
     from pyvmm.kvm.stats import Counters
     from pyvmm.measures import Measures
     from pyvmm.state.freeze import Freezer
@@ -292,11 +293,12 @@ class Machine:
         assert self.status is not None
         return self.status
 
-    def run(self, running: Callable[[EventLoop], None] = lambda _: None) -> int:
+    def run(self, running: Callable[[EventLoop], None] = lambda _: None, sandbox: Sandbox | None = None) -> int:
         """Runs the guest to its end, with its devices served in this thread.
 
         Args:
             running: called once its vCPUs run, with the loop that will serve it.
+            sandbox: confines this process, for good, before anything of the guest is looked at.
 
         Returns:
             Its exit status, or that of the `stop` which ended it.
@@ -306,11 +308,19 @@ class Machine:
             HostError: the host has no thread or descriptor left.
         """
         event_fd: int = self._native.event_fd
-        self.bus.open()  # from now on a guest that runs already is seen
+        if sandbox:
+            sandbox.know(self.vm.fd, self._is_pc)
+            self.bus.close()
+        else:
+            self.bus.open()  # from now on a guest that runs already is seen
         if not self._native.running:
             pins = self.config.pins(len(self.threads)) or [None] * len(self.threads)
             for thread, cpu in zip(self.threads, pins, strict=True):
                 thread.start(event_fd, cpu)
+        if sandbox:
+            self._console.prepare()
+            sandbox.enter(self.transports)
+            self.bus.open()
 
         # The guest runs, also where it shares the only free core with this thread;
         # what only this thread needs is loaded meanwhile.
@@ -336,6 +346,8 @@ class Machine:
             self._freezes.attach(loop)
             self._closers.append(self._freezes.close)
         running(loop)
+        if sandbox:
+            sandbox.settle()
         try:
             loop.run()
         finally:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyvmm.crash.recorder import Recorder
     from pyvmm.eventloop import Loop
     from pyvmm.gdb.server import GdbServer
+    from pyvmm.host.sandbox.confine import Sandbox
     from pyvmm.machine import Machine
     from pyvmm.state.cache import Entry
     from pyvmm.trace.recorder import Recorder as Tracer
@@ -75,6 +76,11 @@ def boot(
             if name in options:
                 raise UsageError(f"{name}: {image} is a frozen guest, which has what it was booted with")
     config = machine_config(image, options)
+    sandbox = None
+    if options.get("--sandbox", "off") != "off" or "--user" in options:
+        from pyvmm.command.confined import sandbox_of
+
+        sandbox = sandbox_of(options, repeated)
     log = limited(say, _GUEST_LINES_MAX)
     operations: list[Operation] = []
     if listed[0] or b"NOTIFY_SOCKET" in os.environ or any(name in options for name in _OPERATED):
@@ -82,7 +88,7 @@ def boot(
 
         operations.append(Operation(image, options, say, listed))
     try:
-        return _boot(image, config, options, repeated, say, log, marks, ended, thawed, cache, operations)
+        return _boot(image, config, options, repeated, say, log, marks, ended, thawed, cache, operations, sandbox)
     finally:
         for operation in operations:
             operation.close()
@@ -91,9 +97,14 @@ def boot(
 def _boot(
     image: str, config: MachineConfig, options: dict[str, str], repeated: dict[str, list[str]], say: Log, log: Log,
     marks: dict[str, int], ended: Callable[[int], object], thawed: int, cache: tuple[str, str, bytes],
-    operations: list[Operation],
+    operations: list[Operation], sandbox: Sandbox | None,
 ) -> int:  # fmt: skip
     timing = options.get("--timing")
+    report = -1
+    if timing and sandbox:
+        from pyvmm.command.timing import open_report
+
+        report = open_report(timing)
     address = "127.0.0.1"
     if "--net" in options or "--netns" in options:
         from pyvmm.command.net import enter
@@ -136,15 +147,21 @@ def _boot(
                 if repeated["--trace"]:
                     tracer = _tracer(machine, repeated["--trace"], say)
                 status = machine.run(
-                    lambda loop: _running(machine, signals, loop, entry, debugger, recorder, image, operations)
+                    lambda loop: _running(
+                        machine, signals, loop, entry, debugger, recorder, image, operations, sandbox
+                    ),
+                    sandbox,
                 )
                 if recorder:
                     recorder.ended(status)
                 for operation in operations:
                     operation.ended(status, machine.ending)
             except GuestError as error:
-                recorder = recorder or _recorder(machine, image, {}, say)
-                recorder.failed(error)
+                if sandbox:  # the image cannot be read any more
+                    say(str(error))
+                else:
+                    recorder = recorder or _recorder(machine, image, {}, say)
+                    recorder.failed(error)
                 for operation in operations:
                     operation.ended(error.status, "crash")
                 return error.status
@@ -164,8 +181,10 @@ def _boot(
                 if timing is not None:
                     from pyvmm.command.timing import Timeline
 
-                    Timeline(machine, marks).report(timing)
+                    Timeline(machine, marks).report(timing, report)
             machine.release()
+            if sandbox:
+                sandbox.close()
             if frozen and not machine.was_frozen:
                 say(f"the guest has ended before it was frozen; {frozen} was not written")
         if "-v" in options:
@@ -225,7 +244,7 @@ def _tracer(machine: Machine, wanted: list[str], say: Log) -> Tracer:
 
 def _running(
     machine: Machine, signals: Signals, loop: Loop, entry: Entry | None, debugger: GdbServer | None,
-    recorder: Recorder | None, image: str, operations: list[Operation],
+    recorder: Recorder | None, image: str, operations: list[Operation], sandbox: Sandbox | None,
 ) -> None:  # fmt: skip
     """What is due once the guest runs."""
     import gc
@@ -239,7 +258,7 @@ def _running(
         recorder.attach(loop)
     if operations:
         operations[0].attach(loop, machine)
-    else:
+    elif not sandbox:
         _list_later(machine, loop, image, operations)
     if entry:
         entry.store()

@@ -49,6 +49,8 @@ _OPTIONS = {
     "subnet": "--subnet ",
     "ready_fd": "--ready-fd ",
     "json_events": "--json-events ",
+    "sandbox": "--sandbox=",
+    "user": "--user ",
 }
 
 

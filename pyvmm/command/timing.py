@@ -46,6 +46,18 @@ def _write(fd: int, text: str) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
+def open_report(path: str) -> int:
+    """Opens the file for a report, which a confined process cannot.
+
+    Raises:
+        HostError: it cannot be made.
+    """
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise HostError(f"--timing={path}", error.errno or 0) from None
+
+
 class Timeline:
     """The steps of one boot.
 
@@ -80,8 +92,12 @@ class Timeline:
         self.emulated = machine.measures.emulated()
         self.interpreted = machine.measures.interpreted()
 
-    def report(self, path: str) -> None:
+    def report(self, path: str, fd: int = -1) -> None:
         """Writes the table to stderr, or with a `path` JSON or SVG to that file.
+
+        Args:
+            path: the file.
+            fd: its descriptor if it is open already (see `open_report`), which is closed.
 
         Raises:
             HostError: the file cannot be written.
@@ -93,8 +109,9 @@ class Timeline:
                 pass
             return
         text = self.json() if path.endswith(".json") else self.svg()
+        if fd < 0:
+            fd = open_report(path)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
                 _write(fd, text)
             finally:

@@ -47,7 +47,7 @@ class Console:
         self._serial = serial
         self._input = -1  # what `source` was opened anew as
         self._pending = b""
-        self._ended = False
+        self._ended = self._is_watched = False
         self._is_file = self._is_terminal = False
         self._saved: list[Any] | None = None  # the terminal's settings, while it has ours
         self._opened: list[int] = []
@@ -65,7 +65,7 @@ class Console:
         """Whether the guest wants input, and there is some that it has not been given yet."""
         if self._pending:
             return True
-        is_wanted = self._input >= 0 or lib.wait_readable(self._serial.input_fd, 0)
+        is_wanted = self._is_watched or lib.wait_readable(self._serial.input_fd, 0)
         return bool(is_wanted and not self._ended and lib.wait_readable(self._source, 0))
 
     def _open_anew(self, fd: int, flags: int) -> tuple[int, int]:
@@ -110,15 +110,19 @@ class Console:
                     self._is_file = True
             self._read()
 
-    def _open_source(self) -> None:
-        """Opens the input anew when the guest wants it for the first time."""
+    def prepare(self) -> None:
+        """Opens the input anew: at the latest when the guest wants it, and before the process is confined."""
         self._input = self._open_anew(self._source, os.O_RDONLY)[0]
         self._is_terminal = os.isatty(self._source)
-        self.use_terminal()
+        if self._is_terminal:
+            import termios  # noqa: F401
 
     def _watch_source(self) -> None:
         if self._input < 0:
-            self._open_source()
+            self.prepare()
+        if not self._is_watched:
+            self._is_watched = True
+            self.use_terminal()
         try:
             self._loop.add(self._input, self._source_readable)
         except FileExistsError:
@@ -157,7 +161,7 @@ class Console:
 
         To be called again after the process was stopped. Ctrl-C stays a signal.
         """
-        if not self._is_terminal or not _is_foreground(self._source):
+        if not (self._is_terminal and self._is_watched and _is_foreground(self._source)):
             return
         import termios
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 API_VERSION = 12
 ENXIO, EINVAL, EMFILE = 6, 22, 24  # without the module `errno`, which makes 130 names
+_HINTED = ("KVM_CREATE", "KVM_SET_USER_MEMORY_REGION")
 TOO_OLD = "this kernel's KVM is too old for pyvmm"
 
 
@@ -27,8 +28,11 @@ def ioctl(name: str, fd: int, argument: CData | int = 0) -> int:
 
 
 def failure(name: str, errno: int, opening: bool = False) -> KvmError:
-    """A `KvmError` with a hint. After EMFILE there is none, as the module with the hints could not be loaded."""
-    if errno == EMFILE:
+    """A `KvmError` with a hint, where there is one for it.
+
+    After EMFILE there is none, and once the guest runs: the module with the hints could not be loaded.
+    """
+    if errno == EMFILE or not (opening or name.startswith(_HINTED)):
         return KvmError(name, errno)
     from pyvmm.kvm.hints import of_ioctl, of_open
 

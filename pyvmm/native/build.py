@@ -13,6 +13,8 @@ from pathlib import Path
 
 from cffi import FFI
 
+from pyvmm.host.sandbox.generate import filters
+
 IOCTLS = """
 KVM_GET_API_VERSION KVM_CHECK_EXTENSION KVM_CREATE_VM KVM_GET_VCPU_MMAP_SIZE
 KVM_GET_SUPPORTED_CPUID KVM_SET_USER_MEMORY_REGION KVM_SET_TSS_ADDR
@@ -215,6 +217,7 @@ def _relative(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(PYVMM.parent)) for path in paths]
 
 
+(PYVMM / "native/filters.inc").write_text(filters())
 ffi = FFI()
 ffi.cdef(declarations())
 ffi.set_source(
@@ -228,6 +231,7 @@ ffi.set_source(
     #include "pages.h"
     #include "pit.h"
     #include "pin.h"
+    #include "sandbox.h"
     #include "serial.h"
     #include "spawn.h"
     #include "trace.h"

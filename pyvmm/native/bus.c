@@ -14,6 +14,12 @@ void bus_init(struct bus *bus, const struct ram *ram, struct slots *slots, bool 
     sem_init(&bus->opened, 0, 0);
 }
 
+/* Has exits wait for bus_open().  No vCPU must run. */
+void bus_close(struct bus *bus)
+{
+    bus->closed = true;
+}
+
 /* Lets accesses reach their devices, which are all there. */
 void bus_open(struct bus *bus)
 {
@@ -22,8 +28,12 @@ void bus_open(struct bus *bus)
 }
 
 /* Waits for bus_open().  Returns false if the vCPU is stopped. */
-static bool wait_until_open(struct bus *bus, struct vcpu *vcpu)
+bool bus_wait(struct vcpu *vcpu)
 {
+    struct bus *bus = vcpu->bus;
+
+    if (!atomic_load(&bus->closed))
+        return true;
     while (sem_wait(&bus->opened) < 0)
         if (atomic_load(&vcpu->stop))
             return false;
@@ -100,7 +110,7 @@ bool bus_access(struct vcpu *vcpu, bool mmio)
     if (mmio && vcpu->bus->slots &&
         (ram = ram_at(vcpu->bus->ram, vcpu->address, vcpu->size)))
         return ram_access(vcpu, ram);
-    if (atomic_load(&vcpu->bus->closed) && !wait_until_open(vcpu->bus, vcpu))
+    if (!bus_wait(vcpu))
         return true;
     region = find_region(vcpu, mmio);
     if (region && !region->handler)

@@ -36,15 +36,17 @@ struct bus {
     struct slots *slots; /* NULL if all slots are made in advance */
     struct bus_region pio[BUS_REGIONS], mmio[BUS_REGIONS];
     uint32_t pio_count, mmio_count;
-    atomic_bool closed; /* devices are still missing: accesses wait for bus_open() */
+    atomic_bool closed; /* devices are missing, or threads not confined: exits wait for bus_open() */
     sem_t opened;
 };
 
 PYTHON void bus_init(struct bus *bus, const struct ram *ram, struct slots *slots, bool closed);
+PYTHON void bus_close(struct bus *bus);
 PYTHON void bus_open(struct bus *bus);
 PYTHON int bus_add(struct bus *bus, bool mmio, uint64_t base, uint64_t size,
                    bus_handler *handler, void *device);
 void bus_set_handler(struct bus *bus, uint64_t port, bus_handler *handler);
+bool bus_wait(struct vcpu *vcpu);
 bool bus_access(struct vcpu *vcpu, bool mmio);
 
 #endif

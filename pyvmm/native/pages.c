@@ -15,6 +15,16 @@
 #define PRESENT_OR_SWAPPED (3ull << 62)
 #define GAP_MIN (4 * PAGE) /* so many zeroes cost less than another run */
 
+static int pagemap_fd = -1; /* stays open: a confined process could not open it again */
+
+/* Opens what pages_find() reads.  Returns -1 with errno set. */
+int pages_prepare(void)
+{
+    if (pagemap_fd < 0)
+        pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    return pagemap_fd;
+}
+
 struct search {
     const struct ram *ram;
     int memory_fd, pagemap_fd;
@@ -129,15 +139,13 @@ int pages_find(const struct ram *ram, int memory_fd, uint64_t end, struct state_
     int error;
 
     if (memory_fd < 0) {
-        search.pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-        if (search.pagemap_fd < 0)
+        if (pages_prepare() < 0)
             return -1;
+        search.pagemap_fd = pagemap_fd;
     }
     do
         error = search_all(&search, end);
     while (error == ENOSPC && (search.gap *= 2) < RAM_MAX);
-    if (search.pagemap_fd >= 0)
-        close(search.pagemap_fd);
     errno = error;
     return error ? -1 : (int)search.count;
 }

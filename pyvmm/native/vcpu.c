@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "vcpu.h"
 #include "host.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ static void *vcpu_thread(void *arg)
     bool handed_over = atomic_load(&vcpu->exited);
     int reason;
 
+    sandbox_thread(SANDBOX_VCPU, vcpu->fd);
     do {
         reason = handed_over ? vcpu->reason : vcpu_run(vcpu);
         handed_over = false;

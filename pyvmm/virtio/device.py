@@ -59,7 +59,7 @@ class Device(ABC):
     All calls come from the control thread (the one in `Machine.run`), in this order. There may be
     any number of cycles, and `needs_reset` or the machine's end may cut one short::
 
-        prepare, [restore,] attach, (activate, (kicked | pause, resume)*, reset)*, finish, close
+        prepare, [restore,] [confine,] attach, (activate, (kicked | pause, resume)*, reset)*, finish, close
 
     The device owns its queues from `activate` to `reset`, except between `pause` and `resume`,
     when the transport changes them. One with `own_thread` uses them in another thread or process
@@ -105,6 +105,13 @@ class Device(ABC):
 
         Raises:
             PyvmmError: the device cannot be made; so cannot the machine.
+        """
+
+    def confine(self) -> None:  # noqa: B027 - optional
+        """Called once, in a process that is being confined: makes the device's thread, which then cannot be made.
+
+        Raises:
+            HostError: the host cannot provide it.
         """
 
     def attach(self, loop: Loop) -> None:  # noqa: B027 - optional

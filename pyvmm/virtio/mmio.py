@@ -229,8 +229,22 @@ class VirtioMmio:
         Raises:
             HostError: there is no thread for its interrupts.
         """
-        if error := lib.virtio_mmio_use_elsewhere(self.native):
+        lib.virtio_mmio_use_elsewhere(self.native)
+        self._relay()
+
+    def _relay(self) -> None:
+        if error := lib.virtio_mmio_relay(self.native):
             raise HostError("thread for interrupts", error)
+
+    def confine(self) -> None:
+        """Makes the threads of device and transport, confined; afterwards none can be.
+
+        Raises:
+            HostError: the host cannot provide them.
+        """
+        self.device.confine()
+        if self.device.shares_memory:
+            self._relay()
 
     def use_line(self, vm_fd: int, gsi: int) -> None:
         """Interrupts by an IOAPIC pin from now on, in place of `irq_fd`."""

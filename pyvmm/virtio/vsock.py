@@ -115,6 +115,12 @@ class Vsock(Device):
         if unix:
             lib.vsock_listen_unix(self.native, unix.fd, unix.path)
 
+    def confine(self) -> None:
+        """Makes the thread, confined."""
+        error = lib.vsock_confine(self.native)
+        if error:
+            raise HostError("thread of vsock", error)
+
     def attach(self, loop: Loop) -> None:
         """Logs from `loop` what the thread reports."""
         loop.add(self.native.note_fd, self.noted)

@@ -129,8 +129,10 @@ static void start(struct device *of)
     check(!of->owns, "started twice");
     if (of == &device[VSOCK])
         vsock_activate(&vsock, &of->mmio, !(of->mmio.driver_features >> VIRTIO_F_VERSION_1 & 1));
-    else if (of == &device[BACKEND])
-        check(virtio_mmio_use_elsewhere(&of->mmio) == 0, "virtio_mmio_use_elsewhere");
+    else if (of == &device[BACKEND]) {
+        virtio_mmio_use_elsewhere(&of->mmio);
+        check(virtio_mmio_relay(&of->mmio) == 0, "virtio_mmio_relay");
+    }
     resume(of);
 }
 

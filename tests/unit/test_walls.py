@@ -21,7 +21,7 @@ ANYTHING_BELOW_MACHINE = {
 MAY_IMPORT: dict[str, set[str]] = {
     "layout": set(),
     "errors": set(),
-    "native.": set(),
+    "native.": {"host."},  # the filters are made of it
     "memory": {"_kvm", "errors", "layout"},
     "kvm.": {"_kvm", "errors", "layout", "bus", "kvm."},
     "bus": {"_kvm", "errors", "memory"},
@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"_kvm", "errors", "layout"},
     "measures": {"_kvm", "boot.", "errors", "kvm.", "memory"},
     "made": {"_kvm", "boot.", "config", "errors", "kvm.", "layout", "memory", "state."},
-    "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe", "made", "measures"},
+    "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe", "host.", "made", "measures"},
     "consolepipe": set(),
     "api": {"errors", "host.", "virtio."},
     "testing.": {

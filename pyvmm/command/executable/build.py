@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import json
 import marshal
 import subprocess
 import sys
@@ -112,7 +113,16 @@ def freeze(root: Path, editable: bool) -> str:
         "FROZEN_PYTHON": sys.executable,
     }
     defines = [f'#define {name} L"{value}"\n' for name, value in names.items()]
+    defines.append(f"#define FROZEN_FILES {', '.join(map(json.dumps, _files(root, editable)))}\n")
     return "".join([*defines, *arrays, "static const struct _frozen frozen_modules[] = {\n", *table, "    {0},\n};\n"])
+
+
+def _files(root: Path, editable: bool) -> list[str]:
+    """What the interpreter may have to read besides its site-packages: `sandbox.files`."""
+    multiarch = sysconfig.get_config_var("MULTIARCH")
+    libraries = [f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/lib64", "/usr/lib64"]
+    sources = [str(root / name) for name in _OURS] if editable else []
+    return [sysconfig.get_path("stdlib"), *sources, *libraries, "/etc/ld.so.cache"]
 
 
 def options(root: Path, editable: bool) -> str:

@@ -38,6 +38,7 @@
 #include "frozen.h"
 #include "guest.h"
 #include "host.h"
+#include "sandbox.h"
 
 #define HUGE_PAGE (2ul << 20)
 
@@ -74,6 +75,8 @@ static void arena_free(void *context, void *arena, size_t size)
 /* Where what pyvmm depends on is installed: the site-packages of the prefix that
  * this executable is in. */
 static char libraries[PATH_MAX + 64];
+
+static const char *const interpreter_files[] = {libraries, FROZEN_FILES, NULL};
 
 static void find_libraries(void)
 {
@@ -236,6 +239,7 @@ int main(int argc, char **argv)
         thread_start(&thread, "populate", -1, populate, NULL);
     }
     find_libraries();
+    sandbox_of_process()->files = interpreter_files;
     core_only = CORE_PHASE && (booting || (argc > 1 && !strcmp(argv[1], "oci")));
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);

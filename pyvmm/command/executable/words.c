@@ -90,6 +90,8 @@ bool words_read(struct words *words, char **rest)
             words->timed = true;
         } else if (!strcmp(option->name, "--detach")) { /* Python forks before it makes threads */
             return false;
+        } else if (!strcmp(option->name, "--sandbox") || !strcmp(option->name, "--user")) { /* Python confines */
+            return false;
         } else if (!strcmp(option->name, "--no-cache")) {
             words->cached = false;
         } else if (!strcmp(option->name, "--gdb") || !strcmp(option->name, "--trace")) {

@@ -17,6 +17,7 @@
 #define _GNU_SOURCE
 #include "virtio/mmio.h"
 #include "host.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
@@ -106,6 +107,7 @@ static void *relay_thread(void *arg)
     struct virtio_mmio *mmio = arg;
     struct epoll_event event;
 
+    sandbox_thread(SANDBOX_RELAY, -1);
     for (;;) {
         int count = epoll_wait(mmio->relay_epoll_fd, &event, 1, -1);
         if (count < 0 && errno != EINTR)
@@ -141,15 +143,20 @@ static int start_relay(struct virtio_mmio *mmio)
     return thread_start(&mmio->relay, "virtio-irq", -1, relay_thread, mmio);
 }
 
-/* From now on another process serves the queues and interrupts by writing to irq_fd,
- * which raises the line if there is one.  Returns 0 or an errno. */
-int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
+/* From now on another process serves the queues and interrupts by writing to irq_fd. */
+void virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
 {
-    int error;
-
     pthread_mutex_lock(&mmio->lock);
     mmio->used_elsewhere = true;
     pthread_mutex_unlock(&mmio->lock);
+}
+
+/* Has another process's writes to irq_fd raise the line, if there is one.  Returns 0 or an
+ * errno. */
+int virtio_mmio_relay(struct virtio_mmio *mmio)
+{
+    int error;
+
     if (!virtio_mmio_has_line(mmio) || mmio->relaying)
         return 0;
     mmio->relay_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -161,10 +168,11 @@ int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio)
     return error;
 }
 
-/* Ends the relay thread, if virtio_mmio_use_elsewhere() has started it. */
+/* Ends the relay thread, if virtio_mmio_relay() has started it; a confined one ends with
+ * the process. */
 void virtio_mmio_end_relay(struct virtio_mmio *mmio)
 {
-    if (!mmio->relaying)
+    if (!mmio->relaying || sandbox_of_process()->mode)
         return;
     event_raise(mmio->relay_stop_fd);
     pthread_join(mmio->relay, NULL);

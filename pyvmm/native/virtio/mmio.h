@@ -109,7 +109,8 @@ void virtio_mmio_raise(struct virtio_mmio *mmio, uint32_t reason);
 uint32_t virtio_mmio_interrupt_status(struct virtio_mmio *mmio);
 void virtio_mmio_acknowledge(struct virtio_mmio *mmio, uint32_t reasons);
 void virtio_mmio_forget_interrupts(struct virtio_mmio *mmio);
-PYTHON int virtio_mmio_use_elsewhere(struct virtio_mmio *mmio);
+PYTHON void virtio_mmio_use_elsewhere(struct virtio_mmio *mmio);
+PYTHON int virtio_mmio_relay(struct virtio_mmio *mmio);
 PYTHON void virtio_mmio_end_relay(struct virtio_mmio *mmio);
 
 #endif

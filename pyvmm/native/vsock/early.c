@@ -94,7 +94,7 @@ bool early_was_taken(struct vsock_stream *stream)
     stream->untaken = stream->refused = false;
     while (stream->offered) {
         uint32_t part = stream->offered < sizeof taken ? stream->offered : sizeof taken;
-        ssize_t got = recv(stream->source.fd, taken, part, MSG_DONTWAIT);
+        ssize_t got = host_receive(stream->source.fd, taken, part, 0);
 
         if (got < 0 && errno == EINTR)
             continue;

@@ -28,6 +28,7 @@
 #define _GNU_SOURCE
 #include "vsock/vsock.h"
 #include "host.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -401,6 +402,27 @@ static void *vsock_thread(void *arg)
     }
 }
 
+static void *vsock_thread_confined(void *arg)
+{
+    struct vsock *vsock = arg;
+
+    sandbox_thread(SANDBOX_RELAY, -1);
+    sem_post(&vsock->rests);
+    return vsock_thread(vsock);
+}
+
+/* Makes the thread, confined, before the device runs; afterwards none can be.  Returns 0
+ * or an errno. */
+int vsock_confine(struct vsock *vsock)
+{
+    int error = thread_start(&vsock->thread, "vsock", -1, vsock_thread_confined, vsock);
+
+    vsock->has_thread = vsock->is_confined = !error;
+    if (!error)
+        wait_for(&vsock->rests);
+    return error;
+}
+
 /* Runs the device in a thread of its own, if it is active or there are orphans.  Returns 0
  * or an errno. */
 int vsock_start(struct vsock *vsock)
@@ -492,9 +514,10 @@ void vsock_reset(struct vsock *vsock)
     vsock_drop_fault(vsock);
 }
 
+/* One that is confined ends with the process: it may do no more than it has to. */
 static void end_thread(struct vsock *vsock)
 {
-    if (!vsock->has_thread)
+    if (!vsock->has_thread || vsock->is_confined)
         return;
     vsock->has_thread = false;
     atomic_store(&vsock->end, true);

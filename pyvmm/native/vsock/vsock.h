@@ -137,7 +137,7 @@ struct vsock {
     int note_fd; /* eventfd: there is a note */
     struct vsock_source wake, rx_kick, tx_kick;
     pthread_t thread;
-    bool has_thread, running;
+    bool has_thread, is_confined, running;
     atomic_bool stop, end;
     sem_t go, rests; /* the thread begins to run; it does nothing any more */
 
@@ -175,6 +175,7 @@ struct vsock {
 /* vsock.c */
 PYTHON int vsock_init(struct vsock *vsock, uint64_t cid);
 PYTHON void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool legacy);
+PYTHON int vsock_confine(struct vsock *vsock);
 PYTHON int vsock_start(struct vsock *vsock);
 PYTHON void vsock_pause(struct vsock *vsock);
 PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);

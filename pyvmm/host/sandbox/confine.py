@@ -1,0 +1,135 @@
+"""When this process is confined, and for what.
+
+The order is the point. All threads are there, and have confined themselves, before an exit of
+a guest is looked at. The main thread is at `START` then: it may still read the interpreter's
+files, and nothing else. Once devices are attached, it gives that up as well.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyvmm._kvm import ffi, lib
+from pyvmm.errors import ConfigError, HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import ModuleType
+    from typing import Protocol
+
+    class Transport(Protocol):
+        """A device on its bus: what may have threads of its own."""
+
+        def confine(self) -> None: ...
+
+
+MODES = ("off", "on", "require")
+
+
+class Sandbox:
+    """Confines this process, for good, to what one machine needs.
+
+    It is the process that is confined, so a program that does other things too should run its
+    machines in another one.
+
+    Args:
+        mode: `on`: as far as the host can; `require`: or not at all.
+        user: `UID[-UID][:GID]`: who root's guests run as (65534, nobody); of a range, an ID of it.
+
+    Raises:
+        ConfigError: a value is none of these.
+    """
+
+    def __init__(self, mode: str = "on", user: str | None = None) -> None:
+        if mode not in MODES:
+            raise ConfigError("sandbox", mode, f"not {', '.join(MODES)}")
+        text = ffi.NULL if user is None else ffi.new("char[]", user.encode(errors="replace"))
+        if not lib.sandbox_begin(MODES.index(mode), text):
+            raise ConfigError("user", user, "not UID, UID-UID or UID:GID, in numbers")
+        self.is_on = mode != "off"
+        self._native = native = lib.sandbox_of_process()
+        if not native.files:  # not the executable, which has said it
+            self._files = [ffi.new("char[]", path.encode()) for path in {*sys.path, "/lib", "/usr/lib"} if path]
+            self._list = native.files = ffi.new("char *[]", [*self._files, ffi.NULL])
+
+    def allow(
+        self,
+        ports: Sequence[int] | None = (),
+        unix: bool = False,
+        freeze: bool = False,
+        timing: bool = False,
+        gdb: bool = False,
+        writes: bool = False,
+    ) -> None:
+        """What this boot needs beyond the least.
+
+        Args:
+            ports: TCP ports that the guest may connect to; None: all of them.
+            unix: it may connect to unix sockets.
+            freeze: its State may be taken.
+            timing: what KVM counts may be read.
+            gdb: registers may be read and changed.
+            writes: files that are open now, besides standard streams, may be written.
+        """
+        native = self._native
+        wanted = {lib.SANDBOX_UNIX: unix, lib.SANDBOX_FREEZE: freeze, lib.SANDBOX_TIMING: timing}
+        wanted[lib.SANDBOX_GDB] = gdb
+        native.writes = native.writes or freeze or writes
+        wanted[lib.SANDBOX_TCP] = ports is None or bool(ports)
+        native.features |= sum(bit for bit, is_wanted in wanted.items() if is_wanted)
+        if ports is None or ports:
+            native.ports_fd = lib.sandbox_ports(ffi.NULL if ports is None else [*ports], len(ports or ()))
+
+    def know(self, vm_fd: int, is_pc: bool) -> None:
+        """What the machine is. To be called before its vCPUs run."""
+        self._native.vm_fd = vm_fd
+        if is_pc:
+            self._native.features |= lib.SANDBOX_PC
+
+    def enter(self, transports: Iterable[Transport]) -> None:
+        """Confines all threads. To be called before exits of the guest are looked at."""
+        if self.is_on:
+            errands = sys.modules.get("pyvmm.host.errands")
+            if errands:
+                _fork(errands)
+            for transport in transports:
+                transport.confine()
+            if self._native.features & lib.SANDBOX_FREEZE:
+                lib.pages_prepare()
+            sys.dont_write_bytecode = True
+            lib.sandbox_thread(lib.SANDBOX_START, -1)
+
+    def settle(self) -> None:
+        """Takes from this thread what only the start needs."""
+        if self.is_on:
+            _load(bool(self._native.features & lib.SANDBOX_FREEZE))
+            lib.sandbox_thread(lib.SANDBOX_MAIN, -1)
+
+    def close(self) -> None:
+        """Ends the helper, when the guest has ended."""
+        if errands := sys.modules.get("pyvmm.host.errands"):
+            errands.close()
+
+
+def _fork(errands: ModuleType) -> None:
+    try:
+        errands.fork()
+    except OSError as error:
+        raise HostError("a helper process", error.errno or 0) from None
+
+
+#: Modules that a guest may need later, where they are not in the executable.
+_LATE = ("pyvmm.kvm.stats", "pyvmm.measures")
+_LATE_FREEZING = ("pyvmm.state.freeze",)
+
+
+def _load(freezing: bool) -> None:
+    """Loads what is imported only when something is needed: from now on no file can be."""
+    __import__("time")
+    launch = sys.modules.get("pyvmm.command.launch")
+    if launch:
+        launch._stamps = {}  # type: ignore[attr-defined] # sources are not looked at any more
+        return
+    for name in _LATE + (_LATE_FREEZING if freezing else ()):
+        __import__(name)

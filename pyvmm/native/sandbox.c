@@ -1,0 +1,348 @@
+/* The walls around a thread, from the cheapest on: no new privileges, another user, no
+ * capabilities, no files or ports (Landlock), and few system calls (seccomp).
+ *
+ * Each thread confines itself, and has its own filter: the main thread's would forbid a
+ * relay what it lives on, so all threads are there before the main thread is confined, and
+ * none is made afterwards.  Whatever a filter does not allow ends the process. */
+#define _GNU_SOURCE
+#include "sandbox.h"
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define STATUS_FAILED 125 /* pyvmm/errors.py */
+#define FEATURES_MAX 4
+#define NOBODY "65534"
+
+enum variable { VARIABLE_PID, VARIABLE_VCPU, VARIABLE_VM }; /* policy.VARIABLES */
+
+struct patch {
+    uint16_t at, variable;
+};
+
+struct filter {
+    const struct sock_filter *code;
+    const struct patch *patches;
+    uint16_t length, patch_count;
+};
+
+#include "filters.inc"
+
+static struct sandbox sandbox = {.vm_fd = -1, .user = -1, .group = -1, .ports_fd = -1};
+
+struct sandbox *sandbox_of_process(void)
+{
+    return &sandbox;
+}
+
+/* ---- a violation ---------------------------------------------------------------- */
+
+/* Handles SIGSYS.  It calls nothing that a filter could refuse. */
+static void violated(int signal, siginfo_t *info, void *context)
+{
+    char text[] = "pyvmm broke its own sandbox: system call          , please report\n", digits[12];
+    unsigned int number = (unsigned int)info->si_syscall;
+    char *to = strchr(text, ',') - 9;
+    int count = 0;
+
+    (void)signal, (void)context;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) && count < 9);
+    while (count)
+        *to++ = digits[--count];
+    to = stpcpy(to, ", please report\n");
+    if (write(STDERR_FILENO, text, (size_t)(to - text)) < 0)
+        _exit(STATUS_FAILED);
+    _exit(STATUS_FAILED);
+}
+
+/* Whether a call has failed for want of descriptors or memory. */
+static bool is_shortage(void)
+{
+    return errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+}
+
+/* ---- Landlock ------------------------------------------------------------------- */
+
+/* <linux/landlock.h> as of ABI 6. */
+#define LANDLOCK_VERSION 1u
+#define LANDLOCK_ERRATA 2u
+#define ERRATUM_SIGNALS 2u /* signals between threads of a process pass (Linux 6.15) */
+#define FS_READ_FILE 4ull
+#define FS_READ_DIR 8ull
+#define NET_BIND_TCP 1ull
+#define NET_CONNECT_TCP 2ull
+#define SCOPE_ABSTRACT_UNIX 1ull
+#define SCOPE_SIGNAL 2ull
+
+struct ruleset {
+    uint64_t fs, net, scoped;
+};
+
+struct path_rule {
+    uint64_t allowed;
+    int32_t parent_fd;
+} __attribute__((packed));
+
+struct port_rule {
+    uint64_t allowed, port;
+};
+
+enum { RULE_PATH = 1, RULE_PORT = 2 };
+
+/* The version of Landlock that this kernel has, or 0. */
+int sandbox_landlock_abi(void)
+{
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
+
+    return abi < 0 ? 0 : (int)abi;
+}
+
+/* All that Landlock can refuse here, by a ruleset without rules; or -1 with errno set.
+ * any_port: TCP connections to all ports are wanted. */
+static int make_ruleset(bool any_port)
+{
+    static const uint8_t fs_bits[] = {0, 13, 14, 15, 15, 16};
+    int abi = sandbox_landlock_abi();
+    struct ruleset all = {0};
+    size_t size = sizeof all.fs;
+
+    if (!abi)
+        return -1;
+    all.fs = (1ull << fs_bits[abi < 5 ? abi : 5]) - 1;
+    if (abi >= 4) {
+        all.net = any_port ? NET_BIND_TCP : NET_BIND_TCP | NET_CONNECT_TCP;
+        size += sizeof all.net;
+    }
+    if (abi >= 6) {
+        long errata = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_ERRATA);
+
+        all.scoped = SCOPE_ABSTRACT_UNIX | (errata > 0 && errata & ERRATUM_SIGNALS ? SCOPE_SIGNAL : 0);
+        size += sizeof all.scoped;
+    }
+    return (int)syscall(SYS_landlock_create_ruleset, &all, size, 0);
+}
+
+/* A ruleset that lets files and directories be read, up to NULL; those that are not there
+ * do not matter.  Returns its descriptor, or -1 with errno set. */
+static int make_readable(const char *const *paths)
+{
+    int rules = make_ruleset(false);
+
+    if (paths && rules >= 0) { /* the console opens its terminal anew */
+        struct path_rule rule = {FS_READ_FILE, STDIN_FILENO};
+
+        syscall(SYS_landlock_add_rule, rules, RULE_PATH, &rule, 0);
+    }
+    for (; paths && *paths && rules >= 0; paths++) {
+        int fd = open(*paths, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct path_rule rule = {fd < 0 ? FS_READ_FILE : FS_READ_FILE | FS_READ_DIR, fd};
+
+        if (fd < 0)
+            rule.parent_fd = fd = open(*paths, O_PATH | O_CLOEXEC);
+        if (fd < 0 && is_shortage()) {
+            close(rules);
+            return -1;
+        }
+        if (fd >= 0) {
+            syscall(SYS_landlock_add_rule, rules, RULE_PATH, &rule, 0);
+            close(fd);
+        }
+    }
+    return rules;
+}
+
+/* A ruleset that lets `count` TCP ports be connected to; NULL: all of them.  Returns its
+ * descriptor, or -1 with errno set. */
+int sandbox_ports(const uint16_t *ports, uint32_t count)
+{
+    int rules = make_ruleset(!ports);
+
+    for (uint32_t i = 0; ports && i < count && rules >= 0; i++) {
+        struct port_rule rule = {NET_CONNECT_TCP, ports[i]};
+
+        syscall(SYS_landlock_add_rule, rules, RULE_PORT, &rule, 0);
+    }
+    return rules;
+}
+
+static bool restrict_files(enum sandbox_thread thread)
+{
+    bool lent = thread == SANDBOX_RELAY && sandbox.ports_fd >= 0, done;
+    int error, rules = lent ? sandbox.ports_fd : make_readable(thread == SANDBOX_START ? sandbox.files : NULL);
+
+    done = rules >= 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
+    error = errno;
+    if (rules >= 0 && !lent)
+        close(rules);
+    errno = error;
+    return done;
+}
+
+/* ---- user and capabilities ------------------------------------------------------- */
+
+/* For this thread alone: libc would have all others follow, which may not any more. */
+static bool change_user(void)
+{
+    gid_t group = (gid_t)sandbox.group;
+    uid_t user = (uid_t)sandbox.user;
+
+    return syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, group, group, group) == 0 &&
+           syscall(SYS_setresuid, user, user, user) == 0;
+}
+
+/* Drops all capabilities, or those that change_user() does not need. */
+static bool drop_capabilities(bool keep_user)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {0};
+
+    if (keep_user)
+        sets[0].effective = sets[0].permitted = 1u << CAP_SETUID | 1u << CAP_SETGID;
+    return syscall(SYS_capset, &header, sets) == 0;
+}
+
+/* ---- resources --------------------------------------------------------------------- */
+
+static bool is_file(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Of the process: no core dumps, and no files if none is written.  (Not RLIMIT_NPROC: KVM
+ * makes a thread in the process at the first KVM_RUN, which would fail for ever.) */
+static bool limit_resources(void)
+{
+    const struct rlimit none = {0};
+    bool writes = sandbox.writes || is_file(STDOUT_FILENO) || is_file(STDERR_FILENO);
+
+    return setrlimit(RLIMIT_CORE, &none) == 0 && (writes || setrlimit(RLIMIT_FSIZE, &none) == 0);
+}
+
+/* ---- system calls ---------------------------------------------------------------- */
+
+static const struct filter *filter_of(enum sandbox_thread thread)
+{
+    uint32_t variant = 0;
+
+    for (uint32_t i = 0; i < FEATURES_MAX; i++)
+        if (features_of[thread][i] & sandbox.features)
+            variant |= 1u << i;
+    return &filters[thread][variant];
+}
+
+static bool filter_calls(enum sandbox_thread thread, int vcpu_fd)
+{
+    const int values[] = {[VARIABLE_PID] = getpid(), [VARIABLE_VCPU] = vcpu_fd, [VARIABLE_VM] = sandbox.vm_fd};
+    const struct filter *filter = filter_of(thread);
+    struct sock_filter code[FILTER_MAX];
+    struct sock_fprog program = {.len = filter->length, .filter = code};
+
+    memcpy(code, filter->code, filter->length * sizeof *code);
+    for (uint32_t i = 0; i < filter->patch_count; i++)
+        code[filter->patches[i].at].k = (uint32_t)values[filter->patches[i].variable];
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* ---- all of it -------------------------------------------------------------------- */
+
+static void check(bool built, enum sandbox_wall wall, const char *name)
+{
+    if (built)
+        return;
+    if (sandbox.mode == SANDBOX_REQUIRED || is_shortage()) {
+        dprintf(STDERR_FILENO, "pyvmm: sandbox: %s: %s\n", name, strerror(errno));
+        _exit(STATUS_FAILED);
+    }
+    sandbox.error = errno;
+    sandbox.missing |= wall;
+}
+
+/* Reads `UID[-UID][:GID]`; of a range, it takes the ID that belongs to this process. */
+static bool read_user(const char *text)
+{
+    unsigned int first, last, group;
+    int length = 0;
+
+    if (!text)
+        text = NOBODY;
+    if (sscanf(text, "%9u%n", &first, &length) != 1)
+        return false;
+    text += length;
+    last = first;
+    if (*text == '-') {
+        if (sscanf(text, "-%9u%n", &last, &length) != 1 || last < first)
+            return false;
+        text += length;
+    }
+    sandbox.user = first + (unsigned int)getpid() % (last - first + 1);
+    group = (unsigned int)sandbox.user;
+    if (*text && (sscanf(text, ":%9u%n", &group, &length) != 1 || text[length]))
+        return false;
+    sandbox.group = group;
+    return true;
+}
+
+/* Says how all threads will be confined.  To be called before there are any.  user: who
+ * root's guests run as, or NULL.  Returns false if that is malformed. */
+bool sandbox_begin(enum sandbox_mode mode, const char *user)
+{
+    struct sigaction action = {.sa_sigaction = violated, .sa_flags = SA_SIGINFO};
+
+    if (!read_user(user))
+        return false;
+    if (geteuid() != 0)
+        sandbox.user = -1;
+    sandbox.mode = mode;
+    if (!mode)
+        return true;
+    mallopt(M_ARENA_MAX, 1); /* memory for all threads by the calls that their filters have */
+    mallopt(M_MMAP_MAX, 0);
+    sigaction(SIGSYS, &action, NULL);
+    check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, SANDBOX_NO_NEW_PRIVS, "no_new_privs");
+    return true;
+}
+
+/* Confines the calling thread; does nothing unless sandbox_begin() was told to.  vcpu_fd:
+ * the vCPU that it runs, or -1. */
+void sandbox_thread(enum sandbox_thread thread, int vcpu_fd)
+{
+    bool later = thread == SANDBOX_START; /* the interpreter's files may be root's alone */
+    sigset_t violation;
+
+    if (!sandbox.mode || (later && sandbox.started))
+        return;
+    sandbox.started |= later;
+    sigemptyset(&violation);
+    sigaddset(&violation, SIGSYS);
+    pthread_sigmask(SIG_UNBLOCK, &violation, NULL);
+    if (later)
+        check(limit_resources(), SANDBOX_LIMITS, "limits of resources");
+    check(restrict_files(thread), SANDBOX_LANDLOCK, "Landlock");
+    if (sandbox.user >= 0 && !later)
+        check(change_user(), SANDBOX_USER, "another user");
+    check(drop_capabilities(later && sandbox.user >= 0), SANDBOX_CAPABILITIES, "capabilities");
+    check(filter_calls(thread, vcpu_fd), SANDBOX_SECCOMP, "a system call filter (seccomp)");
+}
