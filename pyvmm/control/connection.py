@@ -148,7 +148,7 @@ class Listener:
     ) -> None:
         self._socket, self._accepted = socket, accepted
         self.clients: list[Connection] = []
-        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # to turn clients away with
+        self._spare = os.dup(socket.fileno())  # to turn clients away with
 
     def attach(self, loop: Loop) -> None:
         """Serves clients from `loop`."""
@@ -166,7 +166,7 @@ class Listener:
                 self._next().close()
             except OSError:
                 pass
-            self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            self._spare = os.dup(self._socket.fileno())
             return
         if len(self.clients) == CLIENTS_MAX:
             client.close()

@@ -3,7 +3,8 @@
     guest      what the guest is, a line for each value (see `describe`)
     control    the socket that speaks QMP (see `control.server`)
     console    of a detached guest: the socket that `pyvmm attach` connects to
-    paused     is there while the guest is paused
+
+`guest` is locked (fcntl(2), F_OFD_SETLK) while the guest is paused.
 
 Who gets the lock of an entry knows that its process is gone, however it ended, and removes it. No
 process ID is trusted. `command/executable/entry.c` makes the entries of guests without Python.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import _socket  # `socket` takes 20 ms to import
 import posix as os
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import F_OFD_GETLK, F_OFD_SETLK, LOCK_EX, LOCK_NB, fcntl, flock
 from time import CLOCK_BOOTTIME, clock_gettime_ns, sleep
 
 from pyvmm.control.place import check_name, folder, open_folder
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION_MAX = 64 << 10
 _BACKLOG = 8
+_FILES = ("guest", ".guest", "control", "console")
+_UNLOCKED, _WRITE_LOCKED, _ANY_LOCK = (kind.to_bytes(2, "little") + bytes(30) for kind in (2, 1, 0))  # struct flock
 _TRIES, _PAUSE = 40, 0.005  # seconds; who looks whether an entry is dead holds its lock for an instant
 
 
@@ -34,31 +37,44 @@ class Entry:
     Args:
         name: of the guest.
         directory: a descriptor of an entry that C has made.
+        registry: a descriptor of the registry, which becomes this object's; by default it is opened.
 
     Attributes:
         name: as given.
         path: of its directory.
+        directory, registry: descriptors of it, and of the registry.
+        stays: it is not removed by `close`, but by whoever looks for guests next.
 
     Raises:
         ConfigError: the name is none, or another guest's.
         HostError: it cannot be made.
     """
 
-    def __init__(self, name: str, directory: int = -1) -> None:
+    def __init__(self, name: str, directory: int = -1, registry: int = -1) -> None:
         self.name = check_name(name)
         self.path = f"{folder()}/{name}"
-        self._directory = directory if directory >= 0 else self._claim()
+        self.stays = False
+        self._guest = -1  # the file `guest`
+        self.registry = registry
+        if self.registry < 0:
+            self.registry = open_folder(make=True) if directory < 0 else _open(directory, "..")
+        try:
+            self.directory = directory if directory >= 0 else self._claim()
+            if directory >= 0:
+                self._guest = os.open("guest", os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+        except BaseException:
+            os.close(self.registry)
+            raise
 
     def _claim(self) -> int:
-        registry = open_folder(make=True)
         try:
             for _ in range(_TRIES):
                 try:
-                    os.mkdir(self.name, 0o700, dir_fd=registry)
+                    os.mkdir(self.name, 0o700, dir_fd=self.registry)
                 except FileExistsError:
                     pass
-                fd = _open(registry, self.name)
-                if fd >= 0 and _lock(fd) and _is_there(registry, self.name, fd):
+                fd = _open(self.registry, self.name)
+                if fd >= 0 and _lock(fd) and _is_there(self.registry, self.name, fd):
                     for left in os.listdir(fd):
                         os.unlink(left, dir_fd=fd)
                     return fd
@@ -67,15 +83,13 @@ class Entry:
                 sleep(_PAUSE)
         except OSError as error:
             raise HostError(self.path, error.errno or 0) from None
-        finally:
-            os.close(registry)
         raise ConfigError("name", self.name, "another guest has this name")
 
     def listen(self, name: str) -> _socket.socket:
         """A socket in the entry that listens."""
         made = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
         try:
-            made.bind(f"/proc/self/fd/{self._directory}/{name}")  # however long its path is
+            made.bind(f"/proc/self/fd/{self.directory}/{name}")  # however long its path is
             made.listen(_BACKLOG)
         except OSError as error:
             made.close()
@@ -91,31 +105,27 @@ class Entry:
         text = "".join(f"{key} {_one_line(value)}\n" for key, value in values.items())
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
-            fd = os.open(".guest", flags, 0o600, dir_fd=self._directory)
-            try:
-                os.write(fd, text.encode(errors="surrogateescape"))
-            finally:
-                os.close(fd)
-            os.rename(".guest", "guest", src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            self._guest = os.open(".guest", flags, 0o600, dir_fd=self.directory)
+            os.write(self._guest, text.encode(errors="surrogateescape"))
+            os.rename(".guest", "guest", src_dir_fd=self.directory, dst_dir_fd=self.directory)
         except OSError as error:
             raise HostError(f"{self.path}/guest", error.errno or 0) from None
 
     def set_paused(self, paused: bool) -> None:
         """Shows whether the guest is paused."""
         try:
-            if paused:
-                os.close(os.open("paused", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory))
-            else:
-                os.unlink("paused", dir_fd=self._directory)
+            fcntl(self._guest, F_OFD_SETLK, _WRITE_LOCKED if paused else _UNLOCKED)
         except OSError:  # it is only shown
             pass
 
     def close(self) -> None:
         """Removes it. A second call does nothing."""
-        if self._directory >= 0:
-            _remove(self._directory, self.path)
-            os.close(self._directory)
-            self._directory = -1
+        if self.directory >= 0 and not self.stays:
+            _remove(self.registry, self.name, self.directory)
+        if self.directory >= 0:
+            for fd in {self.directory, self.registry, self._guest} - {-1}:
+                os.close(fd)
+            self.directory = -1
 
 
 def descriptions() -> Iterator[dict[str, str]]:
@@ -136,10 +146,9 @@ def descriptions() -> Iterator[dict[str, str]]:
             try:
                 if _lock(fd):
                     if _is_there(registry, name, fd):
-                        _remove(fd, f"{folder()}/{name}")
-                elif text := _read(fd, "guest"):
-                    values = dict(line.partition(" ")[::2] for line in text.splitlines())
-                    yield {"name": name, **values, "paused": "yes" if _has(fd, "paused") else ""}
+                        _remove(registry, name, fd)
+                elif text := _read(fd):
+                    yield {"name": name, **dict(line.partition(" ")[::2] for line in text.splitlines())}
             finally:
                 os.close(fd)
     finally:
@@ -206,33 +215,31 @@ def _is_there(registry: int, name: str, fd: int) -> bool:
     return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
 
 
-def _remove(fd: int, path: str) -> None:
+def _remove(registry: int, name: str, directory: int) -> None:
     """Removes an entry whose lock this process has."""
+    for file in _FILES:
+        try:
+            os.unlink(file, dir_fd=directory)
+        except OSError:  # it has none, or another process is doing the same
+            pass
     try:
-        for name in os.listdir(fd):
-            os.unlink(name, dir_fd=fd)
-        os.rmdir(path)
-    except OSError:  # another process may be doing the same
+        os.rmdir(name, dir_fd=registry)
+    except OSError:
         pass
 
 
-def _has(fd: int, name: str) -> bool:
+def _read(directory: int) -> str:
+    """A description, and whether the guest is `paused`; nothing if there is none yet."""
     try:
-        os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except OSError:
-        return False
-    return True
-
-
-def _read(directory: int, name: str) -> str:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        fd = os.open("guest", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
         return ""
     try:
-        return os.read(fd, _DESCRIPTION_MAX).decode(errors="surrogateescape")
+        text = os.read(fd, _DESCRIPTION_MAX).decode(errors="surrogateescape")
+        paused = fcntl(fd, F_OFD_GETLK, _ANY_LOCK)[:2] != _UNLOCKED[:2]
     finally:
         os.close(fd)
+    return f"{text}paused {'yes' if paused else ''}\n" if text else ""
 
 
 def _one_line(text: str) -> str:
