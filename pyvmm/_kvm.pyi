@@ -63,6 +63,7 @@ class Vcpu(CData):
     suberror: int
     details: int
     debugged: bool
+    thread_id: int
     first_run_ns: int
     exits: Numbers
     emulated: int

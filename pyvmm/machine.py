@@ -125,6 +125,7 @@ class Machine:
         self._asked = False  # the guest was asked to end
         self.was_stopped = False
         self._counters: Counters | None = None
+        self._measures: Measures | None = None
         self._is_paused = False
         self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
@@ -404,7 +405,7 @@ class Machine:
         directory, file = open_file(path)
         try:
             FreezeRequest(self, file.fd, path, end).wait()
-            file.keep()
+            file.keep(sync=True)
         except OSError as error:
             raise HostError(path, error.errno or 0) from None
         finally:
@@ -642,9 +643,12 @@ class Machine:
     @property
     def measures(self) -> Measures:
         """What has been counted and timed."""
-        from pyvmm.measures import Measures
+        if not self._measures:
+            from pyvmm.measures import Measures
 
-        return Measures(self._native, self.memory)
+            self._measures = Measures(self._native, self.memory)
+            self._closers.append(self._measures.close)
+        return self._measures
 
 
 def now_ns() -> int:

@@ -22,21 +22,6 @@ EXIT_NAMES = {
 }
 
 
-def _read(path: str) -> str:
-    """The text of a file of /proc, empty if it is gone."""
-    parts = []
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            while part := os.read(fd, 1 << 16):
-                parts.append(part)
-        finally:
-            os.close(fd)
-    except OSError:
-        return ""
-    return b"".join(parts).decode(errors="replace")
-
-
 class Measures:
     """Those of one machine.
 
@@ -47,6 +32,34 @@ class Measures:
 
     def __init__(self, native: Machine, memory: GuestMemory) -> None:
         self._native, self._memory = native, memory
+        self._files: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Opens what `steal_ns` and `touched_bytes` read, which a confined process cannot do later.
+
+        To be called once the threads of all vCPUs were started.
+        """
+        while 0 in self.threads():
+            os.sched_yield()
+        self.steal_ns()
+        self.touched_bytes()
+
+    def close(self) -> None:
+        """Closes what was opened. A second call does nothing."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def _read(self, path: str) -> str:
+        """The text of a file of /proc, which stays open; empty if it is gone."""
+        text = b""
+        try:
+            if path not in self._files:
+                self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            while part := os.pread(self._files[path], 1 << 16, len(text)):
+                text += part
+        except OSError:
+            return ""
+        return text.decode(errors="replace")
 
     def _vcpus(self) -> list[Vcpu]:
         return [ffi.addressof(self._native.vcpus, index) for index in range(self._native.cpus)]
@@ -89,16 +102,11 @@ class Measures:
 
     def threads(self) -> list[int]:
         """The thread ID of each vCPU, 0 for one that does not run in a thread of this process."""
-        found: dict[str, int] = {}
-        for thread in os.listdir("/proc/self/task"):
-            name = _read(f"/proc/self/task/{thread}/comm").strip()
-            if name.startswith("vcpu"):
-                found.setdefault(name, int(thread))
-        return [found.get(f"vcpu{index}", 0) for index in range(self._native.cpus)]
+        return [int(vcpu.thread_id) for vcpu in self._vcpus()]
 
     def steal_ns(self) -> int:
         """How long the vCPUs' threads have waited for a host CPU (Documentation/scheduler/sched-stats.rst)."""
-        texts = [_read(f"/proc/self/task/{thread}/schedstat") for thread in self.threads() if thread]
+        texts = [self._read(f"/proc/self/task/{thread}/schedstat") for thread in self.threads() if thread]
         return sum(int(text.split()[1]) for text in texts if text)
 
     def touched_bytes(self) -> int:
@@ -106,7 +114,7 @@ class Measures:
         start = int(ffi.cast("uintptr_t", self._native.host))
         end = start + self._native.memory
         touched, inside = 0, False
-        for line in _read("/proc/self/smaps").splitlines():
+        for line in self._read("/proc/self/smaps").splitlines():
             words = line.split()
             if "-" in words[0]:
                 low, high = (int(part, 16) for part in words[0].split("-"))

@@ -219,7 +219,7 @@ class Channel:
             self._limit(deadline, what)
             try:
                 if fds is None or data:
-                    part = self._sock.recv(size - len(data), _NO_WAIT)
+                    part = self._sock.recvmsg(size - len(data), 0, _NO_WAIT)[0]
                 else:
                     part = self._first_part(size, fds)
             except TimeoutError:

@@ -66,7 +66,7 @@ def _freeze(name: str, options: dict[str, str]) -> None:
     try:
         with session(name) as guest:
             guest.do("freeze", {"end": "--end" in options}, [file.fd])
-        file.keep()
+        file.keep(sync=True)
     except OSError as error:
         raise HostError(path, error.errno or 0) from None
     finally:

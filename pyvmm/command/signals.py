@@ -65,8 +65,9 @@ class Signals:
 def _stop_process() -> None:
     """Does what SIGTSTP does by default; returns when the process is continued."""
     # `signal` is the same, with enumerations that take a millisecond to make.
-    from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask  # type: ignore[import-not-found]
+    from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_kill, pthread_sigmask  # type: ignore[import-not-found]
+    from _thread import get_ident
 
-    os.kill(os.getpid(), _SIGTSTP)
+    pthread_kill(get_ident(), _SIGTSTP)
     pthread_sigmask(SIG_UNBLOCK, [_SIGTSTP])
     pthread_sigmask(SIG_BLOCK, [_SIGTSTP])

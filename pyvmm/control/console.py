@@ -7,6 +7,7 @@ import posix as os
 from pyvmm.control.connection import Connection, Listener
 from pyvmm.errors import HostError
 from pyvmm.eventloop import WRITABLE
+from pyvmm.host.errands import Errand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def log_path(name: str) -> str:
     return f"{base.decode(errors='surrogateescape')}/pyvmm/{name}.log"
 
 
-class Log:
+class Log(Errand):
     """A file that is replaced when it has become too long.
 
     Args:
@@ -51,6 +52,7 @@ class Log:
             self._fd = self._open()
         except OSError as error:
             raise HostError(path, error.errno or 0) from None
+        super().__init__()
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -59,15 +61,21 @@ class Log:
         """Appends data; what does not fit on the disk is lost."""
         try:
             if self._size + len(data) > LOG_MAX:
-                os.rename(self._path, f"{self._path}.1")
+                (fd,) = self.ask(0)[1]
                 os.close(self._fd)
-                self._fd, self._size = self._open(), 0
+                self._fd, self._size = fd, 0
             self._size += os.write(self._fd, data)
         except OSError:
             pass
 
+    def do(self, what: int) -> tuple[int, list[int]]:
+        """Sets the file aside, and begins a new one."""
+        os.rename(self._path, f"{self._path}.1")
+        return 0, [self._open()]
+
     def close(self) -> None:
         """Closes the file."""
+        self.forget()
         os.close(self._fd)
 
 

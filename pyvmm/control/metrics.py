@@ -107,6 +107,7 @@ class Metrics:
     def attach(self, loop: Loop, machine: Machine) -> None:
         """Serves clients from `loop` with what is counted of a machine."""
         self._loop, self._machine = loop, machine
+        machine.measures.open()
         self._listener.attach(loop)
 
     def _accepted(self, socket: _socket.socket, gone: Callable[[Connection], None]) -> Connection:

@@ -142,8 +142,13 @@ class Systemd:
         if self._path[:1] in (b"/", b"@"):
             import _socket
 
+            path = b"\0" + self._path[1:] if self._path[:1] == b"@" else self._path
             self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
+            try:
+                self._socket.connect(path)
+            except OSError:  # there is nobody
+                pass
 
     @property
     def is_there(self) -> bool:
@@ -166,9 +171,8 @@ class Systemd:
     def tell(self, *lines: str) -> None:
         """Sends assignments such as `READY=1`."""
         if self._socket:
-            path = b"\0" + self._path[1:] if self._path[:1] == b"@" else self._path
             try:
-                self._socket.sendto("\n".join(lines).encode(), path)
+                self._socket.send("\n".join(lines).encode())
             except OSError:  # there is nobody
                 pass
 

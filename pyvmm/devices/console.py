@@ -49,6 +49,7 @@ class Console:
         self._pending = b""
         self._ended = self._is_watched = False
         self._is_file = self._is_terminal = False
+        self._group = 0  # the process's
         self._saved: list[Any] | None = None  # the terminal's settings, while it has ours
         self._opened: list[int] = []
         if drop_late:
@@ -114,6 +115,7 @@ class Console:
         """Opens the input anew: at the latest when the guest wants it, and before the process is confined."""
         self._input = self._open_anew(self._source, os.O_RDONLY)[0]
         self._is_terminal = os.isatty(self._source)
+        self._group = os.getpgrp()
         if self._is_terminal:
             import termios  # noqa: F401
 
@@ -161,7 +163,7 @@ class Console:
 
         To be called again after the process was stopped. Ctrl-C stays a signal.
         """
-        if not (self._is_terminal and self._is_watched and _is_foreground(self._source)):
+        if not (self._is_terminal and self._is_watched and self._is_foreground()):
             return
         import termios
 
@@ -182,7 +184,7 @@ class Console:
         if self._saved is None:
             return
         saved, self._saved = self._saved, None
-        if _is_foreground(self._source):
+        if self._is_foreground():
             import termios
 
             try:
@@ -190,17 +192,16 @@ class Console:
             except termios.error:
                 pass
 
+    def _is_foreground(self) -> bool:
+        """Whether this process may use the terminal: its group is in the foreground, or there is no job control."""
+        try:
+            return os.tcgetpgrp(self._source) == self._group
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Restores the terminal. All vCPUs must have stopped."""
         self._report()
         self.release_terminal()
         while self._opened:
             os.close(self._opened.pop())
-
-
-def _is_foreground(fd: int) -> bool:
-    """Whether this process may use the terminal: its group is in the foreground, or there is no job control."""
-    try:
-        return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:
-        return True

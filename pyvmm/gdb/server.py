@@ -222,7 +222,7 @@ class _Client:
             self._flush()
         if self._socket.fileno() >= 0 and events & ~WRITABLE:
             try:
-                data = self._socket.recv(_RECEIVE)
+                data = self._socket.recvmsg(_RECEIVE)[0]
             except BlockingIOError:
                 return
             except OSError:

@@ -7,12 +7,12 @@ which is told nothing but the number of an errand and what to do about it.
 
 from __future__ import annotations
 
-import _socket
 import posix as os
 from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Sequence
 
 _FDS_MAX, _MESSAGE_MAX = 4, 64
@@ -21,7 +21,6 @@ _EPIPE = 32
 
 _errands: list[Errand] = []
 _helper: _socket.socket | None = None
-_pid = 0
 
 
 class Errand(ABC):
@@ -51,6 +50,8 @@ class Errand(ABC):
         """Has it done (see `do`)."""
         if not _helper:
             return self.do(what)
+        import _socket
+
         _helper.send(bytes([_errands.index(self), what]))
         data, ancillary, _, _ = _helper.recvmsg(_MESSAGE_MAX, _socket.CMSG_SPACE(_FDS_MAX * _INT))
         if not data:
@@ -116,12 +117,13 @@ def fork() -> None:
     Raises:
         OSError: there can be none.
     """
-    global _helper, _pid
+    global _helper
     if not _errands or _helper:
         return
+    import _socket
+
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
-    _pid = os.fork()
-    if not _pid:
+    if not os.fork():
         try:
             _serve(theirs)
         finally:
@@ -134,12 +136,20 @@ def close() -> None:
     """Ends the helper; returns when it has undone what was left. A second call does nothing."""
     global _helper
     if _helper:
+        import _socket
+
+        try:
+            _helper.shutdown(_socket.SHUT_WR)
+            _helper.recvmsg(_MESSAGE_MAX)  # its end
+        except OSError:  # it was killed
+            pass
         _helper.close()
         _helper = None
-        os.waitpid(_pid, 0)
 
 
 def _serve(requests: _socket.socket) -> None:
+    import _socket
+
     os.setpgid(0, 0)  # Ctrl-C is not for it
     kept = sorted({requests.fileno(), *(fd for errand in _errands for fd in errand.fds)})
     null = os.open("/dev/null", os.O_RDWR)

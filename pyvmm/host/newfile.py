@@ -11,13 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def write(fd: int, parts: Iterable[bytes | memoryview], sync: bool = False) -> None:
+def write(fd: int, parts: Iterable[bytes | memoryview]) -> None:
     """Writes all of it.
-
-    Args:
-        fd: where.
-        parts: what.
-        sync: it is to outlive a failure of the host.
 
     Raises:
         OSError: it cannot be written.
@@ -26,8 +21,6 @@ def write(fd: int, parts: Iterable[bytes | memoryview], sync: bool = False) -> N
         rest = memoryview(part)
         while rest:
             rest = rest[os.write(fd, rest) :]
-    if sync:
-        os.fsync(fd)
 
 
 class NewFile(Errand):
@@ -59,16 +52,21 @@ class NewFile(Errand):
             more = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             return os.open(self._temporary, flags | more, 0o600, dir_fd=self._directory), True
 
-    def keep(self) -> None:
+    def keep(self, sync: bool = False) -> None:
         """Gives it its name.
 
+        Args:
+            sync: what was written is to outlive a failure of the host.
+
         Raises:
-            OSError: it cannot get it.
+            OSError: it cannot get it, or not be written.
         """
-        self.ask(0)
+        self.ask(sync)
         self._has_name = False
 
     def do(self, what: int) -> tuple[int, list[int]]:
+        if what:
+            os.fsync(self.fd)
         if not self._has_name:
             os.link(f"/proc/self/fd/{self.fd}", self._temporary, dst_dir_fd=self._directory, follow_symlinks=True)
             self._has_name = True

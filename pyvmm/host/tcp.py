@@ -119,8 +119,9 @@ class TcpHost:
         self.listeners: list[tuple[int, int]] = []
         self.ports: list[tuple[str, int, int]] = []
         self._backlog = backlog
-        self._everywhere = [one.address for one in published if one.guest_port is None]
-        self.publishes_all = bool(self._everywhere)
+        everywhere = [one.address for one in published if one.guest_port is None]
+        self._everywhere = [(host, *_place(host, 0)) for host in everywhere]
+        self.publishes_all = bool(everywhere)
         try:
             for one in published:
                 if one.is_passed and one.guest_port is not None:
@@ -139,18 +140,19 @@ class TcpHost:
             HostError: it cannot be listened on, or there are too many.
         """
         known = {(address, port) for address, _, port in self.ports}
-        new = [address for address in self._everywhere if (address, guest_port) not in known]
+        new = [place for place in self._everywhere if (place[0], guest_port) not in known]
         if new and len(self.ports) + len(new) > PORTS_MAX:
             raise HostError(f"publishing port {guest_port}", ENOSPC, f"{PORTS_MAX} ports are published already")
         before = len(self.listeners)
-        for address in new:
-            self._listen(address, guest_port, guest_port)
+        for host, family, (numeric, _, *rest) in new:
+            self._listen_at(host, family, (numeric, guest_port, *rest), guest_port)
         return [fd for fd, _ in self.listeners[before:]]
 
     def _listen(self, host: str, port: int, guest_port: int) -> None:
-        where = f"publishing port {port} of {host}"
-        family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
-        address = _look_up("publish", host, port, family)[0][4]
+        self._listen_at(host, *_place(host, port), guest_port)
+
+    def _listen_at(self, host: str, family: int, address: tuple[Any, ...], guest_port: int) -> None:
+        where = f"publishing port {address[1]} of {host}"
         try:
             sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
             self._sockets.append(sock)
@@ -210,6 +212,16 @@ def _look_up(parameter: str, host: str, port: int, family: int = 0) -> list[tupl
         raise ConfigError(parameter, host, str(error.strerror)) from None
     except ValueError:  # a NUL
         raise ConfigError(parameter, repr(host), "not a host's name") from None
+
+
+def _place(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
+    """Where to listen: an address family, and an address in numbers.
+
+    Raises:
+        ConfigError: there is no such host.
+    """
+    family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
+    return family, _look_up("publish", host, port, family)[0][4]
 
 
 def _addresses(host: str, port: int) -> list[bytes]:

@@ -131,6 +131,7 @@ struct vcpu {
     uint64_t detail[16];
     uint32_t suberror, details;
     bool debugged;
+    int thread_id;
     uint64_t first_run_ns;
     uint64_t exits[...];
     uint64_t emulated;

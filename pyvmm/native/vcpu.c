@@ -19,6 +19,7 @@ static void *vcpu_thread(void *arg)
     bool handed_over = atomic_load(&vcpu->exited);
     int reason;
 
+    vcpu->thread_id = gettid();
     sandbox_thread(SANDBOX_VCPU, vcpu->fd);
     do {
         reason = handed_over ? vcpu->reason : vcpu_run(vcpu);

@@ -42,6 +42,7 @@ struct vcpu {
     struct trace *trace; /* of all runs; NULL: there is none */
 
     pthread_t thread;
+    int thread_id;   /* gettid(2), 0 before it runs */
     int event_fd;    /* eventfd that reports an exit */
     sem_t resume;    /* posted when the exit has been served */
     atomic_bool stop, running, exited;

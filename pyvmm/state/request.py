@@ -79,7 +79,7 @@ def freeze(freezer: Freezer, fd: int, path: str) -> None:
     parts = freezer.state().parts()
     assert parts
     try:
-        write(fd, parts, sync=True)
+        write(fd, parts)
     except OSError as error:
         raise HostError(path, error.errno or 0) from None
 
@@ -216,7 +216,7 @@ class Freezes:
 
     def _keep(self) -> None:
         try:
-            self._file.keep()
+            self._file.keep(sync=True)
         except OSError as error:
             raise HostError(self._path, error.errno or 0) from None
 

@@ -32,9 +32,9 @@ def test_it_replaces_the_old_one_when_it_is_kept(
     if not nameless:
         monkeypatch.setattr("posix.O_TMPFILE", os.O_CREAT | os.O_EXCL)  # as a file system without
     file = NewFile(directory, "guest")
-    write(file.fd, [b"n", memoryview(b"ew")], sync=True)
+    write(file.fd, [b"n", memoryview(b"ew")])
     assert contents(tmp_path)["guest"] == b"old"
-    file.keep()
+    file.keep(sync=True)
     file.close()
     file.close()
     assert contents(tmp_path) == {"guest": b"new"}
