@@ -137,7 +137,11 @@ class Sandbox(CData):
     user: int
     group: int
     files: CData
+    named_user: bool
     started: bool
+    entry_fd: int
+    registry_fd: int
+    report_fd: int
     ports_fd: int
     missing: int
     error: int
@@ -750,6 +754,8 @@ class _Lib:
     SANDBOX_FREEZE: int
     SANDBOX_TIMING: int
     SANDBOX_GDB: int
+    SANDBOX_REGISTRY: int
+    SANDBOX_PUBLISH: int
     SANDBOX_NO_NEW_PRIVS: int
     SANDBOX_USER: int
     SANDBOX_CAPABILITIES: int

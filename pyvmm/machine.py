@@ -311,7 +311,8 @@ class Machine:
         event_fd: int = self._native.event_fd
         if sandbox:
             sandbox.know(self.vm.fd, self._is_pc)
-            self.bus.close()
+            if not self._native.running:
+                self.bus.close()
         else:
             self.bus.open()  # from now on a guest that runs already is seen
         if not self._native.running:
@@ -347,7 +348,7 @@ class Machine:
             self._freezes.attach(loop)
             self._closers.append(self._freezes.close)
         running(loop)
-        if sandbox:
+        if sandbox and not sandbox.stays:
             sandbox.settle()
         try:
             loop.run()

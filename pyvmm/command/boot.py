@@ -88,6 +88,10 @@ def boot(
 
         operations.append(Operation(image, options, say, listed))
     try:
+        if sandbox and operations:
+            from pyvmm.command.confined import allow_entry
+
+            allow_entry(sandbox, operations[0].entry)
         return _boot(image, config, options, repeated, say, log, marks, ended, thawed, cache, operations, sandbox)
     finally:
         for operation in operations:
@@ -104,7 +108,7 @@ def _boot(
     if timing and sandbox:
         from pyvmm.command.timing import open_report
 
-        report = open_report(timing)
+        report = sandbox.report if sandbox.report >= 0 else open_report(timing)
     address = "127.0.0.1"
     if "--net" in options or "--netns" in options:
         from pyvmm.command.net import enter
@@ -141,6 +145,15 @@ def _boot(
             say(f"{image}: {how}; {machine.memory.size >> 20} MiB, {machine.cpus} vCPUs")
             for guest_port, (address, port) in machine.ports.items():
                 say(f"port {port} of {address} leads to port {guest_port} of the guest")
+        for operation in operations:
+            operation.describe(machine)
+        registry = -1
+        if sandbox:
+            from pyvmm.command.confined import registry_for
+
+            if entry:
+                sandbox.first.append(entry.store)
+            registry = -1 if operations else registry_for(sandbox)
         with Signals(machine) as signals:
             tracer = None
             try:
@@ -148,7 +161,7 @@ def _boot(
                     tracer = _tracer(machine, repeated["--trace"], say)
                 status = machine.run(
                     lambda loop: _running(
-                        machine, signals, loop, entry, debugger, recorder, image, operations, sandbox
+                        machine, signals, loop, entry, debugger, recorder, image, operations, sandbox, registry
                     ),
                     sandbox,
                 )
@@ -244,7 +257,7 @@ def _tracer(machine: Machine, wanted: list[str], say: Log) -> Tracer:
 
 def _running(
     machine: Machine, signals: Signals, loop: Loop, entry: Entry | None, debugger: GdbServer | None,
-    recorder: Recorder | None, image: str, operations: list[Operation], sandbox: Sandbox | None,
+    recorder: Recorder | None, image: str, operations: list[Operation], sandbox: Sandbox | None, registry: int,
 ) -> None:  # fmt: skip
     """What is due once the guest runs."""
     import gc
@@ -258,18 +271,22 @@ def _running(
         recorder.attach(loop)
     if operations:
         operations[0].attach(loop, machine)
-    elif not sandbox:
-        _list_later(machine, loop, image, operations)
+    elif not sandbox or sandbox.stays:
+        _list_later(machine, loop, image, operations, sandbox, registry)
     if entry:
         entry.store()
 
 
-def _list_later(machine: Machine, loop: Loop, image: str, operations: list[Operation]) -> None:
+def _list_later(
+    machine: Machine, loop: Loop, image: str, operations: list[Operation], sandbox: Sandbox | None, registry: int
+) -> None:
     """Has a guest that runs for a while listed in the registry: most end before that would be worth it."""
     from pyvmm._kvm import lib
 
     timer: int = lib.timer_fd(_LISTED_AFTER_NS)
     if timer < 0:
+        if sandbox:
+            sandbox.settle()
         return
 
     def enlist() -> None:
@@ -278,11 +295,16 @@ def _list_later(machine: Machine, loop: Loop, image: str, operations: list[Opera
         try:
             from pyvmm.command.operate import Operation
 
-            operations.append(Operation(image, {}, _ignore))
+            operations.append(Operation(image, {}, _ignore, registry=registry))
+            operations[0].describe(machine)
             operations[0].attach(loop, machine)
+            if sandbox:
+                sandbox.listed_as(operations[0].entry.directory)
         except (ImportError, OSError, PyvmmError):  # it runs all the same
             while operations:
                 operations.pop().close()
+        if sandbox:
+            sandbox.settle()
 
     loop.add(timer, enlist)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import posix as os
-
-from pyvmm.errors import UsageError
+from pyvmm.errors import PyvmmError, UsageError
 from pyvmm.host.sandbox.confine import Sandbox
 
-#: What opens files or sockets while the guest runs.
-_NOT_YET = ("--name", "--detach", "--metrics", "--ready-fd", "--json-events", "--net", "--netns", "--log-format",
-            "--crash", "--watchdog", "--trace")  # fmt: skip
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyvmm.control.entry import Entry
+
+
+#: What reads the image, starts programs or makes files once the guest has run.
+_NOT_YET = ("--crash", "--watchdog", "--trace")
 
 
 def sandbox_of(options: dict[str, str], repeated: dict[str, list[str]]) -> Sandbox | None:
@@ -26,21 +28,48 @@ def sandbox_of(options: dict[str, str], repeated: dict[str, list[str]]) -> Sandb
     sandbox = Sandbox(mode, options.get("--user"))
     if not sandbox.is_on:
         return None
-    given = [name for name in _NOT_YET if name in options or repeated.get(name)]
-    if any(port.endswith("*") for port in repeated["-p"]):
-        given.append("-p *")
-    if b"NOTIFY_SOCKET" in os.environ:
-        given.append("notifications of systemd")
-    if given:
-        raise UsageError(f"--sandbox={mode} does not go with {given[0]} yet")
+    for name in _NOT_YET:
+        if name in options or repeated.get(name):
+            raise UsageError(f"--sandbox={mode} does not go with {name} yet")
     timing = options.get("--timing")
+    writes = bool(timing) or "--console" in options or "--pcap" in options
     sandbox.allow(
         allowed_ports(repeated["--allow"]), "--vsock-uds" in options, freeze="--freeze" in options,
-        timing=timing is not None, gdb="--gdb" in options, writes=bool(timing) or "--console" in options,
+        timing=timing is not None, gdb="--gdb" in options, writes=writes,
+        publish=any(port.endswith("*") for port in repeated["-p"]),
     )  # fmt: skip
-    if timing is not None:
-        _load_timing(timing)
+    late = ["pyvmm.command.timing"] if timing is not None else []
+    if (timing or "").endswith(".json") or options.get("--log-format") == "json":
+        late.append("json")
+    sandbox.first.append(lambda: _load(late))
     return sandbox
+
+
+def allow_entry(sandbox: Sandbox, entry: Entry) -> None:
+    """Lets a guest keep its entry in the registry."""
+    entry.stays = not sandbox.list_in(entry.registry)
+    sandbox.listed_as(entry.directory)
+
+
+def registry_for(sandbox: Sandbox) -> int:
+    """A descriptor of the registry, in which the guest will be listed by itself; -1 if it cannot be."""
+    if sandbox.registry >= 0 or sandbox.has_started:
+        sandbox.stays = sandbox.registry >= 0 and sandbox.list_in(sandbox.registry)
+        return sandbox.registry
+    from pyvmm.control.place import open_folder
+
+    try:
+        registry = open_folder(make=True)
+    except (OSError, PyvmmError):  # it runs all the same
+        return -1
+    sandbox.stays = sandbox.list_in(registry)
+    return registry if sandbox.stays else -1
+
+
+def _load(names: list[str]) -> None:
+    """Imports what no file can be read for later."""
+    for name in names:
+        __import__(name)
 
 
 def allowed_ports(allowed: list[str]) -> list[int] | None:
@@ -51,10 +80,3 @@ def allowed_ports(allowed: list[str]) -> list[int] | None:
 
     ports = [target[1] for _, target in map(parse_allow, allowed)]
     return None if 0 in ports else ports
-
-
-def _load_timing(path: str) -> None:
-    """No file can be read when the report is due."""
-    __import__("pyvmm.command.timing")
-    if path.endswith(".json"):
-        __import__("json")

@@ -31,8 +31,10 @@ class Operation:
         options: of `boot`.
         say: writes a line to stderr.
         listed: name, directory and listening socket of an entry that there is already.
+        registry: a descriptor of the registry, which becomes this object's; by default it is opened.
 
     Attributes:
+        entry: in the registry.
         console: of a detached guest, its input and output; else None.
         network: that the guest is in, and its addresses there; empty for the host's.
 
@@ -42,7 +44,7 @@ class Operation:
 
     def __init__(
         self, image: str, options: dict[str, str], say: Callable[[str], None],
-        listed: tuple[str, int, int] = ("", -1, -1),
+        listed: tuple[str, int, int] = ("", -1, -1), registry: int = -1,
     ) -> None:  # fmt: skip
         self._closers: list[Callable[[], None]] = []
         self._detached: Detached | None = None
@@ -51,19 +53,19 @@ class Operation:
         self._metrics: Metrics | None = None
         self._image, self._say = image, say
         try:
-            self._open(options, listed)
+            self._open(options, listed, registry)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, options: dict[str, str], listed: tuple[str, int, int]) -> None:
+    def _open(self, options: dict[str, str], listed: tuple[str, int, int], registry: int) -> None:
         if "--detach" in options:
             from pyvmm.command.detach import Detached
 
             self._detached = Detached()
         name, directory, socket = listed
         self._is_described = bool(name)
-        entry = Entry(options.get("--name") or name or made_up(self._image), directory)
+        self.entry = entry = Entry(options.get("--name") or name or made_up(self._image), directory, registry)
         self._closers.append(entry.close)
         if socket < 0:
             listening = entry.listen("control")
@@ -99,23 +101,26 @@ class Operation:
         self._closers.append(self._readiness.close)
         self._tells_ready = max(fds) >= 0 or self._systemd.is_there
 
+    def describe(self, machine: Machine) -> None:
+        """Says in the registry what the guest is, before it runs."""
+        if self._is_described:
+            return
+        ports = machine.ports.items()
+        self.entry.describe(
+            {
+                "pid": str(os.getpid()),
+                "image": self._image,
+                "memory": str(machine.memory.size),
+                "cpus": str(machine.cpus),
+                "started": started_now(),
+                "ports": " ".join(f"{shown(address)}:{port}:{guest}" for guest, (address, port) in ports),
+                **({"network": self.network} if self.network else {}),
+                **({"cid": str(machine.config.vsock)} if machine.config.vsock else {}),
+            }
+        )
+
     def attach(self, loop: Loop, machine: Machine) -> None:
         """Serves everything from `loop`, once the guest runs."""
-        entry = self._control.entry
-        ports = machine.ports
-        if not self._is_described:
-            entry.describe(
-                {
-                    "pid": str(os.getpid()),
-                    "image": self._image,
-                    "memory": str(machine.memory.size),
-                    "cpus": str(machine.cpus),
-                    "started": started_now(),
-                    "ports": " ".join(f"{shown(address)}:{port}:{guest}" for guest, (address, port) in ports.items()),
-                    **({"network": self.network} if self.network else {}),
-                    **({"cid": str(machine.config.vsock)} if machine.config.vsock else {}),
-                }
-            )
         self._control.attach(loop, machine)
         self._systemd.attach(loop)
         if self.console:
@@ -124,16 +129,17 @@ class Operation:
             self._metrics.attach(loop, machine)
         if self._tells_ready:
             self._readiness.attach(loop, machine)
-        where = [{"address": address, "port": port, "guest_port": guest} for guest, (address, port) in ports.items()]
+        ports = machine.ports.items()
+        where = [{"address": address, "port": port, "guest_port": guest} for guest, (address, port) in ports]
         metrics = {"metrics": self._metrics.address} if self._metrics else {}
-        self._script.event("started", {"name": entry.name, "pid": os.getpid(), "ports": where, **metrics})
+        self._script.event("started", {"name": self.entry.name, "pid": os.getpid(), "ports": where, **metrics})
         if self._detached and self.console:
-            self._detached.runs(entry.name, self.console.output)
+            self._detached.runs(self.entry.name, self.console.output)
 
     @property
     def name(self) -> str:
         """The guest's."""
-        return self._control.entry.name
+        return self.entry.name
 
     def _ready(self) -> None:
         self._script.event("ready", {})

@@ -18,6 +18,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,10 +31,11 @@
 #include <unistd.h>
 
 #define STATUS_FAILED 125 /* pyvmm/errors.py */
-#define FEATURES_MAX 4
+#define FEATURES_MAX 6
 #define NOBODY "65534"
 
-enum variable { VARIABLE_PID, VARIABLE_VCPU, VARIABLE_VM }; /* policy.VARIABLES */
+/* policy.VARIABLES */
+enum variable { VARIABLE_PID, VARIABLE_VCPU, VARIABLE_VM, VARIABLE_ENTRY, VARIABLE_REGISTRY };
 
 struct patch {
     uint16_t at, variable;
@@ -47,7 +49,8 @@ struct filter {
 
 #include "filters.inc"
 
-static struct sandbox sandbox = {.vm_fd = -1, .user = -1, .group = -1, .ports_fd = -1};
+static struct sandbox sandbox = {.vm_fd = -1, .user = -1, .group = -1, .ports_fd = -1,
+                                 .entry_fd = -1, .registry_fd = -1, .report_fd = -1};
 
 struct sandbox *sandbox_of_process(void)
 {
@@ -88,8 +91,15 @@ static bool is_shortage(void)
 #define LANDLOCK_VERSION 1u
 #define LANDLOCK_ERRATA 2u
 #define ERRATUM_SIGNALS 2u /* signals between threads of a process pass (Linux 6.15) */
+#define FS_WRITE_FILE 2ull
 #define FS_READ_FILE 4ull
 #define FS_READ_DIR 8ull
+#define FS_REMOVE_DIR 16ull
+#define FS_REMOVE_FILE 32ull
+#define FS_MAKE_DIR 128ull
+#define FS_MAKE_REG 256ull
+#define FS_MAKE_SOCK 512ull
+#define FS_TRUNCATE 16384ull
 #define NET_BIND_TCP 1ull
 #define NET_CONNECT_TCP 2ull
 #define SCOPE_ABSTRACT_UNIX 1ull
@@ -113,25 +123,36 @@ enum { RULE_PATH = 1, RULE_PORT = 2 };
 /* The version of Landlock that this kernel has, or 0. */
 int sandbox_landlock_abi(void)
 {
-    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
+    static atomic_int known = -1;
 
-    return abi < 0 ? 0 : (int)abi;
+    if (known < 0) {
+        long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
+
+        known = abi < 0 ? 0 : (int)abi;
+    }
+    return known;
 }
 
-/* All that Landlock can refuse here, by a ruleset without rules; or -1 with errno set.
- * any_port: TCP connections to all ports are wanted. */
-static int make_ruleset(bool any_port)
+/* The rights to files that Landlock knows here. */
+static uint64_t known_rights(int abi)
 {
-    static const uint8_t fs_bits[] = {0, 13, 14, 15, 15, 16};
+    static const uint8_t bits[] = {0, 13, 14, 15, 15, 16};
+
+    return (1ull << bits[abi < 5 ? abi : 5]) - 1;
+}
+
+/* All that Landlock can refuse here but what `free` says of TCP, by a ruleset without rules;
+ * or -1 with errno set. */
+static int make_ruleset(uint64_t free)
+{
     int abi = sandbox_landlock_abi();
-    struct ruleset all = {0};
+    struct ruleset all = {.fs = known_rights(abi)};
     size_t size = sizeof all.fs;
 
     if (!abi)
         return -1;
-    all.fs = (1ull << fs_bits[abi < 5 ? abi : 5]) - 1;
     if (abi >= 4) {
-        all.net = any_port ? NET_BIND_TCP : NET_BIND_TCP | NET_CONNECT_TCP;
+        all.net = (NET_BIND_TCP | NET_CONNECT_TCP) & ~free;
         size += sizeof all.net;
     }
     if (abi >= 6) {
@@ -143,31 +164,60 @@ static int make_ruleset(bool any_port)
     return (int)syscall(SYS_landlock_create_ruleset, &all, size, 0);
 }
 
-/* A ruleset that lets files and directories be read, up to NULL; those that are not there
- * do not matter.  Returns its descriptor, or -1 with errno set. */
-static int make_readable(const char *const *paths)
+static void add_rights(int rules, int fd, uint64_t rights)
 {
-    int rules = make_ruleset(false);
+    struct path_rule rule = {rights & known_rights(sandbox_landlock_abi()), fd};
 
-    if (paths && rules >= 0) { /* the console opens its terminal anew */
-        struct path_rule rule = {FS_READ_FILE, STDIN_FILENO};
+    syscall(SYS_landlock_add_rule, rules, RULE_PATH, &rule, 0);
+}
 
-        syscall(SYS_landlock_add_rule, rules, RULE_PATH, &rule, 0);
-    }
-    for (; paths && *paths && rules >= 0; paths++) {
-        int fd = open(*paths, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        struct path_rule rule = {fd < 0 ? FS_READ_FILE : FS_READ_FILE | FS_READ_DIR, fd};
+/* Lets the interpreter's files be read, and this process's own of /proc; those that are not
+ * there do not matter.  Returns false with errno set for want of descriptors. */
+static bool add_readable(int rules)
+{
+    static int own = -1; /* /proc/PID; a rule is for an inode, which has to stay */
+
+    add_rights(rules, STDIN_FILENO, FS_READ_FILE); /* the console opens its terminal anew */
+    if (own < 0)
+        own = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (own >= 0)
+        add_rights(rules, own, FS_READ_FILE | FS_READ_DIR);
+    for (const char *const *path = sandbox.files; *path; path++) {
+        int fd = open(*path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        uint64_t rights = fd < 0 ? FS_READ_FILE : FS_READ_FILE | FS_READ_DIR;
 
         if (fd < 0)
-            rule.parent_fd = fd = open(*paths, O_PATH | O_CLOEXEC);
-        if (fd < 0 && is_shortage()) {
-            close(rules);
-            return -1;
-        }
+            fd = open(*path, O_PATH | O_CLOEXEC);
+        if (fd < 0 && is_shortage())
+            return false;
         if (fd >= 0) {
-            syscall(SYS_landlock_add_rule, rules, RULE_PATH, &rule, 0);
+            add_rights(rules, fd, rights);
             close(fd);
         }
+    }
+    return true;
+}
+
+/* A ruleset for a thread; or -1 with errno set.  At the start the guest's entry may be made
+ * in the registry, and afterwards be removed from it. */
+static int make_rules(enum sandbox_thread thread)
+{
+    bool is_main = thread == SANDBOX_START || thread == SANDBOX_MAIN;
+    int rules = make_ruleset(is_main && sandbox.features & SANDBOX_PUBLISH ? NET_BIND_TCP : 0);
+
+    if (rules < 0)
+        return -1;
+    if (thread == SANDBOX_START && !add_readable(rules)) {
+        close(rules);
+        return -1;
+    }
+    if (thread == SANDBOX_START && sandbox.features & SANDBOX_REGISTRY)
+        add_rights(rules, sandbox.registry_fd,
+                   FS_READ_DIR | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_DIR | FS_MAKE_REG | FS_MAKE_SOCK |
+                       FS_REMOVE_FILE | FS_REMOVE_DIR);
+    if (thread == SANDBOX_MAIN && sandbox.features & SANDBOX_REGISTRY) {
+        add_rights(rules, sandbox.entry_fd, FS_REMOVE_FILE);
+        add_rights(rules, sandbox.registry_fd, FS_REMOVE_DIR);
     }
     return rules;
 }
@@ -176,7 +226,7 @@ static int make_readable(const char *const *paths)
  * descriptor, or -1 with errno set. */
 int sandbox_ports(const uint16_t *ports, uint32_t count)
 {
-    int rules = make_ruleset(!ports);
+    int rules = make_ruleset(ports ? 0 : NET_CONNECT_TCP);
 
     for (uint32_t i = 0; ports && i < count && rules >= 0; i++) {
         struct port_rule rule = {NET_CONNECT_TCP, ports[i]};
@@ -189,7 +239,7 @@ int sandbox_ports(const uint16_t *ports, uint32_t count)
 static bool restrict_files(enum sandbox_thread thread)
 {
     bool lent = thread == SANDBOX_RELAY && sandbox.ports_fd >= 0, done;
-    int error, rules = lent ? sandbox.ports_fd : make_readable(thread == SANDBOX_START ? sandbox.files : NULL);
+    int error, rules = lent ? sandbox.ports_fd : make_rules(thread);
 
     done = rules >= 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
     error = errno;
@@ -201,25 +251,39 @@ static bool restrict_files(enum sandbox_thread thread)
 
 /* ---- user and capabilities ------------------------------------------------------- */
 
-/* For this thread alone: libc would have all others follow, which may not any more. */
-static bool change_user(void)
+static struct __user_cap_header_struct capabilities = {.version = _LINUX_CAPABILITY_VERSION_3};
+
+/* For this thread alone: libc would have all others follow, which may not any more.
+ * keep_files: it is root for files (setfsuid(2)), which Landlock limits to few. */
+static bool change_user(bool keep_files)
 {
     gid_t group = (gid_t)sandbox.group;
-    uid_t user = (uid_t)sandbox.user;
-
-    return syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, group, group, group) == 0 &&
-           syscall(SYS_setresuid, user, user, user) == 0;
-}
-
-/* Drops all capabilities, or those that change_user() does not need. */
-static bool drop_capabilities(bool keep_user)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    uid_t user = (uid_t)sandbox.user, files = keep_files ? 0 : user;
     struct __user_cap_data_struct sets[2] = {0};
 
-    if (keep_user)
-        sets[0].effective = sets[0].permitted = 1u << CAP_SETUID | 1u << CAP_SETGID;
-    return syscall(SYS_capset, &header, sets) == 0;
+    if (geteuid() != user) { /* or the thread that made this one was it */
+        if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, group, group, group) < 0 ||
+            prctl(PR_SET_KEEPCAPS, keep_files) < 0 || syscall(SYS_setresuid, user, user, user) < 0)
+            return false;
+        if (keep_files && (syscall(SYS_capget, &capabilities, sets) < 0 ||
+                           (sets[0].effective = sets[0].permitted, syscall(SYS_capset, &capabilities, sets) < 0)))
+            return false;
+    }
+    syscall(SYS_setfsuid, files);
+    errno = EPERM; /* setfsuid() does not tell */
+    return syscall(SYS_setfsuid, -1) == (long)files;
+}
+
+/* Drops all capabilities, but for `-p *` that of listening on low ports. */
+static bool drop_capabilities(enum sandbox_thread thread)
+{
+    struct __user_cap_data_struct sets[2] = {0}, had[2] = {0};
+
+    if (thread == SANDBOX_MAIN) /* SANDBOX_START has done so */
+        return true;
+    if (thread == SANDBOX_START && sandbox.features & SANDBOX_PUBLISH && syscall(SYS_capget, &capabilities, had) == 0)
+        sets[0].effective = sets[0].permitted = had[0].permitted & 1u << CAP_NET_BIND_SERVICE;
+    return syscall(SYS_capset, &capabilities, sets) == 0;
 }
 
 /* ---- resources --------------------------------------------------------------------- */
@@ -255,7 +319,8 @@ static const struct filter *filter_of(enum sandbox_thread thread)
 
 static bool filter_calls(enum sandbox_thread thread, int vcpu_fd)
 {
-    const int values[] = {[VARIABLE_PID] = getpid(), [VARIABLE_VCPU] = vcpu_fd, [VARIABLE_VM] = sandbox.vm_fd};
+    const int values[] = {[VARIABLE_PID] = getpid(), [VARIABLE_VCPU] = vcpu_fd, [VARIABLE_VM] = sandbox.vm_fd,
+                          [VARIABLE_ENTRY] = sandbox.entry_fd, [VARIABLE_REGISTRY] = sandbox.registry_fd};
     const struct filter *filter = filter_of(thread);
     struct sock_filter code[FILTER_MAX];
     struct sock_fprog program = {.len = filter->length, .filter = code};
@@ -273,6 +338,10 @@ static void check(bool built, enum sandbox_wall wall, const char *name)
     if (built)
         return;
     if (sandbox.mode == SANDBOX_REQUIRED || is_shortage()) {
+        static atomic_flag told;
+
+        while (atomic_flag_test_and_set(&told)) /* another thread says so, and ends the process */
+            pause();
         dprintf(STDERR_FILENO, "pyvmm: sandbox: %s: %s\n", name, strerror(errno));
         _exit(STATUS_FAILED);
     }
@@ -286,6 +355,7 @@ static bool read_user(const char *text)
     unsigned int first, last, group;
     int length = 0;
 
+    sandbox.named_user = text;
     if (!text)
         text = NOBODY;
     if (sscanf(text, "%9u%n", &first, &length) != 1)
@@ -311,13 +381,15 @@ bool sandbox_begin(enum sandbox_mode mode, const char *user)
 {
     struct sigaction action = {.sa_sigaction = violated, .sa_flags = SA_SIGINFO};
 
+    if (sandbox.mode) /* Python has been told the same */
+        return true;
     if (!read_user(user))
         return false;
-    if (geteuid() != 0)
-        sandbox.user = -1;
     sandbox.mode = mode;
     if (!mode)
         return true;
+    if (geteuid() != 0)
+        sandbox.user = -1;
     mallopt(M_ARENA_MAX, 1); /* memory for all threads by the calls that their filters have */
     mallopt(M_MMAP_MAX, 0);
     sigaction(SIGSYS, &action, NULL);
@@ -325,24 +397,40 @@ bool sandbox_begin(enum sandbox_mode mode, const char *user)
     return true;
 }
 
+static pthread_t helper;
+static pid_t helper_process; /* 0: there is none; a fork has no threads */
+
+/* This thread has no part in the guest, and must have ended before the main thread is confined. */
+void sandbox_wait_for(pthread_t thread)
+{
+    helper = thread;
+    helper_process = sandbox.started ? 0 : getpid();
+}
+
 /* Confines the calling thread; does nothing unless sandbox_begin() was told to.  vcpu_fd:
  * the vCPU that it runs, or -1. */
 void sandbox_thread(enum sandbox_thread thread, int vcpu_fd)
 {
-    bool later = thread == SANDBOX_START; /* the interpreter's files may be root's alone */
+    bool starting = thread == SANDBOX_START;
+    /* The interpreter's files may be root's alone, and so are the registry and unix sockets,
+     * unless a user was named who is to connect to these. */
+    bool keep_files = starting || (thread == SANDBOX_MAIN && sandbox.features & SANDBOX_REGISTRY) ||
+                      (thread == SANDBOX_RELAY && sandbox.features & SANDBOX_UNIX && !sandbox.named_user);
     sigset_t violation;
 
-    if (!sandbox.mode || (later && sandbox.started))
+    if (!sandbox.mode || (starting && sandbox.started))
         return;
-    sandbox.started |= later;
+    sandbox.started |= starting;
+    if (starting && helper_process == getpid())
+        pthread_join(helper, NULL);
     sigemptyset(&violation);
     sigaddset(&violation, SIGSYS);
     pthread_sigmask(SIG_UNBLOCK, &violation, NULL);
-    if (later)
+    if (starting)
         check(limit_resources(), SANDBOX_LIMITS, "limits of resources");
     check(restrict_files(thread), SANDBOX_LANDLOCK, "Landlock");
-    if (sandbox.user >= 0 && !later)
-        check(change_user(), SANDBOX_USER, "another user");
-    check(drop_capabilities(later && sandbox.user >= 0), SANDBOX_CAPABILITIES, "capabilities");
+    if (sandbox.user >= 0 && !(sandbox.missing & SANDBOX_USER)) /* in a user namespace there may be none */
+        check(change_user(keep_files), SANDBOX_USER, "another user");
+    check(drop_capabilities(thread), SANDBOX_CAPABILITIES, "capabilities");
     check(filter_calls(thread, vcpu_fd), SANDBOX_SECCOMP, "a system call filter (seccomp)");
 }

@@ -2,6 +2,7 @@
 #ifndef PYVMM_SANDBOX_H
 #define PYVMM_SANDBOX_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,8 @@ PYTHON enum sandbox_feature {
     SANDBOX_FREEZE = 8,
     SANDBOX_TIMING = 16,
     SANDBOX_GDB = 32,
+    SANDBOX_REGISTRY = 64,
+    SANDBOX_PUBLISH = 128,
 };
 
 /* What a confined thread has; those that the host refuses are missing. */
@@ -45,7 +48,10 @@ PYTHON struct sandbox {
     bool writes;            /* files will be written, besides standard streams */
     int64_t user, group;    /* of root's guests; -1: they keep theirs */
     const char *const *files; /* that SANDBOX_START may read, and directories, up to NULL */
+    bool named_user;        /* by --user */
     bool started;           /* the main thread is at SANDBOX_START, or beyond */
+    int entry_fd, registry_fd; /* directories: the guest's in the registry, and that; -1: none */
+    int report_fd;          /* of --timing, or -1 */
     int ports_fd;           /* a Landlock ruleset for SANDBOX_RELAY, or -1: no ports */
     uint32_t missing;       /* walls that some thread lacks */
     int error;              /* errno of the last of them */
@@ -54,7 +60,10 @@ PYTHON struct sandbox {
 PYTHON struct sandbox *sandbox_of_process(void);
 PYTHON int sandbox_landlock_abi(void);
 PYTHON int sandbox_ports(const uint16_t *ports, uint32_t count);
+#define SANDBOX_DEFAULT "off" /* --sandbox; as in command/options.py */
+
 PYTHON bool sandbox_begin(enum sandbox_mode mode, const char *user);
+void sandbox_wait_for(pthread_t thread);
 PYTHON void sandbox_thread(enum sandbox_thread thread, int vcpu_fd);
 
 #endif

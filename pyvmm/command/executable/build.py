@@ -120,7 +120,8 @@ def freeze(root: Path, editable: bool) -> str:
 def _files(root: Path, editable: bool) -> list[str]:
     """What the interpreter may have to read besides its site-packages: `sandbox.files`."""
     multiarch = sysconfig.get_config_var("MULTIARCH")
-    libraries = [f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/lib64", "/usr/lib64"]
+    places = [f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/lib64", "/usr/lib64"]
+    libraries = dict.fromkeys(str(Path(place).resolve()) for place in places)  # /lib leads to /usr/lib, as a rule
     sources = [str(root / name) for name in _OURS] if editable else []
     return [sysconfig.get_path("stdlib"), *sources, *libraries, "/etc/ld.so.cache"]
 

@@ -38,8 +38,9 @@ static int open_directory(int at, const char *path)
     return openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* The registry: this user's alone. */
-static int open_registry(void)
+/* Opens the registry, which is made if it is not there: this user's alone.  Returns -1 if it
+ * cannot be. */
+int entry_open_registry(void)
 {
     const char *base = getenv("XDG_RUNTIME_DIR");
     struct stat status;
@@ -74,7 +75,7 @@ static int listen_in(int directory)
 
 static bool describe(int directory, const char *image, const struct machine *machine)
 {
-    int fd = openat(directory, "guest", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = openat(directory, "guest", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     const char *line = strpbrk(image, "\n\r");
 
     if (fd < 0)
@@ -86,10 +87,9 @@ static bool describe(int directory, const char *image, const struct machine *mac
     return true;
 }
 
-void entry_make(struct entry *entry, const char *image, const struct machine *machine)
+/* registry: a descriptor of it, which is closed, or -1. */
+void entry_make(struct entry *entry, int registry, const char *image, const struct machine *machine)
 {
-    int registry = open_registry();
-
     if (registry < 0)
         return;
     make_up(entry->name, image);

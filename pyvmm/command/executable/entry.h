@@ -13,7 +13,8 @@ struct entry {
     int directory, socket;         /* -1: likewise */
 };
 
-void entry_make(struct entry *entry, const char *image, const struct machine *machine);
+int entry_open_registry(void);
+void entry_make(struct entry *entry, int registry, const char *image, const struct machine *machine);
 void entry_remove(struct entry *entry);
 
 #endif

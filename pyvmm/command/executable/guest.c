@@ -7,6 +7,7 @@
 #include "guest.h"
 #include "host.h"
 #include "pin.h"
+#include "sandbox.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -45,6 +46,46 @@ static bool find_state(void)
     return (cache_locate(&guest.cache, &guest.words) && cache_open(&guest.cache, &guest.state)) || open_frozen();
 }
 
+/* ---- confining it */
+
+/* Begins what confines this process.  Returns false if Python is to say what is wrong. */
+static bool begin_sandbox(void)
+{
+    static const char *const modes[] = {"off", "on", "require"}; /* enum sandbox_mode */
+    const struct words *words = &guest.words;
+    size_t mode = 0;
+
+    while (strcmp(words->sandbox ? words->sandbox : SANDBOX_DEFAULT, modes[mode]))
+        if (++mode == sizeof modes / sizeof *modes)
+            return false;
+    if (mode != SANDBOX_OFF)
+        sandbox_of_process()->files = interpreter_files();
+    return sandbox_begin((enum sandbox_mode)mode, words->user);
+}
+
+/* Opens what a guest without Python may need once it is confined.  Returns false if that
+ * cannot be. */
+static bool open_for_later(void)
+{
+    struct sandbox *sandbox = sandbox_of_process();
+
+    if (!sandbox->mode || guest.words.by_python)
+        return true;
+    if (guest.words.report) {
+        sandbox->report_fd = open(guest.words.report, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (sandbox->report_fd < 0)
+            return false;
+    }
+    if (sandbox_landlock_abi())
+        sandbox->registry_fd = entry_open_registry();
+    if (sandbox->registry_fd >= 0)
+        sandbox->features |= SANDBOX_REGISTRY;
+    sandbox->writes = sandbox->registry_fd >= 0 || guest.words.report;
+    return true;
+}
+
+/* ---- making it */
+
 /* Those that end a guest (pyvmm/command/signals.py). */
 static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
 static int signals_fd = -1;
@@ -74,7 +115,11 @@ static bool start_guest(void)
     if (!find_state())
         return false;
     if ((!words->pin || pin_read(words->pin, guest.state.header->cpus, pins, &detail) == PIN_READ) &&
+        open_for_later() &&
         machine_thaw(machine, &guest.state, STDOUT_FILENO, words->shared, words->by_python)) {
+        sandbox_of_process()->vm_fd = machine->vm_fd;
+        if (machine->flags & STATE_PC)
+            sandbox_of_process()->features |= SANDBOX_PC;
         if (runs_here())
             return true;
         if (!words->by_python)
@@ -163,6 +208,7 @@ static int run_guest(void)
     bus_set_handler(&guest.machine.bus, SERIAL_PORT, console_access);
     handle_signals(leave);
     set_alarm();
+    sandbox_thread(SANDBOX_START, -1);
     vcpu_run(vcpu);
     status = status_of(vcpu);
     guest.machine.exit_ns = status >= 0 ? clock_ns(CLOCK_MONOTONIC) : 0;
@@ -213,7 +259,12 @@ static int wait_for_guest(void)
 
     while ((ready = poll(pollers, sizeof pollers / sizeof *pollers, timeout)) <= 0)
         if (ready == 0) {
-            entry_make(&guest.entry, guest.words.image, &guest.machine);
+            struct sandbox *sandbox = sandbox_of_process();
+
+            if (!sandbox->mode)
+                sandbox->registry_fd = entry_open_registry();
+            entry_make(&guest.entry, sandbox->registry_fd, guest.words.image, &guest.machine);
+            sandbox->registry_fd = -1;
             pollers[3].fd = guest.entry.socket;
             timeout = -1;
         }
@@ -229,12 +280,14 @@ static int wait_for_guest(void)
  * Otherwise `guest` is what Python has to go on with. */
 void guest_boot(char **rest)
 {
-    bool started = words_read(&guest.words, rest) && start_guest();
+    bool started = words_read(&guest.words, rest) && begin_sandbox() && start_guest();
     int status;
 
     if (started && !guest.words.by_python) {
         bool here = runs_here();
 
+        if (!here)
+            sandbox_thread(SANDBOX_START, -1);
         status = here ? run_guest() : -1;
         if (!here || only_alarmed())
             status = wait_for_guest();

@@ -16,4 +16,7 @@ extern struct guest {
 
 void guest_boot(char **rest);
 
+/* main.c: what the interpreter may have to read, up to NULL */
+const char *const *interpreter_files(void);
+
 #endif

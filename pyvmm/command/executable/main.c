@@ -76,8 +76,6 @@ static void arena_free(void *context, void *arena, size_t size)
  * this executable is in. */
 static char libraries[PATH_MAX + 64];
 
-static const char *const interpreter_files[] = {libraries, FROZEN_FILES, NULL};
-
 static void find_libraries(void)
 {
     ssize_t length = readlink("/proc/self/exe", libraries, PATH_MAX);
@@ -88,6 +86,15 @@ static void find_libraries(void)
             *end = 0;
         while (end > libraries && *--end != '/');
     sprintf(end, "/lib/python%d.%d/site-packages", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+}
+
+const char *const *interpreter_files(void)
+{
+    static const char *const files[] = {libraries, FROZEN_FILES, NULL};
+
+    if (!libraries[0])
+        find_libraries();
+    return files;
 }
 
 /* Gets this process its own copy of the executable's data, in steps between which
@@ -236,10 +243,10 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* guest memory is a file, too */
     if (booting) {
         guest_boot(argv + 2);
-        thread_start(&thread, "populate", -1, populate, NULL);
+        if (thread_start(&thread, "populate", -1, populate, NULL) == 0)
+            sandbox_wait_for(thread);
     }
-    find_libraries();
-    sandbox_of_process()->files = interpreter_files;
+    sandbox_of_process()->files = interpreter_files();
     core_only = CORE_PHASE && (booting || (argc > 1 && !strcmp(argv[1], "oci")));
     start_python(argc, argv);
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -46,6 +46,7 @@ static const char **place(struct words *words, const char *name)
     } places[] = {
         {"--mem", &words->memory}, {"--cpus", &words->cpus}, {"--append", &words->append},
         {"--boot", &words->boot}, {"--initrd", &words->initrd}, {"--pin", &words->pin},
+        {"--sandbox", &words->sandbox}, {"--user", &words->user},
     };
 
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
@@ -88,9 +89,8 @@ bool words_read(struct words *words, char **rest)
             if (value && !ends_with(value, ".json") && !ends_with(value, ".svg"))
                 return false;
             words->timed = true;
+            words->report = value;
         } else if (!strcmp(option->name, "--detach")) { /* Python forks before it makes threads */
-            return false;
-        } else if (!strcmp(option->name, "--sandbox") || !strcmp(option->name, "--user")) { /* Python confines */
             return false;
         } else if (!strcmp(option->name, "--no-cache")) {
             words->cached = false;

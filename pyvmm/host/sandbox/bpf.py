@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 
 from pyvmm.host.sandbox.calls import NUMBERS
-from pyvmm.host.sandbox.policy import FEATURES, allowed
+from pyvmm.host.sandbox.policy import FEATURES, MISSING, allowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Insn = tuple[int, int, int, "int | str"]
 
 #: <linux/bpf_common.h>, <linux/seccomp.h>, <linux/audit.h>.
 LOAD, JUMP, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x54, 0x06
-ALLOW, TRAP = 0x7FFF0000, 0x00030000
+ALLOW, TRAP, NO_CALL = 0x7FFF0000, 0x00030000, 0x00050000 | 38  # SECCOMP_RET_ERRNO, ENOSYS
 ARCH = 0xC000003E  # AUDIT_ARCH_X86_64
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _FAR = 255
@@ -41,8 +41,10 @@ def _rule(rule: Rule) -> list[Insn]:
     return code
 
 
-def _leaf(number: int, rules: tuple[Rule, ...]) -> list[Insn]:
-    body = list(chain.from_iterable(map(_rule, rules))) if rules else [(RETURN, 0, 0, ALLOW)]
+def _leaf(number: int, rules: tuple[Rule, ...] | None) -> list[Insn]:
+    body = (
+        list(chain.from_iterable(map(_rule, rules))) if rules else [(RETURN, 0, 0, NO_CALL if rules is None else ALLOW)]
+    )
     if rules:
         body.append((RETURN, 0, 0, TRAP))
     test: list[Insn] = (
@@ -51,7 +53,7 @@ def _leaf(number: int, rules: tuple[Rule, ...]) -> list[Insn]:
     return [*test, *body, (RETURN, 0, 0, TRAP)]
 
 
-def _tree(calls: list[tuple[int, tuple[Rule, ...]]]) -> list[Insn]:
+def _tree(calls: list[tuple[int, tuple[Rule, ...] | None]]) -> list[Insn]:
     if len(calls) == 1:
         return _leaf(*calls[0])
     half = len(calls) // 2
@@ -64,7 +66,8 @@ def _tree(calls: list[tuple[int, tuple[Rule, ...]]]) -> list[Insn]:
 
 def program(thread: str, features: frozenset[str] = frozenset()) -> list[Insn]:
     """The filter of a thread (see `policy.allowed`)."""
-    calls = sorted((NUMBERS[name], rules) for name, rules in allowed(thread, features).items())
+    rules: dict[str, tuple[Rule, ...] | None] = {**dict.fromkeys(MISSING.get(thread, ())), **allowed(thread, features)}
+    calls = [(NUMBERS[name], rules[name]) for name in sorted(rules, key=NUMBERS.__getitem__)]
     return [
         (LOAD, 0, 0, _ARCH_AT),
         (EQUAL, 1, 0, ARCH),

@@ -14,7 +14,7 @@ from pyvmm.errors import ConfigError, HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
     from typing import Protocol
 
@@ -37,6 +37,12 @@ class Sandbox:
         mode: `on`: as far as the host can; `require`: or not at all.
         user: `UID[-UID][:GID]`: who root's guests run as (65534, nobody); of a range, an ID of it.
 
+    Attributes:
+        is_on: whether it does anything.
+        first: what still has to be done unconfined; called once the guest runs, whose exits wait.
+        registry, report: descriptors of the registry, and of the file for `--timing`, that C has opened; else -1.
+        stays: the main thread stays at `START` until somebody calls `settle`.
+
     Raises:
         ConfigError: a value is none of these.
     """
@@ -48,10 +54,19 @@ class Sandbox:
         if not lib.sandbox_begin(MODES.index(mode), text):
             raise ConfigError("user", user, "not UID, UID-UID or UID:GID, in numbers")
         self.is_on = mode != "off"
+        self.first: list[Callable[[], None]] = []
+        self.stays = False
+        self.registry = int(lib.sandbox_of_process().registry_fd)
+        self.report = int(lib.sandbox_of_process().report_fd)
         self._native = native = lib.sandbox_of_process()
         if not native.files:  # not the executable, which has said it
             self._files = [ffi.new("char[]", path.encode()) for path in {*sys.path, "/lib", "/usr/lib"} if path]
             self._list = native.files = ffi.new("char *[]", [*self._files, ffi.NULL])
+
+    @property
+    def has_started(self) -> bool:
+        """Whether this thread is confined already, as C has run the guest."""
+        return bool(self._native.started)
 
     def allow(
         self,
@@ -61,6 +76,7 @@ class Sandbox:
         timing: bool = False,
         gdb: bool = False,
         writes: bool = False,
+        publish: bool = False,
     ) -> None:
         """What this boot needs beyond the least.
 
@@ -71,15 +87,37 @@ class Sandbox:
             timing: what KVM counts may be read.
             gdb: registers may be read and changed.
             writes: files that are open now, besides standard streams, may be written.
+            publish: TCP ports may be listened on while the guest runs.
         """
         native = self._native
         wanted = {lib.SANDBOX_UNIX: unix, lib.SANDBOX_FREEZE: freeze, lib.SANDBOX_TIMING: timing}
         wanted[lib.SANDBOX_GDB] = gdb
+        wanted[lib.SANDBOX_PUBLISH] = publish
         native.writes = native.writes or freeze or writes
         wanted[lib.SANDBOX_TCP] = ports is None or bool(ports)
         native.features |= sum(bit for bit, is_wanted in wanted.items() if is_wanted)
         if ports is None or ports:
             native.ports_fd = lib.sandbox_ports(ffi.NULL if ports is None else [*ports], len(ports or ()))
+
+    def list_in(self, registry: int) -> bool:
+        """Lets the guest have an entry in the registry, and a control socket, by which it may be frozen.
+
+        Args:
+            registry: a descriptor of the registry.
+
+        Returns:
+            Whether the entry can be made, and removed, by a confined process: only where Landlock limits it to that.
+        """
+        self.allow(freeze=True, timing=True, writes=True)
+        if not lib.sandbox_landlock_abi():
+            return False
+        self._native.registry_fd = registry
+        self._native.features |= lib.SANDBOX_REGISTRY
+        return True
+
+    def listed_as(self, entry: int) -> None:
+        """The guest's entry, by a descriptor. To be called before `settle`."""
+        self._native.entry_fd = entry
 
     def know(self, vm_fd: int, is_pc: bool) -> None:
         """What the machine is. To be called before its vCPUs run."""
@@ -89,6 +127,8 @@ class Sandbox:
 
     def enter(self, transports: Iterable[Transport]) -> None:
         """Confines all threads. To be called before exits of the guest are looked at."""
+        for do in self.first:
+            do()
         if self.is_on:
             errands = sys.modules.get("pyvmm.host.errands")
             if errands:
@@ -103,7 +143,7 @@ class Sandbox:
     def settle(self) -> None:
         """Takes from this thread what only the start needs."""
         if self.is_on:
-            _load(bool(self._native.features & lib.SANDBOX_FREEZE))
+            _load(self._native.features)
             lib.sandbox_thread(lib.SANDBOX_MAIN, -1)
 
     def close(self) -> None:
@@ -121,15 +161,19 @@ def _fork(errands: ModuleType) -> None:
 
 #: Modules that a guest may need later, where they are not in the executable.
 _LATE = ("pyvmm.kvm.stats", "pyvmm.measures")
-_LATE_FREEZING = ("pyvmm.state.freeze",)
+_LATE_FREEZING = ("pyvmm.state.freeze", "pyvmm.state.request")
+#: What a client of the control socket wants, with the standard library's that it takes.
+_LATE_LISTED = ("pyvmm.control.commands",)
 
 
-def _load(freezing: bool) -> None:
+def _load(features: int) -> None:
     """Loads what is imported only when something is needed: from now on no file can be."""
     __import__("time")
+    names: tuple[str, ...] = _LATE_LISTED if "pyvmm.control.server" in sys.modules else ()
     launch = sys.modules.get("pyvmm.command.launch")
+    if not launch:
+        names += _LATE + (_LATE_FREEZING if features & lib.SANDBOX_FREEZE else ())
+    for name in names:
+        __import__(name)
     if launch:
         launch._stamps = {}  # type: ignore[attr-defined] # sources are not looked at any more
-        return
-    for name in _LATE + (_LATE_FREEZING if freezing else ()):
-        __import__(name)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     #: Name, rules (none: any arguments), the feature that asks for it (none: always), and why.
     Call = tuple[str, tuple[Rule, ...], str, str]
 
-#: Own process ID, and descriptors: the thread's vCPU, and the VM.
-VARIABLES = ("PID", "VCPU", "VM")
+#: Own process ID, and descriptors: the thread's vCPU, the VM, the guest's entry in the registry, and the registry.
+VARIABLES = ("PID", "VCPU", "VM", "ENTRY", "REGISTRY")
 
 #: What a boot may ask for; filters come in variants.
 FEATURES: dict[str, tuple[str, ...]] = {
     "vcpu": ("pc",),
     "relay": ("pc", "tcp", "unix"),
-    "main": ("pc", "freeze", "timing", "gdb"),
-    "start": (),
+    "main": ("pc", "freeze", "timing", "gdb", "registry", "publish"),
+    "start": ("registry", "publish"),
 }
 
 
@@ -77,8 +77,12 @@ _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _SOCK_STREAM, _SOCK_FLAGS = 1, 0o4000 | 0o2000000  # SOCK_NONBLOCK, SOCK_CLOEXEC
 _IPPROTO_TCP = 6
 _F_DUPFD_CLOEXEC = 1030
+#: O_WRONLY | O_CLOEXEC, without and with O_CREAT | O_TRUNC.
+_OPEN_ENTRY = (0o2000001, 0o2001101)
 _PROT_WRITE, _PROT_EXEC, _MAP_ANONYMOUS = 2, 4, 0x20
 _SIGTSTP, _KICK = 20, 34  # THREAD_KICK_SIGNAL is glibc's SIGRTMIN
+_ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
+_CLONE_THREAD = 0x3D0F00  # all that clone(2) has to share for a thread
 _WRITING = 0o3 | 0o100 | 0o1000 | 0o2000 | 0o20000000  # O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND, O_TMPFILE's bit
 
 _NOT_EXECUTABLE: tuple[Rule, ...] = (((2, _PROT_EXEC, 0),),)
@@ -141,6 +145,7 @@ _RELAY: tuple[Call, ...] = (
     ("connect", (), "tcp", "--allow"),
     ("connect", (), "unix", "--vsock-uds"),
     ("getsockname", (), "tcp", "whether a connection is one to itself"),
+    ("getsockname", (), "unix", "the same"),
     ("ioctl", _ioctls("VM", "KVM_IRQ_LINE"), "pc", "the line of the device"),
 )
 
@@ -151,10 +156,9 @@ _MAIN: tuple[Call, ...] = (
     ("read", (), "", "eventfds, timers, signals, input"),
     ("preadv2", (), "", "input that may be another's by now (RWF_NOWAIT)"),
     ("write", (), "", "messages, eventfds"),
-    ("recvmsg", (), "", "vhost-user, the control socket, the helper"),
+    ("recvmsg", (), "", "vhost-user, the control socket, the debugger, the helper"),
     ("sendmsg", (), "", "vhost-user, the helper"),
     ("sendto", (), "", "answers of the control socket"),
-    ("recvfrom", (), "", "vhost-user"),
     ("accept4", (), "", "clients of consoles and of the control socket"),
     ("getsockname", (), "", "whether a descriptor is a socket"),
     ("getsockopt", (), "", "vsock's last connections, when the guest has ended"),
@@ -168,7 +172,6 @@ _MAIN: tuple[Call, ...] = (
     ("ioctl", _ioctls("", "KVM_GET_REGS KVM_GET_SREGS"), "", "where a vCPU has failed; whether that was a reset"),
     ("ioctl", _ioctls("VM", "KVM_IRQ_LINE"), "pc", "the line of a virtio-console"),
     ("ioctl", _ioctls("", "KVM_GET_STATS_FD"), "timing", "what KVM has interpreted"),
-    ("pread64", (), "timing", "the same"),
     (
         "ioctl",
         _ioctls(
@@ -192,17 +195,18 @@ _MAIN: tuple[Call, ...] = (
         "gdb",
         "what the debugger shows and changes",
     ),
-    ("pread64", (), "freeze", "which pages there are"),
-    ("lseek", (), "freeze", "which pages there are"),
-    ("fsync", (), "freeze", "the frozen file"),
+    ("pread64", (), "", "what /proc and KVM count; which pages a frozen file is to have"),
+    ("lseek", (), "", "the table of mounts; which pages a frozen file is to have"),
     ("timerfd_create", (), "", "grace for a guest that was asked to end; looks whether it is idle"),
     ("timerfd_settime", (), "", "the same"),
-    ("tgkill", (((0, ("PID",)), (2, (_KICK,))),), "", "breaks a vCPU out of KVM_RUN"),
-    ("kill", (((0, ("PID",)), (1, (_SIGTSTP,))),), "", "stops after Ctrl-Z"),
+    ("tgkill", (((0, ("PID",)), (2, (_KICK, _SIGTSTP))),), "", "breaks a vCPU out of KVM_RUN; stops after Ctrl-Z"),
     ("getpid", (), "", "the same"),
-    ("wait4", (), "", "the end of the helper"),
-    ("getpgrp", (), "", "whether the terminal is this job's"),
-    ("rt_sigprocmask", (), "", "the same"),
+    ("unlinkat", (((0, ("ENTRY", "REGISTRY")),),), "registry", "removes the entry, to which Landlock limits it"),
+    ("socket", _socket((_AF_INET, _AF_INET6), (0, _IPPROTO_TCP)), "publish", "-p *: a port at which the guest listens"),
+    ("bind", (), "publish", "the same"),
+    ("listen", (), "publish", "the same"),
+    ("wait4", (), "", "the end of the first virtiofsd"),
+    ("rt_sigprocmask", (), "", "stops after Ctrl-Z"),
     ("rt_sigreturn", (), "", "signals"),
     ("restart_syscall", (), "", "goes on waiting after SIGCONT"),
     ("mmap", _NOT_EXECUTABLE, "", "Python's memory"),
@@ -221,8 +225,6 @@ _START: tuple[Call, ...] = (
     ("access", (), "", "the same"),
     ("readlink", (), "", "the same"),
     ("getdents64", (), "", "the same"),
-    ("lseek", (), "", "the same"),
-    ("pread64", (), "", "the same"),
     ("fstat", (), "", "the same"),
     (
         "mmap",
@@ -240,24 +242,54 @@ _START: tuple[Call, ...] = (
     ("getuid", (), "", "Python's start"),
     ("geteuid", (), "", "Python's start"),
     ("getgid", (), "", "Python's start"),
+    ("getpgrp", (), "", "whether the terminal is this job's"),
     ("getegid", (), "", "Python's start"),
     ("getcwd", (), "", "Python's start"),
     ("dup", (), "", "Python's start"),
+    ("dup2", (), "", "--detach: what is said goes to the log"),
     ("uname", (), "", "Python's start"),
     ("sched_yield", (), "", "lets the guest run"),
     ("sched_getaffinity", (), "", "--pin"),
     ("epoll_create1", (), "", "the event loop"),
     ("eventfd2", (), "", "the event loop"),
     ("signalfd4", (), "", "signals"),
+    (
+        "openat",
+        (((2, _OPEN_ENTRY),),),
+        "registry",
+        "the guest's entry: made and described, where Landlock lets it be",
+    ),
+    ("mkdirat", (), "registry", "the same"),
+    ("renameat", (), "registry", "the same"),
+    ("unlinkat", (), "registry", "the same"),
+    ("flock", (), "registry", "the same"),
+    ("clock_nanosleep", (), "registry", "the same"),
+    ("socket", _socket((_AF_UNIX,), (0,)), "registry", "the control socket"),
+    ("bind", (), "registry", "the control socket"),
+    ("listen", (), "registry", "the control socket"),
     ("prctl", (), "", "what follows"),
-    ("setgroups", (), "", "what follows"),
-    ("setresgid", (), "", "what follows"),
-    ("setresuid", (), "", "what follows"),
+    (
+        "clone",
+        (((0, (_CLONE_THREAD,)),),),
+        "",
+        "a thread for the vCPU that this thread has run (clone3, whose flags no filter sees, is missing)",
+    ),
+    ("set_robust_list", (), "", "the same"),
+    ("rseq", (), "", "the same"),
+    ("exit", (), "", "the same"),
+    ("setitimer", (), "", "has that vCPU leave after a while"),
+    ("tgkill", (((0, ("PID",)), (2, _ENDING)),), "", "a signal that came meanwhile"),
+    ("ioctl", _ioctls("", "KVM_TRANSLATE"), "", "that vCPU: where a string of its output is"),
+    ("setfsuid", (), "", "what follows"),
     ("capset", (), "", "what follows"),
     ("landlock_create_ruleset", (), "", "what follows"),
+    ("landlock_add_rule", (), "", "what follows"),
     ("landlock_restrict_self", (), "", "what follows"),
     ("seccomp", (), "", "what follows: the filter of the main thread"),
 )
+
+#: Calls that a thread finds missing (ENOSYS): libc has others for them.
+MISSING: dict[str, tuple[str, ...]] = {"start": ("clone3",)}
 
 THREADS: dict[str, tuple[Call, ...]] = {"vcpu": _VCPU, "relay": _RELAY, "main": _MAIN, "start": _START}
 
@@ -267,11 +299,11 @@ def allowed(thread: str, features: frozenset[str]) -> dict[str, tuple[Rule, ...]
 
     Args:
         thread: of `THREADS`.
-        features: what was asked for, of `FEATURES[thread]`. The thread `start` has them all.
+        features: what was asked for, of `FEATURES[thread]`. The thread `start` has all others as well.
     """
     rules: dict[str, tuple[Rule, ...]] = {}
     for name, more, feature, _ in THREADS[thread]:
-        if not feature or feature in features or thread == "start":
+        if not feature or feature in features or (thread == "start" and feature not in FEATURES[thread]):
             free = name in rules and not rules[name]
             rules[name] = () if free or not more else (*rules.get(name, ()), *more)
     return rules

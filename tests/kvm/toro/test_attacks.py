@@ -19,14 +19,17 @@ WAITS = """
     mov dx, 0x3f8
     out dx, al
 """
+#: Ends, so that it can be booted once before: then its State is cached, and it is thawed without Python.
+ENDS = "exit 7"
 #: Which thread is taken over, of which guest, booted how.
 BOOTS = {
-    "vCPU": ("vcpu", WAITS, []),
+    "vCPU": ("vcpu", WAITS, ["--no-cache"]),
     "vCPU beside devices": ("vcpu", "VsockServer", ["--vsock", "5"]),
     "relay": ("relay", "VsockServer", ["--vsock", "5", "-p", "0:80"]),
     "relay with --allow": ("relay", "VsockServer", ["--vsock", "5", "--allow", "80=127.0.0.1:{allowed}"]),
-    "main, before devices are attached": ("start", WAITS, []),
-    "main": ("main", WAITS, []),
+    "main, before devices are attached": ("start", WAITS, ["--no-cache"]),
+    "main, without Python": ("lone", ENDS, []),
+    "main": ("main", WAITS, ["--no-cache"]),
     "main with devices": ("main", "VsockServer", ["--vsock", "5", "-p", "0:80"]),
     "main with a helper": ("main", "VsockServer", ["--vsock", "5", "--vsock-uds", "{folder}/uds"]),
 }
@@ -54,7 +57,9 @@ def attack(library: str, programs: Programs, assemble: Assembler, tmp_path: Path
 
     def run(boot: str, sandbox: str, **how: str) -> subprocess.CompletedProcess[str]:
         thread, program, options = BOOTS[boot]
-        image = assemble(program) if program is WAITS else programs.image(program)
+        image = assemble(program) if program in (WAITS, ENDS) else programs.image(program)
+        if program is ENDS:
+            assert subprocess.run([PYVMM, "boot", image], timeout=60, check=False).returncode == 7
         options = [option.format(allowed=port + 1, folder=tmp_path) for option in options]
         words = [PYVMM, "boot", image, f"--sandbox={sandbox}", *options]
         environment = os.environ | {

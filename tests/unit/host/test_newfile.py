@@ -16,9 +16,10 @@ from pyvmm.host.newfile import NewFile, write
 def directory(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY)
     (tmp_path / "guest").write_bytes(b"old")
+    before = [*errands._errands]
     yield fd
     os.close(fd)
-    assert errands._errands == []
+    assert errands._errands == before
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.host.sandbox.policy import Rule
 
-VALUES = {"PID": 4711, "VCPU": 17, "VM": 11}
+VALUES = {"PID": 4711, "VCPU": 17, "VM": 11, "ENTRY": 21, "REGISTRY": 23}
 #: With each feature alone, and with all.
 VARIANTS = [
     (thread, features)
@@ -146,4 +146,4 @@ def test_only_what_is_in_the_table_is_allowed(
 def test_the_generated_table_has_each_variant() -> None:
     text = filters()
     assert text.count("static const struct sock_filter") == sum(len(variants(thread)) for thread in THREADS)
-    assert VARIABLES == ("PID", "VCPU", "VM")  # sandbox.c
+    assert VARIABLES == ("PID", "VCPU", "VM", "ENTRY", "REGISTRY")  # sandbox.c
