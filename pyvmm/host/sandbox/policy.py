@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     Bits = tuple[int, int, int]
     #: A call is allowed if all conditions of one rule hold.
     Rule = tuple[Among | Bits, ...]
-    #: Name, rules (none: any arguments), the feature that asks for it (none: always), and why.
+    #: Name, rules (none: any arguments), the feature that asks for it (none: always; behind "!", one that
+    #: does without), and why.
     Call = tuple[str, tuple[Rule, ...], str, str]
 
 #: Own process ID, and descriptors: the thread's vCPU, the VM, the guest's entry in the registry, and the registry.
@@ -127,6 +128,7 @@ _VCPU: tuple[Call, ...] = (
 
 _RELAY: tuple[Call, ...] = (
     ("epoll_wait", (), "", "waits for sockets and queues"),
+    ("sched_yield", (), "!pc", "lets the guest run while it polls"),
     ("recvmsg", (), "", "from clients and targets"),
     ("sendmsg", (), "", "to clients and targets"),
     ("write", (), "", "eventfds: interrupts, notes for the control thread"),
@@ -303,7 +305,8 @@ def allowed(thread: str, features: frozenset[str]) -> dict[str, tuple[Rule, ...]
     """
     rules: dict[str, tuple[Rule, ...]] = {}
     for name, more, feature, _ in THREADS[thread]:
-        if not feature or feature in features or (thread == "start" and feature not in FEATURES[thread]):
+        wanted = feature[1:] not in features if feature[:1] == "!" else not feature or feature in features
+        if wanted or (thread == "start" and feature not in FEATURES[thread]):
             free = name in rules and not rules[name]
             rules[name] = () if free or not more else (*rules.get(name, ()), *more)
     return rules

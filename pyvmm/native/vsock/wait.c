@@ -3,7 +3,7 @@
  * A notification costs the guest an exit, and a thread that sleeps takes a while to wake up.  So the
  * guest is asked to notify only when the thread is about to sleep, and where waits are short the
  * thread polls before, as KVM does for a vCPU that halts: the time for that grows as long as waits
- * are short, and is 0 after a long one. */
+ * are short, and is 0 after a long one.  A PC's guest has exits for each interrupt anyway. */
 #include "vsock/vsock.h"
 #include "host.h"
 
@@ -43,10 +43,11 @@ static int poll_first(struct vsock *vsock, struct epoll_event *event, int most)
 int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms)
 {
     bool serves = vsock->mmio && !vsock->broken && !vsock->tx_pending;
+    bool polls = serves && vsock->poll_ns && !virtio_mmio_has_line(vsock->mmio);
     uint64_t start, now;
     int count;
 
-    if (timeout_ms && serves && vsock->poll_ns) {
+    if (timeout_ms && polls) {
         count = poll_first(vsock, event, most);
         if (count)
             return count;
