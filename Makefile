@@ -30,7 +30,7 @@ demo: kvm $(VENV)/installed
 test: test-packages $(VENV)/tools
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-# Crash reports, and what a report of its start says, do not go with it (docs/limits.md).
+# Tests of crash reports fail, which do not go with it (docs/limits.md), and one that copies the command.
 test-confined: test-packages $(VENV)/tools
 	PYVMM_TEST_COMMAND=$(CURDIR)/tests/confined $(VENV)/bin/python -m pytest tests/kvm $(ARGS)
 

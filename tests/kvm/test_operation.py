@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -257,7 +258,7 @@ def test_clients_are_told_how_a_guest_ends(
 
 
 def test_qmp_shell_works(assemble: Assembler, tmp_path: Path) -> None:
-    shell = Path(PYVMM).with_name("qmp-shell")
+    shell = Path(sys.executable).with_name("qmp-shell")
     with named(assemble(IDLE), "one"):
         talk = subprocess.Popen(
             [shell, str(tmp_path / "pyvmm/one/control")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
