@@ -96,5 +96,5 @@ def _summary(report: Report) -> str:
     by_status = ", ".join(f"{count} with Status {status}" for status, count in sorted(seen.items()))
     return (
         f"\n{report.cases} cases of {report.steps} steps; {len(report.states)} states of device, queues and step "
-        f"({by_status}); {len(report.findings)} findings"
+        f"({by_status}); findings: {len(report.findings)}"
     )

@@ -34,7 +34,7 @@ def test_a_broken_device_is_found_and_broken_again_by_what_is_saved(tmp_path: Pa
     done = pyvmm("fuzz", f"{EXAMPLE}:Checksum", "--time", "20", "--seed", "1", "-o", str(tmp_path))
     assert done.status == 1, done.stderr
     assert b"the device's code has raised" in done.stdout
-    assert b"findings\n" in done.stdout
+    assert b"; findings: " in done.stdout
     saved = sorted(tmp_path.glob("finding-*.py"))
     assert saved
     for file in saved:
@@ -91,5 +91,5 @@ def test_misuse_is_one_line(words: list[str], message: str) -> None:
 def test_nothing_found_is_status_0(tmp_path: Path) -> None:
     done = pyvmm("fuzz", "console", "--time", "1", "-o", str(tmp_path))
     assert done.status == 0, done
-    assert b"; 0 findings\n" in done.stdout
+    assert b"; findings: 0\n" in done.stdout
     assert not list(tmp_path.iterdir())
