@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: What changes nothing that a driver may rely on.
 HARMLESS = {"interrupts", "other configuration"}
+#: What comes of a reply that is not there yet: an entry that comes twice may be taken for the next request's.
+EMPTY = {True: ("lookup 2", "open 2"), False: ()}
 
 
 def run(programs: Programs, program: str, device: Liar, capfd: pytest.CaptureFixture[str]) -> list[str]:
@@ -47,7 +49,7 @@ def test_files_fail_with_an_error(
     assert device.told
     assert (said == "nothing failed") == (lie in HARMLESS)
     operations = ("init 19", "getattr 5", "lookup 5", "open 5", "write 5")
-    assert said in ("nothing failed", *operations)
+    assert said in ("nothing failed", *operations, *EMPTY[lie == "twice"])
 
 
 @pytest.mark.parametrize("lie", [lie for lie in LIES if lie not in HARMLESS])
@@ -59,7 +61,7 @@ def test_a_device_that_lies_once_costs_one_error_at_most(
     (said,) = run(programs, "FilesTampered", device, capfd)
     assert device.told == 1
     assert device.resets <= 1
-    assert said in ("nothing failed", "lookup 5", "open 5", "write 5")
+    assert said in ("nothing failed", "lookup 5", "open 5", "write 5", *EMPTY[lie == "twice"])
 
 
 class Typed:
