@@ -35,12 +35,12 @@ end;
 
 { ---- A hammer ---- }
 
-{ Waits between nothing and twice the time after which an idle core halts, so that
+{ Waits between nothing and twice the longest time after which an idle core halts, so that
   wake-ups come right before, while and after it does. }
 procedure WaitAround(var Seed: LongWord);
 begin
   Seed := Seed * 1664525 + 1013904223;
-  DelayMicro(Seed shr 16 mod 40);
+  DelayMicro(Seed shr 16 mod 200);
 end;
 
 procedure PlayRounds(Pair: PPair; Mine: LongInt);
