@@ -84,13 +84,15 @@ class HostError(PyvmmError):
 def not_imported(error: ImportError) -> PyvmmError:
     """Why a module of Python could not be imported, as far as can be found out."""
     import posix
-    from sys import base_prefix
+    import sys
 
     try:
         posix.close(posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC))
     except OSError as shortage:
         return HostError(f"loading {error.name}", shortage.errno or 0)
-    return PyvmmError(f"{error}; the Python in {base_prefix} is incomplete, or this user may not read it")
+    # Without a prefix the interpreter is not set up yet.
+    where = f" in {sys.base_prefix}" if hasattr(sys, "base_prefix") else ""
+    return PyvmmError(f"{error}; the Python{where} is incomplete, or this user may not read it")
 
 
 class KvmError(HostError):

@@ -7,6 +7,7 @@ import posix
 import re
 import resource
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -366,6 +367,12 @@ def test_a_shortage_of_descriptors_is_one_line(tmp_path: Path, options: str) -> 
         assert lines[0].startswith("pyvmm: ")
         shortages += "Too many open files" in lines[0]
     assert bool(shortages) == (options in NEEDS_DESCRIPTORS)
+
+
+def test_a_module_that_is_missing_before_python_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(sys, "base_prefix")
+    text = str(not_imported(ImportError("No module named 'select'", name="select")))
+    assert text == "No module named 'select'; the Python is incomplete, or this user may not read it"
 
 
 def test_a_module_that_cannot_be_loaded_is_not_called_a_shortage() -> None:
