@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     ModuleSpec = _frozen_importlib.ModuleSpec
 
 _BACKEND = "_cffi_backend"
+#: Extension modules that guests of most kinds want, of those whose names do not begin with `_`.
+_EARLY = ("fcntl", "select")
 _ENOENT = 2
 
 #: The directory that has the package `pyvmm`, the one that has what it depends on, and the standard library.
@@ -38,7 +40,7 @@ def find_spec(name: str, path: object = None, target: object = None) -> ModuleSp
     if name == "pyvmm._kvm":
         builtin: Any = _frozen_importlib.BuiltinImporter
         return _frozen_importlib.ModuleSpec(name, builtin, origin="built-in")
-    if name == _BACKEND or (name[:1] == "_" and name not in sys.builtin_module_names):
+    if name == _BACKEND or ((name[:1] == "_" or name in _EARLY) and name not in sys.builtin_module_names):
         folder = _libraries if name == _BACKEND else f"{_stdlib}/lib-dynload"
         file = f"{folder}/{name}.{sys.implementation.cache_tag}-{sys.implementation._multiarch}.so"
         return _spec(name, file) if _stat(file) else None

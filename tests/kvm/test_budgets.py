@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from guests import needs_compiler, pyvmm
+from guests import PYVMM, needs_compiler, pyvmm, toro_image
 
 pytestmark = needs_compiler
+
+HELLO = Path(__file__).parents[2] / "examples/HelloWorld/HelloWorld.pas"
 
 #: The kernel finds everything in the boot-info block: nothing is probed or programmed.
 FIRST_LINE_EXITS: dict[str, int] = {}
@@ -24,13 +28,13 @@ EXITS = {"io": 3}
 INTERPRETED_MAX = 60
 #: Of the executable. 62 check whether a module's source has changed, by C for the boot cache and by
 #: Python, which only a development install does; 18 are ioctls of KVM. The number varies with
-#: threads (192 to 199). Two keep guest memory out of child processes and core dumps; one asks for the ID of
+#: threads (184 to 192). Two keep guest memory out of child processes and core dumps; one asks for the ID of
 #: the vCPU's thread, one for the process's, which a fork for --detach changes.
-SYSTEM_CALLS_MAX = 202
+SYSTEM_CALLS_MAX = 194
 if sys.version_info[:2] == (3, 12):
     SYSTEM_CALLS_MAX += 4  # half a megabyte more of static data, populated in steps of 128 KiB
 #: 26 of them, in a development install, check whether States are still composed as when they were built.
-CACHED_CALLS_MAX = 104
+CACHED_CALLS_MAX = 96
 #: Direct boot only, the devices that every guest has, and no virtio; four are the State and its cache,
 #: three the parts of pyvmm.kvm, and one the machine that C has made.
 MODULES_MAX = 37
@@ -68,6 +72,17 @@ def test_system_calls_before_the_guest_runs(counts: Any) -> None:
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_system_calls_before_a_cached_guest_runs(counts: Any) -> None:
     assert 0 < counts["cached_calls"] <= CACHED_CALLS_MAX
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.parametrize("options", [(), ("--vsock", "5", "-p", "0:80"), ("--name", "budget")])
+def test_the_interpreter_starts_no_further_than_it_must(options: tuple[str, ...], tmp_path: Path) -> None:
+    """Its main phase begins by a look for `os.py` (pyvmm/command/launch.py), and takes a millisecond."""
+    image, log = toro_image(HELLO, tmp_path), tmp_path / "strace"
+    words = ["strace", "-f", "-o", str(log), "-e", "trace=%file", PYVMM, "boot", image, "--no-cache", *options]
+    assert subprocess.run(words, check=True, capture_output=True, timeout=60).stdout.startswith(b"Hello World")
+    assert "_cffi_backend" in log.read_text()
+    assert "/os.py" not in log.read_text()
 
 
 def test_imported_modules(counts: Any) -> None:

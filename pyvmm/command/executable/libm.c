@@ -2,6 +2,9 @@
  *
  * The loader takes 0.15 ms for libm, a fourteenth of what passes until a cached guest runs,
  * and neither that guest nor most boots ever call one of these. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,12 +45,25 @@ static void *find(const char *name)
     }
 
 FORWARD_1(exp)
-FORWARD_1(log)
 FORWARD_1(round)
 FORWARD_2(atan2)
 FORWARD_2(fmod)
 FORWARD_2(hypot)
 FORWARD_2(pow)
+
+/* int() wants those of its base and of its digits' (PyLong_FromString), in every boot. */
+double log(double x)
+{
+    static double (*real)(double);
+
+    if (x == 10)
+        return __builtin_log(10);
+    if (x == PyLong_BASE)
+        return __builtin_log(PyLong_BASE);
+    if (!real)
+        real = find("log");
+    return real(x);
+}
 
 void sincos(double x, double *sine, double *cosine)
 {
