@@ -40,9 +40,8 @@ CACHED_CALLS_MAX = 96
 MODULES_MAX = 37
 #: cffi's own, and two builtin modules that are used when the guest runs.
 OTHER_MODULES = {"__future__", "_cffi_backend", "gc", "select"}
-#: The kernel with threads, console, heap and exceptions, and function names for backtraces. Its code fills
-#: 13 pages, and 32 bytes of the next since it tells the VMM of crashes.
-IMAGE_BYTES_MAX = 108 << 10
+#: The kernel with threads, console, heap and exceptions, and function names for backtraces.
+IMAGE_BYTES_MAX = 104 << 10
 
 
 @pytest.fixture(scope="module")

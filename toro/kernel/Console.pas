@@ -151,28 +151,24 @@ end;
 procedure WriteTime(Writer: TWriter);
 var
   Time: TNow;
-  Text: ShortString;
+  Text: array[0..18] of Char = '00/00/0000-00:00:00';
 
-  procedure Add(Value: LongInt; Separator: Char);
-  var
-    Digits: String[8];
+  procedure Put(Position, Value: LongWord);
   begin
-    Str(Value, Digits);
-    if Value < 10 then
-      Text := Text + '0';
-    Text := Text + Digits + Separator;
+    Text[Position] := Char(Ord('0') + Value div 10 mod 10);
+    Text[Position + 1] := Char(Ord('0') + Value mod 10);
   end;
 
 begin
   Now(@Time);
-  Text := '';
-  Add(Time.Day, '/');
-  Add(Time.Month, '/');
-  Add(Time.Year, '-');
-  Add(Time.Hour, ':');
-  Add(Time.Min, ':');
-  Add(Time.Sec, ' ');
-  Writer(@Text[1], Length(Text) - 1);
+  Put(0, Time.Day);
+  Put(3, Time.Month);
+  Put(6, Time.Year div 100);
+  Put(8, Time.Year);
+  Put(11, Time.Hour);
+  Put(14, Time.Min);
+  Put(17, Time.Sec);
+  Writer(@Text, SizeOf(Text));
 end;
 
 procedure WriteFormat(Writer: TWriter; const Format: AnsiString; const Args: array of PtrUInt);

@@ -84,7 +84,9 @@ end;
 
 procedure WriteRegister(const Name: ShortString; Value: QWord; Last: Boolean);
 begin
-  WriteText('  ' + Name + ' ');
+  WriteText('  ');
+  WriteText(Name);
+  WriteText(' ');
   WriteAddress(Value);
   if Last then
     WriteText(#10);
@@ -117,6 +119,18 @@ begin
   end;
 end;
 
+{ A thread's number, and its name or function. }
+procedure WriteThread(Thread: PThread);
+begin
+  WriteText(' in thread ');
+  PrintDecimal(Thread^.Number);
+  WriteText(' ');
+  if Thread^.Name <> '' then
+    WriteText(Thread^.Name)
+  else
+    WriteText(SymbolName(CodePointer(Thread^.ThreadFunc)));
+end;
+
 procedure Tell(const Frame: TExceptionFrame);
 begin
   TellCrash(@Frame);
@@ -127,11 +141,15 @@ begin
     WriteText('Exception ');
     PrintDecimal(Vector);
     if Vector <= High(NAMES) then
-      WriteText(' (' + NAMES[Vector] + ')');
+    begin
+      WriteText(' (');
+      WriteText(NAMES[Vector]);
+      WriteText(')');
+    end;
     WriteText(' on core ');
     PrintDecimal(GetCoreId);
     if GetCurrentThread^.Number <> 0 then
-      WriteText(' in ' + ThreadText(GetCurrentThread));
+      WriteThread(GetCurrentThread);
     if Vector = EXC_PAGEFAUL then
     begin
       WriteText(', ');
@@ -140,7 +158,8 @@ begin
     WriteText(#10);
     WriteRegisters(Frame);
     WriteText('Backtrace:'#10);
-    WriteText('  ' + SymbolText(CodePointer(RIP)) + #10);
+    WriteText(SymbolText(CodePointer(RIP)));
+    WriteText(#10);
     WriteBacktrace(RBP, GetCurrentThread^.StackLow, GetCurrentThread^.StackHigh);
   end;
 end;

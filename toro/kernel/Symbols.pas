@@ -8,7 +8,7 @@ unit Symbols;
 
 interface
 
-{ `address  name+offset`; only the address if no function contains it. }
+{ `  address  name+offset`; only the address if no function contains it. }
 function SymbolText(Address: CodePointer): ShortString;
 
 { The name of the function; empty if no function contains the address. }
@@ -80,7 +80,7 @@ var
   Index: LongInt;
   Offset: ShortString;
 begin
-  Result := HexStr(PtrUInt(Address), 16);
+  Result := '  ' + HexStr(PtrUInt(Address), 16);
   Index := FindFunction(Address);
   if Index < 0 then
     Exit;
@@ -123,7 +123,8 @@ begin
     begin
       WriteRepeated;
       { The return address follows the call, and may belong to the next function. }
-      WriteText('  ' + SymbolText(F^.Return - 1) + #10);
+      WriteText(SymbolText(F^.Return - 1));
+      WriteText(#10);
       Inc(Lines);
     end;
     Before := F^.Return;
@@ -134,11 +135,6 @@ begin
   WriteRepeated;
 end;
 
-function RuntimeSymbolText(Address: CodePointer): ShortString;
-begin
-  Result := '  ' + SymbolText(Address);
-end;
-
 initialization
-  BackTraceStrFunc := @RuntimeSymbolText;
+  BackTraceStrFunc := @SymbolText;
 end.

@@ -27,9 +27,6 @@ function Join(ThreadID: TThreadID; Deadline: QWord; out ExitCode: DWord): Boolea
 { Sets the name of a thread in messages. False: it has ended. }
 function NameThread(ThreadID: TThreadID; const Name: ShortString): Boolean;
 
-{ The thread's number, and its name or function, for messages. }
-function ThreadText(Thread: PThread): ShortString;
-
 implementation
 
 uses Arch, Memory, Scheduling, Symbols, ThreadRequests, ThreadStacks, ThreadVars, WaitQueues;
@@ -239,16 +236,6 @@ begin
   Result := (ThreadID <> 0) and (ThreadAt(ThreadID)^.ThreadID = ThreadID);
   if Result then
     ThreadAt(ThreadID)^.Name := Name;
-end;
-
-function ThreadText(Thread: PThread): ShortString;
-begin
-  Str(Thread^.Number, Result);
-  Result := 'thread ' + Result;
-  if Thread^.Name <> '' then
-    Result := Result + ' ' + Thread^.Name
-  else if Thread^.ThreadFunc <> nil then
-    Result := Result + ' ' + SymbolName(CodePointer(Thread^.ThreadFunc));
 end;
 
 initialization
