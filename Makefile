@@ -82,14 +82,15 @@ build/fuzz/state: LDFLAGS += $(addprefix -Wl$(comma)--wrap=,ioctl open mmap munm
 	ftruncate pread preadv pwrite malloc calloc pthread_create)
 comma := ,
 
-$(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(NATIVE) $(HEADERS)
+$(FUZZERS): build/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(NATIVE) $(HEADERS) | $(VENV)/installed
 	mkdir -p $(@D)
 	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
 # The thread sanitizer does not model fences, which only order accesses to the guest's memory.
 build/fuzz/lifecycle-address: SANITIZE_RACES := $(SANITIZE)
 build/fuzz/lifecycle-thread: SANITIZE_RACES := -fsanitize=thread -Wno-tsan
-$(RACES): tests/fuzz/lifecycle.c $(NATIVE) $(HEADERS)
+# Installing makes filters.inc, which sandbox.c includes.
+$(RACES): tests/fuzz/lifecycle.c $(NATIVE) $(HEADERS) | $(VENV)/installed
 	mkdir -p $(@D)
 	$(CC) -std=gnu11 -g -O1 -Ipyvmm/native $(SANITIZE_RACES) -o $@ $(filter %.c,$^)
 
