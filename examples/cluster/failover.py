@@ -1,8 +1,8 @@
 """A guest moves to another node when its own dies: python failover.py [SECONDS]
 
-Two mounts of one CephFS stand for two nodes. The image and the data of a key-value store lie
-there. A client writes to the store on the first node, which is killed after some seconds; the
-store is started on the second. Every pair whose write was answered must be there.
+Two nodes have mounted one CephFS; the image and the data of a key-value store lie there. A
+client writes to the store on the first node, which is killed after some seconds; the store is
+started on the second. Every pair whose write was answered must be there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ceph import Ceph
+from ceph import PYVMM, Ceph, Node
 
 from pyvmm import build
 
 HERE = Path(__file__).resolve().parent
-PYVMM = str(Path(sys.executable).parent / "pyvmm")
-ADDRESSES = ("127.0.0.2", "127.0.0.3")
+PORT = 80  # of the store, at each node's address
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Outcome:
     seconds: float
 
 
-def ask(address: str, port: int, query: str) -> tuple[int, str]:
+def ask(address: str, query: str, port: int = PORT) -> tuple[int, str]:
     """Status and body of one request; 0 if there is no answer."""
     connection = http.client.HTTPConnection(address, port, timeout=30)
     try:
@@ -54,28 +53,28 @@ def ask(address: str, port: int, query: str) -> tuple[int, str]:
         connection.close()
 
 
-def boot(node: Path, address: str, port: int) -> subprocess.Popen[bytes]:
+def boot(node: Node) -> subprocess.Popen[bytes]:
     """Starts the store on a node: its image and its data come from the cluster."""
-    command = [PYVMM, "boot", f"{node}/Journal.elf", "--vsock", "5", "-p", f"{address}:{port}:80"]
-    return subprocess.Popen([*command, "--share", f"{node}/data:FS"], stdin=subprocess.DEVNULL)
+    command = [PYVMM, "boot", f"{node.folder}/Journal.elf", "--netns", node.netns, "--vsock", "5", "-p", f"{PORT}:80"]
+    return subprocess.Popen([*command, "--share", f"{node.folder}/data:FS"], stdin=subprocess.DEVNULL)
 
 
-def wait_for_answer(address: str, port: int) -> None:
-    while ask(address, port, "")[0] != 200:
+def wait_for_answer(address: str) -> None:
+    while ask(address, "")[0] != 200:
         time.sleep(0.01)
 
 
 class Writer:
     """A client that writes one pair after the other, until the store does not answer."""
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str) -> None:
         self.acknowledged: list[str] = []
-        self._thread = threading.Thread(target=self._write, args=(address, port))
+        self._thread = threading.Thread(target=self._write, args=(address,))
         self._thread.start()
 
-    def _write(self, address: str, port: int) -> None:
+    def _write(self, address: str) -> None:
         number = 0
-        while ask(address, port, f"key{number}={number}")[0] == 200:
+        while ask(address, f"key{number}={number}")[0] == 200:
             self.acknowledged.append(f"key{number}")
             number += 1
 
@@ -83,20 +82,19 @@ class Writer:
         self._thread.join()
 
 
-def fail_over(cluster: Ceph, nodes: list[Path], port: int, seconds: float) -> Outcome:
-    """Runs the story on a cluster that has two mounts.
+def fail_over(cluster: Ceph, first: Node, second: Node, seconds: float) -> Outcome:
+    """Runs the story.
 
     Args:
-        cluster: it.
-        nodes: its mounts; the store's image, `Journal.elf`, and the folder `data` are there.
-        port: the store's, on each node's address.
+        cluster: that has the store's image, `Journal.elf`, and the folder `data`.
+        first: the node that dies.
+        second: the node on which the store goes on.
         seconds: for which the client writes before the first node is killed.
     """
-    first, second = nodes
-    store = boot(first, ADDRESSES[0], port)
+    store = boot(first)
     try:
-        wait_for_answer(ADDRESSES[0], port)
-        writer = Writer(ADDRESSES[0], port)
+        wait_for_answer(first.address)
+        writer = Writer(first.address)
         time.sleep(seconds)
         killed = time.monotonic()
         cluster.kill(first)
@@ -105,11 +103,11 @@ def fail_over(cluster: Ceph, nodes: list[Path], port: int, seconds: float) -> Ou
         store.wait()
     writer.join()
     cluster.fence(first)
-    store = boot(second, ADDRESSES[1], port)
+    store = boot(second)
     try:
-        wait_for_answer(ADDRESSES[1], port)
+        wait_for_answer(second.address)
         needed = time.monotonic() - killed
-        lost = [key for key in writer.acknowledged if ask(ADDRESSES[1], port, key) != (200, key.removeprefix("key"))]
+        lost = [key for key in writer.acknowledged if ask(second.address, key) != (200, key.removeprefix("key"))]
     finally:
         store.kill()
         store.wait()
@@ -119,13 +117,11 @@ def fail_over(cluster: Ceph, nodes: list[Path], port: int, seconds: float) -> Ou
 
 def main(seconds: str = "3") -> None:
     with TemporaryDirectory() as folder, Ceph(Path(folder)) as cluster:
-        nodes = [Path(folder, f"node{number}") for number in (1, 2)]
-        for node in nodes:
-            cluster.mount(node)
+        first, second = cluster.add_node("node1"), cluster.add_node("node2")
         build(str(HERE / "Journal.pas"), f"{folder}/Journal.elf")
-        subprocess.run(["cp", f"{folder}/Journal.elf", str(nodes[0])], check=True)
-        os.mkdir(nodes[0] / "data")
-        outcome = fail_over(cluster, nodes, 8080, float(seconds))
+        subprocess.run(["cp", f"{folder}/Journal.elf", str(first.folder)], check=True)
+        os.mkdir(first.folder / "data")
+        outcome = fail_over(cluster, first, second, float(seconds))
         print(f"{outcome.acknowledged} writes were answered; {len(outcome.lost)} of them are lost")
         print(f"{outcome.seconds:.1f} s from the kill to the first answer on the other node")
 

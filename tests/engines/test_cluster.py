@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from containers import EXAMPLES, free_port, needs, until
+from containers import EXAMPLES, needs, until
 from guests import PYVMM, toro_image
 
 sys.path.append(str(EXAMPLES / "cluster"))
-from ceph import Ceph
+from ceph import Ceph, Node
 from failover import ask, fail_over
 
-LOOPBACK = "127.0.0.1"
+WEB = 8080  # the web server's port; the store has its own
 
 
 @pytest.fixture(scope="module")
@@ -38,32 +38,30 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     needs("ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-fuse", "monmaptool")
     if os.geteuid() or not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("needs root and /dev/fuse")
-    with Ceph(tmp_path_factory.mktemp("ceph"), free_port()) as made:
+    with Ceph(tmp_path_factory.mktemp("ceph"), f"ceph{os.getpid()}", "10.211.77.0/24") as made:
         yield made
 
 
 @pytest.fixture
-def nodes(cluster: Ceph, images: Path, tmp_path: Path) -> Iterator[list[Path]]:
-    """Two mounts, with the images and an empty folder `data`."""
-    made = [tmp_path / "node1", tmp_path / "node2"]
-    for node in made:
-        cluster.mount(node)
+def nodes(cluster: Ceph, images: Path) -> Iterator[tuple[Node, Node]]:
+    """Two nodes; in what they have mounted are the images and an empty folder `data`."""
+    made = cluster.add_node("node1"), cluster.add_node("node2")
+    folder = made[0].folder
     for image in images.glob("*.elf"):
-        shutil.copy(image, made[0])
-    shutil.rmtree(made[0] / "data", ignore_errors=True)
-    (made[0] / "data").mkdir()
+        shutil.copy(image, folder)
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    (folder / "data").mkdir()
     yield made
     for node in made:
-        if node in cluster.mounts:
-            cluster.kill(node)
-        cluster.unmount(node)
+        cluster.remove_node(node)
 
 
 @contextmanager
-def web_server(node: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def web_server(node: Node) -> Iterator[subprocess.Popen[str]]:
     """StaticWebServer of a node's `data`, its image from the node as well."""
-    command = [PYVMM, "boot", f"{node}/StaticWebServer.elf", "--vsock", "6", "-p", f"{port}:80"]
-    command += ["--share", f"{node}/data:FS", "--append", "virtiovsocket,virtiofs,FS,noconsole"]
+    command = [PYVMM, "boot", f"{node.folder}/StaticWebServer.elf", "--netns", node.netns, "--vsock", "6"]
+    command += ["-p", f"{WEB}:80", "--share", f"{node.folder}/data:FS"]
+    command += ["--append", "virtiovsocket,virtiofs,FS,noconsole"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -74,12 +72,11 @@ def web_server(node: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_guest_moves_to_the_other_node_and_no_answered_write_is_lost(
-    cluster: Ceph, nodes: list[Path], record_property: pytest.RecordProperty
+    cluster: Ceph, nodes: tuple[Node, Node], record_property: pytest.RecordProperty
 ) -> None:
-    port = free_port()
-    with web_server(nodes[1], port):
-        outcome = fail_over(cluster, nodes, free_port(), seconds=2)
-        status, journal = ask(LOOPBACK, port, "journal")
+    with web_server(nodes[1]):
+        outcome = fail_over(cluster, *nodes, seconds=2)
+        status, journal = ask(nodes[1].address, "journal", WEB)
     record_property("seconds", outcome.seconds)
     print(f"{outcome.acknowledged} writes, {outcome.seconds:.1f} s from the kill to the first answer")
     assert outcome.acknowledged > 10
@@ -88,45 +85,46 @@ def test_a_guest_moves_to_the_other_node_and_no_answered_write_is_lost(
     assert len(journal.splitlines()) >= outcome.acknowledged  # what one node writes, the other node's guest serves
 
 
-def test_a_mount_that_died_and_came_back_is_served_again(cluster: Ceph, nodes: list[Path]) -> None:
-    port = free_port()
-    (nodes[0] / "data/page").write_text("a page")
+def test_a_mount_that_died_and_came_back_is_served_again(cluster: Ceph, nodes: tuple[Node, Node]) -> None:
+    node = nodes[0]
+    (node.folder / "data/page").write_text("a page")
     os.sync()
-    with web_server(nodes[0], port) as server:
-        assert ask(LOOPBACK, port, "page") == (200, "a page")
-        cluster.kill(nodes[0])
-        until(lambda: ask(LOOPBACK, port, "page")[0] == 503, "the guest says that the share fails")
-        cluster.fence(nodes[0])
-        cluster.unmount(nodes[0])
-        cluster.mount(nodes[0])
-        until(lambda: ask(LOOPBACK, port, "page") == (200, "a page"), "the new mount is served")
+    with web_server(node) as server:
+        assert ask(node.address, "page", WEB) == (200, "a page")
+        cluster.kill(node)
+        until(lambda: ask(node.address, "page", WEB)[0] == 503, "the guest says that the share fails")
+        cluster.fence(node)
+        cluster.unmount(node)
+        cluster.mount(node)
+        until(lambda: ask(node.address, "page", WEB) == (200, "a page"), "the new mount is served")
         server.terminate()
         _, said = server.communicate(timeout=30)
     assert "its file system was mounted anew" in said
 
 
-def test_a_request_that_stalls_holds_up_nothing_else(cluster: Ceph, nodes: list[Path]) -> None:
+def test_a_request_that_stalls_holds_up_nothing_else(cluster: Ceph, nodes: tuple[Node, Node]) -> None:
     """The data of a file that only the other node has read cannot be had while the OSD is stopped."""
-    port = free_port()
-    (nodes[0] / "data/page").write_text("a page")
-    (nodes[1] / "data/large").write_bytes(os.urandom(8 << 20))
+    node, other = nodes
+    (node.folder / "data/page").write_text("a page")
+    (other.folder / "data/large").write_bytes(os.urandom(8 << 20))
     os.sync()
-    with web_server(nodes[0], port) as server, stalled(cluster):
-        stall = threading.Thread(target=ask, args=(LOOPBACK, port, "large"))
+    with web_server(node) as server, stalled(cluster):
+        stall = threading.Thread(target=ask, args=(node.address, "large", WEB))
         stall.start()
-        assert [ask(LOOPBACK, port, "page") for _ in range(5)] == [(200, "a page")] * 5
+        assert [ask(node.address, "page", WEB) for _ in range(5)] == [(200, "a page")] * 5
         server.terminate()
         assert server.wait(20) == 143
         stall.join()
         assert not children_of(server.pid)
 
 
-def test_a_boot_from_a_mount_that_stalls_is_interrupted(cluster: Ceph, nodes: list[Path]) -> None:
+def test_a_boot_from_a_mount_that_stalls_is_interrupted(cluster: Ceph, nodes: tuple[Node, Node]) -> None:
     """Nothing interrupts opening the image (docs/limits.md), so the node has it open before, but has not read it."""
-    shutil.copy(nodes[1] / "Journal.elf", nodes[1] / "other.elf")
-    cluster.leave(nodes[1])
-    with (nodes[0] / "other.elf").open("rb"), stalled(cluster):
-        boot = subprocess.Popen([PYVMM, "boot", "--no-cache", f"{nodes[0]}/other.elf"])
+    node, other = nodes
+    shutil.copy(other.folder / "Journal.elf", other.folder / "other.elf")
+    cluster.leave(other)
+    with (node.folder / "other.elf").open("rb"), stalled(cluster):
+        boot = subprocess.Popen([PYVMM, "boot", "--no-cache", f"{node.folder}/other.elf"])
         until(lambda: sleeps(boot.pid), "it waits for the image")
         boot.send_signal(signal.SIGINT)
         status = boot.wait(20)
