@@ -9,6 +9,8 @@ from pyvmm.command.options import parse
 from pyvmm.errors import HostError, UsageError
 from pyvmm.oci.image import full_name, write_image
 
+_ELF = b"\x7fELF"
+
 
 def image(words: list[str]) -> int:
     """Makes the archive of a container image.
@@ -30,9 +32,8 @@ def image(words: list[str]) -> int:
     target = Path(options.get("-o", source.with_suffix(".tar")))
     try:
         settings = Path(options["--settings"]).read_bytes() if "--settings" in options else b""
-        if source.suffix == ".elf":
-            guest = source.read_bytes()
-        else:
+        guest = source.read_bytes()
+        if not guest.startswith(_ELF):
             from pyvmm.toolchain.build import build
 
             with TemporaryDirectory() as folder:

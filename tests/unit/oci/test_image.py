@@ -73,10 +73,11 @@ def test_names_that_are_none(name: str) -> None:
         full_name(name)
 
 
-def test_the_command_makes_an_image_of_an_elf_file(tmp_path: Path) -> None:
-    (tmp_path / "web.elf").write_bytes(TORO)
+@pytest.mark.parametrize("file", ["web.elf", "web"])
+def test_the_command_makes_an_image_of_an_elf_file(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(TORO)
     (tmp_path / "how.json").write_text('{"cpus": 2}')
-    result = pyvmm("image", "build", f"{tmp_path}/web.elf", "--settings", f"{tmp_path}/how.json")
+    result = pyvmm("image", "build", f"{tmp_path}/{file}", "--settings", f"{tmp_path}/how.json")
     assert (result.status, result.stderr) == (0, "")
     (docker,) = json.loads(files((tmp_path / "web.tar").read_bytes())["manifest.json"])
     assert docker["RepoTags"] == ["localhost/web:latest"]
@@ -89,7 +90,7 @@ def test_the_command_makes_an_image_of_an_elf_file(tmp_path: Path) -> None:
         (["make", "a.elf"], "not `image build SOURCE`"),
         (["build", "/no/such.elf"], "/no/such.elf: No such file or directory"),
         (["build", "a.elf", "-t", "A"], "-t A: not a name such as web"),
-        (["build", "/dev/null.pas"], "no such file"),
+        (["build", "/dev/null.pas"], "/dev/null.pas: No such file or directory"),
     ],
 )
 def test_mistakes_are_lines(words: list[str], message: str) -> None:
