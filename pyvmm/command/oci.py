@@ -9,10 +9,11 @@ from pyvmm.errors import HostError, PyvmmError
 from pyvmm.oci import parts
 from pyvmm.oci.bundle import Bundle, BundleError
 from pyvmm.oci.guest import Guest, find
-from pyvmm.oci.rewrite import device_words, machine_words, rewrite
+from pyvmm.oci.rewrite import device_words, machine_words, pass_kvm, rewrite
 
 _CONSOLE, _VSOCK, _FS = 3, 19, 26  # virtio 1.2, section 5
 _STATE = "pyvmm.state"
+_STATUS_PASSES_KVM = 1  # as in oci.c
 
 
 def oci(words: list[str]) -> int:
@@ -22,7 +23,7 @@ def oci(words: list[str]) -> int:
         words: what follows the command.
 
     Returns:
-        The exit status, 0.
+        The exit status: 0, or 1 if the container is one for which `--pass-kvm` counts.
 
     Raises:
         PyvmmError: it cannot be one; the log, from which engines take their message, has the reason.
@@ -33,12 +34,14 @@ def oci(words: list[str]) -> int:
         guest = find(bundle)
         if guest:
             _make_guest(bundle, guest)
+            if "--pass-kvm" in options:
+                pass_kvm(bundle)
             bundle.save()
     except PyvmmError as error:
         if "--log" in options:
             _log(options["--log"], f"pyvmm: {error}")
         raise
-    return 0
+    return _STATUS_PASSES_KVM if guest and "--pass-kvm" in options else 0
 
 
 def _make_guest(bundle: Bundle, guest: Guest) -> None:

@@ -320,7 +320,10 @@ COMMANDS: dict[str, Command] = {
         "make a guest of an OCI bundle's container",
         "What the OCI runtime `pyvmm-oci` does before the real one sees the bundle: if the container's entrypoint is a "
         "Toro image, its config.json becomes that of a container which boots it. Another is left alone.",
-        (("--log", "value", "FILE", "FILE", "where an error is written as well, as a line of JSON"),),
+        (
+            ("--log", "value", "FILE", "FILE", "where an error is written as well, as a line of JSON"),
+            ("--pass-kvm", "flag", "", "", "the container gets /dev/kvm as an open descriptor, not by its name"),
+        ),
     ),
     "crash": (
         "FILE",
@@ -357,7 +360,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench": (
         "NAME",
-        "boot exits vsock fs http kernel mpi density",
+        "boot exits vsock fs http kernel mpi density podman",
         "run a benchmark",
         "Each has options of its own: `pyvmm bench NAME --help`.",
         (),

@@ -30,6 +30,7 @@ _ENGINE_VARIABLES = ("PATH", "HOME", "HOSTNAME", "TERM", "container")
 _KEPT_VARIABLES = ("PATH", "TERM", "TZ")
 #: What virtiofsd makes the shared directory its root by, and gives up the rest by.
 _SHARING = ("CAP_SYS_CHROOT", "CAP_SETPCAP")
+_KVM_FD = 3  # as in oci.c
 _ALLOW = "SCMP_ACT_ALLOW"
 _CLONE_FS = 0x200
 #: The calls by which it does so, and gives each of its threads a directory of its own.
@@ -103,6 +104,11 @@ def rewrite(bundle: Bundle, guest: Guest, words: list[str], state: str = "") -> 
     _add_mounts(config, mounts)
     _add_registry(config, member(member(process, "user", dict), "uid", int))
     _add_kvm(config)
+
+
+def pass_kvm(bundle: Bundle) -> None:
+    """Tells the container's pyvmm, by its environment, that it has /dev/kvm as an open descriptor (oci.c)."""
+    part(part(bundle.config, "process", dict), "env", list).append(f"PYVMM_KVM_FD={_KVM_FD}")
 
 
 def volumes(bundle: Bundle) -> list[str]:

@@ -49,9 +49,11 @@ static size_t make_vm(struct machine *m, int kvm)
     return size > 0 ? (size_t)size : thaw_failed(m, "KVM_GET_VCPU_MMAP_SIZE", -1);
 }
 
+/* What pyvmm-oci has opened (oci.c), or /dev/kvm. */
 static size_t open_kvm(struct machine *m)
 {
-    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    const char *passed = getenv("PYVMM_KVM_FD");
+    int kvm = passed ? fcntl(atoi(passed), F_DUPFD_CLOEXEC, 0) : open("/dev/kvm", O_RDWR | O_CLOEXEC);
     size_t run_size;
 
     if (kvm < 0)

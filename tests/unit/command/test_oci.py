@@ -128,3 +128,26 @@ def test_a_link_s_name_names_the_runtime(tmp_path: Path) -> None:
     done = subprocess.run([link, "create", "--bundle", tmp_path, "x"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"create --bundle {tmp_path} x\n")
     assert config(tmp_path)["process"]["args"][0] == "/opt/pyvmm/bin/pyvmm"
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--user", "--map-root-user", "true"], capture_output=True).returncode != 0,
+    reason="needs user namespaces",
+)
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [("create --bundle . x", True), ("create --preserve-fds 2 x", False), ("run --preserve-fds=1 x", False)],
+)
+def test_without_root_the_container_gets_an_open_kvm(tmp_path: Path, words: str, passed: bool) -> None:
+    """The runtime takes from it the group by which the user may open that."""
+    write_bundle(tmp_path)
+    runtime = tmp_path / "runtime"
+    runtime.write_text('#!/bin/sh\nreadlink "/proc/$$/fd/3"; echo "$@"\n')
+    runtime.chmod(0o755)
+    environment = os.environ | {"PYVMM_OCI_RUNTIME": str(runtime)}
+    command = ["unshare", "--user", "--map-root-user", RUNTIME, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
+    first, *rest = words.split()
+    said = f"/dev/kvm\n{' '.join([first, '--preserve-fds=1', *rest])}\n" if passed else f"{words}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert ("PYVMM_KVM_FD=3" in config(tmp_path)["process"]["env"]) == passed
