@@ -210,10 +210,9 @@ COMMANDS: dict[str, Command] = {
         "SOURCE",
         "*.pas *.pp *.c *.o *.a",
         "compile a Toro application to an ELF image",
-        "The source is a program in Pascal, or an MPI program in C, of one or more files, objects and archives among "
-        "them. Its image has the Toro "
-        "kernel, the library and the application, without what is not used. What follows `--` goes to the compiler, "
-        "such as `-- -Mdelphi -Cr`.",
+        "The source is a program in Pascal, or one in C. Units that lie elsewhere may follow it, or C files, objects "
+        "and archives. Its image has the Toro kernel, the library and the application, without what is not used. "
+        "What follows `--` goes to the compiler, such as `-- -Mdelphi -Cr`.",
         (
             ("-o", "value", "FILE", "FILE", "where the image goes (SOURCE with .elf)"),
             ("-d", "repeatable", "SYMBOL", "", "define a symbol for the compiler, in the kernel as well"),

@@ -96,6 +96,8 @@ _OURS = ("-T", "-P", "-n", "-o", "-s", "-FE", "-FU", "-Cn", "-Fa", "-V")
 _WITH_PATH = ("-Fu", "-Fi", "-Fl", "-Fo", "-Fm")
 #: What a C program consists of.
 _OF_C = (".c", ".o", ".a")
+#: What units are in.
+_OF_PASCAL = (".pas", ".pp", ".p")
 #: The beginning of a Pascal program, as opposed to a unit.
 _PROGRAM = re.compile(r"^\s*program\b", re.IGNORECASE | re.MULTILINE)
 
@@ -113,7 +115,8 @@ def build(
 
     Args:
         source: path of a Pascal program or a C file (`.c`); units and headers may lie beside it.
-            A C program may have several, and objects (`.o`) and archives (`.a`).
+            Others may follow: of a Pascal program, units that lie elsewhere; of a C program, C files,
+            objects (`.o`) and archives (`.a`).
         output: path of the image; by default `source` with the extension `.elf`.
         symbols: defined for the compiler; in the kernel, too, those that it looks for.
         debug: includes all debug information for GDB, and does not optimize.
@@ -136,8 +139,10 @@ def build(
     for option in options:
         if option.startswith(_OURS):
             raise UsageError(f"{option}: an option of the compiler that `pyvmm build` sets itself")
-    if len(sources) > 1 and any(path.suffix not in _OF_C for path in sources):
-        raise UsageError(f"{sources[1]}: only a C program has several sources; units are found by their names")
+    for path in sources[1:]:
+        if path.suffix not in (_OF_C if program.suffix in _OF_C else _OF_PASCAL):
+            parts = "C, its other parts .c, .o and .a" if program.suffix in _OF_C else "Pascal, its others units"
+            raise UsageError(f"{path}: {program} is in {parts}")
     for path in sources:
         if path.is_dir():
             raise BuildError(f"{path}: a directory; name the program in it{_programs_in(path)}")
@@ -148,6 +153,7 @@ def build(
         words = [*(f"-D{symbol}" for symbol in symbols), *map(str, sources), *(f"-I{place}" for place in places)]
         return link_c([*words, *options], program, image, debug)
     _check_place(image)
+    places = [*places, *dict.fromkeys(str(path.parent) for path in sources[1:])]
     toolchain = _Toolchain(sorted(set(symbols)), debug, _paths(places, options))
     mine = [program.resolve().parent, *(Path(word[3:]) for word in toolchain.options if word.startswith("-Fu"))]
     toolchain.renamed = taken(program, mine, toolchain.units())
@@ -282,7 +288,7 @@ class _Toolchain:
         self.key = digest(
             version,
             " ".join([*self._compiler, str(self.toro)]),
-            *contents(Path(__file__).parent.glob("*.py")),
+            *(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))),
         )
 
     def units(self) -> list[Path]:
@@ -334,36 +340,41 @@ class _Toolchain:
         ours = {path.name for path in [*self.toro.rglob("*.pas"), *self.toro.rglob("*.inc")]}
         show("".join(line for line in said.splitlines(True) if line.partition("(")[0] in ours))
 
-    def build_package_unit(self, source: Path, system: Path, kernel: Path, packages: Path) -> None:
-        """Compiles a unit of FPC's packages, and those that it uses, for all programs that follow."""
-        places = [self.toro / "rtl/packages", *library.package_places(self.fpc)]
+    def build_package_unit(self, source: Path, caches: tuple[Path, Path, Path]) -> None:
+        """Compiles a unit of FPC's packages, and those that it uses, for all programs that follow.
+
+        Others whose packages FPC compiles with other options are not found, and compiled by themselves first.
+        """
+        system, kernel, packages = caches
+        options = library.package_options(self.fpc, source)
+        places = [self.toro / "rtl/packages", *library.package_places(self.fpc, options)]
         paths = [
             *(f"-F{kind}{place}" for kind, place in (("U", packages), ("u", kernel), ("u", system))),
             *(f"-F{kind}{place}" for kind in "ui" for place in places),
             *library.rtl_paths(self.fpc),
         ]
-        with locked(packages):
-            # FPC looks for units beside its source first, and must not find those of the kernel's cache there.
-            asking = packages / "asking.pas"
-            asking.write_text(f"unit asking; interface uses {source.stem}; implementation end.\n")
-            run([*self._compiler, *library.RELEASED, *_WARNINGS, "-Sg", *paths, str(asking)], source.name, quiet=True)
+        # FPC looks for units beside its source first, and must not find those of the kernel's cache there.
+        asking = packages / f"asking{source.stem.lower()}.pas"
+        asking.write_text(f"unit {asking.stem}; interface uses {source.stem}; implementation end.\n")
+        command = [*self._compiler, *library.RELEASED, *_WARNINGS, "-Sg", *options, *paths, str(asking)]
+        self._compile(command, source.name, True, packages, lambda lacked: self.build_package_unit(lacked, caches))
 
     def _compile(
-        self, command: list[str], program: Path, caches: tuple[Path, Path, Path], work: Path, quiet: bool
+        self, command: list[str], what: object, quiet: bool, cwd: Path, build_lacked: Callable[[Path], None]
     ) -> None:
-        """Compiles the program, and before that the units of FPC's packages that it lacks."""
-        lacked = set()
+        """Compiles something, and before that the units of FPC's packages that it lacks."""
+        seen = set()
         while True:
             try:
-                run(command, program, quiet=quiet, cwd=work)
+                run(command, what, quiet=quiet, cwd=cwd)
                 return
             except ToolError as error:
                 missing = _MISSING.search(error.said)
                 source = library.unit_source(self.fpc, self.toro, missing[1]) if missing else None
-                if not source or source in lacked:
+                if not source or source in seen:
                     raise
-            lacked.add(source)
-            self.build_package_unit(source, *caches)
+            seen.add(source)
+            build_lacked(source)
 
     def build_application(
         self, program: Path, pascal: Path, of_c: list[str], caches: tuple[Path, Path, Path], work: Path
@@ -384,8 +395,13 @@ class _Toolchain:
         # which one is called Process, too.
         command = [*self._compiler, *self.symbols, *_WARNINGS, *_STACK, *_APPLICATION, "-Cn", *own, *paths]
         added, quiet = ["torortl", *_guessed(source)], False
+
+        def build_lacked(unit: Path) -> None:
+            with locked(caches[2]):
+                self.build_package_unit(unit, caches)
+
         while True:
-            self._compile([*command, f"-Fa{','.join(added)}", str(source)], program, caches, work, quiet)
+            self._compile([*command, f"-Fa{','.join(added)}", str(source)], program, quiet, work, build_lacked)
             link_script = max(work.glob("link*.res"), key=lambda path: path.stat().st_mtime, default=None)
             if not link_script:
                 raise BuildError(f"{program}: a unit, not a program; name the program that uses it")

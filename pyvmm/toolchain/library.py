@@ -77,6 +77,9 @@ PACKAGES = {
     "zorba": ("",),
 }
 
+#: Those that FPC compiles with other options (their fpmake.pp): with Delphi's language and long strings.
+_OPTIONS = dict.fromkeys(("fcl-db", "fcl-process", "fcl-stl", "fcl-xml", "pastojs"), ("-S2h",))
+
 
 def system_paths(fpc: Path, toro: Path) -> list[str]:
     """Options that make the compiler find the include files of the system unit.
@@ -95,9 +98,25 @@ def rtl_paths(fpc: Path) -> list[str]:
     return [*(f"-Fu{place}" for place in places), *(f"-Fi{place}" for place in places)]
 
 
-def package_places(fpc: Path) -> list[Path]:
-    """The directories of the packages' units and include files."""
-    return [fpc / "packages" / name / "src" / below for name, parts in PACKAGES.items() for below in parts]
+def package_places(fpc: Path, options: tuple[str, ...] | None = None) -> list[Path]:
+    """The directories of the packages' units and include files; by default of all packages.
+
+    Args:
+        fpc: FPC's sources.
+        options: of the packages that are compiled with these.
+    """
+    return [
+        fpc / "packages" / name / "src" / below
+        for name, parts in PACKAGES.items()
+        if options is None or _OPTIONS.get(name, ()) == options
+        for below in parts
+    ]
+
+
+def package_options(fpc: Path, source: Path) -> tuple[str, ...]:
+    """The compiler's options for a unit."""
+    place = fpc / "packages"
+    return _OPTIONS.get(source.relative_to(place).parts[0], ()) if source.is_relative_to(place) else ()
 
 
 def unit_source(fpc: Path, toro: Path, unit: str) -> Path | None:

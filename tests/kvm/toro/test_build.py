@@ -47,6 +47,18 @@ def test_it_works_from_the_programs_folder_whatever_lies_there(project: Path) ->
     assert pyvmm("boot", "here.elf", cwd=project).stdout == b"first\n"
 
 
+def test_a_unit_elsewhere_is_named_with_the_program(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/Elsewhere.pas").write_text(
+        "unit Elsewhere; interface function Text: String; implementation\n"
+        "function Text: String; begin Result := 'from elsewhere' end; end."
+    )
+    (project / "Main.pas").write_text("program Main; uses Elsewhere; begin WriteLn(Text) end.")
+    result = pyvmm("build", str(project / "Main.pas"), str(tmp_path / "lib/Elsewhere.pas"))
+    assert (result.status, result.stderr) == (0, "")
+    assert pyvmm("boot", str(project / "Main.elf")).stdout == b"from elsewhere\n"
+
+
 def test_symbols_are_defined(project: Path) -> None:
     (project / "Main.pas").write_text(
         "program Main;\nbegin\n  {$ifdef One} WriteLn('one'); {$endif}\n  {$ifdef Two} WriteLn('two'); {$endif}\nend.\n"
@@ -109,10 +121,9 @@ def test_a_failed_build_leaves_the_image_that_was_there(project: Path) -> None:
         (["missing.pas"], "pyvmm: missing.pas: no such file\n"),
         ([str(HELLO), "-o", "/nonexistent/x.elf"], "pyvmm: /nonexistent/x.elf: there is no directory /nonexistent\n"),
         ([], "pyvmm: SOURCE is missing; try `pyvmm build --help`\n"),
-        (
-            ["a.pas", "b.pas"],
-            "pyvmm: b.pas: only a C program has several sources; units are found by their names\n",
-        ),
+        (["a.pas", "b.pas"], "pyvmm: a.pas: no such file\n"),
+        (["a.pas", "b.c"], "pyvmm: b.c: a.pas is in Pascal, its others units\n"),
+        (["a.c", "b.pas"], "pyvmm: b.pas: a.c is in C, its other parts .c, .o and .a\n"),
         ([str(HELLO), "-d", "A-B"], "pyvmm: -d A-B: not a symbol, such as EnableDebug\n"),
         ([str(HELLO), "-d"], "pyvmm: -d: needs a value\n"),
         ([str(HELLO), "-g=3"], "pyvmm: -g=3: -g takes no value\n"),

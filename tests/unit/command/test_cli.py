@@ -205,7 +205,7 @@ def test_a_console_is_closed_when_vsock_fails(mistake: Mistake, tmp_path: Path) 
     assert not path.exists()
 
 
-@pytest.mark.parametrize(("command", "surplus"), [("boot", "one "), ("build", "only a C program has several sources")])
+@pytest.mark.parametrize(("command", "surplus"), [("boot", "one "), ("build", "a is in Pascal")])
 def test_missing_and_surplus_file(mistake: Mistake, command: str, surplus: str) -> None:
     assert mistake(command).endswith(f" is missing; try `pyvmm {command} --help`")
     assert mistake(command, "a", "b").startswith(f"b: {surplus}")
