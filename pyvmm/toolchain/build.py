@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 PACKAGES = "fp-compiler fpc-source binutils"
 
-_WARNINGS = ["-v0ew"]
+# (The linking that a note about debug information speaks of, 11046, is not the compiler's business.)
+_WARNINGS = ["-v0ew", "-vm11046"]
 # Without hints that a kernel cannot avoid: addresses as numbers (4055), units used
 # for their symbols only (5023), parameters that a callback must have (5024).
 _HINTS = ["-v0ewh", "-vm4055,5023,5024"]
@@ -86,8 +87,8 @@ _ADDED = {
 }
 #: The unit that makes a program in Pascal one of MPI, which is in C.
 _MPI_OBJECT = "ToroMPI.o"
-#: What the compiler says of a unit that it does not find.
-_MISSING = re.compile(r"Can't find unit ([\w.]+) used by")
+#: What the compiler says of a unit that it does not find: it also looks for one with the first 8 letters of the name.
+_MISSING = re.compile(r"Can't find unit ([\w.]+) used by|Unit ([\w.]+) searched but")
 #: Start-up code of Linux that the compiler names.
 _LINUX_OBJECTS = ("crti.o", "crtn.o", "crtbegin.o", "crtend.o", "abitag.o", "prt0.o", "cprt0.o")
 #: Options that the build itself gives to the compiler.
@@ -370,7 +371,7 @@ class _Toolchain:
                 return
             except ToolError as error:
                 missing = _MISSING.search(error.said)
-                source = library.unit_source(self.fpc, self.toro, missing[1]) if missing else None
+                source = library.unit_source(self.fpc, self.toro, missing[1] or missing[2]) if missing else None
                 if not source or source in seen:
                     raise
             seen.add(source)

@@ -16,6 +16,7 @@ from pathlib import Path
 from pyvmm.toolchain import library
 
 PYVMM = Path(sys.executable).parent / "pyvmm"
+_SECONDS = 30
 _COMMENT = re.compile(r"\{.*?\}|\(\*.*?\*\)|//[^\n]*", re.DOTALL)
 
 
@@ -40,9 +41,15 @@ def failure(names: list[str]) -> str:
         if built.returncode:
             said = built.stderr.decode(errors="replace").splitlines()
             return next((line for line in said if re.search("Fatal|Error|undefined|cannot find", line)), said[-1])
-        booted = subprocess.run(
-            [PYVMM, "boot", source.with_suffix(".elf"), "--no-cache"], stdin=subprocess.DEVNULL, capture_output=True
-        )
+        try:
+            booted = subprocess.run(
+                [PYVMM, "boot", source.with_suffix(".elf"), "--no-cache"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return f"it is not at its first line after {_SECONDS} s"
     return "" if b"reached" in booted.stdout else f"status {booted.returncode}"
 
 

@@ -59,6 +59,15 @@ def test_a_unit_elsewhere_is_named_with_the_program(project: Path, tmp_path: Pat
     assert pyvmm("boot", str(project / "Main.elf")).stdout == b"from elsewhere\n"
 
 
+def test_a_unit_of_a_package_whose_name_begins_like_another_s(project: Path) -> None:
+    """FPC takes a compiled unit for it that has the first eight letters of its name."""
+    for unit in ("fpoauth2", "fpoauth2ini"):
+        (project / "Main.pas").write_text(f"program Main; uses {unit}; begin WriteLn('{unit}') end.")
+        result = pyvmm("build", str(project / "Main.pas"))
+        assert result.status == 0, result.stderr
+        assert pyvmm("boot", str(project / "Main.elf")).stdout == f"{unit}\n".encode()
+
+
 def test_symbols_are_defined(project: Path) -> None:
     (project / "Main.pas").write_text(
         "program Main;\nbegin\n  {$ifdef One} WriteLn('one'); {$endif}\n  {$ifdef Two} WriteLn('two'); {$endif}\nend.\n"
