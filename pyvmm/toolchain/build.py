@@ -352,7 +352,7 @@ class _Toolchain:
         paths = [
             *(f"-F{kind}{place}" for kind, place in (("U", packages), ("u", kernel), ("u", system))),
             *(f"-F{kind}{place}" for kind in "ui" for place in places),
-            *library.rtl_paths(self.fpc),
+            *([] if options else library.rtl_paths(self.fpc)),
         ]
         # FPC looks for units beside its source first, and must not find those of the kernel's cache there.
         asking = packages / f"asking{source.stem.lower()}.pas"

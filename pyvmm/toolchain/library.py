@@ -72,13 +72,11 @@ PACKAGES = {
     "fpindexer": ("",),
     "odata": ("",),
     "googleapi": ("",),
-    "fpmkunit": ("",),
-    "fppkg": ("",),
     "zorba": ("",),
 }
 
 #: Those that FPC compiles with other options (their fpmake.pp): with Delphi's language and long strings.
-_OPTIONS = dict.fromkeys(("fcl-db", "fcl-process", "fcl-stl", "fcl-xml", "pastojs"), ("-S2h",))
+_OPTIONS = {**dict.fromkeys(("fcl-db", "fcl-process", "fcl-stl", "fcl-xml"), ("-S2h",)), "pastojs": ("-S2h", "-Sc")}
 
 
 def system_paths(fpc: Path, toro: Path) -> list[str]:
