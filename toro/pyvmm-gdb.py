@@ -9,7 +9,7 @@ import gdb
 
 _FRAMES_MAX = 30
 _LAST = "U_$CORETHREADS_$$_LASTMADE"  # the head of the list of threads' records
-_REGISTERS = 6  # words that SwitchStack leaves below RBP: MXCSR with the x87 control word, R15 to R12, RBX
+_REGISTERS = 6  # words that SwitchThread leaves below RBP: MXCSR with the x87 control word, R15 to R12, RBX
 
 
 def _word(address):

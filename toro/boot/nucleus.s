@@ -19,10 +19,11 @@
 #               vectors itself, so at its hlt only CORE_CAME has to be checked.
 #   ud2         Raises #UD, which is how ring 3 calls the nucleus: not every
 #               hypervisor supports int and syscall in ring 3. A magic number in
-#               RAX selects the call: one splits 2 MiB of RAM into 4 KiB pages,
-#               some of them guard pages; one gives the core globals of its own;
-#               one changes a byte of the code, in a program that contains a
-#               debugger.
+#               RAX, plus one from 0, selects the call: 0 splits 2 MiB of RAM into
+#               4 KiB pages, some of them guard pages; 1 gives the core globals of
+#               its own; 2 changes a byte of the code, in a program that contains a
+#               debugger; 3 makes a page read-only, or changes how it is cached; 4
+#               has KVM tell how long the core was not run.
 #   exception   Saves the registers in the core's block and continues in
 #               KernelException, in ring 3, on a stack of its own.
 #
@@ -49,7 +50,7 @@
 # A core's block (TCore in Arch.pas), at the top of its ring-3 stack. The
 # exception stack is below it, and below that the stack that the core starts on.
 
-        .set CORE_SIZE, 0x200
+        .set CORE_SIZE, 0x240
         .set EXCEPTION_STACK_SIZE, 0x4000
         .set CORE_SELF, 0x00
         .set CORE_INDEX, 0x08
@@ -66,8 +67,10 @@
         .set CORE_CALL_RFLAGS, 0x160
         .set CORE_CALL_RSP, 0x168
         .set CORE_SPECIAL, 0x170        # 256 bits: vectors that are captured or routed
+        .set CORE_STEAL, 0x200          # KVM's steal clock
         .set FRAME_WORDS, 22            # 15 registers, vector, error code, 5 words of the CPU
 
+        .set CALLS, 5                   # numbers of calls by ud2
         .set STACK_SIZE, 0x40000
         .set BOOT_INFO_MARKS, 128
 
@@ -83,6 +86,9 @@
         # Page-table entries (Intel SDM volume 3, section 4.5).
         .set TABLE, 7                   # present, writable, user
         .set USER, 4
+        .set WRITABLE, 2
+        .set UNCACHED, 0x10
+        .set LARGE, 0x80
 
         .set CPUID_FSGSBASE, 1          # leaf 7, EBX
         .set CR4_FSGSBASE, 0x10000
@@ -320,12 +326,10 @@ exception:
         jmp     report
 2:      cmp     dword ptr [rsp], 6
         jne     report
-        cmp     rax, split_magic[rip]
-        je      split
-        cmp     rax, own_magic[rip]
-        je      own
-        cmp     rax, patch_magic[rip]
-        je      patch
+        sub     rax, call_magic[rip]
+        cmp     rax, CALLS
+        jb      call
+        add     rax, call_magic[rip]
 
 report:
         push    r15
@@ -347,7 +351,7 @@ report:
         and     rbp, -AREA_SIZE
         mov     rbx, [rbp + CORE]
         test    byte ptr [rsp + (15 + 3) * 8], 3
-        jz      fatal                   # raised by the nucleus itself
+        jz      inner
         cmp     qword ptr [rbx + CORE_IN_EXCEPTION], 0
         jne     nested                  # raised by KernelException
         inc     qword ptr [rbx + CORE_IN_EXCEPTION]
@@ -368,11 +372,16 @@ report:
         push    offset KernelException
         iretq
 
+# Raised by the nucleus itself. An MSR that may be missing is left alone.
+inner:
+        cmp     qword ptr [rsp + (15 + 2) * 8], offset write_steal
+        jmp     1f
+
 # A debugger copies memory that may not be mapped: its copy ends at the fault.
 nested:
         cmp     qword ptr [rsp + (15 + 2) * 8], offset toro_debugger_copy
-        jne     fatal
-        add     qword ptr [rsp + (15 + 2) * 8], 2 # step over the rep movsb
+1:      jne     fatal
+        add     qword ptr [rsp + (15 + 2) * 8], 2 # step over the wrmsr, or the rep movsb
         .irp    register, rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
         pop     \register
         .endr
@@ -400,6 +409,130 @@ halt:
         add     rsp, 16
         iretq
 
+# ---- Calls -----------------------------------------------------------------
+# Those that return something do it in RAX. R11 is the supervisor page.
+
+call:
+        add     qword ptr [rsp + 16], 2 # step over the ud2
+        mov     r11, rsp
+        and     r11, -AREA_SIZE
+        mov     ecx, eax
+        xor     eax, eax
+        dec     ecx
+        js      split
+        jz      own
+        sub     ecx, 2
+        js      patch
+        jz      change
+
+# Has KVM write to the core's block how long it did not run this CPU, in ns
+# (Documentation/virt/kvm/x86/msr.rst). Clobbers RAX, RCX, RDX and R11.
+
+        .set MSR_KVM_STEAL_TIME, 0x4b564d03
+
+        mov     eax, [r11 + CORE]
+        add     eax, CORE_STEAL + 1     # enabled
+        xor     edx, edx
+        mov     ecx, MSR_KVM_STEAL_TIME
+write_steal:
+        wrmsr
+        add     rsp, 16
+        iretq
+
+# ---- Entries of pages ------------------------------------------------------
+# R10: where the shared tables have the entry of the 2 MiB around RDI, R8: the entry,
+# R9: the bits of an address. The page at RCX becomes a page directory if a 1 GiB page
+# has to be split. If there is no such entry, it does not return, and the call does
+# with 0; or with 2, if RCX is 0 and a page is needed. Clobbers RCX and RDX.
+
+find:
+        cmp     rdi, canonical_end[rip]
+        jae     5f
+        mov     r9, address_bits[rip]
+        mov     r8, cr3
+        cmp     qword ptr [r11 + OWN_TABLES], 0
+        cmovne  r8, [r11 + SHARED_ROOT]
+        and     r8, r9
+        mov     rdx, rdi
+        shr     rdx, 39
+        mov     r8, [r8 + rdx * 8]
+        test    r8b, 1
+        jz      5f
+        and     r8, r9
+        mov     rdx, rdi
+        shr     rdx, 30
+        and     edx, 511
+        lea     r10, [r8 + rdx * 8]
+        mov     r8, [r10]
+        mov     rdx, r8
+        and     rdx, rights_bits[rip]
+        cmp     rdx, large_page[rip]
+        jne     2f
+
+        test    rcx, rcx
+        jz      4f
+        and     r8, r9                  # 512 pages of 2 MiB, filled in from the last one
+        lea     rdx, [r8 + 511 * REGION_SIZE]
+        or      rdx, large_page[rip]
+        mov     r8, rcx
+        mov     ecx, 512
+1:      mov     [r8 + rcx * 8 - 8], rdx
+        sub     rdx, REGION_SIZE
+        dec     ecx
+        jnz     1b
+        or      r8, TABLE
+        mov     [r10], r8
+
+2:      test    r8b, 1
+        jz      5f
+        test    r8b, LARGE              # a large page, but not plain RAM
+        jnz     5f
+        and     r8, r9
+        mov     rdx, rdi
+        shr     rdx, 21
+        and     edx, 511
+        lea     r10, [r8 + rdx * 8]
+        mov     r8, [r10]
+        ret
+4:      mov     al, 2
+5:      pop     rdx
+        jmp     reload
+
+# Takes the rights in ESI, WRITABLE or UNCACHED, from the page at RDI, which has 2 MiB or
+# 4 KiB, and gives it UNCACHED, if SI has that bit in its upper half. RDX: page 2 or a
+# later one of a region that was split, for a page directory, or 0; ring 3 loses access
+# to it. Returns 1 in RAX, or what `find` does. Clobbers RCX, RDX, RSI and R8 to R11.
+
+change:
+        mov     rcx, rdx
+        test    rdx, rdx
+        jz      2f
+        mov     r8, rdx
+        and     r8, -REGION_SIZE
+        shr     edx, 12
+        and     edx, 511
+        and     byte ptr [r8 + rdx * 8], ~USER
+2:      call    find
+        test    r8b, USER
+        jz      reload
+        test    r8b, r8b
+        js      1f                      # LARGE
+        and     r8, r9
+        mov     rdx, rdi
+        shr     rdx, 12
+        and     edx, 511
+        lea     r10, [r8 + rdx * 8]
+        test    byte ptr [r10], USER
+        jz      reload
+1:      and     esi, UNCACHED << 8 | UNCACHED | WRITABLE
+        mov     edx, esi
+        not     edx
+        and     [r10], dl
+        shr     esi, 8
+        or      [r10], sil
+        inc     eax
+        jmp     reload
+
 # ---- Guard pages -----------------------------------------------------------
 # Splits the 2 MiB at RDI into 4 KiB pages. Page 0 becomes their page table, and
 # page 1 a page directory if the region was part of a 1 GiB page; ring 3 loses
@@ -410,63 +543,15 @@ halt:
 # either case the core sees what has changed in them. Clobbers RCX, RDX and R8 to R11.
 
 split:
-        add     qword ptr [rsp + 16], 2 # step over the ud2
-        xor     eax, eax
         test    edi, REGION_SIZE - 1
-        jnz     9f
-        cmp     rdi, canonical_end[rip]
-        jae     9f
+        jnz     reload
         cmp     rsi, 2                  # pages 0 and 1 hold tables, not guards
-        jb      9f
-
-        mov     r9, address_bits[rip]
-        mov     r11, rsp
-        and     r11, -AREA_SIZE
-        mov     r8, cr3
-        cmp     qword ptr [r11 + OWN_TABLES], 0
-        cmovne  r8, [r11 + SHARED_ROOT]
-        and     r8, r9
-        mov     rcx, rdi
-        shr     rcx, 39
-        mov     r8, [r8 + rcx * 8]
-        test    r8b, 1
-        jz      9f
-        and     r8, r9
-        mov     rcx, rdi
-        shr     rcx, 30
-        and     ecx, 511
-        lea     r10, [r8 + rcx * 8]
-        mov     r8, [r10]
-        mov     rdx, r8
-        and     rdx, rights_bits[rip]
-        cmp     rdx, large_page[rip]
-        jne     2f
-
-        and     r8, r9                  # 512 pages of 2 MiB, filled in from the last one
-        lea     rdx, [r8 + 511 * REGION_SIZE]
-        or      rdx, large_page[rip]
-        lea     r8, [rdi + 0x1000]
-        mov     ecx, 512
-1:      mov     [r8 + rcx * 8 - 8], rdx
-        sub     rdx, REGION_SIZE
-        dec     ecx
-        jnz     1b
-        or      r8, TABLE
-        mov     [r10], r8
-
-2:      test    r8b, 1
-        jz      9f
-        test    r8b, 0x80               # a large page, but not plain RAM
-        jnz     9f
-        and     r8, r9
-        mov     rcx, rdi
-        shr     rcx, 21
-        and     ecx, 511
-        lea     r10, [r8 + rcx * 8]
-        mov     rdx, [r10]
-        and     rdx, rights_bits[rip]
-        cmp     rdx, large_page[rip]
-        jne     9f
+        jb      reload
+        lea     rcx, [rdi + 0x1000]
+        call    find
+        and     r8, rights_bits[rip]
+        cmp     r8, large_page[rip]
+        jne     reload
 
         lea     rdx, [rdi + 511 * 0x1000]
         or      rdx, small_page[rip]
@@ -489,9 +574,7 @@ split:
 
 # Loads the tables anew. Those of a core that has its own are copies of the shared
 # ones, down to the directory of the first GiB.
-9:      mov     r11, rsp
-        and     r11, -AREA_SIZE
-        mov     r10, [r11 + OWN_TABLES]
+reload: mov     r10, [r11 + OWN_TABLES]
         mov     rcx, cr3
         test    r10, r10
         jz      8f
@@ -535,9 +618,6 @@ split:
 # thread-local variables. Clobbers RAX, RCX, RDX and R8 to R11.
 
 own:
-        add     qword ptr [rsp + 16], 2 # step over the ud2
-        mov     r11, rsp
-        and     r11, -AREA_SIZE
         mov     rax, cr3
         mov     [r11 + SHARED_ROOT], rax
         mov     [r11 + OWN_TABLES], rdi
@@ -560,17 +640,15 @@ own:
 1:      and     byte ptr [rdi + rcx * 8 - 8], ~USER
         dec     ecx
         jnz     1b
-        jmp     9b
+        jmp     reload
 
 # ---- Breakpoints -----------------------------------------------------------
 # Writes SIL to the byte of code at RDI, if the program contains Gdbstub (toro.ld).
-# Returns 1 in RAX, or 0 if it does not or RDI is not code. Clobbers RCX.
+# Returns 1 in RAX, or 0 if it does not or RDI is not code. Clobbers RCX and R11.
 
         .set CR0_WP, 0x10000
 
 patch:
-        add     qword ptr [rsp + 16], 2 # step over the ud2
-        xor     eax, eax
         cmp     rdi, offset toro_text
         jb      9f
         cmp     rdi, offset toro_patchable_end
@@ -600,12 +678,8 @@ fatal:
         .balign 8
 canonical_end:
         .quad 0x800000000000
-split_magic:                            # the same as in SplitRegion, Arch.pas
-        .quad 0x74696c7073206f54
-own_magic:                              # the same as in TakeOwnTables, Arch.pas
-        .quad 0x736c61626f6c6754
-patch_magic:                            # the same as in PatchText, GdbCores.pas
-        .quad 0x68637461706f5254
+call_magic:                             # NUCLEUS_CALL in Arch.pas
+        .quad 0x6c6c6163006f5400
 address_bits:
         .quad 0x000ffffffffff000
 rights_bits:                            # everything but "accessed" and "dirty"

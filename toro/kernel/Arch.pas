@@ -15,7 +15,7 @@ interface
 uses BootInfo;
 
 const
-  CORE_SIZE = $200;            { a core's block; see nucleus.s }
+  CORE_SIZE = $240;            { a core's block; see nucleus.s }
   EXCEPTION_STACK_SIZE = $4000;
   GUARD_SIZE = 4096;           { the unmapped page below a stack }
   REGION_SIZE = 1 shl 21;      { what SplitRegion splits }
@@ -59,6 +59,12 @@ const
   { Kinds of memory regions }
   MEM_AVAILABLE = 1;
   MEM_RESERVED = 2;
+
+  { Bits of a page's entry (Intel SDM volume 3, section 4.5) }
+  PAGE_WRITABLE = 2;
+  PAGE_UNCACHED = 16;
+
+  NUCLEUS_CALL = $6C6C6163006F5400; { in RAX at an ud2, plus the call's number; see nucleus.s }
 
   DEBUG_EXIT_PORT = $F4;
   STATUS_EXCEPTION = 120;      { exit status after an exception that nothing handled }
@@ -119,6 +125,12 @@ type
     LastDestination: LongWord;     { the contents of LAPIC_ICR_HIGH; 0 at first }
     Online: Boolean;               { it has reached Pascal code }
     Scheduler: Pointer;            { its part of Process.CPU }
+    HasSteal: Boolean;             { the nucleus has been asked for Steal }
+    Unused: array[$1C6..$1FF] of Byte;
+    Steal: packed record           { KVM's steal clock (Documentation/virt/kvm/x86/msr.rst) }
+      Time: QWord;                 { in ns; KVM changes it while this core does not run }
+      Rest: array[1..7] of QWord;
+    end;
   end;
 
 var
@@ -258,13 +270,21 @@ procedure ReadBarrier; assembler;
 procedure WriteBarrier; assembler;
 procedure ReadWriteBarrier; assembler;
 
+{ Make the page at Add read-only, cached, and uncached: 2 MiB of RAM, or 4 KiB in the image and
+  in stacks. What is not mapped for ring 3 stays as it is. This core sees it at once, another one
+  after ForgetPageTables. }
+procedure SetPageReadOnly(Add: Pointer);
+procedure SetPageCache(Add: Pointer);
+procedure RemovePageCache(Add: Pointer);
+
 { Splits the 2 MiB of RAM at Region, a multiple of 2 MiB, into 4 KiB pages. The first two become
   page tables, which ring 3 cannot access; every page whose number is a multiple of
   GuardDistance (2 or more) becomes a guard. False: the region is not all RAM, or is split
   already. Flushes this core's TLB; for the other cores see ForgetPageTables. }
-function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assembler;
+function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean;
 
-{ Flushes this core's TLB, so that it sees what another core has done with SplitRegion. }
+{ Flushes this core's TLB, so that it sees what another core has done with SplitRegion, or with a
+  page. }
 procedure ForgetPageTables;
 
 { Gives this core page tables of its own, which differ from the shared ones in Count times 2 MiB
@@ -288,8 +308,15 @@ procedure NOP; assembler;
 procedure monitor(addr: Pointer; ext, hint: LongWord);
 procedure mwait(ext, hint: LongWord);
 
-{ The time in ns during which the host did not run this virtual CPU. Unknown: 0. }
+{ The time in ns during which this core could have run, and the host ran something else, as KVM
+  tells it; from the first call on this core at the latest. Not on KVM: 0. }
 function GetStealCPU: QWord;
+
+{ Saves where this stack is at Save, a pointer to a pointer, and goes on with the one of which
+  Load^ was saved: it returns to where that was left. Load^ of a new stack points to two words on
+  it: RBP, and the address at which it starts. The registers that a callee must preserve are
+  saved; they have no meaning on a new stack. }
+procedure SwitchStack(Save, Load: Pointer); assembler;
 
 { Bit operations on memory, atomic with respect to other cores. }
 function bit_test(Val: Pointer; Pos: QWord): Boolean; assembler;
@@ -430,21 +457,97 @@ asm
   mfence
 end;
 
-function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean; assembler; nostackframe;
+{ Calls of the nucleus, by number: see nucleus.s. }
+function Split(Region: Pointer; GuardDistance: PtrUInt): Boolean; assembler; nostackframe;
 asm
-  mov rax, $74696C7073206F54 { the same as in nucleus.s }
+  mov rax, NUCLEUS_CALL
   ud2
 end;
 
 procedure TakeOwnTables(Region: Pointer; First, Count: PtrUInt); assembler; nostackframe;
 asm
-  mov rax, $736C61626F6C6754 { the same as in nucleus.s }
+  mov rax, NUCLEUS_CALL + 1
   ud2
+end;
+
+function Change(Page: Pointer; Rights: PtrUInt; Table: Pointer): PtrUInt; assembler; nostackframe;
+asm
+  mov rax, NUCLEUS_CALL + 3
+  ud2
+end;
+
+procedure TakeSteal; assembler; nostackframe;
+asm
+  mov rax, NUCLEUS_CALL + 4
+  ud2
+end;
+
+var
+  TablesLock: LongInt;
+  SpareTables, SpareTablesEnd: Pointer; { pages for tables }
+
+function SplitRegion(Region: Pointer; GuardDistance: PtrUInt): Boolean;
+begin
+  AcquireLock(TablesLock);
+  Result := Split(Region, GuardDistance);
+  ReleaseLock(TablesLock);
 end;
 
 procedure ForgetPageTables;
 begin
-  SplitRegion(Pointer(1), 0);
+  Split(Pointer(1), 0);
+end;
+
+{ A page for Change; nil: no memory. }
+function SpareTable: Pointer;
+const
+  TABLE = 4096;
+begin
+  if SpareTables = SpareTablesEnd then
+  begin
+    Result := GetMem(2 * REGION_SIZE);
+    if Result = nil then
+      Exit;
+    Result := Align(Result, REGION_SIZE);
+    if not Split(Result, REGION_SIZE div TABLE) then
+      Exit(nil);
+    SpareTables := Result + 2 * TABLE;
+    SpareTablesEnd := Result + REGION_SIZE;
+  end;
+  Result := SpareTables;
+  Inc(SpareTables, TABLE);
+end;
+
+{ Takes Rights, bits of an entry, from the page at Add, and gives it those in the second byte. }
+procedure ChangePage(Add: Pointer; Rights: PtrUInt);
+const
+  NEEDS_TABLE = 2;
+var
+  Table: Pointer;
+begin
+  AcquireLock(TablesLock);
+  if Change(Add, Rights, nil) = NEEDS_TABLE then
+  begin
+    Table := SpareTable;
+    if Table <> nil then
+      Change(Add, Rights, Table);
+  end;
+  ReleaseLock(TablesLock);
+end;
+
+procedure SetPageReadOnly(Add: Pointer);
+begin
+  ChangePage(Add, PAGE_WRITABLE);
+end;
+
+procedure SetPageCache(Add: Pointer);
+begin
+  ChangePage(Add, PAGE_UNCACHED);
+end;
+
+procedure RemovePageCache(Add: Pointer);
+begin
+  ChangePage(Add, PAGE_UNCACHED shl 8);
 end;
 
 procedure AcquireLock(var Lock: LongInt);
@@ -480,8 +583,36 @@ begin
 end;
 
 function GetStealCPU: QWord;
+var
+  Core: PCore;
 begin
-  Result := 0;
+  Core := ThisCore;
+  if not Core^.HasSteal then
+  begin
+    Core^.HasSteal := True;
+    TakeSteal;
+  end;
+  Result := Core^.Steal.Time;
+end;
+
+{ The words of Load^ are above the registers, as on a stack that this routine has left. }
+procedure SwitchStack(Save, Load: Pointer); assembler; nostackframe;
+asm
+  push rbp
+  mov [rdi], rsp
+  push rbx
+  push r12
+  push r13
+  push r14
+  push r15
+  mov rax, [rsi]
+  mov rbx, [rax - 8]
+  mov r12, [rax - 16]
+  mov r13, [rax - 24]
+  mov r14, [rax - 32]
+  mov r15, [rax - 40]
+  mov rsp, rax
+  pop rbp
 end;
 
 function GetMemoryRegion(ID: LongInt; Buffer: PMemoryRegion): LongInt;

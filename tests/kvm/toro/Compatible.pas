@@ -68,6 +68,34 @@ begin
   Check(CompareByte(Before, After, SizeOf(Before)) = 0, 'registers stay in a switch');
 end;
 
+var
+  Here, There: Pointer;
+  Coroutine: array[0..1023] of Pointer;
+  Visits: LongInt;
+
+procedure RunCoroutine;
+begin
+  while True do
+  begin
+    Inc(Visits);
+    SwitchStack(@There, @Here);
+  end;
+end;
+
+procedure TestStacks;
+var
+  Kept, I: LongInt;
+begin
+  { RBP, and where it starts: its stack is aligned as after a call. }
+  Coroutine[High(Coroutine) - 2] := nil;
+  Coroutine[High(Coroutine) - 1] := @RunCoroutine;
+  There := @Coroutine[High(Coroutine) - 2];
+  Kept := 5;
+  for I := 1 to 3 do
+    SwitchStack(@Here, @There);
+  Check((Visits = 3) and (Kept = 5) and (There < @Coroutine[High(Coroutine) - 2]), 'another stack');
+end;
+
 procedure TestMemory;
 var
   P: Pointer;
@@ -173,6 +201,7 @@ end;
 
 begin
   TestThreads;
+  TestStacks;
   TestMemory;
   TestBits;
   TestCores;

@@ -37,6 +37,7 @@ begin
     Show('CALL_RFLAGS', Call.RFLAGS);
     Show('CALL_RSP', Call.RSP);
     Show('SPECIAL', Special);
+    Show('STEAL', Steal);
   end;
   { What other cores write to shares no line with what the core itself does. }
   Apart := True;

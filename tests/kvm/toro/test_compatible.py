@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from guests import Result, needs_compiler, pyvmm
+from guests import PYVMM, Result, needs_compiler, pyvmm
+from pagetables import PCD, WRITE, walk
 from programs import Programs
 
+from pyvmm._kvm import ffi
 from pyvmm.config import MachineConfig
+from pyvmm.kvm.ioctl import ioctl
 from pyvmm.machine import Machine
 from pyvmm.virtio.device import Device
 
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from pyvmm.virtio.queue import SplitQueue
 
 Toro = Callable[..., Result]
+
+REGION = 2 << 20
 
 
 def passed(result: Result) -> list[str]:
@@ -74,6 +82,64 @@ def test_symbols_of_the_library_do_not_reach_it(tmp_path: Path) -> None:
 
 def test_a_network_interface(toro: Toro) -> None:
     assert passed(toro("LoopbackEcho")) == []
+
+
+def test_pages_change(programs: Programs) -> None:
+    """In small memory, and where 1 GiB pages have to be split."""
+    for ram in (64, 3000):
+        with Machine(MachineConfig(programs.image("Pages"), memory=ram << 20)) as machine:
+            machine.start()
+            assert machine.wait(timeout=60) == 0
+            assert machine.console
+            *checks, numbers = machine.console.read().decode().splitlines()
+            assert len(checks) == 3
+            assert all(line.startswith("ok ") for line in checks)
+            block, page = map(int, numbers.split())
+            root = machine.threads[0].vcpu.sregs().cr3
+            mapping = {at: walk(machine.memory, root, at) for at in (*range(block, block + 4 * REGION, REGION), page)}
+            assert all(each and each.physical == at for at, each in mapping.items())
+            flags = [each.flags & (WRITE | PCD) for each in mapping.values() if each]
+            assert flags == [0, WRITE | PCD, WRITE, WRITE, 0]
+            assert walk(machine.memory, root, page + 4096).flags & WRITE
+
+
+@pytest.mark.parametrize("place", ["ram", "image"])
+def test_a_write_to_a_read_only_page_faults(toro: Toro, place: str) -> None:
+    result = toro("Pages", "--append", place)
+    assert result.status == 216
+    *_, block, page, fault = re.split(r"^(\d+) (\d+)\n", result.stdout.decode(), flags=re.MULTILINE)
+    written = {"ram": int(block) + REGION - 1, "image": int(page) + 4095}[place]
+    assert fault.startswith(f"Exception 14 (page fault) on core 0, writing to {written:016X}: not allowed there\n")
+
+
+@pytest.mark.parametrize("cpus", ["1", "2"])
+def test_time_that_the_host_takes_is_told(programs: Programs, cpus: str) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    command = ["taskset", "--cpu-list", str(cpu)]
+    with subprocess.Popen([*command, sys.executable, "-c", "while True: pass"]) as rival:
+        try:
+            boot = [*command, PYVMM, "boot", programs.image("Steal"), "--cpus", cpus]
+            result = subprocess.run(boot, capture_output=True, timeout=60)
+        finally:
+            rival.kill()
+    assert (result.stdout, result.returncode) == (b"TRUE\n" * int(cpus), 0)
+
+
+def test_a_hypervisor_without_that_clock_is_no_fault(programs: Programs) -> None:
+    """KVM is told to refuse MSRs that CPUID does not announce."""
+    steal_time = 0x4B56_4D03
+    for refuses in (True, False):
+        cap = ffi.new("struct kvm_enable_cap *", {"cap": 190, "args": [refuses]})  # KVM_CAP_ENFORCE_PV_FEATURE_CPUID
+        with Machine(MachineConfig(programs.image("Steal"), command_line="now")) as machine:
+            vcpu = machine.threads[0].vcpu
+            ioctl("KVM_ENABLE_CAP", vcpu.fd, cap)
+            machine.start()
+            assert machine.wait(timeout=60) == 0
+            if refuses:
+                assert machine.console
+                assert machine.console.read() == b"FALSE\n"
+            else:
+                assert vcpu.msrs([steal_time])[steal_time] & 1
 
 
 class Counting(Device):

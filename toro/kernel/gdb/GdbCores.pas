@@ -158,7 +158,7 @@ end;
 
 function PatchText(Address: PtrUInt; Value: Byte): Boolean; assembler; nostackframe;
 asm
-  mov rax, $68637461706F5254 { the same as in nucleus.s }
+  mov rax, NUCLEUS_CALL + 2
   ud2
 end;
 

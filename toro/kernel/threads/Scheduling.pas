@@ -250,7 +250,7 @@ end;
 
 { Saves the registers that a callee must preserve, with MXCSR and the x87 control word; switches
   stacks; and restores those of the other thread. }
-procedure SwitchStack(var Save: Pointer; Load: Pointer); assembler; nostackframe;
+procedure SwitchThread(var Save: Pointer; Load: Pointer); assembler; nostackframe;
 asm
   push rbp
   push rbx
@@ -309,7 +309,7 @@ begin
     CPU^.CurrentThread := Next;
     CPU^.ThreadVars := Next^.TLS;
     Inc(CPU^.Switches);
-    SwitchStack(Thread^.StackPointer, Next^.StackPointer);
+    SwitchThread(Thread^.StackPointer, Next^.StackPointer);
     AfterSwitch(CPU);
   end;
 end;

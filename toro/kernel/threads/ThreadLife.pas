@@ -38,7 +38,7 @@ const
   DEFAULT_FPU = $37F;
 
 type
-  { What SwitchStack pops from the stack of a thread. }
+  { What SwitchThread pops from the stack of a thread. }
   PFirstFrame = ^TFirstFrame;
   TFirstFrame = packed record
     MXCSR, ControlWord: LongWord;
