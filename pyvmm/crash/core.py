@@ -7,7 +7,8 @@ PT_LOADs may refer to the same part. Pages of zeroes are holes.
 
 A PT_NOTE has NT_PRSTATUS and NT_FPREGSET for each vCPU, which is a thread to GDB, the crashed one
 first; their layouts are those of `struct elf_prstatus` and `struct user_fpregs_struct` of Linux on
-x86-64. The report itself is a note of the name `pyvmm`.
+x86-64. NT_X86_XSTATE is there if the guest has AVX registers. The report itself is a note of the
+name `pyvmm`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 NOTE, NOTE_REPORT = b"pyvmm", 1
 UNMAPPED = 1 << 56
 SIGNAL = 11  # SIGSEGV, of the vCPU that has crashed
-NT_PRSTATUS, NT_FPREGSET = 1, 2
+NT_PRSTATUS, NT_FPREGSET, NT_X86_XSTATE = 1, 2, 0x202
+_AVX = 4  # of XCR0
+_XSAVE_HEAD = 576  # bytes that all areas have (Intel SDM volume 1, section 13.4)
+_XCR0_AT = 464  # in the part that is left to software: where Linux tells it
 _ET_CORE, _EM_X86_64, _PT_LOAD, _PT_NOTE = 4, 62, 1, 4
 _R, _W, _X = 4, 2, 1
 _EHDR_SIZE, _PHDR_SIZE = 64, 56
@@ -61,6 +65,23 @@ def fpregset(fpu: KvmFpu) -> bytes:
         "<HHHHQQII", fpu.fcw, fpu.fsw, fpu.ftwx, fpu.last_opcode, fpu.last_ip, fpu.last_dp, fpu.mxcsr, 0xFFFF
     )  # fmt: skip
     return (head + bytes(ffi.buffer(fpu.fpr)) + bytes(ffi.buffer(fpu.xmm))).ljust(512, b"\0")
+
+
+def xstate(area: bytes, xcr0: int) -> bytes:
+    """The NT_X86_XSTATE of a vCPU; empty if it has only the registers of NT_FPREGSET.
+
+    Args:
+        area: what KVM_GET_XSAVE returns, in the CPU's standard format.
+        xcr0: the components that the guest has enabled.
+    """
+    if not xcr0 & _AVX:
+        return b""
+    end, part = _XSAVE_HEAD, ffi.new("uint32_t[4]")
+    for component in range(2, 63):
+        if xcr0 >> component & 1:
+            lib.cpuid(0xD, component, part)
+            end = max(end, part[1] + part[0])
+    return (area[:_XCR0_AT] + pack("<Q", xcr0) + area[_XCR0_AT + 8 :])[:end]
 
 
 def note(name: bytes, kind: int, data: bytes) -> bytes:

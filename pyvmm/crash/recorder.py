@@ -5,17 +5,19 @@ from __future__ import annotations
 import posix as os
 from typing import TYPE_CHECKING
 
-from pyvmm._kvm import lib
+from pyvmm._kvm import ffi, lib
 from pyvmm.crash.core import (
     NOTE,
     NOTE_REPORT,
     NT_FPREGSET,
     NT_PRSTATUS,
+    NT_X86_XSTATE,
     SIGNAL,
     Core,
     fpregset,
     note,
     prstatus,
+    xstate,
 )
 from pyvmm.crash.mappings import mappings
 from pyvmm.crash.names import Names
@@ -23,7 +25,7 @@ from pyvmm.crash.panic import Panic, crash_of
 from pyvmm.crash.report import Crash, document
 from pyvmm.crash.text import CORE, REPORT, TEXT, details, encoded, full, headline
 from pyvmm.crash.watchdog import Watchdog
-from pyvmm.errors import STATUS_PANIC, GuestError, HostError, PyvmmError
+from pyvmm.errors import STATUS_PANIC, GuestError, HostError, KvmError, PyvmmError
 from pyvmm.host.newfile import NewFile, write
 from pyvmm.layout import DEBUG_EXIT_PORT, PANIC_PORT
 
@@ -151,9 +153,16 @@ class Recorder:
         notes = []
         for vcpu in sorted(report["vcpus"], key=lambda vcpu: (vcpu["index"] != crashed, vcpu["index"])):
             index = vcpu["index"]
+            native = machine.threads[index].vcpu
             registers = {name: int(value, 16) for name, value in vcpu["registers"].items()}
             notes.append(note(b"CORE", NT_PRSTATUS, prstatus(registers, index + 1, SIGNAL * (index == crashed))))
-            notes.append(note(b"CORE", NT_FPREGSET, fpregset(machine.threads[index].vcpu.fpu())))
+            notes.append(note(b"CORE", NT_FPREGSET, fpregset(native.fpu())))
+            try:
+                extended = xstate(bytes(ffi.buffer(native.xsave())), native.xcrs().xcrs[0].value)
+            except KvmError:  # the host has no XSAVE
+                extended = b""
+            if extended:
+                notes.append(note(b"LINUX", NT_X86_XSTATE, extended))
         notes.append(note(NOTE, NOTE_REPORT, encoded(report)))
         core = Core(machine.memory, mappings(machine.memory, machine.threads[crashed].vcpu.sregs()), notes)
         self._write(CORE, core.write)

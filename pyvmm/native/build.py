@@ -97,7 +97,8 @@ struct kvm_fpu {
 };
 struct kvm_guest_debug_arch { unsigned long long debugreg[8]; };
 struct kvm_guest_debug { uint32_t control; struct kvm_guest_debug_arch arch; ...; };
-struct kvm_xcrs { uint32_t nr_xcrs, flags; ...; };
+struct kvm_xcr { uint32_t xcr; uint64_t value; ...; };
+struct kvm_xcrs { uint32_t nr_xcrs, flags; struct kvm_xcr xcrs[...]; ...; };
 struct kvm_xsave { ...; };
 struct kvm_debugregs { ...; };
 struct kvm_irqchip { uint32_t chip_id; ...; };

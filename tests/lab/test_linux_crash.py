@@ -28,7 +28,11 @@ def test_a_panic_is_kept(tmp_path: Path) -> None:
     (banner,) = addresses("linux_banner")
     words = ("-ex", "set architecture i386:x86-64", "-ex", f"core-file {where}/core", "-ex", f"x/s {banner:#x}")
     done = subprocess.run(
-        ["gdb", "-batch", "-nx", *words, "-ex", "info threads"], capture_output=True, text=True, timeout=120
+        ["gdb", "-batch", "-nx", *words, "-ex", "info threads", "-ex", "info registers ymm0"],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert "Linux version " in done.stdout
     assert done.stdout.count("LWP ") >= 2
+    assert ("v8_int32" in done.stdout) == (" avx " in Path("/proc/cpuinfo").read_text())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyvmm._kvm import ffi
-from pyvmm.crash.core import UNMAPPED, Core, fpregset, note, prstatus
+from pyvmm.crash.core import UNMAPPED, Core, fpregset, note, prstatus, xstate
 from pyvmm.crash.mappings import Mapping
 from pyvmm.memory import GuestMemory
 
@@ -82,3 +82,13 @@ def test_notes_have_the_layout_of_linux() -> None:
     saved = fpregset(fpu)
     assert len(saved) == 512
     assert (unpack_from("<H", saved, 0), unpack_from("<I", saved, 24), saved[176]) == ((0x37F,), (0x1F80,), 7)
+
+
+def test_avx_registers_are_kept_if_the_guest_has_them() -> None:
+    """As far as the components of XCR0 reach, with XCR0 where Linux has it."""
+    area = bytes(range(256)) * 16
+    assert xstate(area, 0) == xstate(area, 3) == b""
+    kept = xstate(area, 7)
+    assert len(kept) >= 576 + 256  # YMM0 to YMM15, upper halves
+    assert unpack_from("<Q", kept, 464) == (7,)
+    assert kept[:464] + kept[472:] == (area[:464] + area[472:])[: len(kept) - 8]
