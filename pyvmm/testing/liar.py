@@ -9,10 +9,9 @@ Example::
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, cast
 
-from pyvmm._kvm import ffi, lib
+from pyvmm._kvm import lib
 from pyvmm.virtio.device import Device
 from pyvmm.virtio.queue import QueueError
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from pyvmm.virtio.device import Transport
     from pyvmm.virtio.queue import Chain, SplitQueue
-
-_U16 = struct.Struct("<H")
 
 
 class _Queue:
@@ -110,12 +107,6 @@ def _entry(queue: SplitQueue, head: int, written: int) -> None:
     lib.queue_push(queue.native, head & 0xFFFF, written & 0xFFFF_FFFF)
 
 
-def _move(queue: SplitQueue, by: int) -> None:
-    """Moves the index of the used ring."""
-    at = ffi.buffer(queue.native.used_at + 2, 2)
-    at[:] = _U16.pack((_U16.unpack(at)[0] + by) & 0xFFFF)
-
-
 def _no_such_head(liar: Liar, queue: SplitQueue, chain: Chain, written: int) -> None:
     _entry(queue, 0xFFFF, written)
 
@@ -138,13 +129,13 @@ def _less(liar: Liar, queue: SplitQueue, chain: Chain, written: int) -> None:
 
 
 def _forward(liar: Liar, queue: SplitQueue, chain: Chain, written: int) -> None:
+    queue.native.next_used = (queue.native.next_used + 1000) & 0xFFFF
     queue.push(chain, written)
-    _move(queue, 1000)
 
 
 def _back(liar: Liar, queue: SplitQueue, chain: Chain, written: int) -> None:
+    queue.native.next_used = (queue.native.next_used - 2) & 0xFFFF
     queue.push(chain, written)
-    _move(queue, -2)
 
 
 def _interrupts(liar: Liar, queue: SplitQueue, chain: Chain, written: int) -> None:

@@ -111,6 +111,10 @@ procedure RunDevice(Device: PVirtIODevice);
   any core, while no other one uses the device. False: it is still broken. }
 function RestartDevice(Device: PVirtIODevice): Boolean;
 
+{ Resets a device that its driver gives up, so that it uses no more memory, and says so on the
+  console. }
+procedure GiveUp(Device: PVirtIODevice; const Driver: ShortString);
+
 { Makes a Quiet queue interrupt its core, even one that is halted already. To be called under
   the driver's lock, on any core; the driver sets Quiet again. }
 procedure WantUsed(Device: PVirtIODevice; Queue: LongInt);
@@ -235,7 +239,7 @@ procedure SelDriverFeatures(Base, Value: DWord); inline;
 
 implementation
 
-uses BootInfo, Arch, Memory, PlainQueues, Scheduling;
+uses BootInfo, Arch, Console, Memory, PlainQueues, Scheduling;
 
 const
   DEVICE_FEATURES_SEL = $14;
@@ -435,6 +439,22 @@ begin
   WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK or VIRTIO_DRIVER_OK);
   Device^.Broken := Device^.Broken or NeedsReset(Device);
   Result := not Device^.Broken;
+end;
+
+procedure GiveUp(Device: PVirtIODevice; const Driver: ShortString);
+var
+  I: LongInt;
+  Reason: ShortString;
+begin
+  Reason := 'needs a reset';
+  if not NeedsReset(Device) then
+    Reason := 'does not answer as it should';
+  for I := 0 to Device^.QueueCount - 1 do
+    if Device^.Queues[I].Broken then
+      Reason := 'has damaged its queue';
+  WriteRegister(Device, MMIO_STATUS, 0);
+  Device^.Broken := True;
+  WriteText(Driver + ': the device ' + Reason + ', and is given up' + LineEnding);
 end;
 
 procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);

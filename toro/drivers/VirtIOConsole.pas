@@ -62,6 +62,7 @@ var
   Received, LastReceived: PBuffer; { in order of arrival }
   Room, Input: TWaitQueue;
   Debugger: TProcedure;
+  GivenUp: Boolean;
 
 function OfferBuffer(Queue: LongInt; Buffer: PBuffer; Size: LongWord): Boolean;
 begin
@@ -103,6 +104,11 @@ begin
       LastReceived^.Next := Buffer;
     LastReceived := Buffer;
   until False;
+  if Broken and not GivenUp then
+  begin
+    GivenUp := True;
+    GiveUp(Device, 'virtio-console');
+  end;
 end;
 
 { Sends as much of the data as the free buffers hold. }

@@ -71,6 +71,8 @@ procedure SendControl(const Header: TVSockHeader);
 var
   Packet: PTxPacket;
 begin
+  if Vsock.GivenUp then
+    Exit;
   if Free = nil then
   begin
     Packet := ToroGetMem(SizeOf(TTxPacket));
@@ -134,6 +136,33 @@ begin
   end;
 end;
 
+{ The device has sent a packet, or never will. }
+procedure TakeBack(Packet: PTxPacket);
+begin
+  if Packet^.Transfer <> nil then
+  begin
+    Dec(InPlace);
+    Dec(Packet^.Transfer^.Packets);
+    if Packet^.Transfer^.Packets = 0 then
+      WakeThread(Packet^.Transfer^.Thread);
+  end;
+  KeepPacket(Packet);
+end;
+
+{ The device was reset: takes back what it has not sent. }
+procedure ReturnAll;
+var
+  I: LongInt;
+begin
+  with Device^.Queues[TX] do
+    for I := 0 to Size - 1 do
+      if Requests[I].Token <> nil then
+      begin
+        TakeBack(Requests[I].Token);
+        Requests[I].Token := nil;
+      end;
+end;
+
 { Takes back packets that the device has sent. }
 procedure ServeTx;
 var
@@ -147,14 +176,7 @@ begin
     if Packet = nil then
       Break;
     Any := True;
-    if Packet^.Transfer <> nil then
-    begin
-      Dec(InPlace);
-      Dec(Packet^.Transfer^.Packets);
-      if Packet^.Transfer^.Packets = 0 then
-        WakeThread(Packet^.Transfer^.Thread);
-    end;
-    KeepPacket(Packet);
+    TakeBack(Packet);
   until False;
   if not Any then
     Exit;
@@ -234,6 +256,25 @@ end;
 
 { ---- The device ---- }
 
+procedure GiveUpIfBroken;
+begin
+  if not Device^.Broken or Vsock.GivenUp then
+    Exit;
+  Vsock.GivenUp := True;
+  GiveUp(Device, 'virtio-vsock');
+  ReturnAll;
+  ResetAll;
+  WakeAll(Vsock.Room);
+end;
+
+{ Serve may have missed that the device needs a reset: the interrupt that reports it can also
+  report used buffers. }
+procedure LookAfterDevice;
+begin
+  Device^.Broken := Device^.Broken or NeedsReset(Device);
+  GiveUpIfBroken;
+end;
+
 procedure Serve(TheDevice: PVirtIODevice);
 begin
   AcquireLock(NetworkLock);
@@ -243,11 +284,7 @@ begin
     ServeEvents;
   if Device^.Queues[RX].Broken or Device^.Queues[TX].Broken then
     Device^.Broken := True;
-  if Device^.Broken then
-  begin
-    ResetAll;
-    WakeAll(Vsock.Room);
-  end;
+  GiveUpIfBroken;
   Flush;
   ReleaseLock(NetworkLock);
 end;
@@ -327,6 +364,7 @@ initialization
   Vsock.SendData := @SendData;
   Vsock.WantRoom := @WantRoom;
   Vsock.Flush := @Flush;
+  Vsock.LookAfter := @LookAfterDevice;
   RegisterNetworkDriver(@Vsock);
   AtThaw.Renew := @ServeAfterThaw;
   RegisterRenewal(AtThaw);

@@ -291,13 +291,15 @@ end;
 
 function TakeUsed(var Queue: TVirtQueue; out Written: LongWord): Pointer;
 var
+  Ahead: Word;
   Entry: TVirtUsed;
 begin
   Written := 0;
-  if not HasUsed(Queue) then
+  Ahead := UsedIndex(Queue)^ - Queue.Seen;
+  if (Ahead = 0) or Queue.Broken then
     Exit(nil);
   Entry := PUsed(Queue.Used + 4)[Queue.Seen and (Queue.Size - 1)];
-  if (Entry.Head >= Queue.Size) or (Queue.Requests[Entry.Head].Token = nil) then
+  if (Ahead > Queue.Size) or (Entry.Head >= Queue.Size) or (Queue.Requests[Entry.Head].Token = nil) then
   begin
     Queue.Broken := True;
     Exit(nil);

@@ -308,7 +308,9 @@ begin
     Exit;
   Deadline := read_rdtsc + TicksOf(CONNECT_TIME);
   AcquireLock(NetworkLock);
-  if Socket^.SourcePort = 0 then
+  if Driver^.GivenUp then
+    Result := False
+  else if Socket^.SourcePort = 0 then
     Result := ChoosePort(Socket)
   else
     Result := FindConnection(Socket^.SourcePort, Socket^.DestPort, Socket^.DestIp) = nil;
@@ -321,6 +323,8 @@ begin
     while (Socket^.State = SCK_CONNECTING) and WaitFor(Socket^.Waiters, Deadline) do
       ;
     Result := Socket^.State in [SCK_TRANSMITTING, SCK_PEER_DISCONNECTED];
+    if (Socket^.State = SCK_CONNECTING) and (Driver^.LookAfter <> nil) then
+      Driver^.LookAfter();
     if Socket^.State = SCK_CONNECTING then
     begin
       SendOp(Socket, OP_RST);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,14 @@ from programs import Programs
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine
 from pyvmm.testing import LIES, Liar
+from pyvmm.testing.vsockpacket import OP_REQUEST, OP_RESPONSE, SIZE, TYPE_STREAM, Header
 from pyvmm.virtio.console import VirtioConsole
+from pyvmm.virtio.device import Device
 
 if TYPE_CHECKING:
     from pyvmm.eventloop import Loop
+    from pyvmm.virtio.device import Transport
+    from pyvmm.virtio.queue import SplitQueue
 
 #: What changes nothing that a driver may rely on.
 HARMLESS = {"interrupts", "other configuration"}
@@ -24,11 +29,21 @@ HARMLESS = {"interrupts", "other configuration"}
 EMPTY = {True: ("lookup 2", "open 2"), False: ()}
 
 
-def run(programs: Programs, program: str, device: Liar, capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """What the guest prints, which ends by itself."""
+#: What a driver says, once, when it gives a device up; and lies that it cannot miss.
+GIVEN_UP = re.compile(
+    r"virtio-(\w+): the device (?:needs a reset|has damaged its queue|does not answer as it should), and is given up"
+)
+PLAIN = {"no such head", "index forward", "index back"}
+
+
+def run(programs: Programs, program: str, device: Liar, capfd: pytest.CaptureFixture[str]) -> tuple[list[str], bool]:
+    """What the guest prints, which ends by itself, and whether its driver gives the device up."""
     with Machine(MachineConfig(programs.image(program)), [device], console=(0, 1)) as machine:
         assert machine.run() == 0
-    return capfd.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
+    told = [match[1] for line in lines if (match := GIVEN_UP.fullmatch(line))]
+    assert told in ([], [device.name])
+    return [line for line in lines if not GIVEN_UP.fullmatch(line)], bool(told)
 
 
 @pytest.fixture
@@ -45,8 +60,9 @@ def test_files_fail_with_an_error(
     programs: Programs, given: Path, capfd: pytest.CaptureFixture[str], lie: str, after: int
 ) -> None:
     device = Liar(FuseDirectory(given), lie, after)
-    (said,) = run(programs, "FilesTampered", device, capfd)
+    (said,), given_up = run(programs, "FilesTampered", device, capfd)
     assert device.told
+    assert given_up == (said == "init 19")
     assert (said == "nothing failed") == (lie in HARMLESS)
     operations = ("init 19", "getattr 5", "lookup 5", "open 5", "write 5")
     assert said in ("nothing failed", *operations, *EMPTY[lie == "twice"])
@@ -58,7 +74,8 @@ def test_a_device_that_lies_once_costs_one_error_at_most(
 ) -> None:
     """As a rule it is started again and nothing fails; a request that meets the damaged ring fails with EIO."""
     device = Liar(FuseDirectory(given), lie, after=2, once=True)
-    (said,) = run(programs, "FilesTampered", device, capfd)
+    (said,), given_up = run(programs, "FilesTampered", device, capfd)
+    assert not given_up
     assert device.told == 1
     assert device.resets <= 1
     assert said in ("nothing failed", "lookup 5", "open 5", "write 5", *EMPTY[lie == "twice"])
@@ -89,6 +106,8 @@ class Typed:
 
 #: What a driver cannot know to be a lie of a receive queue: buffers come back in any order, and may be empty.
 UNKNOWABLE = {"another head", "nothing written"}
+#: What makes no difference to a queue.
+UNNOTICED = {*HARMLESS, "more than there is room for", "nothing written"}
 RECEIVE, TRANSMIT = 0, 1
 
 
@@ -104,10 +123,59 @@ def test_a_console_ends(
 ) -> None:
     typed = Typed()
     device = Liar(VirtioConsole(typed), lie, after, queue)
-    ready, lines = run(programs, "ConsoleEcho", device, capfd)
+    (ready, lines), given_up = run(programs, "ConsoleEcho", device, capfd)
+    assert given_up or lie not in PLAIN or after
+    assert not given_up or lie not in UNNOTICED
     assert ready == "ready"
     assert lines in ("0 lines", "2 lines")
     assert device.told
     assert b"ONE\nTWO\ngoodbye\n".startswith(typed.said)
     if lie in HARMLESS:
         assert typed.said == b"ONE\nTWO\ngoodbye\n"
+
+
+class Host(Device):
+    """A vsock device whose host accepts each call."""
+
+    name = "vsock"
+    device_id = 19
+    queue_sizes = (128, 128, 8)
+    config = (5).to_bytes(8, "little")
+
+    def activate(self, transport: Transport, queues: list[SplitQueue], features: int) -> None:
+        self._transport, self._queues = transport, queues
+
+    def kicked(self, index: int) -> None:
+        receive, transmit, _ = self._queues
+        if index == TRANSMIT:
+            while chain := transmit.pop():
+                header = Header.decode(b"".join(map(bytes, chain.readable)))
+                transmit.push(chain, 0)
+                if header.op == OP_REQUEST and (answer := receive.pop()):
+                    addresses = {"src_cid": header.dst_cid, "dst_cid": header.src_cid}
+                    ports = {"src_port": header.dst_port, "dst_port": header.src_port}
+                    reply = Header(**addresses, **ports, kind=TYPE_STREAM, op=OP_RESPONSE, buf_alloc=65536)
+                    answer.writable[0][:SIZE] = reply.encode()
+                    receive.push(answer, SIZE)
+            transmit.watch()
+        self._transport.interrupt()
+
+    def reset(self) -> None:
+        del self._transport, self._queues
+
+
+@pytest.mark.parametrize(
+    ("lie", "queue"),
+    [
+        *((lie, RECEIVE) for lie in LIES if lie not in UNNOTICED - HARMLESS and lie not in UNKNOWABLE),
+        *((lie, TRANSMIT) for lie in LIES),
+    ],
+)
+def test_a_connection_ends(programs: Programs, capfd: pytest.CaptureFixture[str], lie: str, queue: int) -> None:
+    device = Liar(Host(), lie, queue=queue)
+    (said,), given_up = run(programs, "Calling", device, capfd)
+    assert device.told
+    if lie in UNNOTICED:
+        assert (said, given_up) == ("connected", False)
+    elif (lie, queue) != ("twice", RECEIVE):  # the second one may be taken for another packet
+        assert (said, given_up) == ("refused", True)

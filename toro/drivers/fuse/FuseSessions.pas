@@ -83,7 +83,9 @@ begin
   ServeVolume(Volume);
   Result := Introduce(Volume);
   if Result then
-    BeginSession(Volume);
+    BeginSession(Volume)
+  else
+    GiveUp(Volume^.Device, 'virtio-fs');
 end;
 
 procedure Revive(Volume: PFuseVolume);
@@ -106,6 +108,8 @@ begin
     if Left > 0 then
       Sleep(PAUSE);
   until Left = 0;
+  if not Volume^.GaveUp then
+    GiveUp(Volume^.Device, 'virtio-fs');
   Volume^.GaveUp := True;
 end;
 

@@ -62,6 +62,9 @@ type
       there is room already. }
     WantRoom: function: Boolean;
     Room: TWaitQueue;
+    { Nothing has come for long: sets GivenUp if the device has failed. nil: it cannot. }
+    LookAfter: procedure;
+    GivenUp: Boolean; { the device has failed; nothing is sent or received any more }
     { Notifies the device of the packets. }
     Flush: procedure;
     Next: PNetworkDriver;
