@@ -9,6 +9,7 @@ ever. In a guest they are `SocketServer.pas`. The other way is
     qemu    microvm with vhost-vsock and the same guest image, and socat from TCP to
             AF_VSOCK (needs /dev/vhost-vsock and QEMU's KVM: see tests/lab)
     pcap    pyvmm that writes all packets to a file in memory (`--pcap`)
+    trace   pyvmm that records its exits (`--trace exits`)
 
 Each round measures all quantities of one way, then of the other, so that other load
 on the machine affects both alike.
@@ -336,7 +337,10 @@ def main() -> int:
     parser = arguments_for("vsock", __doc__)
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
     parser.add_argument(
-        "--against", choices=("socat", "haproxy", "qemu", "pcap"), default="socat", help="the other way (socat)"
+        "--against",
+        choices=("socat", "haproxy", "qemu", "pcap", "trace"),
+        default="socat",
+        help="the other way (socat)",
     )
     parser.add_argument("--bulk", type=int, default=64, metavar="MIB", help="how much is sent in bulk (64)")
     parser.add_argument("--image", metavar="FILE", help="SocketServer.elf, where there is no compiler")
@@ -348,6 +352,9 @@ def main() -> int:
         if arguments.against == "pcap":
             folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
             ways.append(boot_guest(pyvmm, image, stack, "pcap", "--pcap", f"{folder}/capture.pcapng"))
+        elif arguments.against == "trace":
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
+            ways.append(boot_guest(pyvmm, image, stack, "trace", "--trace", f"exits={folder}/trace.json"))
         elif arguments.against == "qemu":
             ways.append(start_qemu(image, stack))
             for way in ways:
