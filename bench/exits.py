@@ -77,16 +77,21 @@ def timing(program: Path, image: Path, work: Path) -> tuple[dict[str, int], int 
 def calls_before_run(trace: list[str]) -> tuple[int, int]:
     """System calls before the first KVM_RUN: those from main() on, and those of the loader.
 
+    What the main thread does when it has let the vCPU's thread run does not count (Machine.run).
+
     Args:
         trace: lines of `strace -f -o`.
     """
-    calls = []
+    calls, over = [], ""
     for line in trace:
-        call = line.partition(" ")[2].strip()
+        thread, _, call = line.partition(" ")
+        call = call.strip()
         if "KVM_RUN" in call:
             break
-        if not call.startswith(("<...", "+++", "---")):
+        if thread != over and not call.startswith(("<...", "+++", "---")):
             calls.append(call)
+        if call.startswith("sched_yield"):
+            over = thread
     else:
         raise BenchError("strace saw no KVM_RUN")
     loader = next((i for i, call in enumerate(calls) if call.startswith(FIRST_CALL)), 0)
