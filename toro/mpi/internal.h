@@ -45,7 +45,9 @@ bool mpi_same_text(const char *a, const char *b);
 
 /* ---- ring.c: headers from all ranks to one ---- */
 
-#define CELL_DATA 80
+#define CELL_DATA 80     /* bytes in the cell that has the header */
+#define CELL_MORE 120    /* bytes in each that follows it */
+#define RING_BYTES 1024  /* of a message that may be written to the ring */
 
 struct header {
     int context, source, tag; /* the source's rank in the communicator */
@@ -57,8 +59,13 @@ struct header {
 
 struct cell {
     _Atomic uint64_t turn;
-    struct header header;
-    char data[CELL_DATA];
+    union {
+        struct {
+            struct header header;
+            char data[CELL_DATA];
+        };
+        char more[CELL_MORE];
+    };
 } __attribute__((aligned(128)));
 
 /* What other ranks see of a rank. */
@@ -72,10 +79,14 @@ struct mailbox {
 extern struct mailbox mpi_mailboxes[RANKS_MAX];
 
 void mpi_ring_start(int rank);
-/* Sends a header and, without an offer, up to CELL_DATA bytes. */
+/* Sends a header and, without an offer, up to RING_BYTES bytes. */
 void mpi_ring_push(int rank, const struct header *header, const void *data);
+/* Whether that has not to wait for the reader, as far as can be seen. */
+bool mpi_ring_has_room(int rank, const struct header *header);
 /* The next cell that has arrived; null: none. It is valid until mpi_ring_next. */
 struct cell *mpi_ring_peek(void);
+/* Copies the first bytes of the message in it. */
+void mpi_ring_read(const struct cell *cell, void *to, size_t bytes);
 void mpi_ring_next(void);
 /* Wakes a rank after something was done for it. */
 void mpi_wake(int rank);

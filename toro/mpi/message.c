@@ -1,6 +1,6 @@
 /* Sends and receives.
  *
- * Data that do not fit into a cell are offered. Whoever changes the offer's state from OFFERED
+ * Data that do not go through the ring are offered. Whoever changes the offer's state from OFFERED
  * decides: the receiver claims it, copies the data and says COPIED, which ends the send; the sender
  * of a standard message that nobody has claimed for a while leaves a copy and says BUFFERED, which
  * ends the send as well; or it withdraws the offer (MPI_Cancel). Of long data both ranks copy
@@ -79,7 +79,16 @@ static void copy_together(struct offer *offer, void *target, size_t bytes)
 
 /* ---- Delivery ---- */
 
-static void deliver(struct mpi_request *request, const struct header *header, const void *data)
+/* Unpacks a message from the ring, which is longer than a cell. */
+static __attribute__((noinline)) void unpack_cells(struct mpi_request *request, const struct cell *cell, size_t bytes)
+{
+    char whole[RING_BYTES];
+    mpi_ring_read(cell, whole, bytes);
+    mpi_unpack(whole, bytes, request->data, request->count, request->type);
+}
+
+/* The data of a message without an offer are in `data`, or in cells of the ring. */
+static void deliver(struct mpi_request *request, const struct header *header, const void *data, const struct cell *cell)
 {
     struct type *type = request->type;
     size_t room = type->size * request->count, bytes = header->bytes;
@@ -94,8 +103,12 @@ static void deliver(struct mpi_request *request, const struct header *header, co
     request->status.bytes = bytes;
     if (offer)
         data = offer->state == BUFFERED ? offer->buffer : offer->data;
-    if (!type->plain)
+    if (cell && !type->plain)
+        unpack_cells(request, cell, bytes);
+    else if (!type->plain)
         mpi_unpack(data, bytes, request->data, request->count, request->type);
+    else if (cell)
+        mpi_ring_read(cell, request->data, bytes);
     else if (offer && offer->state != BUFFERED && bytes >= SHARED_MIN && header->world != mpi_rank)
         copy_together(offer, request->data, bytes);
     else
@@ -107,7 +120,7 @@ static void deliver(struct mpi_request *request, const struct header *header, co
 
 void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival)
 {
-    deliver(request, &arrival->header, arrival->data);
+    deliver(request, &arrival->header, arrival->data, NULL);
     mpi_give_back(arrival);
 }
 
@@ -131,6 +144,18 @@ static bool receive_at_once(struct mpi_request *request, const struct header *he
     return true;
 }
 
+/* Keeps what nobody has posted a receive for. */
+static void keep(struct header *header, const struct cell *cell)
+{
+    if (!header->offer && header->bytes > CELL_DATA) {
+        header->offer = new_offer(NULL, header->bytes);
+        header->offer->buffer = mpi_memory(header->bytes);
+        header->offer->state = BUFFERED;
+        mpi_ring_read(cell, header->offer->buffer, header->bytes);
+    }
+    mpi_keep(header, cell->data);
+}
+
 void mpi_progress(void)
 {
     struct cell *cell;
@@ -138,19 +163,19 @@ void mpi_progress(void)
         struct header header = cell->header;
         struct receive *receive = mpi_match_posted(&header);
         if (!receive)
-            mpi_keep(&header, cell->data);
+            keep(&header, cell);
         else if (header.data && receive_at_once((struct mpi_request *)receive, &header)) {
             mpi_unpost(receive);
             receive = NULL;
         } else if (!header.offer || mpi_claim(header.offer)) {
             mpi_unpost(receive);
             if (!header.offer)
-                deliver((struct mpi_request *)receive, &header, cell->data);
+                deliver((struct mpi_request *)receive, &header, NULL, cell);
         } else
             receive = NULL;
         mpi_ring_next(); /* before a long copy, so that others may send */
         if (receive && header.offer)
-            deliver((struct mpi_request *)receive, &header, NULL);
+            deliver((struct mpi_request *)receive, &header, NULL, NULL);
     }
 }
 
@@ -203,6 +228,10 @@ void mpi_start_send(struct mpi_request *request, int context, int tag)
             data = packed;
         }
         mpi_ring_push(to, &header, data);
+        return;
+    }
+    if (bytes <= RING_BYTES && request->mode != SYNCHRONOUS && type->plain && mpi_ring_has_room(to, &header)) {
+        mpi_ring_push(to, &header, request->data);
         return;
     }
     header.offer = new_offer(toro_shared_address(request->data), bytes);

@@ -102,6 +102,58 @@ static void messages(void)
     check(flag);
 }
 
+/* Messages that take several cells of a ring: of every length, in both directions at once, received late, in part, as a
+ * derived type, and more than the ring holds. */
+static void cells(void)
+{
+    enum { LONGEST = 1100, MANY = 40 };
+    static unsigned char out[MANY][LONGEST], in[MANY][LONGEST];
+    MPI_Request requests[2 * MANY];
+    MPI_Datatype pairs;
+    MPI_Status status;
+    int count;
+
+    for (int i = 0; i < MANY; i++)
+        for (int j = 0; j < LONGEST; j++)
+            out[i][j] = 31 * rank + 7 * i + j;
+    for (int bytes = 70; bytes <= LONGEST; bytes += 1 + bytes % 3) {
+        MPI_Sendrecv(out[bytes % MANY], bytes, MPI_BYTE, next, bytes, in[0], LONGEST, MPI_BYTE, before, bytes, MPI_COMM_WORLD,
+                     &status);
+        MPI_Get_count(&status, MPI_BYTE, &count);
+        check(count == bytes);
+        for (int j = 0; j < bytes; j++)
+            if (in[0][j] != (unsigned char)(31 * before + 7 * (bytes % MANY) + j)) {
+                check(!"what was sent is received");
+                break;
+            }
+    }
+    for (int late = 0; late < 2; late++) {
+        for (int i = 0; i < MANY && !late; i++)
+            MPI_Irecv(in[i], LONGEST, MPI_BYTE, before, i, MPI_COMM_WORLD, &requests[i]);
+        for (int i = 0; i < MANY; i++)
+            MPI_Isend(out[i], LONGEST - 20 * i, MPI_BYTE, next, i, MPI_COMM_WORLD, &requests[MANY + i]);
+        for (int i = 0; i < MANY && late; i++)
+            MPI_Irecv(in[i], LONGEST, MPI_BYTE, before, i, MPI_COMM_WORLD, &requests[i]);
+        MPI_Waitall(2 * MANY, requests, MPI_STATUSES_IGNORE);
+        for (int i = 0; i < MANY; i++)
+            check(in[i][0] == (unsigned char)(31 * before + 7 * i) &&
+                  in[i][LONGEST - 20 * i - 1] == (unsigned char)(31 * before + 7 * i + LONGEST - 20 * i - 1));
+        MPI_Barrier(MPI_COMM_WORLD);
+    }
+    MPI_Type_vector(100, 4, 8, MPI_BYTE, &pairs);
+    MPI_Type_commit(&pairs);
+    memset(in, 0, sizeof in);
+    MPI_Sendrecv(out[1], 400, MPI_BYTE, next, 0, in[0], 1, pairs, before, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    check(in[0][3] == (unsigned char)(31 * before + 7 + 3) && in[0][4] == 0 &&
+          in[0][795] == (unsigned char)(31 * before + 7 + 399));
+    MPI_Type_free(&pairs);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    check(MPI_Sendrecv(out[2], 500, MPI_BYTE, next, 0, in[1], 300, MPI_BYTE, before, 0, MPI_COMM_WORLD, &status) ==
+          MPI_ERR_TRUNCATE);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
+    check(in[1][299] == (unsigned char)(31 * before + 14 + 299) && in[1][300] == 0);
+}
+
 static void add_pairs(void *in, void *inout, int *count, MPI_Datatype *type)
 {
     int *a = in, *b = inout;
@@ -373,6 +425,7 @@ int main(int argc, char **argv)
     MPI_Get_processor_name(name, &length);
     check(length == (int)strlen(name) && MPI_Wtick() > 0 && MPI_Wtick() < 1e-3);
     messages();
+    cells();
     collectives();
     types();
     communicators();
