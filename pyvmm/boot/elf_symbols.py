@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pyvmm.boot.elf import Reader
 
 _SHDR_SIZE, _SYM_SIZE = 64, 24
-_SHT_SYMTAB = 2
+_SHT_SYMTAB, _SHF_COMPRESSED = 2, 0x800
 _CODE_KINDS = (0, 2)  # STT_NOTYPE, as assemblers write, and STT_FUNC
 _NO_SECTION = (0, 0xFFF1)  # SHN_UNDEF, SHN_ABS
 _TABLE_MAX = 16 << 20
@@ -40,15 +40,14 @@ def functions(read: Reader) -> list[tuple[int, int, bytes]]:
     return sorted(found)
 
 
-def section(read: Reader, name: bytes) -> bytes:
-    """The contents of a section; empty if it is missing, damaged or larger than 16 MiB."""
+def section(read: Reader, name: bytes) -> tuple[bytes, bool]:
+    """The contents of a section, and whether they are compressed; empty if it is missing, damaged or over 16 MiB."""
     table, strings = _sections(read)
     for at in range(0, len(table), _SHDR_SIZE):
-        offset, size = unpack_from("<24xQQ", table, at)
-        (index,) = unpack_from("<I", table, at)
+        index, flags, offset, size = unpack_from("<I4xQ8xQQ", table, at)
         if strings[index : index + len(name) + 1] == name + b"\0":
-            return _read(read, offset, size)
-    return b""
+            return _read(read, offset, size), bool(flags & _SHF_COMPRESSED)
+    return b"", False
 
 
 def _sections(read: Reader) -> tuple[bytes, bytes]:

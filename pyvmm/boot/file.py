@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyvmm.memory import GuestMemory
 
 
-_EMFILE = 24
+_EMFILE, _SEEK_END = 24, 2
 
 
 def is_frozen(name: str) -> bool:
@@ -34,6 +34,7 @@ class File:
 
     Args:
         name: path.
+        fd: a descriptor of it, which becomes this object's, and is that of a regular file; by default it is opened.
 
     Attributes:
         fd: descriptor.
@@ -47,9 +48,12 @@ class File:
 
     __slots__ = ("fd", "name", "size")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, fd: int = -1) -> None:
         self.name = name
-        self.fd = -1
+        self.fd = fd
+        if fd >= 0:
+            self.size = os.lseek(fd, 0, _SEEK_END)  # which a confined process may ask
+            return
         try:
             # O_NONBLOCK: opening a pipe without a writer would block.
             self.fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -58,7 +62,7 @@ class File:
                 raise HostError(name, _EMFILE) from None
             raise ImageError(f"{name}: {error.strerror}") from None
         status = os.fstat(self.fd)
-        self.size: int = status.st_size
+        self.size = status.st_size
         if status.st_mode & 0o170000 != 0o100000:
             self.close()
             raise ImageError(f"{name}: not a regular file")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
+from pyvmm.host.newfile import write
 from pyvmm.layout import page_up
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _ET_CORE, _EM_X86_64, _PT_LOAD, _PT_NOTE = 4, 62, 1, 4
 _R, _W, _X = 4, 2, 1
 _EHDR_SIZE, _PHDR_SIZE = 64, 56
 _RUNS_MAX = 1 << 16
+_SEEK_SET, _SEEK_END = 0, 2
 _LOADS_MAX = 0xFFFE - 1  # of program headers, one is the PT_NOTE
 #: Of `struct user_regs_struct`; the one before RIP is the number of a system call.
 _REGISTERS = (
@@ -140,14 +142,15 @@ class Core:
         for i in range(count):
             address, size = int(runs[i].address), int(runs[i].size)
             _write_at(fd, memory.view(address, size), self._start + memory.offset(address, size))
-        os.truncate(fd, self._start + memory.size)
+        end = self._start + memory.size
+        if os.lseek(fd, 0, _SEEK_END) < end:
+            _write_at(fd, b"\0", end - 1)
 
 
 def _write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        done = os.pwrite(fd, rest, offset)
-        rest, offset = rest[done:], offset + done
+    """By the calls that a confined thread has."""
+    os.lseek(fd, offset, _SEEK_SET)
+    write(fd, [data])
 
 
 def _mapped(memory: GuestMemory, ranges: Iterable[Range]) -> Iterable[tuple[int, int, int, int]]:

@@ -1,29 +1,27 @@
 """Function, file and line of the code at an address, from a guest's image.
 
 Functions are named by the table that `pyvmm build` links into an image for its own backtraces,
-spelled as the sources spell them (toro/kernel/Symbols.pas), else by the ELF symbols. Lines come
-from the image's debug information, which addr2line of GNU binutils reads.
+spelled as the sources spell them (toro/kernel/Symbols.pas), else by the ELF symbols.
 """
 
 from __future__ import annotations
 
-import subprocess
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from pyvmm.boot.elf import parse
-from pyvmm.boot.elf_symbols import find_symbols, functions, section
-from pyvmm.boot.file import File
+from pyvmm.boot.elf_symbols import find_symbols, functions
+from pyvmm.crash.lines import Lines
 from pyvmm.errors import PyvmmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyvmm.boot.elf import Reader
+    from pyvmm.boot.file import File
 
 _TABLE_MAX = 4 << 20  # bytes of an image's own table
 _NAME_MAX = 200
-_PATIENCE = 10  # seconds for addr2line
 _TABLE, _START, _END = b"toro_symbols", b"toro_text", b"toro_text_end"
 
 
@@ -31,27 +29,22 @@ class Names:
     """Those of one image.
 
     Args:
-        path: of the image. One that is not an ELF file, or is damaged, has no names.
+        file: the image; not needed afterwards. One that is None, no ELF file, or damaged, has no names.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, file: File | None) -> None:
         self._starts: list[int] = []
         self._functions: list[tuple[int, str]] = []  # end (0: that of the next one) and name
-        self._has_lines = False
-        try:
-            file = File(path)
-        except PyvmmError:
+        self._lines: Lines | None = None
+        if not file:
             return
         try:
-            self._has_lines = bool(section(file.read, b".debug_line"))
-            for start, end, name in _own_table(file.read, file.size, path) or _symbols(file.read):
+            self._lines = Lines(file.read)
+            for start, end, name in _own_table(file.read, file.size, file.name) or _symbols(file.read):
                 self._starts.append(start)
                 self._functions.append((end, name))
         except PyvmmError:
             pass
-        finally:
-            file.close()
 
     def __bool__(self) -> bool:
         return bool(self._starts)
@@ -67,20 +60,9 @@ class Names:
         return f"{name}+{address - self._starts[index]}"
 
     def lines(self, addresses: Iterable[int]) -> list[str]:
-        """`file:line` of each address; empty where the image does not tell, or addr2line is not there."""
+        """`file:line` of each address; empty where the image does not tell."""
         wanted = list(addresses)
-        if not self._has_lines or not wanted:
-            return [""] * len(wanted)
-        command = ["addr2line", "-e", self._path, *(f"{address:#x}" for address in wanted)]
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_PATIENCE
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return [""] * len(wanted)
-        said = done.stdout.decode(errors="replace").splitlines()
-        found = ["" if line.startswith("??") or line.endswith((":?", ":0")) else line.split(" (")[0] for line in said]
-        return (found + [""] * len(wanted))[: len(wanted)]
+        return self._lines.of(wanted) if self._lines else [""] * len(wanted)
 
 
 def _own_table(read: Reader, size: int, path: str) -> list[tuple[int, int, str]]:

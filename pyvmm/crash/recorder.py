@@ -6,6 +6,7 @@ import posix as os
 from typing import TYPE_CHECKING
 
 from pyvmm._kvm import ffi, lib
+from pyvmm.boot.file import File
 from pyvmm.crash.core import (
     NOTE,
     NOTE_REPORT,
@@ -48,14 +49,19 @@ class Recorder:
         directory: for the report and the core file, made if it is not there; empty: no files are kept.
         seconds: that a vCPU may run without a pause before the guest is taken for hung; 0: any number.
         say: writes a line to stderr.
+        file: the image; by default it is opened when it is needed.
 
     Raises:
-        HostError: there can be no such directory.
+        HostError: there can be no such directory, or no files in it.
     """
 
-    def __init__(self, machine: Machine, image: str, directory: str, seconds: int, say: Callable[[str], None]) -> None:
-        self._machine, self._image, self._say = machine, image, say
+    def __init__(
+        self, machine: Machine, image: str, directory: str, seconds: int, say: Callable[[str], None],
+        file: File | None = None,
+    ) -> None:  # fmt: skip
+        self._machine, self._image, self._say, self._file = machine, image, say, file
         self._path, self._directory = directory, -1
+        self._files: dict[str, NewFile] = {}
         self._is_told = self._is_done = False
         self._watchdog = Watchdog(machine, seconds) if seconds else None
         if directory:
@@ -65,7 +71,10 @@ class Recorder:
                 except FileExistsError:
                     pass
                 self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                for name in (REPORT, TEXT, CORE):  # a confined process could not later
+                    self._files[name] = NewFile(self._directory, name)
             except OSError as error:
+                self.close()
                 raise HostError(f"--crash {directory}", error.errno or 0) from None
             machine.bus.add(Panic.base, Panic.ports, Panic(self._panicked))
 
@@ -132,7 +141,19 @@ class Recorder:
         self._is_done = True
         measures = self._machine.measures
         uptime = (lib.clock_ns(_CLOCK_MONOTONIC) - measures.first_run_ns()) / 1e9
-        return document(self._machine, self._image, crash, uptime, Names(self._image))
+        return document(self._machine, self._image, crash, uptime, self._names())
+
+    def _names(self) -> Names:
+        if self._file:
+            return Names(self._file)
+        try:
+            file = File(self._image)
+        except PyvmmError:
+            return Names(None)
+        try:
+            return Names(file)
+        finally:
+            file.close()
 
     def _keep(self, report: dict[str, Any]) -> str:
         """Writes the files; returns what to say about them."""
@@ -169,7 +190,7 @@ class Recorder:
 
     def _write(self, name: str, contents: Callable[[int], object]) -> None:
         """A file in place of one that is there."""
-        file = NewFile(self._directory, name)
+        file = self._files.pop(name)
         try:
             contents(file.fd)
             file.keep()
@@ -180,6 +201,8 @@ class Recorder:
         """Closes everything. A second call does nothing."""
         if self._watchdog:
             self._watchdog.close()
+        while self._files:
+            self._files.popitem()[1].close()
         if self._directory >= 0:
             os.close(self._directory)
             self._directory = -1

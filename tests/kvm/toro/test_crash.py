@@ -48,7 +48,7 @@ def test_an_exception_is_kept_with_its_registers(programs: Programs, tmp_path: P
     assert [frame["function"].partition("+")[0] for frame in vcpu["backtrace"][:2]] == [
         "Faults.WriteToNil", "PASCALMAIN",
     ]  # fmt: skip
-    line = rf" at Faults\.pas:{line_of('procedure WriteToNil;') + 2}" if shutil.which("addr2line") else ""
+    line = rf" at Faults\.pas:{line_of('procedure WriteToNil;') + 2}"
     assert re.fullmatch(
         rf"pyvmm: vCPU 0 at 0x[0-9a-f]+: exception 14, page fault at the address 0x8, in Faults\.WriteToNil\+9{line}; "
         rf"the report and a core file are kept: `gdb {re.escape(image)} {tmp_path}/core`\n",
