@@ -41,39 +41,56 @@ def _rule(rule: Rule) -> list[Insn]:
     return code
 
 
-def _leaf(number: int, rules: tuple[Rule, ...] | None) -> list[Insn]:
-    body = (
-        list(chain.from_iterable(map(_rule, rules))) if rules else [(RETURN, 0, 0, NO_CALL if rules is None else ALLOW)]
-    )
-    if rules:
-        body.append((RETURN, 0, 0, TRAP))
-    test: list[Insn] = (
-        [(EQUAL, 0, len(body), number)] if len(body) <= _FAR else [(EQUAL, 1, 0, number), (JUMP, 0, 0, len(body))]
-    )
-    return [*test, *body, (RETURN, 0, 0, TRAP)]
+def _tree(first: int, codes: list[tuple[int, int]], at: int, places: list[int]) -> list[Insn]:
+    """Looks up a number: binary search over the numbers from which on what is to be done changes.
+
+    Args:
+        first: what is to be done with the least numbers, an index of `places`.
+        codes: from which number on, and what then, in order.
+        at: where the result will be.
+        places: where each thing to be done is.
+    """
+    if not codes:
+        return []
+    half = len(codes) // 2
+    middle, then = codes[half]
+    low = _tree(first, codes[:half], at + 1, places)
+    high = _tree(then, codes[half + 1 :], at + 1 + len(low), places)
+    true = at + 1 + len(low) if high else places[then]
+    false = at + 1 if low else places[first]
+    return [(AT_LEAST, true - at - 1, false - at - 1, middle), *low, *high]
 
 
-def _tree(calls: list[tuple[int, tuple[Rule, ...] | None]]) -> list[Insn]:
-    if len(calls) == 1:
-        return _leaf(*calls[0])
-    half = len(calls) // 2
-    low, high = _tree(calls[:half]), _tree(calls[half:])
-    middle = calls[half][0]
-    if len(low) <= _FAR:
-        return [(AT_LEAST, len(low), 0, middle), *low, *high]
-    return [(AT_LEAST, 0, 1, middle), (JUMP, 0, 0, len(low)), *low, *high]
+def _look_up(rules: dict[int, tuple[Rule, ...] | None]) -> list[Insn]:
+    """Decides by the number in the accumulator: behind the search come its common ends, and what looks at arguments."""
+    ends = [(RETURN, 0, 0, TRAP), (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, NO_CALL)]
+    checks = [number for number in rules if rules[number]]
+    what = {number: 2 if rule is None else 3 + checks.index(number) if rule else 1 for number, rule in rules.items()}
+    codes: list[tuple[int, int]] = []
+    for number in sorted({each + more for each in rules for more in (0, 1)}):
+        then = what.get(number, 0)
+        if then != (codes[-1][1] if codes else 0):
+            codes.append((number, then))
+    start = len(codes)  # of the ends
+    bodies = [[*chain.from_iterable(map(_rule, rules[number] or ())), (RETURN, 0, 0, TRAP)] for number in checks]
+    jumps: list[Insn] = []
+    for index in range(len(checks)):
+        jumps.append((JUMP, 0, 0, len(checks) - index - 1 + sum(map(len, bodies[:index]))))
+    search = _tree(0, codes, 0, [*range(start, start + len(ends) + len(jumps))])
+    assert len(search) == start
+    assert max(max(true, false) for _, true, false, _ in search) <= _FAR
+    return [*search, *ends, *jumps, *chain.from_iterable(bodies)]
 
 
 def program(thread: str, features: frozenset[str] = frozenset()) -> list[Insn]:
     """The filter of a thread (see `policy.allowed`)."""
     rules: dict[str, tuple[Rule, ...] | None] = {**dict.fromkeys(MISSING.get(thread, ())), **allowed(thread, features)}
-    calls = [(NUMBERS[name], rules[name]) for name in sorted(rules, key=NUMBERS.__getitem__)]
     return [
         (LOAD, 0, 0, _ARCH_AT),
         (EQUAL, 1, 0, ARCH),
         (RETURN, 0, 0, TRAP),
         (LOAD, 0, 0, _NUMBER_AT),
-        *_tree(calls),
+        *_look_up({NUMBERS[name]: rule for name, rule in rules.items()}),
     ]
 
 
