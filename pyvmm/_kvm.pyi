@@ -142,6 +142,7 @@ class Sandbox(CData):
     entry_fd: int
     registry_fd: int
     report_fd: int
+    image_fd: int
     ports_fd: int
     missing: int
     error: int
@@ -747,6 +748,7 @@ class _Lib:
     SANDBOX_RELAY: int
     SANDBOX_MAIN: int
     SANDBOX_START: int
+    SANDBOX_SAMPLER: int
     SANDBOX_THREADS: int
     SANDBOX_PC: int
     SANDBOX_TCP: int

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyvmm.boot.file import File
     from pyvmm.command.operate import Operation
     from pyvmm.command.signals import Signals
     from pyvmm.config import MachineConfig
@@ -76,11 +77,9 @@ def boot(
             if name in options:
                 raise UsageError(f"{name}: {image} is a frozen guest, which has what it was booted with")
     config = machine_config(image, options)
-    sandbox = None
-    if options.get("--sandbox", "off") != "off" or "--user" in options:
-        from pyvmm.command.confined import sandbox_of
+    from pyvmm.command.confined import allow_entry, sandbox_of
 
-        sandbox = sandbox_of(options, repeated)
+    sandbox = sandbox_of(options, repeated)
     log = limited(say, _GUEST_LINES_MAX)
     operations: list[Operation] = []
     if listed[0] or b"NOTIFY_SOCKET" in os.environ or any(name in options for name in _OPERATED):
@@ -89,8 +88,6 @@ def boot(
         operations.append(Operation(image, options, say, listed))
     try:
         if sandbox and operations:
-            from pyvmm.command.confined import allow_entry
-
             allow_entry(sandbox, operations[0].entry)
         return _boot(image, config, options, repeated, say, log, marks, ended, thawed, cache, operations, sandbox)
     finally:
@@ -126,6 +123,7 @@ def _boot(
             break
 
     from pyvmm._kvm import ffi
+    from pyvmm.command.confined import image_of, open_for_later
     from pyvmm.command.signals import Signals
     from pyvmm.machine import Machine, now_ns
     from pyvmm.state.cache import Entry
@@ -139,7 +137,10 @@ def _boot(
     with Machine(config, devices, log, streams, native, entry.take if entry else _ignore) as machine:
         frozen = _freeze_later(machine, options["--freeze"], say) if "--freeze" in options else ""
         debugger = _gdb(machine, options["--gdb"], image, say) if "--gdb" in options else None
-        recorder = _recorder(machine, image, options, say) if "--crash" in options or "--watchdog" in options else None
+        open_image = (lambda: image_of(sandbox, image)) if sandbox else None
+        recorder = None
+        if "--crash" in options or "--watchdog" in options:
+            recorder = _recorder(machine, image, options, say, open_image)
         if "-v" in options:
             how = "from a State that was there" if machine.is_thawed else "composed of its image"
             say(f"{image}: {how}; {machine.memory.size >> 20} MiB, {machine.cpus} vCPUs")
@@ -147,13 +148,10 @@ def _boot(
                 say(f"port {port} of {address} leads to port {guest_port} of the guest")
         for operation in operations:
             operation.describe(machine)
-        registry = -1
         if sandbox:
-            from pyvmm.command.confined import registry_for
-
             if entry:
                 sandbox.first.append(entry.store)
-            registry = -1 if operations else registry_for(sandbox)
+            sandbox.first.append(lambda: open_for_later(sandbox, image, bool(operations)))
         with Signals(machine) as signals:
             tracer = None
             try:
@@ -161,7 +159,7 @@ def _boot(
                     tracer = _tracer(machine, repeated["--trace"], say)
                 status = machine.run(
                     lambda loop: _running(
-                        machine, signals, loop, entry, debugger, recorder, image, operations, sandbox, registry
+                        machine, signals, loop, entry, debugger, recorder, image, operations, sandbox
                     ),
                     sandbox,
                 )
@@ -170,11 +168,8 @@ def _boot(
                 for operation in operations:
                     operation.ended(status, machine.ending)
             except GuestError as error:
-                if sandbox:  # the image cannot be read any more
-                    say(str(error))
-                else:
-                    recorder = recorder or _recorder(machine, image, {}, say)
-                    recorder.failed(error)
+                recorder = recorder or _recorder(machine, image, {}, say, open_image)
+                recorder.failed(error)
                 for operation in operations:
                     operation.ended(error.status, "crash")
                 return error.status
@@ -238,7 +233,9 @@ def _gdb(machine: Machine, target: str, image: str, say: Log) -> GdbServer:
     return server
 
 
-def _recorder(machine: Machine, image: str, options: dict[str, str], say: Log) -> Recorder:
+def _recorder(
+    machine: Machine, image: str, options: dict[str, str], say: Log, open_image: Callable[[], File | None] | None
+) -> Recorder:
     from pyvmm.crash.recorder import Recorder
 
     seconds = number("--watchdog", options["--watchdog"]) if "--watchdog" in options else 0
@@ -246,7 +243,7 @@ def _recorder(machine: Machine, image: str, options: dict[str, str], say: Log) -
         raise UsageError(f"--watchdog {options['--watchdog']}: not 1 to {_WATCHDOG_MAX} seconds")
     if options.get("--crash") == "":
         raise UsageError("--crash: needs a directory")
-    return Recorder(machine, image, options.get("--crash", ""), seconds, say)
+    return Recorder(machine, image, options.get("--crash", ""), seconds, say, open_image)
 
 
 def _tracer(machine: Machine, wanted: list[str], say: Log) -> Tracer:
@@ -257,7 +254,7 @@ def _tracer(machine: Machine, wanted: list[str], say: Log) -> Tracer:
 
 def _running(
     machine: Machine, signals: Signals, loop: Loop, entry: Entry | None, debugger: GdbServer | None,
-    recorder: Recorder | None, image: str, operations: list[Operation], sandbox: Sandbox | None, registry: int,
+    recorder: Recorder | None, image: str, operations: list[Operation], sandbox: Sandbox | None,
 ) -> None:  # fmt: skip
     """What is due once the guest runs."""
     import gc
@@ -272,14 +269,12 @@ def _running(
     if operations:
         operations[0].attach(loop, machine)
     elif not sandbox or sandbox.stays:
-        _list_later(machine, loop, image, operations, sandbox, registry)
+        _list_later(machine, loop, image, operations, sandbox)
     if entry:
         entry.store()
 
 
-def _list_later(
-    machine: Machine, loop: Loop, image: str, operations: list[Operation], sandbox: Sandbox | None, registry: int
-) -> None:
+def _list_later(machine: Machine, loop: Loop, image: str, operations: list[Operation], sandbox: Sandbox | None) -> None:
     """Has a guest that runs for a while listed in the registry: most end before that would be worth it."""
     from pyvmm._kvm import lib
 
@@ -295,7 +290,7 @@ def _list_later(
         try:
             from pyvmm.command.operate import Operation
 
-            operations.append(Operation(image, {}, _ignore, registry=registry))
+            operations.append(Operation(image, {}, _ignore, registry=sandbox.registry if sandbox else -1))
             operations[0].describe(machine)
             operations[0].attach(loop, machine)
             if sandbox:

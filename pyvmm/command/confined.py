@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pyvmm.errors import PyvmmError, UsageError
+import posix as os
+
+from pyvmm.boot.file import File
+from pyvmm.errors import PyvmmError
 from pyvmm.host.sandbox.confine import Sandbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.control.entry import Entry
-
-
-#: What reads the image, starts programs or makes files once the guest has run.
-_NOT_YET = ("--crash", "--watchdog", "--trace")
 
 
 def sandbox_of(options: dict[str, str], repeated: dict[str, list[str]]) -> Sandbox | None:
@@ -22,22 +21,20 @@ def sandbox_of(options: dict[str, str], repeated: dict[str, list[str]]) -> Sandb
 
     Raises:
         ConfigError: a value of `--sandbox` or `--user` is malformed.
-        UsageError: an option does not go with it.
     """
-    mode = options.get("--sandbox", "off")
-    sandbox = Sandbox(mode, options.get("--user"))
+    sandbox = Sandbox(options.get("--sandbox", "off"), options.get("--user"))
     if not sandbox.is_on:
         return None
-    for name in _NOT_YET:
-        if name in options or repeated.get(name):
-            raise UsageError(f"--sandbox={mode} does not go with {name} yet")
     timing = options.get("--timing")
-    writes = bool(timing) or "--console" in options or "--pcap" in options
     sandbox.allow(
-        allowed_ports(repeated["--allow"]), "--vsock-uds" in options, freeze="--freeze" in options,
-        timing=timing is not None, gdb="--gdb" in options, writes=writes,
+        allowed_ports(repeated["--allow"]),
+        "--vsock-uds" in options,
+        freeze="--freeze" in options or "--crash" in options,
+        timing=timing is not None or "--watchdog" in options,
+        gdb="--gdb" in options,
+        writes=bool(timing or repeated["--trace"]) or "--console" in options or "--pcap" in options,
         publish=any(port.endswith("*") for port in repeated["-p"]),
-    )  # fmt: skip
+    )
     late = ["pyvmm.command.timing"] if timing is not None else []
     if (timing or "").endswith(".json") or options.get("--log-format") == "json":
         late.append("json")
@@ -51,19 +48,35 @@ def allow_entry(sandbox: Sandbox, entry: Entry) -> None:
     sandbox.listed_as(entry.directory)
 
 
-def registry_for(sandbox: Sandbox) -> int:
-    """A descriptor of the registry, in which the guest will be listed by itself; -1 if it cannot be."""
-    if sandbox.registry >= 0 or sandbox.has_started:
-        sandbox.stays = sandbox.registry >= 0 and sandbox.list_in(sandbox.registry)
-        return sandbox.registry
-    from pyvmm.control.place import open_folder
+def open_for_later(sandbox: Sandbox, image: str, is_listed: bool) -> None:
+    """Opens what a confined process cannot: the image, for a crash report, and the registry.
 
-    try:
-        registry = open_folder(make=True)
-    except (OSError, PyvmmError):  # it runs all the same
-        return -1
-    sandbox.stays = sandbox.list_in(registry)
-    return registry if sandbox.stays else -1
+    Args:
+        sandbox: has what C has opened.
+        image: its path.
+        is_listed: the guest has its entry in the registry already.
+    """
+    if sandbox.image < 0 and not sandbox.has_started:
+        try:
+            sandbox.image = os.open(image, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:  # gone since it was read
+            pass
+    if is_listed:
+        return
+    if sandbox.registry < 0 and not sandbox.has_started:
+        from pyvmm.control.place import open_folder
+
+        try:
+            sandbox.registry = open_folder(make=True)
+        except (OSError, PyvmmError):  # it runs all the same
+            pass
+    sandbox.stays = sandbox.registry >= 0 and sandbox.list_in(sandbox.registry)
+
+
+def image_of(sandbox: Sandbox, path: str) -> File | None:
+    """The image, which becomes the caller's; None if it could not be opened."""
+    fd, sandbox.image = sandbox.image, -1
+    return File(path, fd) if fd >= 0 else None
 
 
 def _load(names: list[str]) -> None:

@@ -49,7 +49,7 @@ class Recorder:
         directory: for the report and the core file, made if it is not there; empty: no files are kept.
         seconds: that a vCPU may run without a pause before the guest is taken for hung; 0: any number.
         say: writes a line to stderr.
-        file: the image; by default it is opened when it is needed.
+        open_image: opens the image; None if it cannot be. By default it is opened by its path.
 
     Raises:
         HostError: there can be no such directory, or no files in it.
@@ -57,9 +57,10 @@ class Recorder:
 
     def __init__(
         self, machine: Machine, image: str, directory: str, seconds: int, say: Callable[[str], None],
-        file: File | None = None,
+        open_image: Callable[[], File | None] | None = None,
     ) -> None:  # fmt: skip
-        self._machine, self._image, self._say, self._file = machine, image, say, file
+        self._machine, self._image, self._say = machine, image, say
+        self._open_image = open_image or (lambda: File(image))
         self._path, self._directory = directory, -1
         self._files: dict[str, NewFile] = {}
         self._is_told = self._is_done = False
@@ -144,16 +145,15 @@ class Recorder:
         return document(self._machine, self._image, crash, uptime, self._names())
 
     def _names(self) -> Names:
-        if self._file:
-            return Names(self._file)
         try:
-            file = File(self._image)
+            file = self._open_image()
         except PyvmmError:
-            return Names(None)
+            file = None
         try:
             return Names(file)
         finally:
-            file.close()
+            if file:
+                file.close()
 
     def _keep(self, report: dict[str, Any]) -> str:
         """Writes the files; returns what to say about them."""

@@ -50,7 +50,8 @@ struct filter {
 #include "filters.inc"
 
 static struct sandbox sandbox = {.vm_fd = -1, .user = -1, .group = -1, .ports_fd = -1,
-                                 .entry_fd = -1, .registry_fd = -1, .report_fd = -1};
+                                 .entry_fd = -1, .registry_fd = -1, .report_fd = -1,
+                                 .image_fd = -1};
 
 struct sandbox *sandbox_of_process(void)
 {

@@ -14,6 +14,7 @@ PYTHON enum sandbox_thread {
     SANDBOX_RELAY,
     SANDBOX_MAIN,
     SANDBOX_START, /* the main thread, until Python is up and devices are attached */
+    SANDBOX_SAMPLER,
     SANDBOX_THREADS,
 };
 
@@ -52,6 +53,7 @@ PYTHON struct sandbox {
     bool started;           /* the main thread is at SANDBOX_START, or beyond */
     int entry_fd, registry_fd; /* directories: the guest's in the registry, and that; -1: none */
     int report_fd;          /* of --timing, or -1 */
+    int image_fd;           /* for a crash report, or -1 */
     int ports_fd;           /* a Landlock ruleset for SANDBOX_RELAY, or -1: no ports */
     uint32_t missing;       /* walls that some thread lacks */
     int error;              /* errno of the last of them */

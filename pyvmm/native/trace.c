@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "trace.h"
 #include "host.h"
+#include "sandbox.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -68,6 +69,8 @@ static void *sample(void *argument)
     const struct timespec pause = {.tv_nsec = SAMPLER_NS};
     bool stop;
 
+    sandbox_thread(SANDBOX_SAMPLER, -1);
+    sem_post(&sampler->ready);
     do {
         stop = atomic_load(&sampler->stop);
         for (uint32_t i = 0; i < sampler->count; i++)
@@ -77,12 +80,16 @@ static void *sample(void *argument)
     return NULL;
 }
 
-/* Looks at the vCPUs from a thread.  Returns 0 or an errno. */
+/* Looks at the vCPUs from a thread, which is confined when this returns 0; or an errno. */
 int sampler_start(struct sampler *sampler)
 {
-    int error = thread_start(&sampler->thread, "sampler", -1, sample, sampler);
+    int error;
 
+    sem_init(&sampler->ready, 0, 0);
+    error = thread_start(&sampler->thread, "sampler", -1, sample, sampler);
     sampler->running = !error;
+    while (!error && sem_wait(&sampler->ready) < 0)
+        ;
     return error;
 }
 

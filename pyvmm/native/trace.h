@@ -3,6 +3,7 @@
 #define PYVMM_TRACE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,6 +46,7 @@ struct sampler {
     pthread_t thread;
     atomic_bool stop;
     bool running;
+    sem_t ready; /* it is confined, if it is to be */
 };
 
 PYTHON bool sampler_add(struct sampler *sampler, int fd, uint64_t offset, uint32_t room);

@@ -69,10 +69,18 @@ class Requests:
     def __init__(self, device: VirtioFs, memory: GuestMemory, told: Callable[[Request], None]) -> None:
         self._share, self._guest, self._told = device.tag.decode(errors="backslashreplace"), memory, told
         self._queues: dict[int, _Queue] = {}
+        self._fds: list[int] = []  # of each queue, what tells the backend of requests, and us of answers
+        count = len(device.queue_sizes)
         try:
-            self._memory: ShadowMemory | None = ShadowMemory(len(device.queue_sizes))
+            self._memory: ShadowMemory | None = ShadowMemory(count)
         except OSError as error:
             raise HostError("memory of --trace", error.errno or 0) from None
+        try:
+            while len(self._fds) < 2 * count:
+                self._fds.append(eventfd())
+        except BaseException:
+            self.close()
+            raise
         self.regions: list[Memory] = [self._memory.shared]
         device.observer = self
 
@@ -83,8 +91,8 @@ class Requests:
         if not base and index in self._queues:  # the driver has set it up anew
             self._queues.pop(index).close()
         if index not in self._queues:
-            shadow = Shadow(self._memory, index)
-            self._queues[index] = _Queue(self._share, index, queue, shadow, self._guest, self._told)
+            shadow, fds = Shadow(self._memory, index), self._fds[2 * index : 2 * index + 2]
+            self._queues[index] = _Queue(self._share, index, queue, shadow, fds, self._guest, self._told)
         return self._queues[index].start(loop, kick, call)
 
     def pause(self) -> None:
@@ -100,6 +108,8 @@ class Requests:
     def close(self) -> None:
         """The share is observed no more. A second call does nothing."""
         self.stop()
+        while self._fds:
+            os.close(self._fds.pop())
         if self._memory:
             self._memory.close()
             self._memory = None
@@ -109,10 +119,11 @@ class _Queue:
     """One queue of the driver, and its shadow."""
 
     def __init__(
-        self, share: str, index: int, queue: SplitQueue, shadow: Shadow, memory: GuestMemory,
+        self, share: str, index: int, queue: SplitQueue, shadow: Shadow, fds: list[int], memory: GuestMemory,
         told: Callable[[Request], None],
     ) -> None:  # fmt: skip
         self._share, self._index, self._told = share, index, told
+        self._backend_kick, self._backend_call = fds
         self._queue, self._shadow, self._memory = queue, shadow, memory
         self._chain: Chain = ffi.new("struct chain *")
         self._asked: dict[int, tuple[int, int, int, int, dict[str, int | str], list[memoryview]]] = {}
@@ -122,12 +133,6 @@ class _Queue:
     def start(self, loop: Loop, kick: int, call: int) -> Ring:
         """Serves the driver from `loop`; returns the backend's ring."""
         self._kick, self._call = kick, call
-        self._backend_kick = eventfd()
-        try:
-            self._backend_call = eventfd()
-        except BaseException:
-            os.close(self._backend_kick)
-            raise
         self._loop = loop
         loop.add(kick, self._kicked)
         loop.add(self._backend_call, self._called)
@@ -141,8 +146,8 @@ class _Queue:
             self._loop.remove(self._backend_call)
             self._loop = None
             self._give_back()
-            os.close(self._backend_kick)
-            os.close(self._backend_call)
+            _take(self._backend_kick)
+            _take(self._backend_call)
 
     def close(self) -> None:
         """Does so for good; what has not been answered never will be."""

@@ -23,6 +23,7 @@ _OURS = ("pyvmm", "vhost_user")
 #: What every boot imports, with all that they import first.
 _BOOT = (
     "pyvmm.command.cli",
+    "pyvmm.command.confined",
     "pyvmm.command.signals",
     "pyvmm.config",
     "pyvmm.state.cache",

@@ -76,6 +76,7 @@ static bool open_for_later(void)
         if (sandbox->report_fd < 0)
             return false;
     }
+    sandbox->image_fd = open(guest.words.image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (sandbox_landlock_abi())
         sandbox->registry_fd = entry_open_registry();
     if (sandbox->registry_fd >= 0)

@@ -40,7 +40,8 @@ class Sandbox:
     Attributes:
         is_on: whether it does anything.
         first: what still has to be done unconfined; called once the guest runs, whose exits wait.
-        registry, report: descriptors of the registry, and of the file for `--timing`, that C has opened; else -1.
+        registry, report, image: descriptors of the registry, of the file for `--timing`, and of the image, that C has
+            opened; else -1.
         stays: the main thread stays at `START` until somebody calls `settle`.
 
     Raises:
@@ -58,6 +59,7 @@ class Sandbox:
         self.stays = False
         self.registry = int(lib.sandbox_of_process().registry_fd)
         self.report = int(lib.sandbox_of_process().report_fd)
+        self.image = int(lib.sandbox_of_process().image_fd)
         self._native = native = lib.sandbox_of_process()
         if not native.files:  # not the executable, which has said it
             self._files = [ffi.new("char[]", path.encode()) for path in {*sys.path, "/lib", "/usr/lib"} if path]
@@ -159,6 +161,8 @@ def _fork(errands: ModuleType) -> None:
         raise HostError("a helper process", error.errno or 0) from None
 
 
+#: What a crash report is made by.
+_LATE_CRASHED = ("pyvmm.crash.recorder",)
 #: Modules that a guest may need later, where they are not in the executable.
 _LATE = ("pyvmm.kvm.stats", "pyvmm.measures")
 _LATE_FREEZING = ("pyvmm.state.freeze", "pyvmm.state.request")
@@ -169,7 +173,7 @@ _LATE_LISTED = ("pyvmm.control.commands",)
 def _load(features: int) -> None:
     """Loads what is imported only when something is needed: from now on no file can be."""
     __import__("time")
-    names: tuple[str, ...] = _LATE_LISTED if "pyvmm.control.server" in sys.modules else ()
+    names = _LATE_CRASHED + (_LATE_LISTED if "pyvmm.control.server" in sys.modules else ())
     launch = sys.modules.get("pyvmm.command.launch")
     if not launch:
         names += _LATE + (_LATE_FREEZING if features & lib.SANDBOX_FREEZE else ())

@@ -28,6 +28,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "relay": ("pc", "tcp", "unix"),
     "main": ("pc", "freeze", "timing", "gdb", "registry", "publish"),
     "start": ("registry", "publish"),
+    "sampler": (),
 }
 
 
@@ -180,10 +181,10 @@ _MAIN: tuple[Call, ...] = (
             "",
             "KVM_GET_CPUID2 KVM_GET_LAPIC KVM_GET_VCPU_EVENTS KVM_GET_MP_STATE KVM_GET_TSC_KHZ KVM_GET_XCRS "
             "KVM_GET_XSAVE KVM_GET_DEBUGREGS KVM_GET_MSRS KVM_SET_MSRS KVM_GET_DEVICE_ATTR KVM_GET_IRQCHIP "
-            "KVM_GET_PIT2 KVM_GET_CLOCK",
+            "KVM_GET_PIT2 KVM_GET_CLOCK KVM_GET_FPU",
         ),
         "freeze",
-        "the State of the guest",
+        "the State of the guest; a core file",
     ),
     (
         "ioctl",
@@ -290,10 +291,28 @@ _START: tuple[Call, ...] = (
     ("seccomp", (), "", "what follows: the filter of the main thread"),
 )
 
+#: Looks for --trace whether vCPUs are halted.
+_SAMPLER: tuple[Call, ...] = (
+    ("pread64", (), "", "what KVM counts of a vCPU"),
+    ("clock_nanosleep", (), "", "until the next look"),
+    ("write", (), "", "what is said of a violation"),
+    *_COMMON,
+    ("restart_syscall", (), "", "goes on waiting after SIGCONT"),
+    ("rt_sigprocmask", (), "", "the thread's end"),
+    ("madvise", (), "", "the thread's end: its stack"),
+    ("exit", (), "", "the thread's end"),
+)
+
 #: Calls that a thread finds missing (ENOSYS): libc has others for them.
 MISSING: dict[str, tuple[str, ...]] = {"start": ("clone3",)}
 
-THREADS: dict[str, tuple[Call, ...]] = {"vcpu": _VCPU, "relay": _RELAY, "main": _MAIN, "start": _START}
+THREADS: dict[str, tuple[Call, ...]] = {
+    "vcpu": _VCPU,
+    "relay": _RELAY,
+    "main": _MAIN,
+    "start": _START,
+    "sampler": _SAMPLER,
+}
 
 
 def allowed(thread: str, features: frozenset[str]) -> dict[str, tuple[Rule, ...]]:

@@ -8,13 +8,6 @@ from guests import Assembler, Result, pyvmm
 from pyvmm.command.confined import allowed_ports
 
 
-@pytest.mark.parametrize("option", ["--crash=d", "--watchdog=1", "--trace=exits=t"])
-def test_one_that_does_not_go_with_it_is_refused_by_one_line(assemble: Assembler, option: str) -> None:
-    done = pyvmm("boot", assemble("1: jmp 1b"), option, "--sandbox=on")
-    name = option.partition("=")[0]
-    assert done == Result(125, b"", f"pyvmm: --sandbox=on does not go with {name} yet\n")
-
-
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -21,7 +21,7 @@ MAY_CALL: dict[str, set[str]] = {
     "bus": {"memory"},
     "sandbox": set(),
     "serial": {"host"},
-    "trace": {"host"},
+    "trace": {"host", "sandbox"},
     "emulate": {"memory"},
     "virtio": {"host", "memory", "sandbox"},
     "vsock": {"host", "sandbox", "trace", "virtio"},

@@ -10,7 +10,7 @@ from pyvmm.host.sandbox.policy import FEATURES, IOCTLS, THREADS, allowed
 
 VARIANTS = [(thread, features) for thread in THREADS for features in variants(thread)]
 #: What Firecracker allows its vCPU and VMM threads is 21 and 39 calls (docs/security.md).
-CALLS_MAX = {"vcpu": 12, "relay": 20, "main": 39, "start": 84}
+CALLS_MAX = {"vcpu": 12, "relay": 20, "main": 39, "start": 84, "sampler": 10}
 VCPU_IOCTLS_MAX = 8
 #: Names that lead out of any sandbox, or into the kernel's less trodden parts.
 NEVER = {
