@@ -194,7 +194,7 @@ COMMANDS: dict[str, Command] = {
                 "value",
                 "off | on | require",
                 "off on require",
-                "confine pyvmm to what this guest needs: `on` as far as the host can, `require` in full (off)",
+                "confine pyvmm to what this guest needs: `on` as far as the host can, `require` in full (on)",
             ),
             (
                 "--user",
