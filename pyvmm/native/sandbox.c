@@ -15,6 +15,7 @@
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <linux/securebits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -260,16 +261,12 @@ static bool change_user(bool keep_files)
 {
     gid_t group = (gid_t)sandbox.group;
     uid_t user = (uid_t)sandbox.user, files = keep_files ? 0 : user;
-    struct __user_cap_data_struct sets[2] = {0};
 
-    if (geteuid() != user) { /* or the thread that made this one was it */
-        if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, group, group, group) < 0 ||
-            prctl(PR_SET_KEEPCAPS, keep_files) < 0 || syscall(SYS_setresuid, user, user, user) < 0)
-            return false;
-        if (keep_files && (syscall(SYS_capget, &capabilities, sets) < 0 ||
-                           (sets[0].effective = sets[0].permitted, syscall(SYS_capset, &capabilities, sets) < 0)))
-            return false;
-    }
+    if (geteuid() != user && /* or the thread that made this one was it */
+        ((keep_files && prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0) || /* setfsuid(2) is to work */
+         syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, group, group, group) < 0 ||
+         syscall(SYS_setresuid, user, user, user) < 0))
+        return false;
     syscall(SYS_setfsuid, files);
     errno = EPERM; /* setfsuid() does not tell */
     return syscall(SYS_setfsuid, -1) == (long)files;

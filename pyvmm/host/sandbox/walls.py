@@ -18,7 +18,7 @@ _WALLS = {
 
 
 def walls() -> dict[str, bool]:
-    """Whether each wall can be had, by its name; only root's guests have another user.
+    """Whether each wall can be had, by its name. Only root's guests get another user: it is not there for others.
 
     Raises:
         OSError: there can be no process or pipe.
@@ -26,10 +26,11 @@ def walls() -> dict[str, bool]:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        sandbox = Sandbox("on")
-        sandbox.enter([])
-        os.write(writer, bytes([lib.sandbox_of_process().missing]))
-        os._exit(0)
+        try:
+            Sandbox("on").enter([])
+            os.write(writer, bytes([lib.sandbox_of_process().missing]))
+        finally:
+            os._exit(0)
     os.close(writer)
     try:
         told = os.read(reader, 1)
@@ -37,6 +38,5 @@ def walls() -> dict[str, bool]:
         os.close(reader)
         os.waitpid(child, 0)
     missing = told[0] if told else sum(_WALLS)
-    if os.geteuid() != 0:
-        missing |= lib.SANDBOX_USER
-    return {name: not missing & wall for wall, name in _WALLS.items()}
+    is_root = os.geteuid() == 0
+    return {name: not missing & wall for wall, name in _WALLS.items() if is_root or wall != lib.SANDBOX_USER}
