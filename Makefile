@@ -1,6 +1,5 @@
 # make demo     boots HelloWorld
 # make test     runs the whole test suite; ARGS="…" goes to pytest
-# make test-confined   runs tests/kvm with guests that are confined (--sandbox=on)
 # make test-engines   runs the tests by container engines, and installs these
 # make lint     ruff, mypy --strict, the C parts with -Werror
 # make fuzz     changes virtqueues, vsock's packets, instructions, then States, at random,
@@ -21,7 +20,7 @@ HEADERS := $(shell find pyvmm/native -name '*.h')
 SOURCES := $(NATIVE) $(HEADERS) $(wildcard pyvmm/command/executable/*) setup.py pyproject.toml bin/pyvmm \
 	$(shell find pyvmm vhost_user -name '*.py') # frozen into the command
 
-.PHONY: demo test test-confined test-engines lint fuzz sanitize lab test-lab clean kvm packages test-packages
+.PHONY: demo test test-engines lint fuzz sanitize lab test-lab clean kvm packages test-packages
 
 demo: kvm $(VENV)/installed
 	$(VENV)/bin/pyvmm build $(HELLO).pas
@@ -29,10 +28,6 @@ demo: kvm $(VENV)/installed
 
 test: test-packages $(VENV)/tools
 	$(VENV)/bin/python -m pytest $(ARGS)
-
-# Tests of crash reports fail, which do not go with it (docs/limits.md), and one that copies the command.
-test-confined: test-packages $(VENV)/tools
-	PYVMM_TEST_COMMAND=$(CURDIR)/tests/confined $(VENV)/bin/python -m pytest tests/kvm $(ARGS)
 
 test-engines: test-packages $(VENV)/tools
 	@./install-packages $(PYTHON) engines

@@ -25,13 +25,14 @@ STRACE_RUNS = 5
 #: The first call in main(). The loader's calls, which depend on where libraries lie, come before it.
 FIRST_CALL = 'openat(AT_FDCWD, "/dev/null", O_RDWR)'
 MODULES = """
+import posix
 import sys
 sys.path += sys.argv[2:]
 before = {*sys.modules}
 from pyvmm.command.cli import main
 status = main(["boot", sys.argv[1]], {})
-print(*sorted({*sys.modules} - before), file=sys.stderr)
-sys.exit(status)
+print(*sorted({*sys.modules} - before), file=sys.stderr, flush=True)
+posix._exit(status)  # as the command does
 """
 
 

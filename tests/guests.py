@@ -19,8 +19,8 @@ import pytest
 
 from pyvmm.host.virtiofsd import PROGRAMS
 
-#: The command under test, beside the interpreter that runs the tests; or what stands for it (tests/confined).
-PYVMM = os.environ.get("PYVMM_TEST_COMMAND", str(Path(sys.executable).parent / "pyvmm"))
+#: The command under test, beside the interpreter that runs the tests.
+PYVMM = str(Path(sys.executable).parent / "pyvmm")
 
 
 def in_emulator() -> bool:

@@ -122,12 +122,12 @@ struct port_rule {
 
 enum { RULE_PATH = 1, RULE_PORT = 2 };
 
-/* The version of Landlock that this kernel has, or 0. */
+/* The version of Landlock that this kernel has, or 0 with errno set. */
 int sandbox_landlock_abi(void)
 {
-    static atomic_int known = -1;
+    static atomic_int known;
 
-    if (known < 0) {
+    if (!known) {
         long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
 
         known = abi < 0 ? 0 : (int)abi;
@@ -281,7 +281,10 @@ static bool drop_capabilities(enum sandbox_thread thread)
         return true;
     if (thread == SANDBOX_START && sandbox.features & SANDBOX_PUBLISH && syscall(SYS_capget, &capabilities, had) == 0)
         sets[0].effective = sets[0].permitted = had[0].permitted & 1u << CAP_NET_BIND_SERVICE;
-    return syscall(SYS_capset, &capabilities, sets) == 0;
+    if (syscall(SYS_capset, &capabilities, sets) == 0)
+        return true;
+    /* systemd and containers may refuse it; where there are none, none is dropped. */
+    return syscall(SYS_capget, &capabilities, had) == 0 && !had[0].permitted && !had[1].permitted;
 }
 
 /* ---- resources --------------------------------------------------------------------- */

@@ -124,7 +124,7 @@ def _files(root: Path, editable: bool) -> list[str]:
     places = [f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/lib64", "/usr/lib64"]
     libraries = dict.fromkeys(str(Path(place).resolve()) for place in places)  # /lib leads to /usr/lib, as a rule
     sources = [str(root / name) for name in _OURS] if editable else []
-    return [sysconfig.get_path("stdlib"), *sources, *libraries, "/etc/ld.so.cache"]
+    return [sysconfig.get_path("stdlib"), *sources, *libraries]
 
 
 def options(root: Path, editable: bool) -> str:

@@ -1,4 +1,4 @@
-"""Guests of a confined `pyvmm boot` do what others do."""
+"""What confines `pyvmm boot` changes nothing of what a guest does. (All other tests' guests are confined, too.)"""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import Programs
 from guests import PYVMM, Assembler, Result, pyvmm
+from programs import Programs
 
 PRINTS = """
     print text, 3
@@ -23,7 +23,7 @@ text: .ascii "hi\\n"
 """
 
 
-@pytest.mark.parametrize("mode", ["on", "require"])
+@pytest.mark.parametrize("mode", ["off", "on", "require"])
 @pytest.mark.parametrize("options", [[], ["--pin", "0"], ["--mem", "6G", "--user=1000-1999:100"]])
 def test_output_and_status(assemble: Assembler, mode: str, options: list[str]) -> None:
     assert pyvmm("boot", assemble(PRINTS), f"--sandbox={mode}", *options) == Result(7, b"hi\n", "")
@@ -31,22 +31,24 @@ def test_output_and_status(assemble: Assembler, mode: str, options: list[str]) -
 
 def test_a_report_of_its_start(assemble: Assembler, tmp_path: Path) -> None:
     path = tmp_path / "times.json"
-    assert pyvmm("boot", assemble(PRINTS), "--sandbox=on", f"--timing={path}") == Result(7, b"hi\n", "")
+    assert pyvmm("boot", assemble(PRINTS), f"--timing={path}") == Result(7, b"hi\n", "")
     assert json.loads(path.read_text())
 
 
-def test_it_is_frozen_and_goes_on(programs: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_it_is_frozen_and_goes_on(programs: Programs, tmp_path: Path, mode: str) -> None:
     file, again = tmp_path / "idle.frozen", tmp_path / "again.frozen"
-    devices = ["--vsock", "5", "-p", "0:80", "--sandbox=on"]
+    devices = ["--vsock", "5", "-p", "0:80", f"--sandbox={mode}"]
     for image, target in ((programs.image("SocketEcho"), file), (str(file), again)):
         done = pyvmm("boot", image, *devices, "--freeze", str(target))
         assert (done.status, done.stderr.splitlines()[-1]) == (0, f"pyvmm: frozen to {target}")
         assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_connections_end_with_the_guest(programs: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_connections_end_with_the_guest(programs: Programs, tmp_path: Path, mode: str) -> None:
     uds = tmp_path / "uds"
-    devices = ["--vsock", "5", "-p", "0:80", "--vsock-uds", str(uds), "--sandbox=on"]
+    devices = ["--vsock", "5", "-p", "0:80", "--vsock-uds", str(uds), f"--sandbox={mode}"]
     with subprocess.Popen([PYVMM, "boot", programs.image("VsockServer"), *devices], stderr=subprocess.PIPE) as guest:
         assert guest.stderr
         port = int(guest.stderr.readline().split()[2])
@@ -73,11 +75,13 @@ def virtiofsds(pid: int) -> set[int]:
     return {child for child in children(pid) if "virtiofsd" in Path(f"/proc/{child}/comm").read_text()}
 
 
-def test_a_virtiofsd_that_is_killed_is_replaced(programs: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_a_virtiofsd_that_is_killed_is_replaced(programs: Programs, tmp_path: Path, mode: str) -> None:
     (tmp_path / "dir").mkdir()
     big = tmp_path / "dir/big"
     big.write_bytes(random.Random(2).randbytes(1 << 20))
-    command = [PYVMM, "boot", programs.image("Trees"), "--append", "loop", "--share", f"{tmp_path}:FS", "--sandbox=on"]
+    options = ["--append", "loop", "--share", f"{tmp_path}:FS", f"--sandbox={mode}"]
+    command = [PYVMM, "boot", programs.image("Trees"), *options]
     lines: list[list[str]] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest:
         assert guest.stdout

@@ -32,7 +32,8 @@ def mistake(capfd: pytest.CaptureFixture[str]) -> Mistake:
     """Runs a command line that must fail with status 125; returns its one line."""
 
     def run(*words: str) -> str:
-        assert cli.main(list(words), {}) == 125
+        first = ["boot", "--sandbox=off"] if words[:1] == ("boot",) else list(words[:1])  # this process goes on
+        assert cli.main([*first, *words[1:]], {}) == 125
         out, err = capfd.readouterr()
         assert out == ""
         assert err.startswith("pyvmm: ")
@@ -302,7 +303,7 @@ def test_any_arguments_to_boot_an_absent_image_are_one_line(
     words = [*words[:at], "/absent/image.elf", *words[at:]]
     if {"--help", "-h"} & set(words):
         return
-    assert cli.main(["boot", *words], {}) == 125
+    assert cli.main(["boot", "--sandbox=off", *words], {}) == 125
     out, err = capfd.readouterr()
     assert out == ""
     assert re.fullmatch(r"pyvmm: [^\n]+\n", err)
