@@ -28,15 +28,15 @@ EXITS = {"io": 3}
 INTERPRETED_MAX = 60
 #: Of the executable. 68 check whether a module's source has changed, by C for the boot cache and by
 #: Python, which only a development install does; 18 are ioctls of KVM. The number varies with
-#: threads (206 to 221). Two keep guest memory out of child processes and core dumps; one asks for the ID of
+#: threads (206 to 222). Two keep guest memory out of child processes and core dumps; one asks for the ID of
 #: the vCPU's thread, one for the process's, which a fork for --detach changes. Some 15 confine the vCPU's thread,
 #: and the main thread may be confining itself meanwhile.
 SYSTEM_CALLS_MAX = 224
 if sys.version_info[:2] == (3, 12):
     SYSTEM_CALLS_MAX += 4  # half a megabyte more of static data, populated in steps of 128 KiB
-#: 26 of them, in a development install, check whether States are still composed as when they were built; 33 confine
-#: the thread, 17 of these for the files that it may still read, 6 of which only a development install has.
-CACHED_CALLS_MAX = 132
+#: 26 of them, in a development install, check whether States are still composed as when they were built; 50 confine
+#: the thread, 21 of these for the files that it may still read, 6 of which only a development install has.
+CACHED_CALLS_MAX = 142
 #: Direct boot only, the devices that every guest has, and no virtio; four are the State and its cache,
 #: three the parts of pyvmm.kvm, one the machine that C has made, and six what confines it and where it is listed.
 MODULES_MAX = 43
