@@ -30,6 +30,22 @@ text: .fill 63, 1, 0x78
     .byte 10
     .text
 """
+#: Is listed, and then takes an exception without a handler.
+CRASHES = """
+    call late
+    .type late, @function
+late:
+    rdtsc
+    shl rdx, 32
+    lea rbx, [rax + rdx + 0x60000000]
+1:  rdtsc
+    shl rdx, 32
+    add rax, rdx
+    cmp rax, rbx
+    jb 1b
+    ud2
+    .size late, . - late
+"""
 ENTERED = pytest.mark.parametrize("cached", [False, True], ids=["composed", "cached"])
 
 
@@ -118,3 +134,18 @@ def test_metrics_are_counted(assemble: Assembler, tmp_path: Path) -> None:
         text = b"".join(iter(lambda: client.recv(1 << 16), b""))
         assert b"pyvmm_memory_touched_bytes" in text
         assert b"pyvmm_steal_seconds_total" in text
+
+
+@ENTERED
+def test_a_crash_is_explained(assemble: Assembler, tmp_path: Path, cached: bool) -> None:
+    """By an image that was opened before, and modules that were loaded before; and so it is with files."""
+    image, where = assemble(CRASHES), tmp_path / "crash"
+    options = [] if cached else ["--crash", str(where)]
+    if cached:
+        with confined(image):
+            pass
+    with confined(image, *options) as guest:
+        assert guest.wait(60) == 124
+        assert guest.stderr
+        assert "late+" in guest.stderr.read().decode()
+    assert cached or {path.name for path in where.iterdir()} == {"core", "report.json", "report.txt"}
