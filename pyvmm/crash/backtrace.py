@@ -6,11 +6,10 @@ walk goes upwards only and ends after a number of steps, whatever it reads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pyvmm.gdb.mmu import PAGE, Walk
 from pyvmm.memory import GuestMemoryError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import posix as os
 from struct import pack
-from typing import TYPE_CHECKING
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
 from pyvmm.host.newfile import write
 from pyvmm.layout import page_up
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pyvmm.crash.mappings import Mapping as Range
     from pyvmm.memory import GuestMemory
 
-NOTE, NOTE_REPORT = b"pyvmm", 1
 UNMAPPED = 1 << 56
 SIGNAL = 11  # SIGSEGV, of the vCPU that has crashed
 NT_PRSTATUS, NT_FPREGSET, NT_X86_XSTATE = 1, 2, 0x202

@@ -10,10 +10,10 @@ import struct
 import zlib
 from bisect import bisect_left
 from struct import unpack_from
-from typing import TYPE_CHECKING
 
 from pyvmm.boot.elf_symbols import section
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

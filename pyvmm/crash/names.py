@@ -7,13 +7,13 @@ spelled as the sources spell them (toro/kernel/Symbols.pas), else by the ELF sym
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 from pyvmm.boot.elf import parse
 from pyvmm.boot.elf_symbols import find_symbols, functions
 from pyvmm.crash.lines import Lines
 from pyvmm.errors import PyvmmError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -7,12 +7,12 @@ exception, or 0 (docs/boot-protocol.md).
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from pyvmm.crash.backtrace import read_virtual
 from pyvmm.crash.report import Crash, of_exception
 from pyvmm.layout import PANIC_PORT, PANIC_PORTS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import posix as os
-from typing import TYPE_CHECKING
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.file import File
-from pyvmm.crash.core import (
-    NOTE,
-    NOTE_REPORT,
-    NT_FPREGSET,
-    NT_PRSTATUS,
-    NT_X86_XSTATE,
-    SIGNAL,
-    Core,
-    fpregset,
-    note,
-    prstatus,
-    xstate,
-)
-from pyvmm.crash.mappings import mappings
 from pyvmm.crash.names import Names
 from pyvmm.crash.panic import Panic, crash_of
-from pyvmm.crash.report import Crash, document
+from pyvmm.crash.report import NOTE, NOTE_REPORT, Crash, document
 from pyvmm.crash.text import CORE, REPORT, TEXT, details, encoded, full, headline
 from pyvmm.crash.watchdog import Watchdog
 from pyvmm.errors import STATUS_PANIC, GuestError, HostError, KvmError, PyvmmError
 from pyvmm.host.newfile import NewFile, write
 from pyvmm.layout import DEBUG_EXIT_PORT, PANIC_PORT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -72,8 +58,11 @@ class Recorder:
                 except FileExistsError:
                     pass
                 self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                for name in (REPORT, TEXT, CORE):  # a confined process could not later
+                # A confined process could neither make files later nor load modules.
+                for name in (REPORT, TEXT, CORE):
                     self._files[name] = NewFile(self._directory, name)
+                __import__("pyvmm.crash.mappings")
+                __import__("pyvmm.crash.core")
             except OSError as error:
                 self.close()
                 raise HostError(f"--crash {directory}", error.errno or 0) from None
@@ -170,6 +159,19 @@ class Recorder:
         return f"the report and a core file are kept: `gdb {self._image} {self._path}/{CORE}`"
 
     def _write_core(self, report: dict[str, Any]) -> None:
+        from pyvmm.crash.core import (
+            NT_FPREGSET,
+            NT_PRSTATUS,
+            NT_X86_XSTATE,
+            SIGNAL,
+            Core,
+            fpregset,
+            note,
+            prstatus,
+            xstate,
+        )  # fmt: skip
+        from pyvmm.crash.mappings import mappings
+
         machine, crashed = self._machine, report["vcpu"]
         notes = []
         for vcpu in sorted(report["vcpus"], key=lambda vcpu: (vcpu["index"] != crashed, vcpu["index"])):

@@ -6,12 +6,11 @@ registers, code and stack, is bounded here and shown there as text only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pyvmm import __version__
 from pyvmm.crash.backtrace import callers, read_virtual
 from pyvmm.measures import EXIT_NAMES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from pyvmm.machine import Machine
 
 FORMAT = 1
+#: The name and type of its note in a core file.
+NOTE, NOTE_REPORT = b"pyvmm", 1
 GENERAL = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rip", "rflags"),

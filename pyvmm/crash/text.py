@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from struct import iter_unpack, unpack_from
-from typing import TYPE_CHECKING
 
-from pyvmm.crash.core import NOTE, NOTE_REPORT
-from pyvmm.crash.report import FORMAT, GENERAL
+from pyvmm.crash.report import FORMAT, GENERAL, NOTE, NOTE_REPORT
 from pyvmm.errors import HostError, PyvmmError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any

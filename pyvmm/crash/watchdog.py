@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import posix as os
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from pyvmm._kvm import lib
 from pyvmm.errors import GuestError, HostError, KvmError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyvmm.eventloop import Loop
     from pyvmm.machine import Machine
