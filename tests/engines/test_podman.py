@@ -13,6 +13,7 @@ import pytest
 from containers import Done, fetch, free_port, needs, until
 from podman import Podman
 
+CAP_NET_BIND_SERVICE = 1 << 10  # to publish what a guest listens at
 FILES = "virtiovsocket,virtiofs,FS"
 
 
@@ -51,6 +52,18 @@ def test_a_server_s_port_logs_and_end(podman: Podman) -> None:
     podman.ok("stop", "-t", "10", name)
     assert podman.ok("inspect", "--format", "{{.State.ExitCode}}", name) == "143"
     assert podman.ok("logs", name) == "listening"
+
+
+def test_pyvmm_confines_itself_in_a_container(podman: Podman) -> None:
+    name = podman.start("hashtableserver")
+    pid = podman.ok("inspect", "--format", "{{.State.Pid}}", name)
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = {key: values.split() for key, _, values in (line.partition(":") for line in lines)}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
+    assert int(status["CapEff"][0], 16) & ~CAP_NET_BIND_SERVICE == 0
+    assert status["Uid"][:3] == ["65534"] * 3
+    assert int(status["Seccomp_filters"][0]) >= 2, "the engine's, and pyvmm's own"
+    podman.ok("stop", "-t", "10", name)
 
 
 def test_a_health_check(podman: Podman) -> None:
