@@ -268,14 +268,17 @@ def _running(
         recorder.attach(loop)
     if operations:
         operations[0].attach(loop, machine)
-    elif not sandbox or sandbox.stays:
+    if sandbox.stays if sandbox else not operations:
         _list_later(machine, loop, image, operations, sandbox)
     if entry:
         entry.store()
 
 
 def _list_later(machine: Machine, loop: Loop, image: str, operations: list[Operation], sandbox: Sandbox | None) -> None:
-    """Has a guest that runs for a while listed in the registry: most end before that would be worth it."""
+    """Has a guest that runs for a while listed in the registry, and its main thread give up what only the start needs.
+
+    Most guests end before that would be worth it.
+    """
     from pyvmm._kvm import lib
 
     timer: int = lib.timer_fd(_LISTED_AFTER_NS)
@@ -284,24 +287,29 @@ def _list_later(machine: Machine, loop: Loop, image: str, operations: list[Opera
             sandbox.settle()
         return
 
-    def enlist() -> None:
+    def settle() -> None:
         loop.remove(timer)
         os.close(timer)
-        try:
-            from pyvmm.command.operate import Operation
-
-            operations.append(Operation(image, {}, _ignore, registry=sandbox.registry if sandbox else -1))
-            operations[0].describe(machine)
-            operations[0].attach(loop, machine)
-            if sandbox:
-                sandbox.listed_as(operations[0].entry.directory)
-        except (ImportError, OSError, PyvmmError):  # it runs all the same
-            while operations:
-                operations.pop().close()
+        if not operations:
+            _enlist(machine, loop, image, operations, sandbox)
         if sandbox:
             sandbox.settle()
 
-    loop.add(timer, enlist)
+    loop.add(timer, settle)
+
+
+def _enlist(machine: Machine, loop: Loop, image: str, operations: list[Operation], sandbox: Sandbox | None) -> None:
+    try:
+        from pyvmm.command.operate import Operation
+
+        operations.append(Operation(image, {}, _ignore, registry=sandbox.registry if sandbox else -1))
+        operations[0].describe(machine)
+        operations[0].attach(loop, machine)
+        if sandbox:
+            sandbox.listed_as(operations[0].entry.directory)
+    except (ImportError, OSError, PyvmmError):  # it runs all the same
+        while operations:
+            operations.pop().close()
 
 
 def machine_config(image: str, options: dict[str, str]) -> MachineConfig:

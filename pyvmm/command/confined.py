@@ -62,6 +62,7 @@ def open_for_later(sandbox: Sandbox, image: str, is_listed: bool) -> None:
         except OSError:  # gone since it was read
             pass
     if is_listed:
+        sandbox.stays = sandbox.is_limited
         return
     if sandbox.registry < 0 and not sandbox.has_started:
         from pyvmm.control.place import open_folder

@@ -70,6 +70,11 @@ class Sandbox:
         """Whether this thread is confined already, as C has run the guest."""
         return bool(self._native.started)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether Landlock limits what this thread may open at `START`."""
+        return int(lib.sandbox_landlock_abi()) > 0
+
     def allow(
         self,
         ports: Sequence[int] | None = (),
@@ -111,7 +116,7 @@ class Sandbox:
             Whether the entry can be made, and removed, by a confined process: only where Landlock limits it to that.
         """
         self.allow(freeze=True, timing=True, writes=True)
-        if not lib.sandbox_landlock_abi():
+        if not self.is_limited:
             return False
         self._native.registry_fd = registry
         self._native.features |= lib.SANDBOX_REGISTRY
@@ -173,6 +178,7 @@ _LATE_LISTED = ("pyvmm.control.commands",)
 def _load(features: int) -> None:
     """Loads what is imported only when something is needed: from now on no file can be."""
     __import__("time")
+    pow(2.0, 0.5)  # the executable opens libm when it first calls it
     names = _LATE_CRASHED + (_LATE_LISTED if "pyvmm.control.server" in sys.modules else ())
     launch = sys.modules.get("pyvmm.command.launch")
     if not launch:
