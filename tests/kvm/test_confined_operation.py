@@ -30,11 +30,8 @@ text: .fill 63, 1, 0x78
     .byte 10
     .text
 """
-#: Is listed, and then takes an exception without a handler.
-CRASHES = """
-    call late
-    .type late, @function
-late:
+#: Computes until it is listed.
+COMPUTES = """
     rdtsc
     shl rdx, 32
     lea rbx, [rax + rdx + 0x60000000]
@@ -43,6 +40,13 @@ late:
     add rax, rdx
     cmp rax, rbx
     jb 1b
+"""
+#: Takes an exception without a handler then.
+CRASHES = f"""
+    call late
+    .type late, @function
+late:
+    {COMPUTES}
     ud2
     .size late, . - late
 """
@@ -149,3 +153,12 @@ def test_a_crash_is_explained(assemble: Assembler, tmp_path: Path, cached: bool)
         assert guest.stderr
         assert "late+" in guest.stderr.read().decode()
     assert cached or {path.name for path in where.iterdir()} == {"core", "report.json", "report.txt"}
+
+
+@ENTERED
+def test_its_times_are_told(assemble: Assembler, tmp_path: Path, cached: bool) -> None:
+    image, file = assemble(f"{COMPUTES}\n exit 3"), tmp_path / "times.json"
+    for _ in range(2 if cached else 1):
+        done = pyvmm("boot", image, "--sandbox=require", f"--timing={file}")
+        assert (done.status, done.stderr) == (3, "")
+        assert json.loads(file.read_text())["steps"]
