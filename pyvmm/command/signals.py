@@ -55,19 +55,8 @@ class Signals:
             self._machine.stop(STATUS_TERMINATED, _GRACE)
         elif number == _SIGTSTP:
             self._machine.release_terminal()
-            _stop_process()
+            lib.process_stop()  # until it is continued
         elif number == _SIGCONT:
             self._machine.use_terminal()
         else:
             self._machine.stop(STATUS_INTERRUPTED if number == _SIGINT else STATUS_TERMINATED, 0)
-
-
-def _stop_process() -> None:
-    """Does what SIGTSTP does by default; returns when the process is continued."""
-    # `signal` is the same, with enumerations that take a millisecond to make.
-    from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_kill, pthread_sigmask  # type: ignore[import-not-found]
-    from _thread import get_ident
-
-    pthread_kill(get_ident(), _SIGTSTP)
-    pthread_sigmask(SIG_UNBLOCK, [_SIGTSTP])
-    pthread_sigmask(SIG_BLOCK, [_SIGTSTP])

@@ -131,6 +131,19 @@ void signal_fd_close(int fd, const int *signals, int count)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* Does what SIGTSTP, which is blocked, does by default; returns when the process is continued.
+ * For the main thread, by the calls that one which is confined has: libc's raise() takes more. */
+void process_stop(void)
+{
+    sigset_t stop;
+
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    syscall(SYS_tgkill, getpid(), getpid(), SIGTSTP);
+    pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+}
+
 /* Raises the limit of descriptors to `wanted`, or as far as allowed. */
 void raise_descriptor_limit(uint64_t wanted)
 {

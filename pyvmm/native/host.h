@@ -19,6 +19,7 @@ PYTHON uint64_t process_start_ns(void);
 PYTHON int timer_fd(uint64_t ns);
 PYTHON int signal_fd(const int *signals, int count);
 PYTHON void signal_fd_close(int fd, const int *signals, int count);
+PYTHON void process_stop(void);
 PYTHON void raise_descriptor_limit(uint64_t wanted);
 PYTHON uint8_t *map_memory(int fd, uint64_t size);
 PYTHON int enter_netns(int fd);

@@ -20,7 +20,7 @@ from select import select
 from typing import Any
 
 import pytest
-from guests import ECHO, MIB, PYVMM, Assembler, Result, of_threads, wait_until
+from guests import ECHO, MIB, PYVMM, Assembler, Result, of_threads, pyvmm, wait_until
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -397,11 +397,15 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
 READY_ECHO = f'print ready, 6\n {ECHO} .data\n ready: .ascii "ready\\n"'
 
 
-def test_a_guest_that_is_stopped_gives_the_terminal_back(shell: Shell, assemble: Assembler) -> None:
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_guest_that_is_stopped_gives_the_terminal_back(shell: Shell, assemble: Assembler, settled: bool) -> None:
     """Until it is continued in the foreground; its end does not change the shell's settings."""
     settings = shell.run("stty -a")
-    shell.type(f"{PYVMM} boot {assemble(READY_ECHO)}\n")
+    image = assemble(READY_ECHO)
+    shell.type(f"{PYVMM} boot {image}\n")
     shell.expect("ready\r\n")
+    if settled:  # and has only the calls that it needs from then on
+        wait_until(lambda: image in pyvmm("ps").stdout.decode(), "it is listed")
     for key in ("\x1a", "\x1a", "q"):
         wait_until(shell.is_raw, "line editing is off")
         shell.type("é")
