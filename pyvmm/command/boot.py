@@ -90,6 +90,10 @@ def boot(
         if sandbox and operations:
             allow_entry(sandbox, operations[0].entry)
         return _boot(image, config, options, repeated, say, log, marks, ended, thawed, cache, operations, sandbox)
+    except PyvmmError:
+        if sandbox:
+            sandbox.fails()
+        raise
     finally:
         for operation in operations:
             operation.close()

@@ -334,15 +334,24 @@ static bool filter_calls(enum sandbox_thread thread, int vcpu_fd)
 
 /* ---- all of it -------------------------------------------------------------------- */
 
+/* To be called before a thread says why the process ends: two may find that there are no
+ * descriptors left.  Does not return to the second. */
+void sandbox_ends(void)
+{
+    static pthread_mutex_t telling = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&telling);
+}
+
 static void check(bool built, enum sandbox_wall wall, const char *name)
 {
     if (built)
         return;
     if (sandbox.mode == SANDBOX_REQUIRED || is_shortage()) {
-        static atomic_flag told;
+        int error = errno;
 
-        while (atomic_flag_test_and_set(&told)) /* another thread says so, and ends the process */
-            pause();
+        sandbox_ends();
+        errno = error;
         dprintf(STDERR_FILENO, "pyvmm: sandbox: %s: %s\n", name, strerror(errno));
         _exit(STATUS_FAILED);
     }

@@ -153,6 +153,11 @@ class Sandbox:
             _load(self._native.features)
             lib.sandbox_thread(lib.SANDBOX_MAIN, -1)
 
+    def fails(self) -> None:
+        """To be called before it is told why there is no guest; does not return if a thread tells another reason."""
+        if self.is_on:
+            lib.sandbox_ends()
+
     def close(self) -> None:
         """Ends the helper, when the guest has ended."""
         if errands := sys.modules.get("pyvmm.host.errands"):
