@@ -354,9 +354,14 @@ class KvmGuestDebug(CData):
     control: int
     arch: KvmGuestDebugArch
 
+class KvmXcr(CData):
+    xcr: int
+    value: int
+
 class KvmXcrs(CData):
     nr_xcrs: int
     flags: int
+    xcrs: Items[KvmXcr]
 
 class KvmXsave(CData): ...
 class KvmDebugregs(CData): ...
@@ -555,6 +560,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct kvm_guest_debug_arch *"], init: Any = ...) -> KvmGuestDebugArch: ...
     @overload
     def new(self, cdecl: Literal["struct kvm_guest_debug *"], init: Any = ...) -> KvmGuestDebug: ...
+    @overload
+    def new(self, cdecl: Literal["struct kvm_xcr *"], init: Any = ...) -> KvmXcr: ...
     @overload
     def new(self, cdecl: Literal["struct kvm_xcrs *"], init: Any = ...) -> KvmXcrs: ...
     @overload
