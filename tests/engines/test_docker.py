@@ -101,15 +101,6 @@ def test_a_server_with_a_volume_ends_and_is_started_again(docker: Docker, site: 
     docker.ok("rm", name)
 
 
-def test_an_ordinary_user_in_the_container(docker: Docker, site: Path) -> None:
-    port = free_port()
-    options = ["--user", "1000:1000", "--read-only", "-p", f"127.0.0.1:{port}:80", "-v", f"{site}:/FS:ro"]
-    name = docker.ok("run", "-d", "--runtime", "pyvmm", *options, "localhost/staticwebserver", FILES)
-    assert fetch(port, "/") == "a page\n"
-    docker.ok("exec", name, "/opt/pyvmm/bin/pyvmm", "ping")
-    docker.ok("rm", "-f", name)
-
-
 def test_settings_are_a_file_where_an_engine_passes_no_annotations(docker: Docker, tmp_path: Path) -> None:
     port = free_port()
     settings = tmp_path / "pyvmm.json"
