@@ -106,6 +106,14 @@ _COMMON: tuple[Call, ...] = (
     ("exit_group", (), "", "the end of the process"),
 )
 
+#: Of threads that may end before the process does.
+_THREAD_END: tuple[Call, ...] = (
+    ("restart_syscall", (), "", "goes on waiting after SIGCONT"),
+    ("rt_sigprocmask", (), "", "the thread's end"),
+    ("madvise", (), "", "the thread's end: its stack"),
+    ("exit", (), "", "the thread's end"),
+)
+
 _VCPU: tuple[Call, ...] = (
     ("ioctl", _ioctls("VCPU", "KVM_RUN KVM_TRANSLATE"), "", "runs the guest; where a string of its output is"),
     (
@@ -121,10 +129,7 @@ _VCPU: tuple[Call, ...] = (
     ("sendto", (), "", "console output to a socket"),
     *_COMMON,
     ("rt_sigreturn", (), "", "the signal that breaks KVM_RUN"),
-    ("restart_syscall", (), "", "goes on waiting after SIGCONT"),
-    ("rt_sigprocmask", (), "", "the thread's end"),
-    ("madvise", (), "", "the thread's end: its stack"),
-    ("exit", (), "", "the thread's end"),
+    *_THREAD_END,
 )
 
 _RELAY: tuple[Call, ...] = (
@@ -297,10 +302,7 @@ _SAMPLER: tuple[Call, ...] = (
     ("clock_nanosleep", (), "", "until the next look"),
     ("write", (), "", "what is said of a violation"),
     *_COMMON,
-    ("restart_syscall", (), "", "goes on waiting after SIGCONT"),
-    ("rt_sigprocmask", (), "", "the thread's end"),
-    ("madvise", (), "", "the thread's end: its stack"),
-    ("exit", (), "", "the thread's end"),
+    *_THREAD_END,
 )
 
 #: Calls that a thread finds missing (ENOSYS): libc has others for them.
