@@ -16,7 +16,7 @@ _SETUP, _SUBMIT, _GETEVENTS = map(ctypes.c_long, (206, 209, 208) if os.uname().m
 #: A `struct iocb`: data, key, rw_flags, opcode, reqprio, fildes, buf, nbytes, offset, reserved, flags, resfd.
 _REQUEST = Struct("<Q2I2HI4Q2I")
 _RESFD = 1
-_EVENTS = 64  # minimum room for completions in a context; more than the threads that signal at once
+_EVENTS = 64  # minimum room for completions in a context
 _EVENT_SIZE = 32
 
 _NONE, _ONE, _ALL = map(ctypes.c_long, (0, 1, _EVENTS))
@@ -51,11 +51,11 @@ def signal(fd: int) -> None:
     request = ctypes.create_string_buffer(_REQUEST.pack(0, 0, 0, 0, 0, fd, 0, 0, 0, 0, _RESFD, fd))
     requests = ctypes.c_void_p(ctypes.addressof(request))
     context = _aio()
-    try:
-        _call(_SUBMIT, context, _ONE, ctypes.byref(requests))
-    except BlockingIOError:  # the context is full of completions
-        _call(_GETEVENTS, context, _NONE, _ALL, ctypes.create_string_buffer(_EVENT_SIZE * _EVENTS), None)
-        _call(_SUBMIT, context, _ONE, ctypes.byref(requests))
+    while True:
+        try:
+            return _call(_SUBMIT, context, _ONE, ctypes.byref(requests))
+        except BlockingIOError:  # full of completions, and other threads may fill it again
+            _call(_GETEVENTS, context, _NONE, _ALL, ctypes.create_string_buffer(_EVENT_SIZE * _EVENTS), None)
 
 
 def _aio() -> ctypes.c_ulong:

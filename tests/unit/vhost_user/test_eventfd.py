@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -34,6 +36,31 @@ def test_no_signal_is_lost_between_threads(fd: int) -> None:
     for thread in threads:
         thread.join()
     assert os.eventfd_read(fd) == 16000
+
+
+def test_others_may_fill_the_context_again(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads find it full; the second makes room, and then others fill it before the first tries again."""
+    call, signalled, rounds = eventfd._call, 0, 3
+
+    def crowded(number: ctypes.c_long, *arguments: object) -> None:
+        nonlocal signalled, rounds
+        if number is eventfd._SUBMIT:
+            submission[:] = arguments
+        call(number, *arguments)
+        if number is eventfd._GETEVENTS and rounds:
+            rounds -= 1
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    call(eventfd._SUBMIT, *submission)
+                    signalled += 1
+        elif number is eventfd._SUBMIT:
+            signalled += 1
+
+    submission: list[object] = []
+    monkeypatch.setattr(eventfd, "_call", crowded)
+    while rounds:
+        eventfd.signal(fd)
+    assert os.eventfd_read(fd) == signalled
 
 
 def test_a_full_counter_makes_nobody_wait(fd: int) -> None:
