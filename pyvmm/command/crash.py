@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pyvmm.command.options import only_operand, parse
-from pyvmm.crash.text import encoded, full, read
+from pyvmm.crash.storage import encoded, read
+from pyvmm.crash.text import full
 
 
 def crash(words: list[str]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BACKEND = "_cffi_backend"
 #: Extension modules that guests of most kinds want, of those whose names do not begin with `_`.
-_EARLY = ("fcntl", "select")
+_EARLY = ("fcntl", "select", "zlib")
 _ENOENT = 2
 
 #: The directory that has the package `pyvmm`, the one that has what it depends on, and the standard library.

@@ -93,7 +93,7 @@ def _write_state(bundle: Bundle, image: str, options: dict[str, str], kinds: lis
 
 def _log(path: str, message: str) -> None:
     """Adds an error to the log of a runtime, in runc's format."""
-    from pyvmm.oci.jsontext import dumps
+    from pyvmm.jsontext import dumps
 
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

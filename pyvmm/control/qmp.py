@@ -7,11 +7,11 @@ out. What commands do is in `control.commands`.
 
 from __future__ import annotations
 
-import json
 from time import time_ns
 
 from pyvmm.control.connection import close_all
 from pyvmm.errors import PyvmmError
+from pyvmm.jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Session:
 
     def _parse(self, text: bytes, answer: dict[str, object]) -> tuple[str, dict[str, Any]]:
         try:
-            request = json.loads(text)
+            request = loads(text.decode())
         except (ValueError, RecursionError):
             raise CommandError("JSON parse error, expecting an object") from None
         if not isinstance(request, dict):
@@ -174,4 +174,4 @@ class Session:
         return self._commands[name](arguments, self._fds)
 
     def _tell(self, message: Mapping[str, object]) -> None:
-        self._send(json.dumps(message).encode() + b"\r\n")
+        self._send(dumps(message).encode() + b"\r\n")

@@ -8,8 +8,8 @@ from pyvmm._kvm import ffi, lib
 from pyvmm.boot.file import File
 from pyvmm.crash.names import Names
 from pyvmm.crash.panic import Panic, crash_of
-from pyvmm.crash.report import NOTE, NOTE_REPORT, Crash, document
-from pyvmm.crash.text import CORE, REPORT, TEXT, details, encoded, full, headline
+from pyvmm.crash.report import CORE, NOTE, NOTE_REPORT, REPORT, TEXT, Crash, document
+from pyvmm.crash.text import details, full, headline
 from pyvmm.crash.watchdog import Watchdog
 from pyvmm.errors import STATUS_PANIC, GuestError, HostError, KvmError, PyvmmError
 from pyvmm.host.newfile import NewFile, write
@@ -61,8 +61,8 @@ class Recorder:
                 # A confined process could neither make files later nor load modules.
                 for name in (REPORT, TEXT, CORE):
                     self._files[name] = NewFile(self._directory, name)
-                __import__("pyvmm.crash.mappings")
-                __import__("pyvmm.crash.core")
+                for name in ("mappings", "core", "storage"):
+                    __import__(f"pyvmm.crash.{name}")
             except OSError as error:
                 self.close()
                 raise HostError(f"--crash {directory}", error.errno or 0) from None
@@ -148,6 +148,8 @@ class Recorder:
         """Writes the files; returns what to say about them."""
         if self._directory < 0:
             return "`--crash DIR` keeps a report and a core file"
+        from pyvmm.crash.storage import encoded
+
         try:
             self._write(REPORT, lambda fd: write(fd, [encoded(report)]))
             self._write(TEXT, lambda fd: write(fd, ["".join(f"{line}\n" for line in full(report)).encode()]))
@@ -171,6 +173,7 @@ class Recorder:
             xstate,
         )  # fmt: skip
         from pyvmm.crash.mappings import mappings
+        from pyvmm.crash.storage import encoded
 
         machine, crashed = self._machine, report["vcpu"]
         notes = []

@@ -1,7 +1,8 @@
 """A crash report: a document of numbers and texts, made of a guest that does not run.
 
-`text.py` writes and checks it; `docs/crash-report.md` describes it. What comes from the guest, its
-registers, code and stack, is bounded here and shown there as text only.
+`text.py` writes it as lines; `storage.py` writes it as JSON, and checks what it reads;
+`docs/crash-report.md` describes it. What comes from the guest, its registers, code and stack, is
+bounded here and shown there as text only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pyvmm.machine import Machine
 
 FORMAT = 1
+#: The files of `--crash`.
+REPORT, TEXT, CORE = "report.json", "report.txt", "core"
 #: The name and type of its note in a core file.
 NOTE, NOTE_REPORT = b"pyvmm", 1
 GENERAL = (

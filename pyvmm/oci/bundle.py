@@ -76,7 +76,7 @@ class Bundle:
         Raises:
             HostError: it cannot be written.
         """
-        from pyvmm.oci.jsontext import dumps
+        from pyvmm.jsontext import dumps
 
         new = f"{self._file}.pyvmm"
         rest = dumps(self.config).encode()
@@ -158,7 +158,7 @@ def parse(text: bytes, where: str) -> dict[str, Any]:
     Raises:
         BundleError: the text is something else.
     """
-    from pyvmm.oci.jsontext import loads
+    from pyvmm.jsontext import loads
 
     try:
         value = loads(text.decode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -103,6 +104,34 @@ def test_a_guest_is_listed_and_obeys(assemble: Assembler, tmp_path: Path, cached
         assert guest.stderr
         assert guest.stderr.read() == b""
     assert not [*(tmp_path / "XDG_RUNTIME_DIR/pyvmm").iterdir()]
+
+
+def test_a_client_that_speaks_no_json_is_told(
+    assemble: Assembler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "XDG_RUNTIME_DIR")  # a socket's path is short
+    with confined(assemble(IDLE)) as guest, socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"pyvmm/{guests()[0]['name']}/control")
+        with client.makefile("rw") as lines:
+            assert "QMP" in json.loads(lines.readline())
+            for nonsense in ('{"execute": }', "{]", '{"execute": "\\u12"}', "x"):
+                lines.write(nonsense + "\n")
+                lines.flush()
+                assert "JSON parse error" in json.loads(lines.readline())["error"]["desc"]
+        assert guest.poll() is None
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_being_listed_takes_no_more_of_the_interpreter(assemble: Assembler, tmp_path: Path) -> None:
+    """Its main phase begins by a look for `os.py` (pyvmm/command/launch.py), and takes 10 ms from the guest."""
+    log = tmp_path / "strace"
+    words = ["strace", "-f", "-o", str(log), "-e", "trace=%file", PYVMM, "boot", assemble(IDLE), "--vsock", "5"]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as traced:
+        wait_until(guests, "the guest is listed")
+        assert pyvmm("stop", guests()[0]["name"]).status == 0
+        traced.wait(60)
+    assert "_cffi_backend" in log.read_text()
+    assert "/os.py" not in log.read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's guests run as others")

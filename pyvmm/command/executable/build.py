@@ -33,7 +33,7 @@ _COMPOSE = ("pyvmm.boot.compose",)
 #: What States are composed by.
 _COMPOSING = ("pyvmm.boot", "pyvmm.config", "pyvmm.layout", "pyvmm.memory", "pyvmm.state")
 #: What Python's main phase imports beside its own frozen modules, and what sources do.
-_STDLIB = ("encodings", "encodings.aliases", "encodings.utf_8", "__future__", "struct")
+_STDLIB = ("encodings", "encodings.aliases", "encodings.utf_8", "__future__", "bisect", "struct")
 
 
 def sources(root: Path) -> dict[str, Path]:

@@ -171,12 +171,11 @@ def _fork(errands: ModuleType) -> None:
         raise HostError("a helper process", error.errno or 0) from None
 
 
-#: What a crash report is made by.
-_LATE_CRASHED = ("pyvmm.crash.recorder",)
+#: The extension modules that crash reports and clients of the control socket take.
+_EXTENSIONS = ("_bisect", "_json", "_struct", "zlib")
 #: Modules that a guest may need later, where they are not in the executable.
-_LATE = ("pyvmm.kvm.stats", "pyvmm.measures")
+_LATE = ("pyvmm.crash.recorder", "pyvmm.kvm.stats", "pyvmm.measures")
 _LATE_FREEZING = ("pyvmm.state.freeze", "pyvmm.state.request")
-#: What a client of the control socket wants, with the standard library's that it takes.
 _LATE_LISTED = ("pyvmm.control.commands",)
 
 
@@ -184,11 +183,15 @@ def _load(features: int) -> None:
     """Loads what is imported only when something is needed: from now on no file can be."""
     __import__("time")
     pow(2.0, 0.5)  # the executable opens libm when it first calls it
-    names = _LATE_CRASHED + (_LATE_LISTED if "pyvmm.control.server" in sys.modules else ())
     launch = sys.modules.get("pyvmm.command.launch")
     if not launch:
-        names += _LATE + (_LATE_FREEZING if features & lib.SANDBOX_FREEZE else ())
+        names = _LATE + _LATE_FREEZING * bool(features & lib.SANDBOX_FREEZE)
+        names += _LATE_LISTED * ("pyvmm.control.server" in sys.modules)
+    else:
+        names = _EXTENSIONS
     for name in names:
         __import__(name)
     if launch:
         launch._stamps = {}  # type: ignore[attr-defined] # sources are not looked at any more
+        decoder = sys.modules.setdefault("json.decoder", type(sys)("json.decoder"))
+        decoder.__dict__.setdefault("JSONDecodeError", ValueError)  # what the C part of `json` looks for there

@@ -1,4 +1,4 @@
-"""JSON by the C part of Python's `json`, whose own import takes longer than all else that is done to a bundle."""
+"""JSON by the C part of Python's `json`, whose own import takes 10 ms, and reads files."""
 
 from __future__ import annotations
 
