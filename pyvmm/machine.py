@@ -319,14 +319,13 @@ class Machine:
             pins = self.config.pins(len(self.threads)) or [None] * len(self.threads)
             for thread, cpu in zip(self.threads, pins, strict=True):
                 thread.start(event_fd, cpu)
+        # The guest runs, also where it shares the only free core with this thread;
+        # what only this thread needs is loaded meanwhile.
+        os.sched_yield()
         if sandbox:
             self._console.prepare()
             sandbox.enter(self.transports)
             self.bus.open()
-
-        # The guest runs, also where it shares the only free core with this thread;
-        # what only this thread needs is loaded meanwhile.
-        os.sched_yield()
         try:
             from pyvmm.eventloop import EventLoop
 

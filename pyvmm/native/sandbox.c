@@ -401,10 +401,18 @@ bool sandbox_begin(enum sandbox_mode mode, const char *user)
     if (geteuid() != 0)
         sandbox.user = -1;
     mallopt(M_ARENA_MAX, 1); /* memory for all threads by the calls that their filters have */
-    mallopt(M_MMAP_MAX, 0);
     sigaction(SIGSYS, &action, NULL);
     check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, SANDBOX_NO_NEW_PRIVS, "no_new_privs");
     return true;
+}
+
+/* From now on large blocks come by brk(2), which all filters with memory have, not by mmap(2)
+ * and munmap(2).  To be called before a thread is confined, but not before Python is there: of
+ * the 400 KiB that it begins with it needs little, and the heap would have to be cleared. */
+void sandbox_settle_heap(void)
+{
+    if (sandbox.mode)
+        mallopt(M_MMAP_MAX, 0);
 }
 
 static pthread_t helper;

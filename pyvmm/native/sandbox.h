@@ -65,6 +65,7 @@ PYTHON int sandbox_ports(const uint16_t *ports, uint32_t count);
 #define SANDBOX_DEFAULT "on" /* --sandbox; as in command/options.py */
 
 PYTHON bool sandbox_begin(enum sandbox_mode mode, const char *user);
+PYTHON void sandbox_settle_heap(void);
 PYTHON void sandbox_ends(void);
 void sandbox_wait_for(pthread_t thread);
 PYTHON void sandbox_thread(enum sandbox_thread thread, int vcpu_fd);

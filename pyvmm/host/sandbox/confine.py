@@ -128,6 +128,7 @@ class Sandbox:
 
     def know(self, vm_fd: int, is_pc: bool) -> None:
         """What the machine is. To be called before its vCPUs run."""
+        lib.sandbox_settle_heap()
         self._native.vm_fd = vm_fd
         if is_pc:
             self._native.features |= lib.SANDBOX_PC
