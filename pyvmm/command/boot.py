@@ -110,6 +110,10 @@ def _boot(
         from pyvmm.command.timing import open_report
 
         report = sandbox.report if sandbox.report >= 0 else open_report(timing)
+    if "--cgroup" in options:
+        from pyvmm.host.cgroup import join
+
+        join(options["--cgroup"])
     address = "127.0.0.1"
     if "--net" in options or "--netns" in options:
         from pyvmm.command.net import enter

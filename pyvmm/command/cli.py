@@ -51,6 +51,7 @@ _OPTIONS = {
     "json_events": "--json-events ",
     "sandbox": "--sandbox=",
     "user": "--user ",
+    "cgroup": "--cgroup ",
 }
 
 

@@ -203,6 +203,13 @@ COMMANDS: dict[str, Command] = {
                 "",
                 "who a confined guest of root's runs as; of a range, one of them (65534)",
             ),
+            (
+                "--cgroup",
+                "value",
+                "DIR",
+                "DIRECTORY",
+                "run in this control group, whose limits of memory, CPU time and threads are the guest's, too",
+            ),
             ("--no-cache", "flag", "", "", "neither use the boot cache nor add to it"),
         ),
     ),

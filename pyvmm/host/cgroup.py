@@ -1,8 +1,11 @@
-"""The limits that control groups set to this process, by version 2 or 1 (cgroups(7))."""
+"""The control groups of this process, by version 2 or 1 (cgroups(7)), and the limits that they set."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from pyvmm.errors import ConfigError, HostError
 
 #: The controller's files of version 2 and of version 1, by limit.
 _FILES = {
@@ -77,6 +80,31 @@ class Cgroup:
             if int(quota) > 0:
                 shares.append(int(quota) / int(period))
         return min(shares, default=None)
+
+
+def join(folder: str) -> None:
+    """Moves this process, and the memory that it touches from now on, to a control group.
+
+    Args:
+        folder: its directory.
+
+    Raises:
+        ConfigError: it is no control group.
+        HostError: this user may not, or the group takes no process.
+    """
+    try:
+        fd = os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"0")  # the process that writes
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            "cgroup", folder, "not a control group's directory; `mkdir` makes one below another"
+        ) from None
+    except OSError as error:
+        hint = "it has to be a leaf, in a part of the tree that is delegated to this user"
+        raise HostError(f"--cgroup {folder}", error.errno or 0, hint) from None
 
 
 def _mounts(text: str) -> dict[str, Path]:

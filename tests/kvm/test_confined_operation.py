@@ -191,3 +191,27 @@ def test_its_times_are_told(assemble: Assembler, tmp_path: Path, cached: bool) -
         done = pyvmm("boot", image, "--sandbox=require", f"--timing={file}")
         assert (done.status, done.stderr) == (3, "")
         assert json.loads(file.read_text())["steps"]
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group of version 2."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"), "/")
+    made = next((Path(place + own, f"pyvmm-{os.getpid()}") for _, place, kind, *_ in mounts if kind == "cgroup2"), None)
+    if not made or not os.access(made.parent, os.W_OK):
+        pytest.skip("needs control groups of version 2, and a part of them that is this user's")
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        wait_until(lambda: not (made / "cgroup.procs").read_text(), "the group's processes have ended")
+        made.rmdir()
+
+
+def test_a_guest_runs_in_its_control_group(assemble: Assembler, tmp_path: Path, group: Path) -> None:
+    (tmp_path / "files").mkdir()
+    with confined(assemble(IDLE), "--cgroup", str(group), "--share", f"{tmp_path}/files:files") as guest:
+        members = {int(line) for line in (group / "cgroup.procs").read_text().splitlines()}
+        assert guest.pid in members
+        assert {Path(f"/proc/{pid}/comm").read_text() for pid in members} >= {"pyvmm\n", "virtiofsd\n"}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pyvmm.host.cgroup import Cgroup
+from pyvmm.errors import ConfigError, HostError
+from pyvmm.host.cgroup import Cgroup, join
 
 
 def cgroup(folder: Path, membership: str, mounts: str, files: dict[str, str]) -> Cgroup:
@@ -64,3 +65,20 @@ def test_no_limit_is_found_where_there_is_none(membership: str, tmp_path: Path) 
 
 def test_this_process_has_groups() -> None:
     Cgroup().memory()
+
+
+def test_who_joins_is_told_what_is_no_group(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"cgroup {tmp_path}: not a control group's directory"):
+        join(str(tmp_path))
+
+
+def test_who_joins_is_told_why_a_group_takes_nobody(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").mkdir()
+    with pytest.raises(HostError, match=f"--cgroup {tmp_path}: Is a directory; it has to be a leaf"):
+        join(str(tmp_path))
+
+
+def test_who_joins_writes_itself(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    join(str(tmp_path))
+    assert (tmp_path / "cgroup.procs").read_text() == "0"
