@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _STACK_MAX = 1 << 30
-#: Variables of C begin and end at multiples of this, so that a core's page tables can replace them.
-_RANK_PAGE = 1 << 21
 #: What the system calls of C need: the routine, and where their code is.
 _OF_CALLS = ("toro_syscall", "toro_rank_text", "toro_rank_text_end")
 #: Where code around system calls is moved to.
@@ -60,11 +58,12 @@ def link(objects: list[str], of_c: list[str], program: Path, toro: Path, spellin
         spelling: Pascal sources, which show how names are spelled.
         work: where the files are made.
     """
-    linker = ["ld", "-T", str(toro / "toro.ld"), "-znoexecstack", "--gc-sections"]
+    scripts = [*(["ranks.ld"] if of_c else []), "toro.ld"]  # what is inserted comes first
+    linker = ["ld", *(f"--script={toro / script}" for script in scripts), "-znoexecstack", "--gc-sections"]
     linker += [f"--wrap={name}" for name in _WRAPPED]
     inputs = objects
     if of_c:
-        linker += [f"--defsym=toro_rank_page={_RANK_PAGE}", *(f"--undefined={name}" for name in _OF_CALLS)]
+        linker += [f"--undefined={name}" for name in _OF_CALLS]
         inputs = [*objects, "--start-group", *of_c, "--end-group"]
     first = work / "without-names.elf"
     run([*linker, "--strip-debug", "--undefined=__stklen", "-o", str(first), *inputs], program)

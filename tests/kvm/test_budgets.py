@@ -27,11 +27,10 @@ EXITS = {"io": 3}
 #: Descriptor tables, control registers and MSRs are loaded, and ring 3 is entered (boot/nucleus.s).
 INTERPRETED_MAX = 60
 #: Of the executable. 68 check whether a module's source has changed, by C for the boot cache and by
-#: Python, which only a development install does; 18 are ioctls of KVM. The number varies with
-#: threads (206 to 222). Two keep guest memory out of child processes and core dumps; one asks for the ID of
-#: the vCPU's thread, one for the process's, which a fork for --detach changes. Some 15 confine the vCPU's thread,
-#: and the main thread may be confining itself meanwhile.
-SYSTEM_CALLS_MAX = 224
+#: Python, which only a development install does; 18 are ioctls of KVM. The number varies by one or
+#: two with threads. Two keep guest memory out of child processes and core dumps; one asks for the ID of
+#: the vCPU's thread, one for the process's, which a fork for --detach changes. Some 15 confine the vCPU's thread.
+SYSTEM_CALLS_MAX = 212
 if sys.version_info[:2] == (3, 12):
     SYSTEM_CALLS_MAX += 4  # half a megabyte more of static data, populated in steps of 128 KiB
 #: 26 of them, in a development install, check whether States are still composed as when they were built; 50 confine
@@ -43,7 +42,7 @@ MODULES_MAX = 43
 #: cffi's own, and two builtin modules that are used when the guest runs.
 OTHER_MODULES = {"__future__", "_cffi_backend", "gc", "select"}
 #: The kernel with threads, console, heap and exceptions, and function names for backtraces.
-IMAGE_BYTES_MAX = 104 << 10
+IMAGE_BYTES_MAX = 103 << 10
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,6 @@ implementation
 const
   RAM = 1; { in the memory maps of both protocols }
   CPUS_MAX = 255;
-  NO_COMMAND_LINE: Char = #0;
 
 type
   TStartInfo = packed record
@@ -65,7 +64,7 @@ procedure Begin_(out Machine: TMachineTables; CommandLine, Rsdp: QWord);
 begin
   Machine.RangeCount := 0;
   Machine.Rsdp := Rsdp;
-  Machine.CommandLine := @NO_COMMAND_LINE;
+  Machine.CommandLine := PChar('');
   if CommandLine <> 0 then
     Machine.CommandLine := PChar(CommandLine);
 end;

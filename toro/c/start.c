@@ -17,7 +17,7 @@ void mainC(void) __attribute__((weak));
 /* musl's. */
 int __libc_start_main(int (*run)(int, char **, char **), int argc, char **argv);
 
-extern char toro_tdata[], toro_tdata_end[], toro_tls_size[], toro_tls_align[]; /* toro.ld */
+extern char toro_tdata[], toro_tdata_end[], toro_tls_size[], toro_tls_align[]; /* ranks.ld */
 
 static int run_main(int argc, char **argv, char **environment)
 {

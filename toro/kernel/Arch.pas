@@ -367,7 +367,7 @@ procedure TellCrash(Frame: Pointer); assembler;
 
 var
   { Called before the machine ends, on the core that ends it; it must not yield. }
-  BeforePowerOff: TProcedure = nil;
+  BeforePowerOff: TProcedure;
 
 { End the machine, with an exit status of 0 to 255 or with 0. }
 procedure PowerOff(Status: Byte); noreturn;

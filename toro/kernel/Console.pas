@@ -52,7 +52,7 @@ function InputReady: Boolean;
 
 var
   { Suppresses all output of the routines above and of WriteLn. }
-  HeadLess: Boolean = False;
+  HeadLess: Boolean;
 
 implementation
 
@@ -151,7 +151,7 @@ end;
 procedure WriteTime(Writer: TWriter);
 var
   Time: TNow;
-  Text: array[0..18] of Char = '00/00/0000-00:00:00';
+  Text: array[0..18] of Char;
 
   procedure Put(Position, Value: LongWord);
   begin
@@ -160,6 +160,7 @@ var
   end;
 
 begin
+  Text := '00/00/0000-00:00:00';
   Now(@Time);
   Put(0, Time.Day);
   Put(3, Time.Month);
@@ -172,9 +173,6 @@ begin
 end;
 
 procedure WriteFormat(Writer: TWriter; const Format: AnsiString; const Args: array of PtrUInt);
-const
-  NewLine: Char = #10;
-  Tab: Char = #9;
 var
   I, Argument: PtrInt;
 begin
@@ -186,8 +184,8 @@ begin
     begin
       Inc(I);
       case Format[I] of
-        'n': Writer(@NewLine, 1);
-        'v': Writer(@Tab, 1);
+        'n': Writer(PChar(#10), 1);
+        'v': Writer(PChar(#9), 1);
         't': WriteTime(Writer);
         'c': ;
       else

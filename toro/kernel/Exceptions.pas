@@ -26,7 +26,7 @@ procedure Continue(Core: PCore); assembler; noreturn;
 
 var
   { The debugger. True: it has handled the exception, and the core resumes. }
-  DebugException: function(Core: PCore): Boolean = nil;
+  DebugException: function(Core: PCore): Boolean;
 
 implementation
 
@@ -34,7 +34,7 @@ uses Console, CoreThreads, Symbols, ThreadLife;
 
 const
   { Intel SDM volume 3, table 6-1 }
-  NAMES: array[0..21] of String[32] = (
+  NAMES: array[0..21] of PChar = (
     'divide error', 'debug', 'non-maskable interrupt', 'breakpoint', 'overflow',
     'bound range exceeded', 'invalid opcode', 'device not available', 'double fault', '',
     'invalid TSS', 'segment not present', 'stack fault', 'general protection', 'page fault',

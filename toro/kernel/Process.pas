@@ -75,7 +75,7 @@ var
   CPU: array[0..MAX_CPU - 1] of TPerCPU; external name 'TORO_CPUS';
 
   { Called when the program ends, or is asked to by SIGTERM, before the machine stops. }
-  ShutdownProcedure: TProcedure = nil;
+  ShutdownProcedure: TProcedure;
 
 implementation
 

@@ -72,7 +72,7 @@ const
   CALL_CLOCK_GETTIME = 228;
   CALL_EXIT_GROUP = 231;
 
-  PROGRAM_NAME: PChar = '/program'; { ParamStr(0) }
+  PROGRAM_NAME = '/program'; { ParamStr(0) }
 
   { Errors, as on Linux; returned negative }
   ENOTTY = 25;
@@ -124,8 +124,8 @@ end;
 { readlink: of the program itself, from which FPC's library takes ParamStr(0). }
 function ReadLink(Target: PChar): PtrInt;
 begin
-  Result := StrLen(PROGRAM_NAME);
-  Move(PROGRAM_NAME[0], Target^, Result);
+  Result := Length(PROGRAM_NAME);
+  Move(PChar(PROGRAM_NAME)^, Target^, Result);
 end;
 
 { Files that a program without LibraryCalls has open are the console. }
