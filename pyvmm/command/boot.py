@@ -105,11 +105,6 @@ def _boot(
     operations: list[Operation], sandbox: Sandbox | None,
 ) -> int:  # fmt: skip
     timing = options.get("--timing")
-    report = -1
-    if timing and sandbox:
-        from pyvmm.command.timing import open_report
-
-        report = sandbox.report if sandbox.report >= 0 else open_report(timing)
     if "--cgroup" in options:
         from pyvmm.host.cgroup import join
 
@@ -197,7 +192,7 @@ def _boot(
                 if timing is not None:
                     from pyvmm.command.timing import Timeline
 
-                    Timeline(machine, marks).report(timing, report)
+                    Timeline(machine, marks).report(timing, sandbox.report if sandbox else -1)
             machine.release()
             if sandbox:
                 sandbox.close()

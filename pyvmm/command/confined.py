@@ -39,6 +39,8 @@ def sandbox_of(options: dict[str, str], repeated: dict[str, list[str]]) -> Sandb
     if (timing or "").endswith(".json") or options.get("--log-format") == "json":
         late.append("json")
     sandbox.first.append(lambda: _load(late))
+    if timing and sandbox.report < 0:
+        sandbox.first.append(lambda: _open_report(sandbox, timing))
     return sandbox
 
 
@@ -78,6 +80,12 @@ def image_of(sandbox: Sandbox, path: str) -> File | None:
     """The image, which becomes the caller's; None if it could not be opened."""
     fd, sandbox.image = sandbox.image, -1
     return File(path, fd) if fd >= 0 else None
+
+
+def _open_report(sandbox: Sandbox, path: str) -> None:
+    from pyvmm.command.timing import open_report
+
+    sandbox.report = open_report(path)
 
 
 def _load(names: list[str]) -> None:

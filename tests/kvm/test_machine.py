@@ -303,6 +303,12 @@ def test_timing_file_that_cannot_be_written_is_one_line(boot: Callable[..., Resu
     assert result == Result(125, b"", "pyvmm: --timing=/absent/t.json: No such file or directory\n")
 
 
+def test_an_image_that_is_not_there_leaves_no_timing_file(tmp_path: Path) -> None:
+    result = pyvmm("boot", "/absent", f"--timing={tmp_path}/t.json")
+    assert result == Result(125, b"", "pyvmm: /absent: No such file or directory\n")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_marks_of_the_guest_lie_between_those_of_the_host(assemble: Assembler) -> None:
     with Machine(MachineConfig(assemble(MARKS))) as machine:
         before = monotonic_ns()
