@@ -19,7 +19,6 @@ const
   RX_COUNT = 64;
   RX_SIZE = 16384;       { bytes of a receive buffer, including the header }
   TX_COUNT = 256;
-  TX_COPIED = 4000;      { larger payloads are sent in place, because that costs less than a copy }
   EVENT_COUNT = 4;
   EVENT_TRANSPORT_RESET = 0; { section 5.10.6.7 }
 
@@ -27,16 +26,16 @@ type
   PTxPacket = ^TTxPacket;
   TTxPacket = record
     Next: PTxPacket;     { in the list of free or of waiting packets }
-    Transfer: PTransfer; { nil: the payload is in Copied }
+    Transfer: PTransfer; { nil: all of the payload is in Copied }
     Header: TVSockHeader;
-    Copied: array[0..TX_COPIED - 1] of Byte;
+    Copied: array[0..MAX_HEAD - 1] of Byte; { larger data are sent in place: that costs less than a copy }
   end;
 
 var
   Device: PVirtIODevice;
   Free: PTxPacket;
   Waiting, LastWaiting: PTxPacket; { packets without payload for which the queue had no room }
-  InPlace: LongInt;                { packets under way whose payload is sent in place }
+  InPlace: LongInt;                { packets under way for whose payload a thread waits }
   Events: array[0..EVENT_COUNT - 1] of LongWord;
   Vsock: TNetworkDriver;
   AtThaw: TRenewal;
@@ -98,27 +97,29 @@ begin
     Result := (Waiting = nil) and (Free <> nil) and (FreeCount >= 2) and not Broken;
 end;
 
-function SendData(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
+function SendData(const Header: TVSockHeader; Head: Pointer; HeadSize: LongWord; Data: Pointer;
+  var Transfer: TTransfer): Boolean;
 var
   Packet: PTxPacket;
 begin
   if not HasRoom then
     Exit(False);
   Packet := TakePacket(Header);
-  if Header.Length <= TX_COPIED then
+  Move(Head^, Packet^.Copied, HeadSize);
+  if Header.Length <= MAX_HEAD then
   begin
-    Move(Data^, Packet^.Copied, Header.Length);
+    Move(Data^, Packet^.Copied[HeadSize], Header.Length - HeadSize);
     Result := OfferPacket(Packet, Header.Length);
   end
   else
   begin
     Packet^.Transfer := @Transfer;
-    Result := Offer(Device^.Queues[TX],
-      [MakeBuffer(@Packet^.Header, SizeOf(TVSockHeader)), MakeBuffer(Data, Header.Length)], 2, Packet);
+    Result := Offer(Device^.Queues[TX], [MakeBuffer(@Packet^.Header, SizeOf(TVSockHeader) + HeadSize),
+      MakeBuffer(Data, Header.Length - HeadSize)], 2, Packet);
     if Result then
     begin
       Inc(Transfer.Packets);
-      Inc(InPlace);
+      Inc(InPlace, Ord(Transfer.Thread <> 0));
     end;
   end;
   if not Result then
@@ -141,10 +142,8 @@ procedure TakeBack(Packet: PTxPacket);
 begin
   if Packet^.Transfer <> nil then
   begin
-    Dec(InPlace);
-    Dec(Packet^.Transfer^.Packets);
-    if Packet^.Transfer^.Packets = 0 then
-      WakeThread(Packet^.Transfer^.Thread);
+    Dec(InPlace, Ord(Packet^.Transfer^.Thread <> 0));
+    Returned(Packet^.Transfer^);
   end;
   KeepPacket(Packet);
 end;

@@ -112,6 +112,13 @@ function SysSocketConnect(Socket: PSocket): Boolean;
   number of bytes sent: all of them, if the socket is Blocking and the connection lasts. }
 function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
 
+{ Send HeadSize bytes of Head, of MAX_HEAD at most, and then data likewise, in one packet if they fit.
+  Return how many of the data were sent. SendInPlace does not wait for the device, which reads the
+  data until Transfer^.Finished is called. }
+function SendHeadAndData(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord): LongInt;
+function SendInPlace(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord;
+  Transfer: PTransfer): LongInt;
+
 { Return up to AddrLen bytes that have arrived; Peek leaves them in the socket. Return the
   number of bytes, 0 if there are none. }
 function SysSocketRecv(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
@@ -158,6 +165,13 @@ const
   FIRST_PORT = USER_START_PORT;
   LAST_PORT = MAX_SocketPORTS - 1;
   CONNECT_TIME = 5000; { ms }
+
+type
+  { What is left of something to send }
+  TPart = record
+    First: PChar;
+    Size: LongWord;
+  end;
 
 var
   Drivers: PNetworkDriver;
@@ -346,23 +360,64 @@ begin
   Result := not CanSend(Socket) or (CreditOf(Socket) > 0);
 end;
 
-{ Sends one packet of up to Count bytes. Returns how many bytes it carries: 0 if there is no
-  credit, or no room in the device. }
-function SendPart(Socket: PSocket; Data: PChar; Count: LongWord; var Transfer: TTransfer; out DeviceFull: Boolean): LongWord;
+{ Not inline: FPC 3.2.2 would lose a Result of 0 in SendPart. }
+function Least(A, B: LongWord): LongWord;
+begin
+  Result := A;
+  if B < A then
+    Result := B;
+end;
+
+function PartOf(First: PChar; Size: LongWord): TPart;
+begin
+  Result.First := First;
+  Result.Size := Size;
+end;
+
+procedure MoveOn(var Part: TPart; Count: LongWord);
+begin
+  Inc(Part.First, Count);
+  Dec(Part.Size, Count);
+end;
+
+{ Sends one packet with what credit allows of Head and Data, and moves on in both. Returns how many
+  bytes it carries: 0 if there is no credit, or no room in the device. }
+function SendPart(Socket: PSocket; var Head, Data: TPart; var Transfer: TTransfer; out DeviceFull: Boolean): LongWord;
+var
+  HeadSize: LongWord;
 begin
   DeviceFull := False;
-  Result := CreditOf(Socket);
-  if Result > Count then
-    Result := Count;
-  if Result > MAX_PAYLOAD then
-    Result := MAX_PAYLOAD;
+  Result := Least(Least(CreditOf(Socket), MAX_PAYLOAD), Head.Size + Data.Size);
   if Result = 0 then
     Exit;
-  DeviceFull := not Driver^.SendData(HeaderFor(Socket, OP_RW, Result, 0), Data, Transfer);
+  HeadSize := Least(Result, Head.Size);
+  DeviceFull := not Driver^.SendData(HeaderFor(Socket, OP_RW, Result, 0), Head.First, HeadSize, Data.First, Transfer);
   if DeviceFull then
-    Result := 0
-  else
-    Inc(Socket^.Sent, Result);
+    Exit(0);
+  Inc(Socket^.Sent, Result);
+  MoveOn(Head, HeadSize);
+  MoveOn(Data, Result - HeadSize);
+end;
+
+{ Sends Head, and then Data. Stops when the connection ends, or the thread was killed, or would have to
+  wait and must not. }
+procedure SendParts(Socket: PSocket; var Head, Data: TPart; var Transfer: TTransfer);
+var
+  DeviceFull, Waited: Boolean;
+begin
+  while (Head.Size + Data.Size > 0) and CanSend(Socket) do
+  begin
+    if SendPart(Socket, Head, Data, Transfer, DeviceFull) > 0 then
+      Continue;
+    if not Socket^.Blocking then
+      Break;
+    if not DeviceFull then
+      Waited := WaitFor(Socket^.Waiters, 0)
+    else
+      Waited := Driver^.WantRoom() or WaitFor(Driver^.Room, 0);
+    if not Waited then
+      Break;
+  end;
 end;
 
 { Waits until the device has returned all packets that it reads from the caller's memory. }
@@ -381,34 +436,41 @@ begin
   end;
 end;
 
-function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
+function SendHeadAndData(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord): LongInt;
 var
   Transfer: TTransfer;
-  Part, Done: LongWord;
-  DeviceFull, Waited: Boolean;
+  First, Data: TPart;
 begin
-  Done := 0;
+  First := PartOf(Head, HeadSize);
+  Data := PartOf(Addr, AddrLen);
   Transfer.Packets := 0;
   Transfer.Thread := GetCurrentThread^.ThreadID;
   AcquireLock(NetworkLock);
-  while (Done < AddrLen) and CanSend(Socket) do
-  begin
-    Part := SendPart(Socket, Addr + Done, AddrLen - Done, Transfer, DeviceFull);
-    Inc(Done, Part);
-    if Part > 0 then
-      Continue;
-    if not Socket^.Blocking then
-      Break;
-    if not DeviceFull then
-      Waited := WaitFor(Socket^.Waiters, 0)
-    else
-      Waited := Driver^.WantRoom() or WaitFor(Driver^.Room, 0);
-    if not Waited then
-      Break; { the thread was killed }
-  end;
+  SendParts(Socket, First, Data, Transfer);
   WaitForTransfer(Transfer);
   Leave;
-  Result := Done;
+  Result := AddrLen - Data.Size;
+end;
+
+function SendInPlace(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord;
+  Transfer: PTransfer): LongInt;
+var
+  First, Data: TPart;
+begin
+  First := PartOf(Head, HeadSize);
+  Data := PartOf(Addr, AddrLen);
+  AcquireLock(NetworkLock);
+  Transfer^.Packets := 1; { there may be more }
+  Transfer^.Thread := 0;
+  SendParts(Socket, First, Data, Transfer^);
+  Returned(Transfer^);
+  Leave;
+  Result := AddrLen - Data.Size;
+end;
+
+function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
+begin
+  Result := SendHeadAndData(Socket, nil, 0, Addr, AddrLen);
 end;
 
 function Receive(Socket: PSocket; Addr: PChar; AddrLen: LongWord; Take: Boolean): LongInt;

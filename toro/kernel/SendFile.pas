@@ -7,20 +7,28 @@ interface
 
 uses Filesystem, Network;
 
-{ Sends HeadSize bytes of Head, if any, and then Count bytes of a file from Offset through a socket
-  that blocks. What is kept of the file is not copied. Returns the bytes of the file that were sent:
-  less than Count if it ends before, or cannot be read any more, or the peer takes no more; -1 if
-  nothing was sent because it cannot be read (SysFileError). Changes the file's position. }
+{ Sends HeadSize bytes of Head, of MAX_HEAD (4000) at most, and then Count bytes of a file from Offset
+  through a socket that blocks. What is kept of the file is not copied, and the device may read it
+  after the return. Returns the bytes of the file that were sent: less than Count if it ends before,
+  or cannot be read any more, or the peer takes no more; -1 if nothing was sent because it cannot be
+  read (SysFileError). Changes the file's position. }
 function SysSocketSendFile(Socket: PSocket; FileHandle: THandle; Offset, Count: Int64; Head: PChar = nil;
   HeadSize: LongInt = 0): Int64;
 
 implementation
 
-uses Memory;
+uses Memory, VSockPackets;
 
 const
   PART_SIZE = 262144; { bytes at a time }
-  AT_ONCE = 4000;     { a head and a file that are no longer go into one packet }
+
+type
+  { What is held of a file while the device reads it }
+  PSending = ^TSending;
+  TSending = record
+    Transfer: TTransfer; { first: Release gets its address }
+    Held: THeldPart;
+  end;
 
 { Reads a part into Buffer, which is made if need be. Returns how many bytes, or -1. }
 function ReadPart(FileHandle: THandle; Offset, Count: Int64; var Buffer: PByte): Int64;
@@ -34,32 +42,39 @@ begin
   Result := SysReadFile(FileHandle, Count, Buffer);
 end;
 
-{ Sends Head and Data. Returns the bytes of Data. }
-function SendBoth(Socket: PSocket; Head: PChar; HeadSize: LongInt; Data: PByte; Count: Int64): Int64;
-var
-  Both: array[0..AT_ONCE - 1] of Char;
+procedure Release(Transfer: PTransfer);
 begin
-  if HeadSize + Count <= AT_ONCE then
+  ReleaseFile(PSending(Transfer)^.Held);
+  ToroFreeMem(Transfer);
+end;
+
+{ Sends a head and what is held of a file, which is released once the device has read it. Returns the
+  bytes of the file. }
+function SendHeld(Socket: PSocket; Head: PChar; HeadSize: LongInt; Data: PByte; Count: Int64; const Held: THeldPart): Int64;
+var
+  Sending: PSending;
+begin
+  Sending := ToroGetMem(SizeOf(TSending));
+  if Sending <> nil then
   begin
-    Move(Head^, PChar(@Both)^, HeadSize);
-    Move(Data^, PChar(@Both)[HeadSize], Count);
-    Result := SysSocketSend(Socket, @Both, HeadSize + Count, 0) - HeadSize;
-    if Result < 0 then
-      Result := 0;
+    Sending^.Transfer.Finished := @Release;
+    Sending^.Held := Held;
+    Result := SendInPlace(Socket, Head, HeadSize, PChar(Data), Count, @Sending^.Transfer);
   end
-  else if SysSocketSend(Socket, Head, HeadSize, 0) = HeadSize then
-    Result := SysSocketSend(Socket, PChar(Data), Count, 0)
   else
-    Result := 0;
+  begin
+    Result := SendHeadAndData(Socket, Head, HeadSize, PChar(Data), Count);
+    ReleaseFile(Held);
+  end;
 end;
 
 function SysSocketSendFile(Socket: PSocket; FileHandle: THandle; Offset, Count: Int64; Head: PChar;
   HeadSize: LongInt): Int64;
 var
-  Part, Sent: Int64;
+  Part, Kept, Sent: Int64;
   Data, Buffer: PByte;
   Held: THeldPart;
-  IsHeld, IsFirst: Boolean;
+  IsFirst: Boolean;
 begin
   Result := 0;
   Buffer := nil;
@@ -68,24 +83,22 @@ begin
     Part := Count - Result;
     if Part > PART_SIZE then
       Part := PART_SIZE;
-    Sent := HoldFile(FileHandle, Offset + Result, Part, Data, Held);
-    IsHeld := Sent > 0;
-    if Sent = 0 then
-    begin
-      Sent := ReadPart(FileHandle, Offset + Result, Part, Buffer);
-      Data := Buffer;
-    end;
-    if Sent < 0 then
+    Kept := HoldFile(FileHandle, Offset + Result, Part, Data, Held);
+    if Kept <> 0 then
+      Part := Kept
+    else
+      Part := ReadPart(FileHandle, Offset + Result, Part, Buffer);
+    if Part < 0 then
     begin
       if IsFirst then
         Result := -1;
       Break;
     end;
     IsFirst := False;
-    Part := Sent;
-    Sent := SendBoth(Socket, Head, HeadSize, Data, Part);
-    if IsHeld then
-      ReleaseFile(Held);
+    if Kept > 0 then
+      Sent := SendHeld(Socket, Head, HeadSize, Data, Part, Held)
+    else
+      Sent := SendHeadAndData(Socket, Head, HeadSize, PChar(Buffer), Part);
     HeadSize := 0;
     Inc(Result, Sent);
   until (Result = Count) or (Sent < Part) or (Part = 0);

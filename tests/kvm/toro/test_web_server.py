@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -216,6 +217,36 @@ def test_a_share_that_fails_is_not_the_client_s_fault(programs: Programs, tmp_pa
         assert get(connection, "/") == (503, b"503 Service Unavailable\n")
         share.tamper = lambda name, reply: reply
         assert get(connection, "/") == (200, b"a page")
+        connection.close()
+
+
+def test_what_is_sent_of_files_stays_until_then_and_no_longer(programs: Programs, tmp_path: Path) -> None:
+    """In memory that can keep two of them, with a slow client, and with clients that hang up."""
+    files = [bytes([number]) * (6 << 20) for number in range(6)]
+    for number, data in enumerate(files):
+        (tmp_path / str(number)).write_bytes(data)
+    device = FuseDirectory(tmp_path, valid_s=3600)
+    config = MachineConfig(programs.image(SOURCE), memory=64 << 20, command_line="virtiovsocket,virtiofs,FS,noconsole")
+    with Machine(config, [vsock(5, ["0:80"]), device]) as machine:
+        machine.start()
+        address = machine.ports[80]
+        slow = HTTPConnection(*address, timeout=60)
+        slow.request("GET", "/0")
+        response = slow.getresponse()
+        begin = response.read(100_000)
+        connection = HTTPConnection(*address, timeout=60)
+        for number, data in enumerate(files):
+            with socket.create_connection(address, timeout=60) as client:
+                client.sendall(b"GET /%d HTTP/1.1\r\n\r\n" % number)
+                assert client.recv(1000)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            assert get(connection, f"/{number}") == (200, data)
+        assert begin + response.read() == files[0]
+        assert get(connection, "/5") == (200, files[5])
+        before = device.asked["read"]
+        assert get(connection, "/5") == (200, files[5])
+        assert device.asked["read"] == before
+        slow.close()
         connection.close()
 
 

@@ -145,27 +145,31 @@ begin
     FreePacket(Packet);
 end;
 
-function Send(const Header: TVSockHeader; Data: Pointer; Size: LongWord): Boolean;
+function Send(const Header: TVSockHeader; Head: Pointer; HeadSize: LongWord; Data: Pointer): Boolean;
 var
   Packet: PPacket;
+  Payload: PByte;
 begin
-  Packet := NewPacket(SizeOf(Header) + Size);
+  Packet := NewPacket(SizeOf(Header) + Header.Length);
   Result := Packet <> nil;
   if not Result then
     Exit;
   PVSockHeader(Packet^.Data)^ := Header;
-  Move(Data^, (PVSockHeader(Packet^.Data) + 1)^, Size);
+  Payload := Packet^.Data + SizeOf(Header);
+  Move(Head^, Payload^, HeadSize);
+  Move(Data^, Payload[HeadSize], Header.Length - HeadSize);
   Served^.Send(Served, Packet);
 end;
 
 procedure SendControl(const Header: TVSockHeader);
 begin
-  Send(Header, nil, 0);
+  Send(Header, nil, 0, nil);
 end;
 
-function SendData(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
+function SendData(const Header: TVSockHeader; Head: Pointer; HeadSize: LongWord; Data: Pointer;
+  var Transfer: TTransfer): Boolean;
 begin
-  Result := Send(Header, Data, Header.Length);
+  Result := Send(Header, Head, HeadSize, Data);
 end;
 
 function WantRoom: Boolean;

@@ -94,6 +94,9 @@ function HeaderFor(Socket: PSocket; Op: Word; Length, Flags: LongWord): TVSockHe
 { Sends a packet without data. }
 procedure SendOp(Socket: PSocket; Op: Word; Flags: LongWord = 0);
 
+{ A packet of a transfer has been returned. }
+procedure Returned(var Transfer: TTransfer);
+
 { Sends CREDIT_UPDATE if the peer may be running out of credit. }
 procedure TellCredit(Socket: PSocket);
 
@@ -119,7 +122,7 @@ function Unconfirmed: LongInt;
 
 implementation
 
-uses Arch, BootInfo, Memory, ReceiveWindows, WaitQueues;
+uses Arch, BootInfo, Memory, ReceiveWindows, ThreadRequests, WaitQueues;
 
 const
   LISTEN_PORT = $FC; { where the VMM is told of listeners (docs/boot-protocol.md) }
@@ -264,6 +267,17 @@ end;
 procedure SendOp(Socket: PSocket; Op: Word; Flags: LongWord);
 begin
   Driver^.SendControl(HeaderFor(Socket, Op, 0, Flags));
+end;
+
+procedure Returned(var Transfer: TTransfer);
+begin
+  Dec(Transfer.Packets);
+  if Transfer.Packets > 0 then
+    Exit;
+  if Transfer.Thread <> 0 then
+    WakeThread(Transfer.Thread)
+  else
+    Transfer.Finished(@Transfer);
 end;
 
 { Answers a packet for which there is no connection with RST. }

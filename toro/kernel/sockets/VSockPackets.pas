@@ -25,6 +25,7 @@ const
   SHUTDOWN_BOTH = 3;
 
   MAX_PAYLOAD = 65536;
+  MAX_HEAD = 4000;
 
 type
   PVSockHeader = ^TVSockHeader;
@@ -38,11 +39,12 @@ type
     FwdCnt: LongWord;   { how many bytes the sender has read from it }
   end;
 
-  { Data that the device reads from a thread's memory. }
+  { Data that the device reads where they are. }
   PTransfer = ^TTransfer;
   TTransfer = record
     Packets: LongInt;   { that the device has not returned yet }
-    Thread: TThreadID;  { woken when there are none left }
+    Thread: TThreadID;  { woken when there are none left; 0: Finished is called then }
+    Finished: procedure(Transfer: PTransfer); { with NetworkLock held; must not yield }
   end;
 
   { What sockets need of a driver. All routines are called with NetworkLock held. }
@@ -55,9 +57,11 @@ type
     Cid: QWord;
     { Sends a packet without data; queues it if the device has no room. }
     SendControl: procedure(const Header: TVSockHeader);
-    { Sends Header.Length bytes at Data. Few bytes are copied; others must stay unchanged until
-      Transfer.Packets is 0. False: the device has no room. }
-    SendData: function(const Header: TVSockHeader; Data: Pointer; var Transfer: TTransfer): Boolean;
+    { Sends Header.Length bytes: first HeadSize ones of Head, of MAX_HEAD at most, and then those at
+      Data. The head and few bytes are copied; others must stay unchanged until Transfer.Packets is
+      0. False: the device has no room. }
+    SendData: function(const Header: TVSockHeader; Head: Pointer; HeadSize: LongWord; Data: Pointer;
+      var Transfer: TTransfer): Boolean;
     { Makes Room, and the threads of transfers, be woken when the device returns packets. True:
       there is room already. }
     WantRoom: function: Boolean;
