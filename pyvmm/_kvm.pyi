@@ -744,6 +744,7 @@ class _Lib:
     VSOCK_BUFFER_MAX: int
     VSOCK_BUFFER_MIN: int
     VSOCK_BUFFERS: int
+    VSOCK_GATHERED: int
     DONE: int
     FAULT: int
     UNKNOWN: int

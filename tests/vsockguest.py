@@ -137,10 +137,10 @@ class Guest:
             self._chains[queue.add([(*buffer, True) for buffer in buffers])] = buffers
         self._notify(RX, before)
 
-    def send(self, op: int, key: tuple[int, int], payload: bytes = b"", **fields: int) -> None:
-        """A packet from guest port key[0] to host port key[1]."""
+    def send(self, op: int, key: tuple[int, int], payload: bytes = b"", notify: bool = True, **fields: int) -> None:
+        """A packet from guest port key[0] to host port key[1]. The device need not have seen it yet."""
         fields = {"src_cid": CID, "dst_cid": HOST_CID, "kind": 1, "buf_alloc": WINDOW, "length": len(payload)} | fields
-        self.send_raw([Header(src_port=key[0], dst_port=key[1], op=op, **fields).encode(), payload])
+        self.send_raw([Header(src_port=key[0], dst_port=key[1], op=op, **fields).encode(), payload], notify)
 
     def send_raw(self, parts: list[bytes], notify: bool = True) -> None:
         """A chain of these buffers; those that are empty are left out. The device need not have seen it yet."""

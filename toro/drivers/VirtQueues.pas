@@ -49,7 +49,7 @@ type
   TVirtQueue = record
     Size: Word;        { a power of 2 }
     FreeCount, FirstFree: Word;
-    Offered: Word;     { available index }
+    Offered: Word;     { available index, which the device is shown when it is notified }
     Notified: Word;    { available index at the last notification }
     Seen: Word;        { used index up to which entries were taken }
     EventIdx, Indirect, Broken: Boolean;
@@ -70,14 +70,14 @@ function MakeQueue(out Queue: TVirtQueue; Size: Word; Features: QWord): Boolean;
 procedure ClearQueue(var Queue: TVirtQueue; Features: QWord);
 
 { Adds a request to the queue. The device reads the first Readable of Buffers and writes the
-  others. TakeUsed returns Token, which must not be nil. False: no room. NotifyDevice tells the
-  device. }
+  others. TakeUsed returns Token, which must not be nil. False: no room. The device sees it at
+  NotifyDevice, with all others until then at once. }
 function Offer(var Queue: TVirtQueue; const Buffers: array of TVirtBuffer; Readable: LongInt; Token: Pointer): Boolean;
 
 { Whether there is room for a request of Count buffers. }
 function RoomFor(const Queue: TVirtQueue; Count: LongInt): Boolean;
 
-{ Notifies the device of new requests, unless it has suppressed that. }
+{ Shows new requests to the device, and notifies it, unless it has suppressed that. }
 procedure NotifyDevice(var Queue: TVirtQueue);
 
 { Whether the device has used buffers that were not taken yet. }
@@ -261,8 +261,6 @@ begin
   Dec(Queue.FreeCount, Queue.Requests[Head].Count);
   PWord(Queue.Available + 4)[Queue.Offered and (Queue.Size - 1)] := Head;
   Inc(Queue.Offered);
-  { x86 does not reorder stores, so the device sees the entry before the index. }
-  AvailableIndex(Queue)^ := Queue.Offered;
   Result := True;
 end;
 
@@ -272,6 +270,8 @@ var
 begin
   if Queue.Notified = Queue.Offered then
     Exit;
+  { x86 does not reorder stores, so the device sees the entries before the index. }
+  AvailableIndex(Queue)^ := Queue.Offered;
   { The device writes its event index, then reads our index; we have written our index, and now
     read the event index. The barrier ensures that one side sees the other's write. }
   ReadWriteBarrier;

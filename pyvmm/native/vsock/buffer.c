@@ -80,17 +80,12 @@ static void keep(struct vsock_stream *stream, uint32_t at, const uint8_t *data, 
     memcpy(stream->ring, data + first, size - first);
 }
 
-/* Passes on `size` bytes of payload that the guest had credit for. */
-bool stream_receive(struct vsock_stream *stream, struct iovec *payload, uint32_t size)
+/* Passes on payload of `size` bytes that the guest had credit for. */
+bool stream_receive(struct vsock_stream *stream, struct iovec *payload, uint32_t count, uint32_t size)
 {
-    uint32_t count = 0, left = size, held = stream_unsent(stream);
+    uint32_t held = stream_unsent(stream);
     ssize_t sent = 0;
 
-    for (; left; count++) {
-        if (payload[count].iov_len > left)
-            payload[count].iov_len = left;
-        left -= (uint32_t)payload[count].iov_len;
-    }
     stream->received += size;
     if (!held)
         sent = send_some(stream, payload, count);

@@ -174,9 +174,22 @@ void stream_retry(struct vsock *vsock, struct vsock_stream *stream)
     }
 }
 
-/* A packet of the guest, with its payload. */
-void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
-                   const struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count)
+/* Passes on payload that stream_packet() has agreed to. */
+void stream_pass_on(struct vsock *vsock, struct vsock_stream *stream, struct iovec *payload, uint32_t count,
+                    uint32_t size)
+{
+    if (stream->state != STREAM_OPEN) /* a later packet has ended it */
+        return;
+    vsock->counts.from_guest += size;
+    if (stream_receive(stream, payload, count, size))
+        progress(vsock, stream);
+    else
+        stream_fail(vsock, stream);
+}
+
+/* A packet of the guest, with its payload.  Returns whether that is to be passed on. */
+bool stream_packet(struct vsock *vsock, struct vsock_stream *stream,
+                   const struct virtio_vsock_hdr *header, const struct iovec *payload, uint32_t count)
 {
     uint64_t there = 0;
     bool ok = stream->state == STREAM_OPEN;
@@ -190,7 +203,7 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
             early_offer_again(vsock, stream);
         else
             reset_by_guest(vsock, stream);
-        return;
+        return false;
     case VIRTIO_VSOCK_OP_RESPONSE:
         ok = stream->state == STREAM_ASKING && stream->asked && host_answer(stream);
         if (ok) {
@@ -202,9 +215,7 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
         for (uint32_t i = 0; i < count; i++)
             there += payload[i].iov_len;
         ok = ok && early_was_taken(stream) && !stream->guest_ended && header->len <= there &&
-             header->len <= stream->buf_alloc - stream_unsent(stream) &&
-             stream_receive(stream, payload, header->len);
-        vsock->counts.from_guest += ok ? header->len : 0;
+             header->len <= stream->buf_alloc - stream_unsent(stream) - vsock->gathered.size;
         break;
     case VIRTIO_VSOCK_OP_SHUTDOWN:
         stream->host_ended |= header->flags & VIRTIO_VSOCK_SHUTDOWN_RCV;
@@ -222,11 +233,12 @@ void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
     }
     if (!ok) {
         stream_fail(vsock, stream);
-        return;
+        return false;
     }
     wake(vsock, stream);
-    if (header->op == VIRTIO_VSOCK_OP_RW || header->op == VIRTIO_VSOCK_OP_SHUTDOWN)
+    if (header->op == VIRTIO_VSOCK_OP_SHUTDOWN)
         progress(vsock, stream);
+    return header->op == VIRTIO_VSOCK_OP_RW;
 }
 
 /* ---- host to guest --------------------------------------------------------------------- */

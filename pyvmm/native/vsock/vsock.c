@@ -155,10 +155,12 @@ static void take_packet(struct vsock *vsock, struct chain *chain)
         capture_packet(vsock, false, &header, payload, count);
     if (header.src_cid != vsock->cid || header.dst_cid != VSOCK_HOST_CID)
         return;
+    gather_before(vsock, &header);
     stream = stream_find(vsock, header.src_port, header.dst_port);
-    if (stream && header.type == VIRTIO_VSOCK_TYPE_STREAM)
-        stream_packet(vsock, stream, &header, payload, count);
-    else if (header.op == VIRTIO_VSOCK_OP_REQUEST && header.type == VIRTIO_VSOCK_TYPE_STREAM)
+    if (stream && header.type == VIRTIO_VSOCK_TYPE_STREAM) {
+        if (stream_packet(vsock, stream, &header, payload, count))
+            gather_add(vsock, stream, payload, header.len);
+    } else if (header.op == VIRTIO_VSOCK_OP_REQUEST && header.type == VIRTIO_VSOCK_TYPE_STREAM)
         host_connect(vsock, &header);
     else if (header.op != VIRTIO_VSOCK_OP_RST)
         vsock_add_reset(vsock, header.src_port, header.dst_port);
@@ -191,17 +193,18 @@ static void take_packets(struct vsock *vsock)
         int popped = queue_pop(vsock->tx, &vsock->tx_chain);
         if (popped < 0) {
             broken(vsock, TX, vsock->tx->error);
-            return;
+            break;
         }
         if (!popped) {
             vsock->tx_pending = false; /* vsock_wait() looks again */
-            return;
+            break;
         }
         take_packet(vsock, &vsock->tx_chain);
-        queue_push(vsock->tx, vsock->tx_chain.head, 0);
+        gather_return(vsock);
         if (i % INTERRUPT_EVERY == INTERRUPT_EVERY - 1)
             interrupt_if_wanted(vsock);
     }
+    gather_pass_on(vsock);
 }
 
 /* ---- to the guest --------------------------------------------------------------- */
@@ -474,11 +477,13 @@ static void take_last_packets(struct vsock *vsock)
     for (uint32_t i = 0; i < QUEUE_SIZE_MAX && !vsock->broken; i++) {
         int popped = vsock->tx->enabled ? queue_pop(vsock->tx, &vsock->tx_chain) : 0;
         if (popped <= 0)
-            return;
+            break;
         take_packet(vsock, &vsock->tx_chain);
-        queue_push(vsock->tx, vsock->tx_chain.head, 0);
+        gather_return(vsock);
         vsock->reset_count = 0;
     }
+    gather_pass_on(vsock);
+    vsock->reset_count = 0;
 }
 
 /* The driver is gone, and new clients wait for the next.  Streams become orphans until what it

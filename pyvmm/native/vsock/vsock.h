@@ -21,6 +21,8 @@
 #define VSOCK_BUFFERS (64u << 20)         /* all of them share this, but for the minimum */
 #define VSOCK_RESETS 256                  /* RSTs that wait before TX is left alone */
 #define VSOCK_NOTES 16                    /* lines that wait for Python to log them */
+#define VSOCK_GATHERED 16                 /* packets that go to a socket at once */
+#define VSOCK_GATHERED_BUFFERS 512        /* of these: IOV_MAX is 1024 */
 
 #define VSOCK_FIRST_PORT (1u << 30) /* of the host's side of clients */
 #define VSOCK_LAST_PORT ((1u << 31) - 1)
@@ -124,6 +126,14 @@ PYTHON struct vsock_counts {
     uint64_t to_guest, from_guest; /* bytes of payload */
 };
 
+/* What goes to a stream's socket at once. */
+struct vsock_gathered {
+    struct vsock_stream *stream; /* NULL: nothing */
+    uint32_t size, count, chains;
+    struct iovec iov[VSOCK_GATHERED_BUFFERS];
+    uint16_t chain[VSOCK_GATHERED]; /* that the guest does not have back yet */
+};
+
 struct vsock {
     uint64_t cid;
     struct vsock_counts counts; /* written by the thread alone */
@@ -165,6 +175,7 @@ struct vsock {
     bool starved;            /* RX has no buffers for what waits */
     bool has_rx;             /* rx_chain is popped and not used yet */
     struct chain rx_chain, tx_chain;
+    struct vsock_gathered gathered; /* empty between turns */
     bool broken;             /* a queue is; the note says which */
 
     pthread_mutex_t note_lock;
@@ -208,7 +219,7 @@ uint32_t stream_room(const struct vsock *vsock, const struct vsock_stream *strea
 void stream_take_credit(const struct vsock *vsock, struct vsock_stream *stream,
                         const struct virtio_vsock_hdr *header);
 bool stream_stalls(const struct vsock_stream *stream);
-bool stream_receive(struct vsock_stream *stream, struct iovec *payload, uint32_t size);
+bool stream_receive(struct vsock_stream *stream, struct iovec *payload, uint32_t count, uint32_t size);
 bool stream_flush(struct vsock_stream *stream);
 
 /* Bytes of the guest that the socket has not taken. */
@@ -233,14 +244,22 @@ void early_offer_again(struct vsock *vsock, struct vsock_stream *stream);
 bool early_was_taken(struct vsock_stream *stream);
 
 /* data.c */
-void stream_packet(struct vsock *vsock, struct vsock_stream *stream,
-                   const struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count);
+bool stream_packet(struct vsock *vsock, struct vsock_stream *stream,
+                   const struct virtio_vsock_hdr *header, const struct iovec *payload, uint32_t count);
+void stream_pass_on(struct vsock *vsock, struct vsock_stream *stream, struct iovec *payload, uint32_t count,
+                    uint32_t size);
 bool stream_next(struct vsock *vsock, struct vsock_stream *stream,
                  struct virtio_vsock_hdr *header, struct iovec *payload, uint32_t count);
 void stream_event(struct vsock *vsock, struct vsock_stream *stream, uint32_t events);
 bool stream_probe(struct vsock *vsock, struct vsock_stream *stream);
 void stream_retry(struct vsock *vsock, struct vsock_stream *stream);
 void stream_orphan(struct vsock *vsock, struct vsock_stream *stream);
+
+/* gather.c */
+void gather_before(struct vsock *vsock, const struct virtio_vsock_hdr *header);
+void gather_add(struct vsock *vsock, struct vsock_stream *stream, const struct iovec *payload, uint32_t size);
+void gather_return(struct vsock *vsock);
+void gather_pass_on(struct vsock *vsock);
 
 /* host.c */
 PYTHON int vsock_listen(struct vsock *vsock, int fd, uint32_t guest_port);
