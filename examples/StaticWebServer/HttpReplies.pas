@@ -18,19 +18,19 @@ type
 function PartOf(const Range: String; Size: Int64): TPart;
 
 { The value of Content-Type for a path. }
-function TypeOf(Path: PChar): ShortString;
+function TypeOf(Path: PChar): String;
 
 { A time since 1970 in seconds, as HTTP writes it. }
-function DateOf(Time: Int64): ShortString;
+function DateOf(Time: Int64): String;
 
 { Sends a reply without more than a line of text. False: the connection must be closed. }
-function Refuse(var Request: TRequest; const Status: ShortString; const Headers: String = ''): Boolean;
+function Refuse(var Request: TRequest; const Status: String; const Headers: String = ''): Boolean;
 
 { Sends all of it. }
 function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
 
 { The head of a reply, whose Headers are whole lines. }
-function HeadOf(const Request: TRequest; const Status: ShortString; Size: Int64; const Headers: String): String;
+function HeadOf(const Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
 
 implementation
 
@@ -41,7 +41,7 @@ const
   DAYS: array[1..7] of String[3] = ('Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat');
   MONTHS: array[1..12] of String[3] =
     ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec');
-  TYPES: array[0..27, 0..1] of String[31] = (
+  TYPES: array[0..27, 0..1] of String = (
     ('html', 'text/html; charset=utf-8'), ('htm', 'text/html; charset=utf-8'),
     ('txt', 'text/plain; charset=utf-8'), ('md', 'text/plain; charset=utf-8'),
     ('css', 'text/css'), ('csv', 'text/csv'), ('js', 'text/javascript'), ('mjs', 'text/javascript'),
@@ -84,39 +84,54 @@ begin
   Result.IsPossible := Result.Count > 0;
 end;
 
-function TypeOf(Path: PChar): ShortString;
+function TypeOf(Path: PChar): String;
 var
-  Extension: ShortString;
+  Extension: String;
   I: LongInt;
 begin
+  Result := 'application/octet-stream';
   I := StrLen(Path);
   while (I > 0) and not (Path[I - 1] in ['.', '/']) do
     Dec(I);
-  Extension := '';
-  if (I > 0) and (Path[I - 1] = '.') then
-    Extension := LowerCase(StrPas(Path + I));
+  if (I = 0) or (Path[I - 1] = '/') then
+    Exit;
+  Extension := LowerCase(Path + I);
   for I := Low(TYPES) to High(TYPES) do
     if TYPES[I, 0] = Extension then
       Exit(TYPES[I, 1]);
-  Result := 'application/octet-stream';
 end;
 
-function TwoDigits(Number: LongInt): ShortString;
-begin
-  Result := Chr(Ord('0') + Number div 10) + Chr(Ord('0') + Number mod 10);
-end;
-
-function DateOf(Time: Int64): ShortString;
+function DateOf(Time: Int64): String;
 var
   Year, Month, Day_: Word;
   Date: TDateTime;
   Second: LongInt;
+
+  procedure Put(At: LongInt; const Text: ShortString);
+  begin
+    Move(Text[1], Result[At], Length(Text));
+  end;
+
+  procedure PutTwoDigits(At, Number: LongInt);
+  begin
+    Result[At] := Chr(Ord('0') + Number div 10 mod 10);
+    Result[At + 1] := Chr(Ord('0') + Number mod 10);
+  end;
+
 begin
   Date := UnixDateDelta + Time div DAY;
   Second := Time mod DAY;
   DecodeDate(Date, Year, Month, Day_);
-  Result := DAYS[DayOfWeek(Date)] + ', ' + TwoDigits(Day_) + ' ' + MONTHS[Month] + ' ' + IntToStr(Year) + ' ' +
-    TwoDigits(Second div 3600) + ':' + TwoDigits(Second div 60 mod 60) + ':' + TwoDigits(Second mod 60) + ' GMT';
+  Result := 'Thu, 01 Jan 1970 00:00:00 GMT';
+  UniqueString(Result);
+  Put(1, DAYS[DayOfWeek(Date)]);
+  PutTwoDigits(6, Day_);
+  Put(9, MONTHS[Month]);
+  PutTwoDigits(13, Year div 100);
+  PutTwoDigits(15, Year);
+  PutTwoDigits(18, Second div 3600);
+  PutTwoDigits(21, Second div 60 mod 60);
+  PutTwoDigits(24, Second mod 60);
 end;
 
 function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
@@ -124,17 +139,18 @@ begin
   Result := SysSocketSend(Request.Socket, Data, Count, 0) = Count;
 end;
 
-function HeadOf(const Request: TRequest; const Status: ShortString; Size: Int64; const Headers: String): String;
+function HeadOf(const Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
+var
+  SizeLine, CloseLine: String;
 begin
-  Result := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + Headers;
   if Size >= 0 then
-    Result := Result + 'Content-Length: ' + IntToStr(Size) + CRLF;
+    SizeLine := 'Content-Length: ' + IntToStr(Size) + CRLF;
   if not Request.KeepAlive then
-    Result := Result + 'Connection: close' + CRLF;
-  Result := Result + CRLF;
+    CloseLine := 'Connection: close' + CRLF;
+  Result := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + Headers + SizeLine + CloseLine + CRLF;
 end;
 
-function Refuse(var Request: TRequest; const Status: ShortString; const Headers: String): Boolean;
+function Refuse(var Request: TRequest; const Status: String; const Headers: String): Boolean;
 var
   Text: String;
 begin
