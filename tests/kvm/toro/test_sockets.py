@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from guests import PYVMM
+from guests import PYVMM, Result
 from programs import Programs
 
 ECHO, SUM, SEND, FLOOD, DEAF, QUIT, SLOW, PROXY, NOBODY, FULL = range(80, 90)
@@ -223,6 +223,12 @@ def test_a_client_can_end_the_guest(programs: Programs) -> None:
 def test_a_guest_without_the_device_has_no_sockets(toro: Callable[..., object], programs: Programs) -> None:
     result = subprocess.run([PYVMM, "boot", programs.image("NoNetwork")], capture_output=True, timeout=60)
     assert (result.returncode, result.stdout) == (0, b"no socket\n")
+
+
+def test_windows_grow_as_far_as_there_is_memory_for_all(toro: Callable[..., Result]) -> None:
+    told = toro("Promises").stdout.splitlines()
+    assert len(told) == 9
+    assert all(line.startswith(b"ok ") for line in told)
 
 
 def test_clients_that_the_guest_does_not_read_leave_room_for_others(programs: Programs) -> None:

@@ -11,7 +11,8 @@
   REQUEST and RESPONSE open a connection. SHUTDOWN of both directions and a RST close it; a RST
   closes it at any time.
 
-  BufAlloc is a promise, for which ReceiveWindows finds the memory.
+  BufAlloc is a promise, for which ReceiveWindows finds the memory. It grows when a stream uses it up
+  faster than the peer learns of the room.
 
   NetworkLock protects everything here, so all cores can use sockets. It is a spin lock: its
   holder must not yield. }
@@ -46,6 +47,8 @@ type
     PeerTakesNoMore: Boolean;
     SendingEnded: Boolean;   { the peer knows that we send no more }
     Window: LongWord;        { the size of the receive buffer, in bytes }
+    WindowBegin: LongWord;   { Taken, and the TSC, when Widen has last looked at it }
+    WindowSince: QWord;
     Received: TByteQueue;
     Taken, TakenTold: LongWord;        { bytes read, and FwdCnt of our last packet }
     Sent, PeerTaken, PeerAlloc: LongWord;
@@ -128,6 +131,7 @@ const
   LISTEN_PORT = $FC; { where the VMM is told of listeners (docs/boot-protocol.md) }
   BUCKETS = 1024;
   CLOSING_TIME = 10000; { ms }
+  ROUND_TRIP = 1000;    { us: with other work on the host's CPUs }
 
 var
   Connections, Listeners: array[0..BUCKETS - 1] of PSocket;
@@ -295,12 +299,29 @@ begin
   Driver^.SendControl(Answer);
 end;
 
+{ Makes the window larger if it has been used up in less time than a round trip may take. }
+procedure Widen(Socket: PSocket);
+var
+  Now: QWord;
+begin
+  if Socket^.Taken - Socket^.WindowBegin < Socket^.Window then
+    Exit;
+  Now := read_rdtsc;
+  if Now - Socket^.WindowSince < TicksOfMicro(ROUND_TRIP) then
+    GrowWindow(Socket^.Window);
+  Socket^.WindowBegin := Socket^.Taken;
+  Socket^.WindowSince := Now;
+end;
+
 procedure TellCredit(Socket: PSocket);
 begin
   { The peer's view of our buffer: it does not know of Taken - TakenTold. }
   if (Socket^.State = SCK_TRANSMITTING) and (Socket^.Taken - Socket^.TakenTold >= Socket^.Window div 4) and
      (Socket^.Received.Count + Socket^.Taken - Socket^.TakenTold >= Socket^.Window div 2) then
+  begin
+    Widen(Socket);
     SendOp(Socket, OP_CREDIT_UPDATE);
+  end;
 end;
 
 { ---- The end of connections ---- }
