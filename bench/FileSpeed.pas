@@ -1,5 +1,5 @@
 { How fast files of the share FS are read, from inside: a line for each quantity, a name and
-  a value. Needs `data`, of SIZE bytes, and the empty files `names/0` to `names/99`. }
+  a value. Needs `data`, of SIZE bytes, `hot`, of HOT_SIZE, and the empty files `names/0` to `names/99`. }
 program FileSpeed;
 
 {$mode objfpc}
@@ -8,7 +8,8 @@ uses
   BootInfo, Arch, Process, Memory, Filesystem, VirtIO, VirtIOFS;
 
 const
-  SIZE = 256 shl 20;
+  SIZE = 256 shl 20;       { too much to be kept }
+  HOT_SIZE = 16 shl 20;
   KIB = 1024;
   NAMES = 100;
   THREADS_MAX = 32;
@@ -16,6 +17,8 @@ const
 
 type
   TJob = record
+    Path: PChar;
+    Size: LongInt;         { of the file }
     Block: LongInt;        { bytes of a read }
     Random: Boolean;
   end;
@@ -31,7 +34,7 @@ var
   Data: Pointer;
   Seed, Number: QWord;
 begin
-  F := SysOpenFile('/data', O_RDONLY);
+  F := SysOpenFile(Job.Path, O_RDONLY);
   Data := ToroGetMem(Job.Block);
   Seed := PtrUInt(Parameter) * 7919 + 1;
   repeat
@@ -43,7 +46,7 @@ begin
       Seed := Seed * 6364136223846793005 + 1442695040888963407;
       Number := Seed shr 33;
     end;
-    SysSeekFile(F, Number mod (SIZE div Job.Block) * Job.Block, SeekSet);
+    SysSeekFile(F, Number mod (Job.Size div Job.Block) * Job.Block, SeekSet);
     if SysReadFile(F, Job.Block, Data) <> Job.Block then
       Failed := True;
   until False;
@@ -59,12 +62,14 @@ begin
 end;
 
 { How many cycles that takes. }
-function Run(Block: LongInt; Random: Boolean; Threads, Reads: LongInt): QWord;
+function Run(Path: PChar; Size, Block: LongInt; Random: Boolean; Threads, Reads: LongInt): QWord;
 var
   IDs: array[0..THREADS_MAX - 1] of TThreadID;
   I: PtrInt;
   Start: QWord;
 begin
+  Job.Path := Path;
+  Job.Size := Size;
   Job.Block := Block;
   Job.Random := Random;
   Left := Reads;
@@ -81,12 +86,21 @@ const
   KINDS: array[Boolean] of String[10] = ('sequential', 'random');
 var
   Cycles: QWord;
-  Size, Number: String[10];
+  BlockText, Number: String[10];
 begin
-  Cycles := Run(Block, Random, Threads, Reads);
-  Str(Block div KIB, Size);
+  Cycles := Run('/data', SIZE, Block, Random, Threads, Reads);
+  Str(Block div KIB, BlockText);
   Str(Threads, Number);
-  Tell(KINDS[Random] + '-' + Size + 'K-' + Number, Reads, Cycles);
+  Tell(KINDS[Random] + '-' + BlockText + 'K-' + Number, Reads, Cycles);
+end;
+
+{ Reads what the guest has read before. }
+procedure ReadAgain;
+const
+  READS = 40000;
+begin
+  Run('/hot', HOT_SIZE, 4 * KIB, False, 1, HOT_SIZE div (4 * KIB));
+  Tell('hot-4K-1', READS, Run('/hot', HOT_SIZE, 4 * KIB, False, 1, READS));
 end;
 
 procedure MeasureNames;
@@ -121,7 +135,7 @@ begin
   DedicateBlockDriver('FS', 0);
   if not SysMount('virtiofs', 'FS', 0) then
     Halt(1);
-  Run(1024 * KIB, False, THREADS_MAX, 256); { touches memory for the first time }
+  Run('/data', SIZE, 1024 * KIB, False, THREADS_MAX, 256); { touches memory for the first time }
   Read(4 * KIB, False, 1, 4000);
   Read(64 * KIB, False, 1, 2000);
   Read(1024 * KIB, False, 1, 256);
@@ -133,6 +147,7 @@ begin
   Read(64 * KIB, True, 32, 4000);
   Read(1024 * KIB, True, 1, 256);
   Read(1024 * KIB, True, 8, 256);
+  ReadAgain;
   MeasureNames;
   if Failed then
     Halt(2);

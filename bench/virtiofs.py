@@ -23,6 +23,7 @@ from pathlib import Path
 from measure import BENCH, BenchError, arguments_for, machine_line, parse_runs, ratio_interval, run_script
 
 SIZE = 256 << 20
+HOT_SIZE = 16 << 20
 NAMES = 100
 KIB = 1 << 10
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
@@ -39,6 +40,7 @@ Samples = dict[str, list[float]]
 
 def make_files(folder: Path) -> None:
     """Makes the files that the guest reads."""
+    (folder / "hot").write_bytes(random.randbytes(HOT_SIZE))
     with (folder / "data").open("wb") as file:
         for _ in range(SIZE >> 20):
             file.write(random.randbytes(1 << 20))
@@ -49,7 +51,7 @@ def make_files(folder: Path) -> None:
 
 def parse(said: str, samples: Samples) -> None:
     """The lines of a guest; output of firmware may precede them."""
-    for name, value in re.findall(r"(sequential-\S+|random-\S+|stat|open\+close) (\d+)", said):
+    for name, value in re.findall(r"((?:sequential|random|hot)-\S+|stat|open\+close) (\d+)", said):
         samples.setdefault(name, []).append(float(value))
 
 
@@ -94,9 +96,10 @@ def read_host(folder: Path, name: str) -> float:
             os.close(os.open(f"{folder}/names/{i % NAMES}", os.O_RDONLY))
         return 2000 / (time.perf_counter() - start)
     block = int(rest[0][:-1]) * KIB
-    count, blocks = max(256, min(4000, SIZE // block)), SIZE // block
+    path, size = (folder / "hot", HOT_SIZE) if kind == "hot" else (folder / "data", SIZE)
+    count, blocks = max(256, min(4000, SIZE // block)), size // block
     buffer = bytearray(block)
-    fd = os.open(folder / "data", os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY)
     for i in range(count):
         os.preadv(fd, [buffer], (random.randrange(blocks) if kind == "random" else i % blocks) * block)
     os.close(fd)
