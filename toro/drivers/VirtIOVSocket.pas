@@ -236,6 +236,7 @@ end;
 procedure ServeRx;
 var
   Packet: PVSockHeader;
+  Header: TVSockHeader;
   Written: LongWord;
 begin
   repeat
@@ -245,9 +246,9 @@ begin
     { A packet that came after a reset belongs to a new connection. }
     if HasUsed(Device^.Queues[EVENT_QUEUE]) then
       ServeEvents;
-    if (Written >= SizeOf(TVSockHeader)) and (Written <= RX_SIZE) and
-       (Packet^.Length <= Written - SizeOf(TVSockHeader)) then
-      ReceivePacket(Packet^, PByte(Packet + 1));
+    Header := Packet^; { once: the device may change it meanwhile }
+    if (Written >= SizeOf(Header)) and (Written <= RX_SIZE) and (Header.Length <= Written - SizeOf(Header)) then
+      ReceivePacket(Header, PByte(Packet + 1));
     OfferRx(Packet);
   until False;
   NotifyDevice(Device^.Queues[RX]);
