@@ -19,10 +19,10 @@ static int check(const struct collective *c, bool rooted, bool reduces)
     if (sends && ((!c->send_types && c->send != MPI_IN_PLACE && !mpi_type(c->send_type)) ||
                   (!c->receive_types && !mpi_type(c->receive_type))))
         return MPI_ERR_TYPE;
-    if (sends && !c->send_types && c->send != MPI_IN_PLACE && mpi_lacks(c->send, c->send_count, c->send_type))
+    if (sends && !c->send_types && c->send != MPI_IN_PLACE && mpi_lacks(c->send, c->send_count, mpi_type(c->send_type)))
         return MPI_ERR_BUFFER;
     if (sends && !c->receive_types && c->run == mpi_run_bcast &&
-        mpi_lacks(c->receive, c->receive_count, c->receive_type))
+        mpi_lacks(c->receive, c->receive_count, mpi_type(c->receive_type)))
         return MPI_ERR_BUFFER;
     if (reduces && sends && !mpi_can_combine(c->operation, c->receive_type))
         return MPI_ERR_OP;

@@ -20,6 +20,7 @@ struct communicator *mpi_make_comm(struct group *group, int context, struct comm
     struct communicator *made = mpi_cleared(sizeof *made);
     group->references++;
     made->group = group;
+    made->peers = group->world;
     made->size = made->remote_size = group->size;
     made->rank = mpi_rank_in(group, mpi_rank);
     made->context = context;
@@ -148,6 +149,7 @@ static struct communicator *duplicate(struct communicator *c, int context)
     if (c->local) {
         c->remote->references++;
         made->remote = c->remote;
+        made->peers = c->remote->world;
         made->remote_size = c->remote_size;
         made->local = mpi_make_comm(c->group, context + 2, c);
         mpi_hide_comm(made->local);

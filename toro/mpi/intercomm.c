@@ -11,6 +11,7 @@ static struct communicator *make(struct communicator *local, struct group *remot
     struct communicator *made = mpi_make_comm(local->group, context, local);
     remote->references++;
     made->remote = remote;
+    made->peers = remote->world;
     made->remote_size = remote->size;
     made->local = mpi_make_comm(local->group, context + 2, local);
     mpi_hide_comm(made->local);

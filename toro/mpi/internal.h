@@ -4,10 +4,10 @@
  * rank, and handles are indices into its tables. What ranks share is marked SHARED, and memory of
  * the heap is. Addresses that are given to other ranks are those of toro_shared_address.
  *
- * The way of a message (ring.c, match.c, message.c): the sender writes a header to the receiver's
- * ring, and behind it the data if they are short. Data that are longer stay where they are: the
+ * The way of a message (ring.c, match.c, message.c): the sender writes a header to its ring to the
+ * receiver, and behind it the data if they are short. Data that are longer stay where they are: the
  * header leads to an offer, from which the receiver copies them. The receiver takes headers from
- * its ring whenever it is in a call of MPI, and looks for a receive that was posted; without one it
+ * its rings whenever it is in a call of MPI, and looks for a receive that was posted; without one it
  * keeps what has arrived. */
 #ifndef MPI_INTERNAL_H
 #define MPI_INTERNAL_H
@@ -43,11 +43,11 @@ void mpi_publish(void *to, const void *from, size_t size);
 void mpi_copy_text(char *to, const char *from, size_t size, int *length);
 bool mpi_same_text(const char *a, const char *b);
 
-/* ---- ring.c: headers from all ranks to one ---- */
+/* ---- ring.c: messages from one rank to another ---- */
 
-#define CELL_DATA 80     /* bytes in the cell that has the header */
-#define CELL_MORE 120    /* bytes in each that follows it */
-#define RING_BYTES 1024  /* of a message that may be written to the ring */
+#define LINE_DATA 48    /* bytes in the line that has the header */
+#define LINE_MORE 60    /* in each that follows it */
+#define RING_BYTES 1024 /* of a message that may be written to a ring */
 
 struct header {
     int context, source, tag; /* the source's rank in the communicator */
@@ -57,39 +57,56 @@ struct header {
     const void *data;         /* of an offer that is not buffered */
 };
 
-struct cell {
-    _Atomic uint64_t turn;
+struct line {
+    _Atomic uint32_t turn;
     union {
         struct {
-            struct header header;
-            char data[CELL_DATA];
+            int context, tag;
+            uint16_t source, bytes;
+            union {
+                char data[LINE_DATA];
+                struct {
+                    size_t bytes;
+                    struct offer *offer;
+                    const void *data;
+                } offered;
+            };
         };
-        char more[CELL_MORE];
+        char more[LINE_MORE];
     };
-} __attribute__((aligned(128)));
+} __attribute__((aligned(64)));
 
 /* What other ranks see of a rank. */
 struct mailbox {
-    struct cell *cells;
-    _Atomic uint64_t tail __attribute__((aligned(128)));
-    _Atomic int sleeping __attribute__((aligned(128))); /* its thread blocks, or is about to */
+    struct ring *_Atomic opened;                       /* rings to it that it has not met */
+    _Atomic int sleeping __attribute__((aligned(64))); /* its thread blocks, or is about to */
     uint64_t thread;
 } __attribute__((aligned(128)));
 
 extern struct mailbox mpi_mailboxes[RANKS_MAX];
 
-void mpi_ring_start(int rank);
-/* Sends a header and, without an offer, up to RING_BYTES bytes. */
+void mpi_ring_start(void);
+/* Sends a header with up to RING_BYTES bytes, or with an offer. */
 void mpi_ring_push(int rank, const struct header *header, const void *data);
-/* Whether that has not to wait for the reader, as far as can be seen. */
-bool mpi_ring_has_room(int rank, const struct header *header);
-/* The next cell that has arrived; null: none. It is valid until mpi_ring_next. */
-struct cell *mpi_ring_peek(void);
-/* Copies the first bytes of the message in it. */
-void mpi_ring_read(const struct cell *cell, void *to, size_t bytes);
-void mpi_ring_next(void);
-/* Wakes a rank after something was done for it. */
-void mpi_wake(int rank);
+void mpi_ring_offer(int rank, const struct header *header);
+/* Whether so many bytes have not to wait for the reader. */
+bool mpi_ring_has_room(int rank, size_t bytes);
+/* The next message of any rank, or of one, by its first line; null: none. It is valid until mpi_ring_next. */
+struct line *mpi_ring_peek(int *rank);
+struct line *mpi_ring_peek_from(int rank);
+void mpi_ring_header(const struct line *line, int rank, struct header *header);
+/* Copies the first bytes of the message. */
+void mpi_ring_read(const struct line *line, int rank, void *target, size_t bytes);
+void mpi_ring_next(const struct line *line, int rank);
+
+/* Wakes a rank after something was done for it (wait.c says why that needs no barrier). */
+static inline void mpi_wake(int rank)
+{
+    struct mailbox *box = &mpi_mailboxes[rank];
+    atomic_signal_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&box->sleeping, memory_order_relaxed))
+        toro_wake(box->thread);
+}
 
 /* ---- match.c: receives that were posted, and messages that came before ---- */
 
@@ -98,11 +115,16 @@ struct receive {
     int context, source, tag;     /* or MPI_ANY_SOURCE, MPI_ANY_TAG */
 };
 
+#define ARRIVAL_DATA 112 /* bytes; of longer messages a buffer is kept */
+
 struct mpi_arrival {
     struct mpi_arrival *next;
     struct header header;
-    char data[CELL_DATA];
+    char data[ARRIVAL_DATA];
 };
+
+/* Whether no receive is posted, and no message kept. */
+bool mpi_match_idle(void);
 
 /* The first receive that a message matches; null: none. */
 struct receive *mpi_match_posted(const struct header *header);
@@ -111,7 +133,8 @@ void mpi_unpost(struct receive *receive);
 /* The place of the first message from *at on that a receive matches; its target is null if there is none. */
 struct mpi_arrival **mpi_match_arrived(struct mpi_arrival **at, int context, int source, int tag);
 struct mpi_arrival **mpi_arrived_first(void);
-void mpi_keep(const struct header *header, const void *data);
+/* Keeps a message; returns the place for its data. */
+void *mpi_keep(const struct header *header);
 /* Takes a message out of the queue. */
 struct mpi_arrival *mpi_take(struct mpi_arrival **at);
 void mpi_give_back(struct mpi_arrival *arrival);
@@ -129,12 +152,13 @@ struct offer {
     _Atomic(void *) target; /* where both ranks copy to; null: the receiver alone copies */
     _Atomic size_t next, copied;
     struct offer *free;
-};
+} __attribute__((aligned(64)));
 
 enum send_mode { STANDARD, SYNCHRONOUS, BUFFER };
 enum request_kind { SEND, RECEIVE, COLLECTIVE, GENERALIZED, NOTHING };
 
 struct communicator;
+struct type;
 
 struct mpi_request {
     struct receive receive; /* first: match.c knows it by this */
@@ -158,6 +182,12 @@ struct mpi_request {
     void *state;
 };
 
+/* Send, or receive, without a request: false if that is not possible at once. The result of a receive is in the request's
+ * status and error. */
+bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+                  struct communicator *comm);
+bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
+                     int context, struct communicator *comm);
 /* Start the operation that a request describes. */
 void mpi_start_send(struct mpi_request *request, int context, int tag);
 void mpi_start_receive(struct mpi_request *request, int context, int tag);
@@ -241,9 +271,9 @@ void mpi_unpack(const void *from, size_t bytes, void *data, int count, const str
 int mpi_copy_typed(const void *from, int from_count, MPI_Datatype from_type, void *to, int to_count,
                    MPI_Datatype to_type);
 /* Whether data cannot be at an address: only types with offsets of their own begin at MPI_BOTTOM. */
-static inline bool mpi_lacks(const void *data, int count, MPI_Datatype type)
+static inline bool mpi_lacks(const void *data, int count, const struct type *type)
 {
-    return !data && count > 0 && mpi_type(type)->plain && mpi_type(type)->size;
+    return !data && count > 0 && type->plain && type->size;
 }
 /* The address of an element. */
 static inline char *mpi_at(const void *data, MPI_Aint index, MPI_Datatype type)
@@ -278,6 +308,7 @@ struct communicator {
     int context; /* twice a number that its members agree on: point to point; plus 1: collective */
     int rank, size, remote_size; /* remote_size is size, unless it is an intercommunicator */
     struct group *group, *remote;
+    const int *peers; /* world ranks of those that messages go to */
     struct communicator *local; /* an intercommunicator's own side; else null */
     int sequence;               /* of collective operations */
     int references;

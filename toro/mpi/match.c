@@ -12,6 +12,11 @@ static bool matches(const struct header *header, int context, int source, int ta
            (tag == MPI_ANY_TAG || header->tag == tag);
 }
 
+bool mpi_match_idle(void)
+{
+    return !posted && !arrived;
+}
+
 struct receive *mpi_match_posted(const struct header *header)
 {
     struct receive *receive = posted;
@@ -50,7 +55,7 @@ struct mpi_arrival **mpi_match_arrived(struct mpi_arrival **at, int context, int
     return at;
 }
 
-void mpi_keep(const struct header *header, const void *data)
+void *mpi_keep(const struct header *header)
 {
     struct mpi_arrival *arrival = unused;
     if (arrival)
@@ -59,10 +64,9 @@ void mpi_keep(const struct header *header, const void *data)
         arrival = mpi_memory(sizeof *arrival);
     arrival->next = NULL;
     arrival->header = *header;
-    if (!header->offer)
-        mpi_copy(arrival->data, data, header->bytes);
     *arrived_last = arrival;
     arrived_last = &arrival->next;
+    return arrival->data;
 }
 
 struct mpi_arrival *mpi_take(struct mpi_arrival **at)

@@ -11,6 +11,7 @@
 #define PATIENCE 5              /* microseconds for which an offer stands before it is buffered */
 #define SHARED_MIN (64 << 10)   /* bytes from which on both ranks copy */
 #define PART (16 << 10)
+#define NOW_TURNS 100 /* looks for a message that is about to come */
 
 static struct offer *unused;
 
@@ -21,15 +22,21 @@ static struct offer *new_offer(const void *data, size_t bytes)
     struct offer *offer = unused;
     if (offer)
         unused = offer->free;
-    else
-        offer = mpi_memory(sizeof *offer);
-    *offer = (struct offer){.state = OFFERED, .world = mpi_rank, .data = data, .bytes = bytes};
+    else {
+        offer = toro_aligned_memory(sizeof *offer, sizeof *offer);
+        if (!offer)
+            mpi_die("MPI", "no memory is left");
+        *offer = (struct offer){.world = mpi_rank};
+    }
+    offer->data = data;
+    offer->bytes = bytes;
     return offer;
 }
 
+/* Makes it ready for its next use: its line comes back from the receiver's cache meanwhile. */
 static void keep_offer(struct offer *offer)
 {
-    offer->free = unused;
+    *offer = (struct offer){.state = OFFERED, .world = mpi_rank, .free = unused};
     unused = offer;
 }
 
@@ -79,16 +86,16 @@ static void copy_together(struct offer *offer, void *target, size_t bytes)
 
 /* ---- Delivery ---- */
 
-/* Unpacks a message from the ring, which is longer than a cell. */
-static __attribute__((noinline)) void unpack_cells(struct mpi_request *request, const struct cell *cell, size_t bytes)
+static __attribute__((noinline)) void unpack_lines(struct mpi_request *request, const struct line *line, int rank,
+                                                   size_t bytes)
 {
     char whole[RING_BYTES];
-    mpi_ring_read(cell, whole, bytes);
+    mpi_ring_read(line, rank, whole, bytes);
     mpi_unpack(whole, bytes, request->data, request->count, request->type);
 }
 
-/* The data of a message without an offer are in `data`, or in cells of the ring. */
-static void deliver(struct mpi_request *request, const struct header *header, const void *data, const struct cell *cell)
+/* The data of a message without an offer are in `data`, or in lines of a ring. */
+static void deliver(struct mpi_request *request, const struct header *header, const void *data, const struct line *line)
 {
     struct type *type = request->type;
     size_t room = type->size * request->count, bytes = header->bytes;
@@ -103,12 +110,12 @@ static void deliver(struct mpi_request *request, const struct header *header, co
     request->status.bytes = bytes;
     if (offer)
         data = offer->state == BUFFERED ? offer->buffer : offer->data;
-    if (cell && !type->plain)
-        unpack_cells(request, cell, bytes);
+    if (line && !type->plain)
+        unpack_lines(request, line, header->world, bytes);
     else if (!type->plain)
         mpi_unpack(data, bytes, request->data, request->count, request->type);
-    else if (cell)
-        mpi_ring_read(cell, request->data, bytes);
+    else if (line)
+        mpi_ring_read(line, header->world, request->data, bytes);
     else if (offer && offer->state != BUFFERED && bytes >= SHARED_MIN && header->world != mpi_rank)
         copy_together(offer, request->data, bytes);
     else
@@ -128,15 +135,14 @@ void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival)
  * in most cases. False: it has, and the message is to be received as any other. */
 static bool receive_at_once(struct mpi_request *request, const struct header *header)
 {
-    int state = OFFERED, sender = header->world;
+    int state = OFFERED;
     if (!request->type->plain || header->bytes >= SHARED_MIN ||
         header->bytes > request->type->size * request->count)
         return false;
     mpi_copy(request->data, header->data, header->bytes);
     if (!atomic_compare_exchange_strong(&header->offer->state, &state, COPIED))
         return false;
-    if (atomic_load_explicit(&mpi_mailboxes[sender].sleeping, memory_order_relaxed))
-        toro_wake(mpi_mailboxes[sender].thread);
+    mpi_wake(header->world);
     request->status.MPI_SOURCE = header->source;
     request->status.MPI_TAG = header->tag;
     request->status.bytes = header->bytes;
@@ -145,41 +151,81 @@ static bool receive_at_once(struct mpi_request *request, const struct header *he
 }
 
 /* Keeps what nobody has posted a receive for. */
-static void keep(struct header *header, const struct cell *cell)
+static void keep(struct header *header, const struct line *line)
 {
-    if (!header->offer && header->bytes > CELL_DATA) {
+    void *to = NULL;
+    if (!header->offer && header->bytes > ARRIVAL_DATA) {
         header->offer = new_offer(NULL, header->bytes);
-        header->offer->buffer = mpi_memory(header->bytes);
+        to = header->offer->buffer = mpi_memory(header->bytes);
         header->offer->state = BUFFERED;
-        mpi_ring_read(cell, header->offer->buffer, header->bytes);
     }
-    mpi_keep(header, cell->data);
+    void *place = mpi_keep(header);
+    if (to || !header->offer)
+        mpi_ring_read(line, header->world, to ? to : place, header->bytes);
+}
+
+/* Takes a message from its ring for a request. False: its sender has withdrawn it, and the request goes on. */
+static bool take(struct mpi_request *request, const struct header *header, const struct line *line)
+{
+    bool copied = false;
+    if (header->offer) {
+        mpi_ring_next(line, header->world); /* before a long copy, so that others may send */
+        copied = header->data && receive_at_once(request, header);
+        if (!copied && !mpi_claim(header->offer))
+            return false;
+    }
+    if (request->receive.link)
+        mpi_unpost(&request->receive);
+    if (!copied)
+        deliver(request, header, NULL, header->offer ? NULL : line);
+    if (!header->offer)
+        mpi_ring_next(line, header->world);
+    return true;
 }
 
 void mpi_progress(void)
 {
-    struct cell *cell;
-    while ((cell = mpi_ring_peek())) {
-        struct header header = cell->header;
+    struct line *line;
+    int rank;
+    while ((line = mpi_ring_peek(&rank))) {
+        struct header header;
+        mpi_ring_header(line, rank, &header);
         struct receive *receive = mpi_match_posted(&header);
-        if (!receive)
-            keep(&header, cell);
-        else if (header.data && receive_at_once((struct mpi_request *)receive, &header)) {
-            mpi_unpost(receive);
-            receive = NULL;
-        } else if (!header.offer || mpi_claim(header.offer)) {
-            mpi_unpost(receive);
-            if (!header.offer)
-                deliver((struct mpi_request *)receive, &header, NULL, cell);
-        } else
-            receive = NULL;
-        mpi_ring_next(); /* before a long copy, so that others may send */
-        if (receive && header.offer)
-            deliver((struct mpi_request *)receive, &header, NULL, NULL);
+        if (receive)
+            take((struct mpi_request *)receive, &header, line);
+        else {
+            keep(&header, line);
+            mpi_ring_next(line, rank);
+        }
     }
 }
 
 /* ---- Receives ---- */
+
+bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
+                     int context, struct communicator *comm)
+{
+    int turns = NOW_TURNS, rank = peer == MPI_ANY_SOURCE ? 0 : comm->peers[peer];
+    struct header header;
+    struct line *line;
+
+    if (!mpi_match_idle())
+        return false;
+    while (!(line = peer == MPI_ANY_SOURCE ? mpi_ring_peek(&rank) : mpi_ring_peek_from(rank)))
+        if (!--turns)
+            return false;
+    if (line->context != context || (tag != MPI_ANY_TAG && line->tag != tag))
+        return false;
+    mpi_ring_header(line, rank, &header);
+    request->receive.link = NULL;
+    request->comm = comm;
+    request->data = data;
+    request->count = count;
+    request->type = type;
+    request->error = MPI_SUCCESS;
+    request->status.cancelled = 0;
+    return take(request, &header, line);
+}
 
 void mpi_start_receive(struct mpi_request *request, int context, int tag)
 {
@@ -202,37 +248,44 @@ void mpi_start_receive(struct mpi_request *request, int context, int tag)
 
 /* ---- Sends ---- */
 
-static int world_of(struct communicator *comm, int peer)
+static struct header header_of(struct communicator *comm, int context, int tag, size_t bytes)
 {
-    return (comm->local ? comm->remote : comm->group)->world[peer];
+    return (struct header){.context = context, .source = comm->rank, .tag = tag, .world = mpi_rank, .bytes = bytes};
+}
+
+bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+                  struct communicator *comm)
+{
+    size_t bytes = type->size * count;
+    int to = comm->peers[peer];
+    if (!type->plain || bytes > RING_BYTES || (bytes > LINE_DATA && !mpi_ring_has_room(to, bytes)))
+        return false;
+    struct header header = header_of(comm, context, tag, bytes);
+    mpi_ring_push(to, &header, data);
+    return true;
 }
 
 void mpi_start_send(struct mpi_request *request, int context, int tag)
 {
     struct communicator *comm = request->comm;
     struct type *type = request->type;
-    int to = world_of(comm, request->peer);
+    int to = comm->peers[request->peer];
     size_t bytes = type->size * request->count;
-    struct header header = {
-        .context = context, .source = comm->rank, .tag = tag, .world = mpi_rank, .bytes = bytes};
+    struct header header = header_of(comm, context, tag, bytes);
 
     request->complete = true;
     request->cancelled = false;
     request->error = MPI_SUCCESS;
     request->status = (MPI_Status){.MPI_SOURCE = MPI_ANY_SOURCE, .MPI_TAG = MPI_ANY_TAG};
-    if (bytes <= CELL_DATA && request->mode != SYNCHRONOUS) {
-        char packed[CELL_DATA];
-        const void *data = request->data;
-        if (!type->plain) {
-            mpi_pack(request->data, request->count, request->type, packed);
-            data = packed;
+    if (request->mode != SYNCHRONOUS) {
+        if (mpi_send_now(request->data, request->count, type, request->peer, tag, context, comm))
+            return;
+        if (bytes <= LINE_DATA) {
+            char packed[LINE_DATA];
+            mpi_pack(request->data, request->count, type, packed);
+            mpi_ring_push(to, &header, packed);
+            return;
         }
-        mpi_ring_push(to, &header, data);
-        return;
-    }
-    if (bytes <= RING_BYTES && request->mode != SYNCHRONOUS && type->plain && mpi_ring_has_room(to, &header)) {
-        mpi_ring_push(to, &header, request->data);
-        return;
     }
     header.offer = new_offer(toro_shared_address(request->data), bytes);
     if (request->mode == BUFFER || !type->plain) {
@@ -243,7 +296,7 @@ void mpi_start_send(struct mpi_request *request, int context, int tag)
             header.offer->state = BUFFERED;
     }
     if (header.offer->state == BUFFERED) {
-        mpi_ring_push(to, &header, NULL);
+        mpi_ring_offer(to, &header);
         return;
     }
     if (header.offer->buffer) { /* a synchronous one: the sender keeps the packed data */
@@ -254,7 +307,7 @@ void mpi_start_send(struct mpi_request *request, int context, int tag)
     request->offer = header.offer;
     header.data = header.offer->data;
     request->since = ticks();
-    mpi_ring_push(to, &header, NULL);
+    mpi_ring_offer(to, &header);
 }
 
 static void end_send(struct mpi_request *request)
@@ -353,6 +406,8 @@ int mpi_wait_for(struct mpi_request *requests, int count)
 int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
 {
     struct mpi_request request;
+    if (mpi_send_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm))
+        return MPI_SUCCESS;
     mpi_isend(&request, data, count, type, peer, tag, comm);
     return mpi_wait_for(&request, 1);
 }
@@ -360,6 +415,8 @@ int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, 
 int mpi_receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
 {
     struct mpi_request request;
+    if (mpi_receive_now(&request, data, count, mpi_type(type), peer, tag, comm->context + 1, comm))
+        return request.error;
     mpi_ireceive(&request, data, count, type, peer, tag, comm);
     return mpi_wait_for(&request, 1);
 }
@@ -368,6 +425,8 @@ int mpi_exchange(const void *send, int send_count, MPI_Datatype send_type, int t
                  MPI_Datatype receive_type, int from, int tag, struct communicator *comm)
 {
     struct mpi_request requests[2];
+    if (mpi_send_now(send, send_count, mpi_type(send_type), to, tag, comm->context + 1, comm))
+        return mpi_receive(receive, receive_count, receive_type, from, tag, comm);
     mpi_ireceive(&requests[0], receive, receive_count, receive_type, from, tag, comm);
     mpi_isend(&requests[1], send, send_count, send_type, to, tag, comm);
     return mpi_wait_for(requests, 2);

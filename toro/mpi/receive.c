@@ -3,7 +3,7 @@
 
 static const MPI_Status nothing = {.MPI_SOURCE = MPI_PROC_NULL, .MPI_TAG = MPI_ANY_TAG};
 
-static int check(struct communicator *c, int source, int tag)
+static int check(const struct communicator *c, int source, int tag)
 {
     if (!c)
         return MPI_ERR_COMM;
@@ -12,18 +12,25 @@ static int check(struct communicator *c, int source, int tag)
     return tag < 0 && tag != MPI_ANY_TAG ? MPI_ERR_TAG : MPI_SUCCESS;
 }
 
+static int check_all(const struct communicator *c, const void *data, int count, const struct type *type, int source,
+                     int tag)
+{
+    int result = check(c, source, tag);
+    if (result)
+        return result;
+    if (count < 0)
+        return MPI_ERR_COUNT;
+    if (!type)
+        return MPI_ERR_TYPE;
+    return source != MPI_PROC_NULL && mpi_lacks(data, count, type) ? MPI_ERR_BUFFER : MPI_SUCCESS;
+}
+
 /* Checks the arguments and describes the receive. True: it is to be started. */
 static bool describe(struct mpi_request *request, void *data, int count, MPI_Datatype type, int source, int tag,
                      MPI_Comm comm, const char *call, int *result)
 {
     struct communicator *c = mpi_comm(comm);
-    *result = check(c, source, tag);
-    if (!*result && count < 0)
-        *result = MPI_ERR_COUNT;
-    else if (!*result && !mpi_type(type))
-        *result = MPI_ERR_TYPE;
-    else if (!*result && source != MPI_PROC_NULL && mpi_lacks(data, count, type))
-        *result = MPI_ERR_BUFFER;
+    *result = check_all(c, data, count, mpi_type(type), source, tag);
     if (*result) {
         *result = mpi_fail(c, call, *result);
         return false;
@@ -52,8 +59,13 @@ static int end(struct mpi_request *request, MPI_Status *status, const char *call
 
 int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status)
 {
+    struct communicator *c = mpi_comm(comm);
+    struct type *t = mpi_type(type);
     struct mpi_request request;
     int result;
+    if (source != MPI_PROC_NULL && !check_all(c, data, count, t, source, tag) &&
+        mpi_receive_now(&request, data, count, t, source, tag, c->context, c))
+        return end(&request, status, __func__);
     if (describe(&request, data, count, type, source, tag, comm, __func__, &result)) {
         mpi_start_receive(&request, request.comm->context, tag);
         mpi_wait(&request);

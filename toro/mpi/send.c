@@ -4,24 +4,27 @@
 static char *attached; /* for MPI_Bsend; messages have buffers of their own, this is only kept */
 static int attached_size;
 
+static int check(const void *data, int count, const struct type *type, int peer, int tag, const struct communicator *c)
+{
+    if (!c)
+        return MPI_ERR_COMM;
+    if (count < 0)
+        return MPI_ERR_COUNT;
+    if (!type)
+        return MPI_ERR_TYPE;
+    if (peer != MPI_PROC_NULL && (peer < 0 || peer >= c->remote_size))
+        return MPI_ERR_RANK;
+    if (tag < 0)
+        return MPI_ERR_TAG;
+    return peer != MPI_PROC_NULL && mpi_lacks(data, count, type) ? MPI_ERR_BUFFER : MPI_SUCCESS;
+}
+
 /* Checks the arguments and describes the send. True: it is to be started. */
 static bool describe(struct mpi_request *request, const void *data, int count, MPI_Datatype type, int peer, int tag,
                      MPI_Comm comm, enum send_mode mode, const char *call, int *result)
 {
     struct communicator *c = mpi_comm(comm);
-    *result = MPI_SUCCESS;
-    if (!c)
-        *result = MPI_ERR_COMM;
-    else if (count < 0)
-        *result = MPI_ERR_COUNT;
-    else if (!mpi_type(type))
-        *result = MPI_ERR_TYPE;
-    else if (peer != MPI_PROC_NULL && (peer < 0 || peer >= c->remote_size))
-        *result = MPI_ERR_RANK;
-    else if (tag < 0)
-        *result = MPI_ERR_TAG;
-    else if (peer != MPI_PROC_NULL && mpi_lacks(data, count, type))
-        *result = MPI_ERR_BUFFER;
+    *result = check(data, count, mpi_type(type), peer, tag, c);
     if (*result) {
         *result = mpi_fail(c, call, *result);
         return false;
@@ -36,8 +39,13 @@ static bool describe(struct mpi_request *request, const void *data, int count, M
 static int send(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
                 const char *call)
 {
+    struct communicator *c = mpi_comm(comm);
+    struct type *t = mpi_type(type);
     struct mpi_request request;
     int result;
+    if (mode == STANDARD && peer != MPI_PROC_NULL && !check(data, count, t, peer, tag, c) &&
+        mpi_send_now(data, count, t, peer, tag, c->context, c))
+        return MPI_SUCCESS;
     if (describe(&request, data, count, type, peer, tag, comm, mode, call, &result)) {
         mpi_start_send(&request, request.comm->context, tag);
         mpi_wait(&request);

@@ -1,11 +1,18 @@
 /* Waits. A rank that waits polls its ring, because another core's answer is there within a
  * microsecond, and an interrupt that wakes a halted core takes tens of them. It blocks, so that the
  * core halts, when that has been in vain for some time: for long if polling mostly succeeds, and
- * for shorter and shorter times if it does not. */
+ * for shorter and shorter times if it does not.
+ *
+ * A rank that does something for another looks afterwards whether that sleeps. For the processor
+ * these are a store and then a load, which it may do the other way around; a barrier between them
+ * would cost each message as much as the rest of its way. So whoever is about to sleep says so, and
+ * goes on polling for longer than a processor keeps a store to itself. Then it has seen what was
+ * done by others who have not seen that it sleeps. */
 #include "internal.h"
 
 #define POLL_MAX 2000 /* microseconds */
 #define POLL_MIN 50
+#define SETTLE 50     /* microseconds from the announcement of sleep to sleep */
 #define EAGER 200     /* turns without a pause: most answers come within them */
 #define NAP 100       /* where nobody wakes the rank */
 #define TURNS 64      /* between looks at the clock and at other threads of this core */
@@ -14,7 +21,7 @@ int mpi_helpers;
 
 static int waiting;         /* threads of this core */
 static uint64_t poll_ticks; /* how long to poll */
-static uint64_t most, least;
+static uint64_t most, least, settle;
 
 void mpi_relax(struct pause *pause)
 {
@@ -24,17 +31,10 @@ void mpi_relax(struct pause *pause)
         if (!most) {
             most = poll_ticks = toro_ticks(POLL_MAX);
             least = toro_ticks(POLL_MIN);
+            settle = toro_ticks(SETTLE);
         }
         pause->start = ticks();
         waiting++;
-        return;
-    }
-    if (pause->armed) {
-        /* What this thread waits for was looked at once more since it is announced to sleep. */
-        toro_block();
-        box->sleeping = 0;
-        pause->armed = false;
-        pause->start = ticks();
         return;
     }
     if (pause->turns < EAGER)
@@ -43,6 +43,15 @@ void mpi_relax(struct pause *pause)
     if (pause->turns % TURNS)
         return;
     toro_yield();
+    if (pause->armed) {
+        if (ticks() - pause->start < settle)
+            return;
+        toro_block();
+        box->sleeping = 0;
+        pause->armed = false;
+        pause->start = ticks();
+        return;
+    }
     if (ticks() - pause->start < poll_ticks)
         return;
     if (waiting > 1 || mpi_helpers) { /* only one thread can be told of to others */
@@ -53,6 +62,7 @@ void mpi_relax(struct pause *pause)
     box->thread = toro_thread();
     atomic_store(&box->sleeping, 1); /* a full barrier */
     pause->armed = true;
+    pause->start = ticks();
 }
 
 void mpi_poll(struct pause *pause)

@@ -3,8 +3,6 @@
 
 #define TAG_END (1 << 29)
 
-SHARED static _Atomic int started; /* ranks */
-
 intptr_t toro_rank_offset; /* set by Ranks.pas */
 enum mpi_phase mpi_phase;
 int mpi_rank, mpi_size;
@@ -18,11 +16,8 @@ void mpi_start(void)
     mpi_rank = toro_core_index();
     mpi_size = toro_core_count();
     mpi_phase = RUNNING;
-    mpi_ring_start(mpi_rank);
+    mpi_ring_start();
     mpi_start_comms();
-    started++;
-    while (started < mpi_size) /* the rings of all are there */
-        toro_yield();
 }
 
 int MPI_Init(int *argc, char ***argv)
