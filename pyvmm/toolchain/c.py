@@ -30,7 +30,11 @@ _TARGET = [
 _CODE = ["-O2", "-g"]
 _DEBUG_CODE = ["-Og", "-g", "-fno-omit-frame-pointer"]
 #: MPI is there for programs without a C library as well.
-_FREESTANDING = ["-O3", "-ffreestanding", "-fcx-limited-range", "-Wall", "-Wextra"]
+_FREESTANDING = [
+    *("-O3", "-ffreestanding", "-fcx-limited-range", "-Wall", "-Wextra"),
+    # `rep stos` for a request takes longer than a short message.
+    "-mmemset-strategy=unrolled_loop:512:noalign,libcall:-1:noalign",
+]
 _PREFIX = ["objcopy", "--prefix-alloc-sections=.rank"]
 
 

@@ -31,14 +31,14 @@ static int check(const struct collective *c, bool rooted, bool reduces)
 
 enum form { WAIT, BEGIN, PREPARE };
 
-static int go(struct collective c, bool rooted, bool reduces, enum form form, MPI_Request *request)
+static int go(struct collective *c, bool rooted, bool reduces, enum form form, MPI_Request *request)
 {
-    int result = check(&c, rooted, reduces);
+    int result = check(c, rooted, reduces);
     if (result)
-        return mpi_fail(c.comm, c.call, result);
+        return mpi_fail(c->comm, c->call, result);
     if (form == WAIT)
-        return mpi_perform(&c);
-    return form == BEGIN ? mpi_begin(&c, request) : mpi_prepare(&c, request);
+        return mpi_perform(c);
+    return form == BEGIN ? mpi_begin(c, request) : mpi_prepare(c, request);
 }
 
 #define WHAT(function) .call = __func__, .run = (function), .comm = mpi_comm(comm)
@@ -49,16 +49,16 @@ static int go(struct collective c, bool rooted, bool reduces, enum form form, MP
 #define DEFINE(name, iname, side, rooted, reduces, parameters, ...)                                                    \
     int name(UNWRAP parameters)                                                                                        \
     {                                                                                                                  \
-        return go(side((struct collective){__VA_ARGS__}), rooted, reduces, WAIT, NULL);                                \
+        return go(side(&(struct collective){__VA_ARGS__}), rooted, reduces, WAIT, NULL);                                \
     }                                                                                                                  \
     int iname(UNWRAP parameters, MPI_Request *request)                                                                 \
     {                                                                                                                  \
-        return go(side((struct collective){__VA_ARGS__}), rooted, reduces, BEGIN, request);                            \
+        return go(side(&(struct collective){__VA_ARGS__}), rooted, reduces, BEGIN, request);                            \
     }                                                                                                                  \
     int name##_init(UNWRAP parameters, MPI_Info info, MPI_Request *request)                                            \
     {                                                                                                                  \
         (void)info;                                                                                                    \
-        return go(side((struct collective){__VA_ARGS__}), rooted, reduces, PREPARE, request);                          \
+        return go(side(&(struct collective){__VA_ARGS__}), rooted, reduces, PREPARE, request);                          \
     }
 
 #define UNWRAP(...) __VA_ARGS__
@@ -72,28 +72,28 @@ DEFINE(MPI_Bcast, MPI_Ibcast, SAME, true, false, (BCAST),
      .receive_count = count, .receive_type = type, .root = root)
 
 /* Gather and scatter have one side at the root, and the other everywhere: what does not count is not looked at. */
-static struct collective gather(struct collective c)
+static struct collective *gather(struct collective *c)
 {
-    bool root = c.comm && (c.comm->local ? c.root == MPI_ROOT : c.root == c.comm->rank);
+    bool root = c->comm && (c->comm->local ? c->root == MPI_ROOT : c->root == c->comm->rank);
     if (!root) {
-        c.receive_type = c.send_type;
-        c.receive_count = 0;
-    } else if (c.comm->local || c.send == MPI_IN_PLACE) {
-        c.send_type = c.receive_type;
-        c.send_count = 0;
+        c->receive_type = c->send_type;
+        c->receive_count = 0;
+    } else if (c->comm->local || c->send == MPI_IN_PLACE) {
+        c->send_type = c->receive_type;
+        c->send_count = 0;
     }
     return c;
 }
 
-static struct collective scatter(struct collective c)
+static struct collective *scatter(struct collective *c)
 {
-    bool root = c.comm && (c.comm->local ? c.root == MPI_ROOT : c.root == c.comm->rank);
+    bool root = c->comm && (c->comm->local ? c->root == MPI_ROOT : c->root == c->comm->rank);
     if (!root) {
-        c.send_type = c.receive_type;
-        c.send_count = 0;
-    } else if (c.comm->local || c.receive == MPI_IN_PLACE) {
-        c.receive_type = c.send_type;
-        c.receive_count = 0;
+        c->send_type = c->receive_type;
+        c->send_count = 0;
+    } else if (c->comm->local || c->receive == MPI_IN_PLACE) {
+        c->receive_type = c->send_type;
+        c->receive_count = 0;
     }
     return c;
 }

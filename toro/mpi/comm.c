@@ -2,17 +2,12 @@
  * on one that is free on all of them. */
 #include "internal.h"
 
-static struct table comms;
+struct table mpi_comms;
 static int next_context; /* the first that this rank has not used */
-
-struct communicator *mpi_comm(MPI_Comm handle)
-{
-    return mpi_table_at(&comms, handle);
-}
 
 struct communicator *mpi_world(void)
 {
-    return mpi_table_at(&comms, MPI_COMM_WORLD);
+    return mpi_table_at(&mpi_comms, MPI_COMM_WORLD);
 }
 
 struct communicator *mpi_make_comm(struct group *group, int context, struct communicator *parent)
@@ -26,7 +21,7 @@ struct communicator *mpi_make_comm(struct group *group, int context, struct comm
     made->context = context;
     made->references = 1;
     made->handler = parent ? parent->handler : MPI_ERRORS_ARE_FATAL;
-    made->handle = mpi_table_add(&comms, made);
+    made->handle = mpi_table_add(&mpi_comms, made);
     return made;
 }
 
@@ -38,7 +33,7 @@ void mpi_start_comms(void)
     self->world[0] = mpi_rank;
     mpi_copy_text(mpi_make_comm(world, 0, NULL)->name, "MPI_COMM_WORLD", NAME_SIZE, NULL);
     mpi_copy_text(mpi_make_comm(self, 2, NULL)->name, "MPI_COMM_SELF", NAME_SIZE, NULL);
-    comms.first = 2;
+    mpi_comms.first = 2;
     next_context = 4;
 }
 
@@ -88,7 +83,7 @@ int mpi_free_context(void)
 
 void mpi_hide_comm(struct communicator *comm)
 {
-    mpi_table_remove(&comms, comm->handle);
+    mpi_table_remove(&mpi_comms, comm->handle);
 }
 
 int MPI_Comm_size(MPI_Comm comm, int *size)
@@ -167,7 +162,7 @@ int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *made)
     struct communicator *copy = duplicate(c, context);
     int result = mpi_copy_attributes(comm, c->attributes, &copy->attributes);
     if (result) {
-        mpi_table_remove(&comms, copy->handle);
+        mpi_table_remove(&mpi_comms, copy->handle);
         mpi_release_comm(copy);
         *made = MPI_COMM_NULL;
         FAIL(c, result);
@@ -289,7 +284,7 @@ int MPI_Comm_free(MPI_Comm *comm)
     CHECK(c, *comm != MPI_COMM_WORLD && *comm != MPI_COMM_SELF, MPI_ERR_COMM);
     int result = mpi_delete_attributes(*comm, &c->attributes);
     CHECK(c, result == MPI_SUCCESS, result);
-    mpi_table_remove(&comms, *comm);
+    mpi_table_remove(&mpi_comms, *comm);
     mpi_release_comm(c);
     *comm = MPI_COMM_NULL;
     return MPI_SUCCESS;

@@ -43,7 +43,21 @@ void mpi_publish(void *to, const void *from, size_t size);
 void mpi_copy_text(char *to, const char *from, size_t size, int *length);
 bool mpi_same_text(const char *a, const char *b);
 
-/* ---- ring.c: messages from one rank to another ---- */
+/* ---- table.c: what handles stand for ---- */
+
+struct table {
+    void **entries;
+    int size, first; /* handles below `first` are never reused */
+};
+int mpi_table_add(struct table *table, void *entry);
+void mpi_table_remove(struct table *table, int handle);
+
+static inline void *mpi_table_at(const struct table *table, int handle)
+{
+    return (unsigned)handle < (unsigned)table->size ? table->entries[handle] : NULL;
+}
+
+/* ---- ring.c, ring.h: messages from one rank to another ---- */
 
 #define LINE_DATA 48    /* bytes in the line that has the header */
 #define LINE_MORE 60    /* in each that follows it */
@@ -57,25 +71,6 @@ struct header {
     const void *data;         /* of an offer that is not buffered */
 };
 
-struct line {
-    _Atomic uint32_t turn;
-    union {
-        struct {
-            int context, tag;
-            uint16_t source, bytes;
-            union {
-                char data[LINE_DATA];
-                struct {
-                    size_t bytes;
-                    struct offer *offer;
-                    const void *data;
-                } offered;
-            };
-        };
-        char more[LINE_MORE];
-    };
-} __attribute__((aligned(64)));
-
 /* What other ranks see of a rank. */
 struct mailbox {
     struct ring *_Atomic opened;                       /* rings to it that it has not met */
@@ -85,19 +80,16 @@ struct mailbox {
 
 extern struct mailbox mpi_mailboxes[RANKS_MAX];
 
+struct ring;
+struct line;
+
 void mpi_ring_start(void);
-/* Sends a header with up to RING_BYTES bytes, or with an offer. */
+/* Sends a header with up to LINE_DATA bytes, or with an offer. */
 void mpi_ring_push(int rank, const struct header *header, const void *data);
 void mpi_ring_offer(int rank, const struct header *header);
-/* Whether so many bytes have not to wait for the reader. */
-bool mpi_ring_has_room(int rank, size_t bytes);
-/* The next message of any rank, or of one, by its first line; null: none. It is valid until mpi_ring_next. */
-struct line *mpi_ring_peek(int *rank);
-struct line *mpi_ring_peek_from(int rank);
-void mpi_ring_header(const struct line *line, int rank, struct header *header);
-/* Copies the first bytes of the message. */
-void mpi_ring_read(const struct line *line, int rank, void *target, size_t bytes);
-void mpi_ring_next(const struct line *line, int rank);
+/* The next message of any rank, by its first line; null: none. */
+struct line *mpi_ring_peek(struct ring **ring);
+void mpi_ring_header(const struct ring *ring, const struct line *line, struct header *header);
 
 /* Wakes a rank after something was done for it (wait.c says why that needs no barrier). */
 static inline void mpi_wake(int rank)
@@ -182,12 +174,6 @@ struct mpi_request {
     void *state;
 };
 
-/* Send, or receive, without a request: false if that is not possible at once. The result of a receive is in the request's
- * status and error. */
-bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
-                  struct communicator *comm);
-bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
-                     int context, struct communicator *comm);
 /* Start the operation that a request describes. */
 void mpi_start_send(struct mpi_request *request, int context, int tag);
 void mpi_start_receive(struct mpi_request *request, int context, int tag);
@@ -199,6 +185,8 @@ bool mpi_withdraw(struct mpi_request *request);
 void mpi_free_request(struct mpi_request *request);
 /* Gives a message that was taken to a request. */
 void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival);
+/* Takes a message from its ring for a request. False: its sender has withdrawn it, and the request goes on. */
+bool mpi_take_message(struct mpi_request *request, struct ring *ring, struct line *line);
 /* Makes an arrival the receiver's; false: it was withdrawn, and is gone. */
 bool mpi_claim(struct offer *offer);
 
@@ -213,6 +201,15 @@ void mpi_ireceive(struct mpi_request *request, void *data, int count, MPI_Dataty
                   struct communicator *comm);
 /* Waits for some of them; the first error, or MPI_SUCCESS. */
 int mpi_wait_for(struct mpi_request *requests, int count);
+
+/* ---- now.c ---- */
+
+/* Send, or receive, without a request: false if that is not possible. The result of a receive is in the status and
+ * error of a request that is nothing else. */
+bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+                  struct communicator *comm);
+bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
+                     int context, struct communicator *comm);
 
 /* ---- wait.c ---- */
 
@@ -258,8 +255,17 @@ struct type {
     char name[NAME_SIZE];
 };
 
-/* What a handle stands for; null: nothing. */
-struct type *mpi_type(MPI_Datatype handle);
+extern struct table mpi_types;
+void mpi_start_types(void);
+
+/* What a handle stands for; null: nothing. Programs may ask before MPI_Init. */
+static inline struct type *mpi_type(MPI_Datatype handle)
+{
+    if (__builtin_expect(!mpi_types.size, false))
+        mpi_start_types();
+    return mpi_table_at(&mpi_types, handle);
+}
+
 MPI_Datatype mpi_add_type(struct type *type);
 /* The program may free a type while an operation uses it. */
 void mpi_hold_type(struct type *type);
@@ -318,7 +324,13 @@ struct communicator {
     char name[NAME_SIZE];
 };
 
-struct communicator *mpi_comm(MPI_Comm handle);
+extern struct table mpi_comms;
+
+static inline struct communicator *mpi_comm(MPI_Comm handle)
+{
+    return mpi_table_at(&mpi_comms, handle);
+}
+
 struct communicator *mpi_world(void);
 void mpi_release_comm(struct communicator *comm);
 /* A communicator of a group, whose members all call this with the same context. */
@@ -339,15 +351,6 @@ struct group *mpi_make_group(int size);
 MPI_Group mpi_add_group(struct group *group);
 void mpi_release_group(struct group *group);
 int mpi_rank_in(const struct group *group, int world);
-
-/* A table of handles. */
-struct table {
-    void **entries;
-    int size, first; /* handles below `first` are never reused */
-};
-int mpi_table_add(struct table *table, void *entry);
-void *mpi_table_at(const struct table *table, int handle);
-void mpi_table_remove(struct table *table, int handle);
 
 /* ---- attribute.c ---- */
 

@@ -5,13 +5,12 @@
  * of a standard message that nobody has claimed for a while leaves a copy and says BUFFERED, which
  * ends the send as well; or it withdraws the offer (MPI_Cancel). Of long data both ranks copy
  * parts, if the sender waits. */
-#include "internal.h"
+#include "ring.h"
 
 #define BUFFERED_MAX (64 << 10) /* longer messages wait for their receivers */
 #define PATIENCE 5              /* microseconds for which an offer stands before it is buffered */
 #define SHARED_MIN (64 << 10)   /* bytes from which on both ranks copy */
 #define PART (16 << 10)
-#define NOW_TURNS 100 /* looks for a message that is about to come */
 
 static struct offer *unused;
 
@@ -86,16 +85,17 @@ static void copy_together(struct offer *offer, void *target, size_t bytes)
 
 /* ---- Delivery ---- */
 
-static __attribute__((noinline)) void unpack_lines(struct mpi_request *request, const struct line *line, int rank,
-                                                   size_t bytes)
+static __attribute__((noinline)) void unpack_lines(struct mpi_request *request, struct ring *ring,
+                                                   const struct line *line, size_t bytes)
 {
     char whole[RING_BYTES];
-    mpi_ring_read(line, rank, whole, bytes);
+    mpi_ring_read(ring, line, whole, bytes);
     mpi_unpack(whole, bytes, request->data, request->count, request->type);
 }
 
 /* The data of a message without an offer are in `data`, or in lines of a ring. */
-static void deliver(struct mpi_request *request, const struct header *header, const void *data, const struct line *line)
+static void deliver(struct mpi_request *request, const struct header *header, const void *data, struct ring *ring,
+                    const struct line *line)
 {
     struct type *type = request->type;
     size_t room = type->size * request->count, bytes = header->bytes;
@@ -111,11 +111,11 @@ static void deliver(struct mpi_request *request, const struct header *header, co
     if (offer)
         data = offer->state == BUFFERED ? offer->buffer : offer->data;
     if (line && !type->plain)
-        unpack_lines(request, line, header->world, bytes);
+        unpack_lines(request, ring, line, bytes);
     else if (!type->plain)
         mpi_unpack(data, bytes, request->data, request->count, request->type);
     else if (line)
-        mpi_ring_read(line, header->world, request->data, bytes);
+        mpi_ring_read(ring, line, request->data, bytes);
     else if (offer && offer->state != BUFFERED && bytes >= SHARED_MIN && header->world != mpi_rank)
         copy_together(offer, request->data, bytes);
     else
@@ -127,7 +127,7 @@ static void deliver(struct mpi_request *request, const struct header *header, co
 
 void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival)
 {
-    deliver(request, &arrival->header, arrival->data, NULL);
+    deliver(request, &arrival->header, arrival->data, NULL, NULL);
     mpi_give_back(arrival);
 }
 
@@ -151,7 +151,7 @@ static bool receive_at_once(struct mpi_request *request, const struct header *he
 }
 
 /* Keeps what nobody has posted a receive for. */
-static void keep(struct header *header, const struct line *line)
+static void keep(struct ring *ring, const struct line *line, struct header *header)
 {
     void *to = NULL;
     if (!header->offer && header->bytes > ARRIVAL_DATA) {
@@ -161,15 +161,14 @@ static void keep(struct header *header, const struct line *line)
     }
     void *place = mpi_keep(header);
     if (to || !header->offer)
-        mpi_ring_read(line, header->world, to ? to : place, header->bytes);
+        mpi_ring_read(ring, line, to ? to : place, header->bytes);
 }
 
-/* Takes a message from its ring for a request. False: its sender has withdrawn it, and the request goes on. */
-static bool take(struct mpi_request *request, const struct header *header, const struct line *line)
+static bool take(struct mpi_request *request, struct ring *ring, struct line *line, const struct header *header)
 {
     bool copied = false;
     if (header->offer) {
-        mpi_ring_next(line, header->world); /* before a long copy, so that others may send */
+        mpi_ring_next(ring, line); /* before a long copy, so that others may send */
         copied = header->data && receive_at_once(request, header);
         if (!copied && !mpi_claim(header->offer))
             return false;
@@ -177,55 +176,37 @@ static bool take(struct mpi_request *request, const struct header *header, const
     if (request->receive.link)
         mpi_unpost(&request->receive);
     if (!copied)
-        deliver(request, header, NULL, header->offer ? NULL : line);
+        deliver(request, header, NULL, ring, header->offer ? NULL : line);
     if (!header->offer)
-        mpi_ring_next(line, header->world);
+        mpi_ring_next(ring, line);
     return true;
+}
+
+bool mpi_take_message(struct mpi_request *request, struct ring *ring, struct line *line)
+{
+    struct header header;
+    mpi_ring_header(ring, line, &header);
+    return take(request, ring, line, &header);
 }
 
 void mpi_progress(void)
 {
+    struct ring *ring;
     struct line *line;
-    int rank;
-    while ((line = mpi_ring_peek(&rank))) {
+    while ((line = mpi_ring_peek(&ring))) {
         struct header header;
-        mpi_ring_header(line, rank, &header);
+        mpi_ring_header(ring, line, &header);
         struct receive *receive = mpi_match_posted(&header);
         if (receive)
-            take((struct mpi_request *)receive, &header, line);
+            take((struct mpi_request *)receive, ring, line, &header);
         else {
-            keep(&header, line);
-            mpi_ring_next(line, rank);
+            keep(ring, line, &header);
+            mpi_ring_next(ring, line);
         }
     }
 }
 
 /* ---- Receives ---- */
-
-bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
-                     int context, struct communicator *comm)
-{
-    int turns = NOW_TURNS, rank = peer == MPI_ANY_SOURCE ? 0 : comm->peers[peer];
-    struct header header;
-    struct line *line;
-
-    if (!mpi_match_idle())
-        return false;
-    while (!(line = peer == MPI_ANY_SOURCE ? mpi_ring_peek(&rank) : mpi_ring_peek_from(rank)))
-        if (!--turns)
-            return false;
-    if (line->context != context || (tag != MPI_ANY_TAG && line->tag != tag))
-        return false;
-    mpi_ring_header(line, rank, &header);
-    request->receive.link = NULL;
-    request->comm = comm;
-    request->data = data;
-    request->count = count;
-    request->type = type;
-    request->error = MPI_SUCCESS;
-    request->status.cancelled = 0;
-    return take(request, &header, line);
-}
 
 void mpi_start_receive(struct mpi_request *request, int context, int tag)
 {
@@ -251,18 +232,6 @@ void mpi_start_receive(struct mpi_request *request, int context, int tag)
 static struct header header_of(struct communicator *comm, int context, int tag, size_t bytes)
 {
     return (struct header){.context = context, .source = comm->rank, .tag = tag, .world = mpi_rank, .bytes = bytes};
-}
-
-bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
-                  struct communicator *comm)
-{
-    size_t bytes = type->size * count;
-    int to = comm->peers[peer];
-    if (!type->plain || bytes > RING_BYTES || (bytes > LINE_DATA && !mpi_ring_has_room(to, bytes)))
-        return false;
-    struct header header = header_of(comm, context, tag, bytes);
-    mpi_ring_push(to, &header, data);
-    return true;
 }
 
 void mpi_start_send(struct mpi_request *request, int context, int tag)
@@ -380,6 +349,11 @@ bool mpi_withdraw(struct mpi_request *request)
 void mpi_isend(struct mpi_request *request, const void *data, int count, MPI_Datatype type, int peer, int tag,
                struct communicator *comm)
 {
+    if (mpi_send_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm)) {
+        request->complete = true;
+        request->error = MPI_SUCCESS;
+        return;
+    }
     *request = (struct mpi_request){.kind = SEND, .comm = comm, .data = (void *)data, .count = count, .type = mpi_type(type),
                                     .peer = peer};
     mpi_start_send(request, comm->context + 1, tag);

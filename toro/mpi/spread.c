@@ -141,7 +141,7 @@ int mpi_run_allgather(struct collective *c)
 {
     struct communicator *comm = c->comm;
     int n = comm->remote_size, started = 0, result = MPI_SUCCESS, me = comm->rank;
-    struct mpi_request few[2 * FEW], *requests = n > FEW ? mpi_memory(2 * n * sizeof *requests) : few;
+    struct mpi_request few[FEW], *requests = n > FEW ? mpi_memory(n * sizeof *requests) : few;
     const void *send = c->send;
     int send_count = c->send_count;
     MPI_Datatype send_type = c->send_type;
@@ -152,17 +152,18 @@ int mpi_run_allgather(struct collective *c)
     }
     for (int i = 0; i < n; i++) {
         int rank = is_inter(c) ? i : (me + i) % n;
+        if (rank != me || is_inter(c))
+            mpi_isend(&requests[started++], send, send_count, send_type, rank, c->tag, comm);
+    }
+    for (int i = 0; i < n; i++) {
+        int rank = is_inter(c) ? i : (me - i + n) % n, error = MPI_SUCCESS;
         void *to = part(c->receive, rank, c->receive_count, c->receive_offsets, c->receive_type);
         int count = part_count(rank, c->receive_count, c->receive_counts);
         if (rank != me || is_inter(c))
-            mpi_ireceive(&requests[started++], to, count, c->receive_type, rank, c->tag, comm);
+            error = mpi_receive(to, count, c->receive_type, rank, c->tag, comm);
         else if (to != send)
-            result = mpi_copy_typed(send, send_count, send_type, to, count, c->receive_type);
-    }
-    for (int i = 0; i < n; i++) {
-        int rank = is_inter(c) ? i : (me + i) % n;
-        if (rank != me || is_inter(c))
-            mpi_isend(&requests[started++], send, send_count, send_type, rank, c->tag, comm);
+            error = mpi_copy_typed(send, send_count, send_type, to, count, c->receive_type);
+        result = result ? result : error;
     }
     int other = mpi_wait_for(requests, started);
     if (n > FEW)
@@ -170,60 +171,73 @@ int mpi_run_allgather(struct collective *c)
     return result ? result : other;
 }
 
-/* Of MPI_Alltoallw, whose offsets are bytes. */
-static void *place(const void *data, int rank, int count, const int *offsets, MPI_Datatype type,
-                   const MPI_Datatype *types)
+/* What a rank sends to another one or receives from it. Offsets of MPI_Alltoallw are bytes. */
+struct share {
+    void *data;
+    int count;
+    MPI_Datatype type;
+};
+
+static struct share share(const void *data, int rank, int count, const int *counts, const int *offsets,
+                          MPI_Datatype type, const MPI_Datatype *types)
 {
-    return types ? (char *)data + offsets[rank] : part(data, rank, count, offsets, type);
+    if (types)
+        return (struct share){(char *)data + offsets[rank], part_count(rank, count, counts), types[rank]};
+    return (struct share){part(data, rank, count, offsets, type), part_count(rank, count, counts), type};
+}
+
+static struct share incoming(const struct collective *c, int rank)
+{
+    return share(c->receive, rank, c->receive_count, c->receive_counts, c->receive_offsets, c->receive_type,
+                 c->receive_types);
+}
+
+static struct share outgoing(const struct collective *c, int rank)
+{
+    return share(c->send, rank, c->send_count, c->send_counts, c->send_offsets, c->send_type, c->send_types);
+}
+
+/* In place, what is to be sent is overwritten by what comes. */
+static struct share *copies_of(const struct collective *c, int n)
+{
+    struct share *copies = mpi_memory(n * sizeof *copies);
+    for (int i = 0; i < n; i++) {
+        struct share in = incoming(c, i);
+        int bytes = mpi_type(in.type)->size * in.count;
+        copies[i] = (struct share){mpi_memory(bytes + 1), bytes, MPI_BYTE};
+        mpi_pack(in.data, in.count, mpi_type(in.type), copies[i].data);
+    }
+    return copies;
 }
 
 int mpi_run_alltoall(struct collective *c)
 {
     struct communicator *comm = c->comm;
-    int n = comm->remote_size, started = 0, result = MPI_SUCCESS, me = comm->rank;
-    struct mpi_request few[2 * FEW], *requests = n > FEW ? mpi_memory(2 * n * sizeof *requests) : few;
-    void **copies = c->send == MPI_IN_PLACE ? mpi_cleared(n * sizeof *copies) : NULL;
-    bool in_place = c->send == MPI_IN_PLACE;
-    for (int i = 0; in_place && i < n; i++) { /* what is to be sent is overwritten by what comes */
-        MPI_Datatype type = c->receive_types ? c->receive_types[i] : c->receive_type;
-        int count = part_count(i, c->receive_count, c->receive_counts);
-        copies[i] = mpi_memory(mpi_type(type)->size * count + 1);
-        mpi_pack(place(c->receive, i, c->receive_count, c->receive_offsets, type, c->receive_types), count,
-                 mpi_type(type), copies[i]);
+    int n = comm->remote_size, started = 0, result = MPI_SUCCESS, me = is_inter(c) ? -1 : comm->rank;
+    struct mpi_request few[FEW], *requests = n > FEW ? mpi_memory(n * sizeof *requests) : few;
+    struct share *copies = c->send == MPI_IN_PLACE ? copies_of(c, n) : NULL;
+
+    for (int i = 0; i < n; i++) {
+        int rank = (comm->rank + i) % n;
+        struct share out = copies ? copies[rank] : outgoing(c, rank);
+        if (rank != me)
+            mpi_isend(&requests[started++], out.data, out.count, out.type, rank, c->tag, comm);
     }
     for (int i = 0; i < n; i++) {
-        int rank = is_inter(c) ? i : (me + i) % n;
-        MPI_Datatype type = c->receive_types ? c->receive_types[rank] : c->receive_type;
-        if (rank != me || is_inter(c))
-            mpi_ireceive(&requests[started++],
-                         place(c->receive, rank, c->receive_count, c->receive_offsets, type, c->receive_types),
-                         part_count(rank, c->receive_count, c->receive_counts), type, rank, c->tag, comm);
-    }
-    for (int i = 0; i < n; i++) {
-        int rank = is_inter(c) ? i : (me - i + n) % n;
-        MPI_Datatype to_type = c->receive_types ? c->receive_types[rank] : c->receive_type;
-        MPI_Datatype type = c->send_types ? c->send_types[rank] : c->send_type;
-        int to_count = part_count(rank, c->receive_count, c->receive_counts);
-        if (in_place) {
-            if (rank != me)
-                mpi_isend(&requests[started++], copies[rank], mpi_type(to_type)->size * to_count, MPI_BYTE, rank,
-                          c->tag, comm);
-            continue;
+        int rank = (comm->rank + n - i) % n, error = MPI_SUCCESS;
+        struct share in = incoming(c, rank);
+        if (rank != me)
+            error = mpi_receive(in.data, in.count, in.type, rank, c->tag, comm);
+        else if (!copies) {
+            struct share out = outgoing(c, rank);
+            error = mpi_copy_typed(out.data, out.count, out.type, in.data, in.count, in.type);
         }
-        void *from = place(c->send, rank, c->send_count, c->send_offsets, type, c->send_types);
-        int count = part_count(rank, c->send_count, c->send_counts);
-        if (rank != me || is_inter(c))
-            mpi_isend(&requests[started++], from, count, type, rank, c->tag, comm);
-        else
-            result = mpi_copy_typed(
-                from, count, type,
-                place(c->receive, me, c->receive_count, c->receive_offsets, to_type, c->receive_types), to_count,
-                to_type);
+        result = result ? result : error;
     }
     int other = mpi_wait_for(requests, started);
-    for (int i = 0; in_place && i < n; i++)
-        toro_release(copies[i]);
-    if (in_place)
+    for (int i = 0; copies && i < n; i++)
+        toro_release(copies[i].data);
+    if (copies)
         toro_release(copies);
     if (n > FEW)
         toro_release(requests);

@@ -20,11 +20,6 @@ int mpi_table_add(struct table *table, void *entry)
     return handle;
 }
 
-void *mpi_table_at(const struct table *table, int handle)
-{
-    return handle >= 0 && handle < table->size ? table->entries[handle] : NULL;
-}
-
 void mpi_table_remove(struct table *table, int handle)
 {
     table->entries[handle] = NULL;

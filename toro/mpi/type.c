@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-static struct table types;
+struct table mpi_types;
 
 #define PAIR(name, T)                                                                                                  \
     {                                                                                                                  \
@@ -69,23 +69,19 @@ static void make_predefined(int kind)
         type->true_extent = second + sizeof(int);
     }
     mpi_copy_text(type->name, predefined[kind].name, NAME_SIZE, NULL);
-    mpi_table_add(&types, type);
+    mpi_table_add(&mpi_types, type);
 }
 
-struct type *mpi_type(MPI_Datatype handle)
+void mpi_start_types(void)
 {
-    if (handle >= 0 && handle < PREDEFINED && types.size)
-        return &made[handle];
-    if (!types.size)
-        for (int kind = 0; kind < PREDEFINED; kind++)
-            make_predefined(kind);
-    return mpi_table_at(&types, handle);
+    for (int kind = 0; kind < PREDEFINED; kind++)
+        make_predefined(kind);
 }
 
 MPI_Datatype mpi_add_type(struct type *type)
 {
     mpi_type(0);
-    return mpi_table_add(&types, type);
+    return mpi_table_add(&mpi_types, type);
 }
 
 void mpi_hold_type(struct type *type)
@@ -240,7 +236,7 @@ int MPI_Type_free(MPI_Datatype *type)
     int result = mpi_delete_attributes(*type, &t->attributes);
     CHECK(NULL, result == MPI_SUCCESS, result);
     if (!mpi_helpers) { /* a collective operation knows types by their handles */
-        mpi_table_remove(&types, *type);
+        mpi_table_remove(&mpi_types, *type);
         mpi_release_type(t);
     }
     *type = MPI_DATATYPE_NULL;

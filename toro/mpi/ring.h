@@ -1,0 +1,121 @@
+/* From each rank to each other one leads a ring of lines, of which a message takes one or more. A
+ * line begins with its turn, which no line at this place has had before: so the reader sees that it
+ * has come, in the line that has the data as well. A message's first line is written last, and on
+ * x86 stores are seen in their order, so a plain one does that. The reader returns many lines at
+ * once. What is in a ring was written by its writer alone, so nothing there is locked; and the lines
+ * of data move between the caches, and hardly anything else.
+ *
+ * The writer makes the ring when it first sends, and enlists it with the reader. */
+#ifndef MPI_RING_H
+#define MPI_RING_H
+
+#include "internal.h"
+
+struct line {
+    _Atomic uint32_t turn;
+    union {
+        struct {
+            int context, tag;
+            uint16_t source, bytes; /* bytes: or LINE_OFFERS */
+            union {
+                char data[LINE_DATA];
+                struct {
+                    size_t bytes;
+                    struct offer *offer;
+                    const void *data;
+                } offered;
+            };
+        };
+        char more[LINE_MORE];
+    };
+} __attribute__((aligned(64)));
+
+#define LINE_OFFERS UINT16_MAX
+
+struct ring {
+    struct ring *next;
+    int writer;
+    uint32_t head __attribute__((aligned(64))); /* the reader's */
+    _Atomic uint32_t returned;
+    uint32_t tail __attribute__((aligned(64))), end; /* the writer's: what it writes next, and up to where it may */
+    struct line lines[] __attribute__((aligned(64)));
+};
+
+extern uint32_t mpi_ring_lines;             /* of each ring, a power of two */
+extern struct ring *mpi_ring_to[RANKS_MAX]; /* by the world rank; null: none yet */
+extern struct ring *mpi_ring_from[RANKS_MAX];
+
+struct ring *mpi_ring_open(int rank);
+/* Gets to know the rings that others have opened to this rank. */
+void mpi_ring_meet(void);
+
+static inline struct line *mpi_line_at(struct ring *ring, uint32_t number)
+{
+    return &ring->lines[number & (mpi_ring_lines - 1)];
+}
+
+static inline uint32_t mpi_lines_of(size_t bytes)
+{
+    return bytes <= LINE_DATA ? 1 : 1 + (uint32_t)(bytes - LINE_DATA + LINE_MORE - 1) / LINE_MORE;
+}
+
+/* ---- The writer ---- */
+
+static inline struct ring *mpi_ring(int rank)
+{
+    return mpi_ring_to[rank] ? mpi_ring_to[rank] : mpi_ring_open(rank);
+}
+
+static inline bool mpi_ring_has_room(struct ring *ring, uint32_t count)
+{
+    if (ring->end - ring->tail >= count)
+        return true;
+    ring->end = atomic_load_explicit(&ring->returned, memory_order_acquire) + mpi_ring_lines;
+    return ring->end - ring->tail >= count;
+}
+
+/* Hands a message to the reader, whose lines are written but for what all first lines have. */
+static inline void mpi_ring_hand_over(struct ring *ring, uint32_t count, int context, int tag, int source, int rank)
+{
+    struct line *line = mpi_line_at(ring, ring->tail);
+    line->context = context;
+    line->tag = tag;
+    line->source = source;
+    atomic_store_explicit(&line->turn, ring->tail + 1, memory_order_release);
+    ring->tail += count;
+    mpi_wake(rank);
+}
+
+/* ---- The reader ---- */
+
+static inline struct line *mpi_ring_first(struct ring *ring)
+{
+    struct line *line = mpi_line_at(ring, ring->head);
+    return atomic_load_explicit(&line->turn, memory_order_acquire) == ring->head + 1 ? line : NULL;
+}
+
+/* Copies the first bytes of a message. */
+static inline void mpi_ring_read(struct ring *ring, const struct line *line, void *target, size_t bytes)
+{
+    char *at = target, *end = at + bytes;
+    if (bytes <= LINE_DATA) {
+        mpi_copy(at, line->data, bytes);
+        return;
+    }
+    __builtin_memcpy(at, line->data, LINE_DATA);
+    at += LINE_DATA;
+    for (uint32_t number = ring->head + 1; at < end; number++, at += LINE_MORE)
+        if (end - at >= LINE_MORE)
+            __builtin_memcpy(at, mpi_line_at(ring, number)->more, LINE_MORE);
+        else
+            mpi_copy(at, mpi_line_at(ring, number)->more, end - at);
+}
+
+static inline void mpi_ring_next(struct ring *ring, const struct line *line)
+{
+    ring->head += line->bytes == LINE_OFFERS ? 1 : mpi_lines_of(line->bytes);
+    if (ring->head - atomic_load_explicit(&ring->returned, memory_order_relaxed) >= mpi_ring_lines / 4)
+        atomic_store_explicit(&ring->returned, ring->head, memory_order_release);
+}
+
+#endif
