@@ -23,7 +23,6 @@ uint64_t toro_ticks(uint32_t microseconds);
 /* Threads of this core. `toro_block` returns when another thread, of any core, has woken this
  * one, or earlier. */
 uint64_t toro_thread(void);
-uint64_t toro_start_thread(void *(*run)(void *), void *parameter, size_t stack_size);
 void toro_yield(void);
 void toro_sleep(uint32_t microseconds);
 void toro_block(void);

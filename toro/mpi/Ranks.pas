@@ -163,41 +163,6 @@ begin
   WakeThread(Thread);
 end;
 
-type
-  TRankFunction = function(Parameter: Pointer): Pointer; cdecl;
-  PRankStart = ^TRankStart;
-  TRankStart = record
-    Run: TRankFunction;
-    Parameter: Pointer;
-  end;
-
-function RunThread(Parameter: Pointer): PtrInt;
-var
-  Start: TRankStart;
-begin
-  Start := PRankStart(Parameter)^;
-  ToroFreeMem(Parameter);
-  Result := PtrInt(Start.Run(Start.Parameter));
-end;
-
-{ Starts a thread on this core. 0: no memory. }
-function StartThread(Run: TRankFunction; Parameter: Pointer; StackSize: PtrUInt): TThreadID; cdecl;
-  public name 'toro_start_thread';
-var
-  Start: PRankStart;
-begin
-  Start := ToroGetMem(SizeOf(TRankStart));
-  if Start = nil then
-    Exit(0);
-  Start^.Run := Run;
-  Start^.Parameter := Parameter;
-  if BeginThread(nil, StackSize, @RunThread, Start, GetCoreId, Result) = 0 then
-  begin
-    ToroFreeMem(Start);
-    Result := 0;
-  end;
-end;
-
 { ---- System calls, and the end ---- }
 
 function CallKernel(Number, A, B, C: PtrInt): PtrInt; cdecl; public name 'toro_kernel_call';

@@ -1,8 +1,6 @@
-/* How collective operations run: at once, or begun in a thread of this core, which takes its turns
- * while others of the core wait. Each has a number on its communicator, the tag of its messages. */
+/* How collective operations run: at once, or begun as activities. Each has a number on its
+ * communicator, the tag of its messages. */
 #include "internal.h"
-
-#define STACK_SIZE (128 << 10)
 
 static int next_tag(struct communicator *comm)
 {
@@ -16,28 +14,12 @@ int mpi_perform(struct collective *what)
     return result ? mpi_fail(what->comm, what->call, result) : MPI_SUCCESS;
 }
 
-static void *run(void *parameter)
-{
-    struct collective *what = parameter;
-    struct mpi_request *request = what->request;
-    request->error = what->run(what);
-    mpi_helpers--;
-    mpi_release_comm(what->comm);
-    toro_release(what);
-    request->complete = true;
-    return NULL;
-}
-
 static void begin(const struct collective *what, struct mpi_request *request, int tag)
 {
-    struct collective *copy = mpi_memory(sizeof *copy);
-    *copy = *what;
-    copy->tag = tag;
-    copy->request = request;
-    what->comm->references++;
-    mpi_helpers++;
-    if (!toro_start_thread(run, copy, STACK_SIZE))
-        mpi_die(what->call, "no memory is left");
+    struct collective copy = *what;
+    copy.tag = tag;
+    copy.request = request;
+    mpi_start_activity(&copy);
 }
 
 int mpi_begin(const struct collective *what, MPI_Request *request)

@@ -223,8 +223,6 @@ struct pause {
 void mpi_relax(struct pause *pause);
 void mpi_go_on(struct pause *pause);
 void mpi_wait(struct mpi_request *request);
-/* A collective operation runs in a thread of its own. */
-extern int mpi_helpers;
 /* The same where nobody calls mpi_wake; nothing is to be done after the loop. */
 void mpi_poll(struct pause *pause);
 
@@ -433,6 +431,14 @@ int mpi_run_reduce_scatter(struct collective *c);
 int mpi_run_scan(struct collective *c);
 int mpi_run_neighbor_allgather(struct collective *c);
 int mpi_run_neighbor_alltoall(struct collective *c);
+
+/* ---- activity.c ---- */
+
+extern int mpi_activities; /* how many */
+void mpi_start_activity(const struct collective *what);
+void mpi_resume_activities(void);
+/* Waits within an activity. False: this is none. */
+bool mpi_pause_activity(void);
 
 /* ---- world.c ---- */
 

@@ -204,6 +204,8 @@ void mpi_progress(void)
             mpi_ring_next(ring, line);
         }
     }
+    if (mpi_activities)
+        mpi_resume_activities();
 }
 
 /* ---- Receives ---- */

@@ -241,7 +241,7 @@ int MPI_Op_free(MPI_Op *handle)
 {
     struct operation *operation = operation_of(*handle);
     CHECK(NULL, operation && operation->function, MPI_ERR_OP);
-    if (!mpi_helpers) { /* a collective operation knows it by its handle */
+    if (!mpi_activities) { /* a collective operation knows it by its handle */
         mpi_table_remove(&operations, *handle);
         toro_release(operation);
     }

@@ -139,7 +139,7 @@ int MPI_Sendrecv_replace(void *data, int count, MPI_Datatype type, int destinati
     return result;
 }
 
-/* Both of MPI 4. A thread waits for the two, as for a collective operation. */
+/* Both of MPI 4. An activity waits for the two, as for a collective operation. */
 static int run_exchange(struct collective *c)
 {
     mpi_wait(c->pair[0]);

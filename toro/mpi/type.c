@@ -235,7 +235,7 @@ int MPI_Type_free(MPI_Datatype *type)
     CHECK(NULL, !t->predefined, MPI_ERR_TYPE);
     int result = mpi_delete_attributes(*type, &t->attributes);
     CHECK(NULL, result == MPI_SUCCESS, result);
-    if (!mpi_helpers) { /* a collective operation knows types by their handles */
+    if (!mpi_activities) { /* a collective operation knows types by their handles */
         mpi_table_remove(&mpi_types, *type);
         mpi_release_type(t);
     }

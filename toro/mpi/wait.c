@@ -17,8 +17,6 @@
 #define NAP 100       /* where nobody wakes the rank */
 #define TURNS 64      /* between looks at the clock and at other threads of this core */
 
-int mpi_helpers;
-
 static int waiting;         /* threads of this core */
 static uint64_t poll_ticks; /* how long to poll */
 static uint64_t most, least, settle;
@@ -27,6 +25,8 @@ void mpi_relax(struct pause *pause)
 {
     struct mailbox *box = &mpi_mailboxes[mpi_rank];
 
+    if (mpi_pause_activity())
+        return;
     if (!pause->turns++) {
         if (!most) {
             most = poll_ticks = toro_ticks(POLL_MAX);
@@ -54,7 +54,7 @@ void mpi_relax(struct pause *pause)
     }
     if (ticks() - pause->start < poll_ticks)
         return;
-    if (waiting > 1 || mpi_helpers) { /* only one thread can be told of to others */
+    if (waiting > 1) { /* only one thread can be told of to others */
         toro_sleep(NAP);
         return;
     }
@@ -67,6 +67,8 @@ void mpi_relax(struct pause *pause)
 
 void mpi_poll(struct pause *pause)
 {
+    if (mpi_pause_activity())
+        return;
     if (!pause->turns++)
         pause->start = ticks();
     __builtin_ia32_pause();

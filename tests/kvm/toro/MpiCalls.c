@@ -20,7 +20,7 @@ static void check_at(int holds, const char *what, int line)
 static void messages(void)
 {
     static char out[LONG], in[LONG], buffer[1000];
-    int lengths[] = {0, 1, 88, 89, 4096, 65536, 65537, LONG}, value, count, flag;
+    int lengths[] = {0, 1, 48, 49, 112, 113, 1024, 1025, 4096, 65536, 65537, LONG}, value, count, flag;
     MPI_Request requests[16];
     MPI_Status status, statuses[16];
 
@@ -102,9 +102,9 @@ static void messages(void)
     check(flag);
 }
 
-/* Messages that take several cells of a ring: of every length, in both directions at once, received late, in part, as a
+/* Messages that take several lines of a ring: of every length, in both directions at once, received late, in part, as a
  * derived type, and more than the ring holds. */
-static void cells(void)
+static void lines(void)
 {
     enum { LONGEST = 1100, MANY = 40 };
     static unsigned char out[MANY][LONGEST], in[MANY][LONGEST];
@@ -116,7 +116,7 @@ static void cells(void)
     for (int i = 0; i < MANY; i++)
         for (int j = 0; j < LONGEST; j++)
             out[i][j] = 31 * rank + 7 * i + j;
-    for (int bytes = 70; bytes <= LONGEST; bytes += 1 + bytes % 3) {
+    for (int bytes = 40; bytes <= LONGEST; bytes += 1 + bytes % 3) {
         MPI_Sendrecv(out[bytes % MANY], bytes, MPI_BYTE, next, bytes, in[0], LONGEST, MPI_BYTE, before, bytes, MPI_COMM_WORLD,
                      &status);
         MPI_Get_count(&status, MPI_BYTE, &count);
@@ -152,6 +152,26 @@ static void cells(void)
           MPI_ERR_TRUNCATE);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
     check(in[1][299] == (unsigned char)(31 * before + 14 + 299) && in[1][300] == 0);
+}
+
+/* Copies within a line of the same place of a page, which `rep movsb` is not used for, and others. */
+static void places(void)
+{
+    enum { LENGTH = 5000, PLACES = 70 };
+    static unsigned char out[LENGTH + PLACES] __attribute__((aligned(4096)));
+    static unsigned char in[LENGTH + PLACES] __attribute__((aligned(4096)));
+
+    for (int place = 0; place < PLACES; place++) {
+        for (int i = 0; i < LENGTH; i++)
+            out[7 + i] = rank + place + 3 * i;
+        memset(in, 0, sizeof in);
+        MPI_Sendrecv(out + 7, LENGTH - place, MPI_BYTE, next, 0, in + place, LENGTH, MPI_BYTE, before, 0, MPI_COMM_WORLD,
+                     MPI_STATUS_IGNORE);
+        int good = in[LENGTH] == 0;
+        for (int i = 0; i < LENGTH - place; i++)
+            good &= in[place + i] == (unsigned char)(before + place + 3 * i);
+        check(good);
+    }
 }
 
 static void add_pairs(void *in, void *inout, int *count, MPI_Datatype *type)
@@ -241,6 +261,28 @@ static void collectives(void)
     for (int i = 3; i >= 0; i--)
         MPI_Wait(&requests[i], MPI_STATUS_IGNORE);
     check(bcast == 42 && sum == size * (size - 1) / 2 && all[size] == rank && all[2 * size - 1] == rank);
+
+    /* Many at a time, long and short, while messages fill the rings; a test makes them go on as well. */
+    enum { MANY = 20, WORDS = 20000 };
+    int *words = calloc(2 * MANY, WORDS * sizeof *words), done = 0, received;
+    MPI_Request begun[MANY];
+    for (int i = 0; i < MANY; i++) {
+        words[i * WORDS] = words[(i + 1) * WORDS - 1] = rank + i;
+        MPI_Iallreduce(words + i * WORDS, words + (MANY + i) * WORDS, i % 2 ? WORDS : 1, MPI_INT, MPI_SUM,
+                       MPI_COMM_WORLD, &begun[i]);
+    }
+    for (int i = 0; i < 1000; i++)
+        MPI_Send(&i, 1, MPI_INT, rank, 9, MPI_COMM_WORLD);
+    for (int i = 0; i < 1000; i++) {
+        MPI_Recv(&received, 1, MPI_INT, rank, 9, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        check(received == i);
+    }
+    while (!done)
+        MPI_Testall(MANY, begun, &done, MPI_STATUSES_IGNORE);
+    for (int i = 0; i < MANY; i++)
+        check(words[(MANY + i) * WORDS] == size * (size - 1) / 2 + size * i &&
+              (i % 2 == 0 || words[(MANY + i + 1) * WORDS - 1] == words[(MANY + i) * WORDS]));
+    free(words);
     free(all);
     free(counts);
     free(offsets);
@@ -425,7 +467,8 @@ int main(int argc, char **argv)
     MPI_Get_processor_name(name, &length);
     check(length == (int)strlen(name) && MPI_Wtick() > 0 && MPI_Wtick() < 1e-3);
     messages();
-    cells();
+    lines();
+    places();
     collectives();
     types();
     communicators();
