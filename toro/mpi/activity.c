@@ -16,6 +16,7 @@ struct activity {
 };
 
 int mpi_activities;
+bool mpi_activity_polls;
 
 static struct activity *first, **last = &first, *unused;
 static struct activity *running;
@@ -32,10 +33,11 @@ __asm__(".section .text.mpi_switch_stack, \"ax\", @progbits\n"
         "ret\n"
         ".text\n");
 
-bool mpi_pause_activity(void)
+bool mpi_pause_activity(bool polls)
 {
     if (!running)
         return false;
+    mpi_activity_polls |= polls;
     mpi_switch_stack(&running->stack, resumed_from);
     return true;
 }
@@ -48,7 +50,7 @@ static void run(void)
     mpi_release_comm(what->comm);
     request->complete = true;
     running->over = true;
-    mpi_pause_activity();
+    mpi_pause_activity(false);
 }
 
 /* False: it is over. */
@@ -71,6 +73,7 @@ void mpi_resume_activities(void)
 {
     if (running)
         return;
+    mpi_activity_polls = false;
     for (struct activity **at = &first; *at;) {
         struct activity *activity = *at, *next = activity->next;
         if (resume(activity))

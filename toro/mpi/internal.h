@@ -216,7 +216,7 @@ bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct 
 struct pause {
     uint64_t start;
     unsigned turns;
-    bool armed;
+    enum { AWAKE, ANNOUNCED, SETTLED } sleep;
 };
 
 /* Once per round of a loop that waits for another rank, which calls mpi_wake; and after the loop. */
@@ -435,10 +435,11 @@ int mpi_run_neighbor_alltoall(struct collective *c);
 /* ---- activity.c ---- */
 
 extern int mpi_activities; /* how many */
+extern bool mpi_activity_polls; /* one of them does */
 void mpi_start_activity(const struct collective *what);
 void mpi_resume_activities(void);
-/* Waits within an activity. False: this is none. */
-bool mpi_pause_activity(void);
+/* Waits within an activity; `polls`: for what nobody wakes this rank for. False: this is none. */
+bool mpi_pause_activity(bool polls);
 
 /* ---- world.c ---- */
 

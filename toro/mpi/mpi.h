@@ -4,6 +4,8 @@
 #ifndef MPI_H
 #define MPI_H
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif

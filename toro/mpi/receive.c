@@ -20,9 +20,11 @@ static int check_all(const struct communicator *c, const void *data, int count, 
         return result;
     if (count < 0)
         return MPI_ERR_COUNT;
+    if (source == MPI_PROC_NULL)
+        return MPI_SUCCESS;
     if (!type)
         return MPI_ERR_TYPE;
-    return source != MPI_PROC_NULL && mpi_lacks(data, count, type) ? MPI_ERR_BUFFER : MPI_SUCCESS;
+    return mpi_lacks(data, count, type) ? MPI_ERR_BUFFER : MPI_SUCCESS;
 }
 
 /* Checks the arguments and describes the receive. True: it is to be started. */

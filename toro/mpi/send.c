@@ -10,13 +10,15 @@ static int check(const void *data, int count, const struct type *type, int peer,
         return MPI_ERR_COMM;
     if (count < 0)
         return MPI_ERR_COUNT;
-    if (!type)
-        return MPI_ERR_TYPE;
-    if (peer != MPI_PROC_NULL && (peer < 0 || peer >= c->remote_size))
-        return MPI_ERR_RANK;
     if (tag < 0)
         return MPI_ERR_TAG;
-    return peer != MPI_PROC_NULL && mpi_lacks(data, count, type) ? MPI_ERR_BUFFER : MPI_SUCCESS;
+    if (peer == MPI_PROC_NULL)
+        return MPI_SUCCESS;
+    if (peer < 0 || peer >= c->remote_size)
+        return MPI_ERR_RANK;
+    if (!type)
+        return MPI_ERR_TYPE;
+    return mpi_lacks(data, count, type) ? MPI_ERR_BUFFER : MPI_SUCCESS;
 }
 
 /* Checks the arguments and describes the send. True: it is to be started. */

@@ -86,7 +86,8 @@ MPI_Datatype mpi_add_type(struct type *type)
 
 void mpi_hold_type(struct type *type)
 {
-    type->references += !type->predefined;
+    if (type) /* none: with MPI_PROC_NULL */
+        type->references += !type->predefined;
 }
 
 void mpi_release_type(struct type *type)

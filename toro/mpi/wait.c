@@ -25,7 +25,7 @@ void mpi_relax(struct pause *pause)
 {
     struct mailbox *box = &mpi_mailboxes[mpi_rank];
 
-    if (mpi_pause_activity())
+    if (mpi_pause_activity(false))
         return;
     if (!pause->turns++) {
         if (!most) {
@@ -37,37 +37,40 @@ void mpi_relax(struct pause *pause)
         waiting++;
         return;
     }
+    if (pause->sleep == SETTLED && !mpi_activity_polls) { /* what this thread waits for was looked at once more */
+        toro_block();
+        box->sleeping = 0;
+        pause->sleep = AWAKE;
+        pause->start = ticks();
+        return;
+    }
     if (pause->turns < EAGER)
         return;
     __builtin_ia32_pause();
     if (pause->turns % TURNS)
         return;
     toro_yield();
-    if (pause->armed) {
-        if (ticks() - pause->start < settle)
-            return;
-        toro_block();
-        box->sleeping = 0;
-        pause->armed = false;
-        pause->start = ticks();
+    if (pause->sleep == ANNOUNCED) {
+        if (ticks() - pause->start > settle)
+            pause->sleep = SETTLED;
         return;
     }
     if (ticks() - pause->start < poll_ticks)
         return;
-    if (waiting > 1) { /* only one thread can be told of to others */
+    if (waiting > 1 || mpi_activity_polls) { /* only one thread can be told of to others */
         toro_sleep(NAP);
         return;
     }
     poll_ticks = poll_ticks / 2 > least ? poll_ticks / 2 : least;
     box->thread = toro_thread();
     atomic_store(&box->sleeping, 1); /* a full barrier */
-    pause->armed = true;
+    pause->sleep = ANNOUNCED;
     pause->start = ticks();
 }
 
 void mpi_poll(struct pause *pause)
 {
-    if (mpi_pause_activity())
+    if (mpi_pause_activity(true))
         return;
     if (!pause->turns++)
         pause->start = ticks();
@@ -85,7 +88,7 @@ void mpi_go_on(struct pause *pause)
     if (!pause->turns)
         return;
     waiting--;
-    if (pause->armed)
+    if (pause->sleep != AWAKE)
         mpi_mailboxes[mpi_rank].sleeping = 0;
     else if (poll_ticks < most && ticks() - pause->start < poll_ticks)
         poll_ticks = poll_ticks * 2 < most ? poll_ticks * 2 : most;

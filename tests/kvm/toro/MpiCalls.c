@@ -283,6 +283,19 @@ static void collectives(void)
         check(words[(MANY + i) * WORDS] == size * (size - 1) / 2 + size * i &&
               (i % 2 == 0 || words[(MANY + i + 1) * WORDS - 1] == words[(MANY + i) * WORDS]));
     free(words);
+
+    /* The first rank sends more than a ring holds. */
+    MPI_Request persistent;
+    int round = 0;
+    MPI_Bcast_init(&round, 1, MPI_INT, 0, MPI_COMM_WORLD, MPI_INFO_NULL, &persistent);
+    for (int i = 0; i < 1500; i++) {
+        round = rank == 0 ? i : -1;
+        MPI_Start(&persistent);
+        MPI_Wait(&persistent, MPI_STATUS_IGNORE);
+        check(round == i);
+    }
+    MPI_Request_free(&persistent);
+    MPI_Recv(NULL, 0, MPI_DATATYPE_NULL, MPI_PROC_NULL, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
     free(all);
     free(counts);
     free(offsets);
