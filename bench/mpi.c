@@ -27,6 +27,33 @@ static void report(const char *what, int bytes, int count, int divisor)
     printf("%s %d %.1f %.1f\n", what, bytes, samples[count / 2] * 1e9 / divisor, samples[0] * 1e9 / divisor);
 }
 
+/* Half the time of a number that one rank writes and of another that answers it, in shared memory: what no message can be
+ * faster than. */
+static void flag(int count)
+{
+    volatile long *flags;
+    MPI_Aint size;
+    MPI_Win win;
+    int unit;
+    MPI_Win_allocate_shared(rank ? 0 : 512, 1, MPI_INFO_NULL, MPI_COMM_WORLD, &flags, &win);
+    MPI_Win_shared_query(win, 0, &size, &unit, &flags);
+    if (rank == 0)
+        flags[0] = flags[32] = 0;
+    MPI_Barrier(MPI_COMM_WORLD);
+    for (int i = 1; i <= count; i++) {
+        double start = MPI_Wtime();
+        if (rank == 0)
+            flags[0] = i;
+        while (flags[rank ? 0 : 32] != i)
+            ;
+        if (rank)
+            flags[32] = i;
+        samples[i - 1] = MPI_Wtime() - start;
+    }
+    report("flag", 0, count, 2);
+    MPI_Win_free(&win);
+}
+
 /* Half the time of a message and its answer. Each has fresh contents. */
 static void ping_pong(int bytes, int count)
 {
@@ -102,6 +129,7 @@ int main(int argc, char **argv)
     in = calloc(2, LARGEST);
     memset(out, 1, 2 * LARGEST);
     memset(in, 1, 2 * LARGEST);
+    flag(2000);
     for (int bytes = 8; bytes <= LARGEST; bytes *= bytes < 4096 ? 8 : 4)
         ping_pong(bytes, bytes <= 65536 ? 2000 : 100);
     stream(8, 100);
