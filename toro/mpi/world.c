@@ -3,6 +3,8 @@
 
 #define TAG_END (1 << 29)
 
+SHARED static _Atomic int started; /* ranks: all begin at a time */
+
 intptr_t toro_rank_offset; /* set by Ranks.pas */
 enum mpi_phase mpi_phase;
 int mpi_rank, mpi_size;
@@ -18,6 +20,9 @@ void mpi_start(void)
     mpi_phase = RUNNING;
     mpi_ring_start();
     mpi_start_comms();
+    started++;
+    while (started < mpi_size)
+        toro_yield();
 }
 
 int MPI_Init(int *argc, char ***argv)
