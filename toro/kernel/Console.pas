@@ -72,17 +72,25 @@ const
   LINE_SIZE = 252;
 
 type
+  PLine = ^TLine;
   TLine = record
     Count: LongInt;
     Text: array[0..LINE_SIZE - 1] of Char;
   end;
 
 var
-  Lines: array[0..MAX_CPU - 1] of TLine;
+  Lines: array[0..MAX_CPU] of TLine; { one more, as they are aligned }
+
+{ This core's line. KVM splits OUTSB's string where a page ends, and what another core writes may
+  come between the parts; so a line is within a page. }
+function Line: PLine; inline;
+begin
+  Result := PLine((PtrUInt(@Lines) + SizeOf(TLine) - 1) and not PtrUInt(SizeOf(TLine) - 1)) + GetCoreId;
+end;
 
 procedure FlushConsole;
 begin
-  with Lines[GetCoreId] do
+  with Line^ do
   begin
     if Count > 0 then
       write_portsb(@Text, Count, SERIAL_PORT);
@@ -92,7 +100,7 @@ end;
 
 procedure WriteChar(C: Char);
 begin
-  with Lines[GetCoreId] do
+  with Line^ do
   begin
     Text[Count] := C;
     Inc(Count);

@@ -95,6 +95,12 @@ def test_a_line_is_one_exit(toro: Callable[..., Result], tmp_path: Path) -> None
     assert json.loads(timing.read_text())["exits"] == {"io": 2}  # the line and the end
 
 
+def test_lines_of_all_cores_are_whole(toro: Callable[..., Result]) -> None:
+    """Also that of the core whose line would end beyond a page, where KVM splits it."""
+    lines = toro("Lines", "--cpus", "16").stdout.decode().splitlines()
+    assert sorted(lines) == sorted([chr(ord("a") + core) * 250 for core in range(16)] * 50)
+
+
 def test_read_ln_reads_standard_input(toro: Callable[..., Result]) -> None:
     long = "x" * 3000
     result = toro("Terminal", "--append", "echo", stdin=f"one\n{long}\n\nend\n".encode())
