@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kvm.": {"_kvm", "errors", "layout", "bus", "kvm."},
     "bus": {"_kvm", "errors", "memory"},
     "eventloop": set(),
+    "jsontext": set(),
     "state.": {"_kvm", "bus", "errors", "eventloop", "host.", "kvm.", "layout", "memory", "state."},
     "gdb.": {"_kvm", "config", "errors", "eventloop", "gdb.", "host.", "kvm.", "machine", "memory", "virtio."},
     "crash.": {
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "eventloop",
         "host.",
+        "jsontext",
         "kvm.",
         "machine",
         "measures",
@@ -94,7 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "virtio.",
     },
     "toolchain.": {"errors", "toolchain."},
-    "oci.": {"_kvm", "boot.", "config", "errors", "host.", "layout", "oci."},
+    "oci.": {"_kvm", "boot.", "config", "errors", "host.", "jsontext", "layout", "oci."},
     "command.": {
         "_kvm",
         "api",
@@ -107,6 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "eventloop",
         "gdb.",
         "host.",
+        "jsontext",
         "kvm.",
         "layout",
         "machine",
