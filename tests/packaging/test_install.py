@@ -157,8 +157,11 @@ def test_manual_and_completions_are_installed(installed: Installed) -> None:
         assert "vsock-uds" in (share / name).read_text()
 
 
-def test_installed_benchmarks_are_found(installed: Installed, tmp_path: Path) -> None:
-    assert run(installed.command, "bench", "boot", "--help", cwd=tmp_path).startswith("usage: pyvmm bench boot")
+@needs_compiler
+def test_installed_benchmarks_run(installed: Installed, tmp_path: Path, cache: Path) -> None:
+    """The one of boot is linked with pyvmm's own C parts."""
+    command = ("bench", "boot", "--runs", "2", "--against", "c-floor")
+    assert "| c-floor | " in run(installed.command, *command, cwd=tmp_path, XDG_CACHE_HOME=str(cache))
 
 
 @pytest.mark.skipif(not libpython(), reason="this Python is not there as a library")
