@@ -505,7 +505,7 @@ class Machine:
             raise HostError("freezing", _ESRCH, "the guest has ended")
 
     def has_input(self) -> bool:
-        """Whether there is input on the console that the guest wants and has not been given yet."""
+        """Whether there is input on the console that the guest wants and has not taken yet."""
         return self._console.has_input()
 
     def use_terminal(self) -> None:

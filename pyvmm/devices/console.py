@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posix as os
 
-from pyvmm._kvm import lib
+from pyvmm._kvm import ffi, lib
 from pyvmm.errors import HostError
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _EPIPE, _EOPNOTSUPP = 32, 95
 _CHUNK = 4096
+_IER_RX = 1  # the UART interrupts while it has received bytes
 _FILE_TYPE, _FIFO, _CHARACTER_DEVICE, _SOCKET = 0o170000, 0o010000, 0o020000, 0o140000
 
 
@@ -63,8 +64,10 @@ class Console:
         loop.add(self._serial.input_fd, self._guest_wants_input)
 
     def has_input(self) -> bool:
-        """Whether the guest wants input, and there is some that it has not been given yet."""
-        if self._pending:
+        """Whether the guest wants input, and there is some that it has not taken yet."""
+        uart = ffi.new("struct serial_state *")
+        lib.serial_save(self._serial, uart)
+        if self._pending or (uart.rx_len and uart.ier & _IER_RX):  # its interrupt may still be on its way
             return True
         is_wanted = self._is_watched or lib.wait_readable(self._serial.input_fd, 0)
         return bool(is_wanted and not self._ended and lib.wait_readable(self._source, 0))

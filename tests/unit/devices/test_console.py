@@ -21,7 +21,7 @@ from pyvmm.devices.console import Console
 from pyvmm.eventloop import READABLE, EventLoop
 
 RBR, THR, IER, LSR = 0, 0, 1, 5
-DATA_READY = 1
+IER_RX = DATA_READY = 1
 
 
 class Rig:
@@ -47,6 +47,10 @@ class Rig:
         data = ffi.new("uint8_t[1]")
         lib.serial_access(self.console._serial, self._vcpu, False, register, data, 1, 1)
         return int(data[0])
+
+    def write(self, register: int, value: int) -> None:
+        data = ffi.new("uint8_t[]", bytes([value]))
+        lib.serial_access(self.console._serial, self._vcpu, True, register, data, 1, 1)
 
     def print(self, text: bytes) -> None:
         """As by `rep outsb`."""
@@ -132,6 +136,18 @@ def test_input_is_waiting_from_when_it_is_wanted_until_it_is_given(pipe: list[in
     os.close(pipe[1])
     pipe[1] = -1
     guest.read_all()
+    assert not guest.console.has_input()
+
+
+def test_input_is_waiting_until_it_is_taken_by_who_is_interrupted(pipe: list[int], rig: Callable[[int], Rig]) -> None:
+    guest = rig(pipe[0])
+    guest.write(IER, IER_RX)
+    os.write(pipe[1], b"xy")
+    guest.read(LSR)
+    guest.serve()
+    for byte in b"xy":
+        assert guest.console.has_input()
+        assert guest.read(RBR) == byte
     assert not guest.console.has_input()
 
 
