@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posix as os
 
+from pyvmm._kvm import lib
 from pyvmm.boot.file import File
-from pyvmm.errors import PyvmmError
 from pyvmm.host.sandbox.confine import Sandbox
 
 TYPE_CHECKING = False
@@ -67,12 +67,7 @@ def open_for_later(sandbox: Sandbox, image: str, is_listed: bool) -> None:
         sandbox.stays = sandbox.is_limited
         return
     if sandbox.registry < 0 and not sandbox.has_started:
-        from pyvmm.control.place import open_folder
-
-        try:
-            sandbox.registry = open_folder(make=True)
-        except (OSError, PyvmmError):  # it runs all the same
-            pass
+        sandbox.registry = lib.registry_open(True)  # it runs all the same if it cannot be
     sandbox.stays = sandbox.registry >= 0 and sandbox.list_in(sandbox.registry)
 
 

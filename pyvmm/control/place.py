@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posix as os
 
+from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError
 
-NAME_MAX = 64
+_ENOENT, _EPERM = 2, 1
 
 
 def check_name(name: str) -> str:
@@ -15,25 +16,24 @@ def check_name(name: str) -> str:
     Raises:
         ConfigError: it is none.
     """
-    if not 0 < len(name) <= NAME_MAX or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError("name", name, f"not 1 to {NAME_MAX} letters, digits, - and _")
+    most: int = lib.REGISTRY_NAME_MAX
+    if not 0 < len(name) <= most or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError("name", name, f"not 1 to {most} letters, digits, - and _")
     return name
 
 
 def made_up(image: str) -> str:
-    """A name for a guest that was given none: of its image and this process (`made_up` in entry.c does the same)."""
-    stem = image.rpartition("/")[2].partition(".")[0].encode(errors="surrogateescape")[:_STEM_MAX]
-    letters = (chr(byte) if chr(byte).isalnum() and byte < 128 else "-" for byte in stem)
-    return f"{''.join(letters) or 'guest'}-{os.getpid()}"
-
-
-_STEM_MAX = 48
+    """A name for a guest that was given none: of its image and this process."""
+    name = ffi.new("char[]", lib.REGISTRY_NAME_MAX + 1)
+    lib.registry_make_up(name, image.encode(errors="surrogateescape"))
+    return ffi.string(name).decode()
 
 
 def folder() -> str:
     """The path of the registry."""
-    base = os.environ.get(b"XDG_RUNTIME_DIR", b"").decode(errors="surrogateescape")
-    return f"{base}/pyvmm" if base.startswith("/") else f"/tmp/pyvmm-{os.geteuid()}"
+    path = ffi.new("char[]", lib.REGISTRY_PATH_MAX)
+    lib.registry_path(path)
+    return ffi.string(path).decode(errors="surrogateescape")
 
 
 def open_folder(make: bool) -> int:
@@ -45,22 +45,14 @@ def open_folder(make: bool) -> int:
     Raises:
         ConfigError: another user could have made what is in it.
     """
-    path = folder()
-    try:
-        if make:
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                pass
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if make:
-            raise ConfigError("name", "", f"{path}: its directory is not there; see XDG_RUNTIME_DIR") from None
-        raise
-    except OSError as error:
-        raise ConfigError("name", "", f"{path}: {error.strerror}") from None
-    status = os.fstat(fd)
-    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-        os.close(fd)
-        raise ConfigError("name", "", f"{path}: not a directory of yours alone")
-    return fd
+    fd: int = lib.registry_open(make)
+    if fd >= 0:
+        return fd
+    errno = ffi.errno
+    if errno == _ENOENT and not make:
+        raise FileNotFoundError(errno, os.strerror(errno), folder())
+    reason = {
+        _ENOENT: "its directory is not there; see XDG_RUNTIME_DIR",
+        _EPERM: "not a directory of yours alone",
+    }.get(errno, os.strerror(errno))
+    raise ConfigError("name", "", f"{folder()}: {reason}")

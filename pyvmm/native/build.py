@@ -48,7 +48,7 @@ IOAPIC_PINS KVM_TSS_ADDRESS DEBUG_EXIT_PORT DEBUG_EXIT_PORTS I8042_COMMAND_PORT 
 ACPI_SLEEP_PORTS RAM_HOLE_START RAM_HOLE_END RAM_MAX
 VCPU_EXIT_KINDS MFD_CLOEXEC MFD_ALLOW_SEALING EFD_CLOEXEC EFD_NONBLOCK
 VSOCK_ANY_PORT VSOCK_FIRST_PORT VSOCK_LAST_PORT VSOCK_STREAMS VSOCK_BUFFER_MAX VSOCK_BUFFER_MIN VSOCK_BUFFERS
-VSOCK_GATHERED
+VSOCK_GATHERED REGISTRY_NAME_MAX REGISTRY_PATH_MAX
 """.split()
 
 #: Those of <linux/kvm.h>, then our own.
@@ -234,6 +234,7 @@ ffi.set_source(
     #include "pages.h"
     #include "pit.h"
     #include "pin.h"
+    #include "registry.h"
     #include "sandbox.h"
     #include "serial.h"
     #include "spawn.h"

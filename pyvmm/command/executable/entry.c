@@ -7,10 +7,8 @@
 #include "entry.h"
 #include "host.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -19,45 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STEM_MAX 48
 #define BACKLOG 8
-
-/* The same as `made_up` in pyvmm/control/place.py. */
-static void make_up(char name[ENTRY_NAME_MAX + 1], const char *image)
-{
-    const char *slash = strrchr(image, '/'), *from = slash ? slash + 1 : image;
-    int length = 0;
-
-    for (; from[length] && from[length] != '.' && length < STEM_MAX; length++)
-        name[length] = isascii(from[length]) && isalnum(from[length]) ? from[length] : '-';
-    snprintf(name + length, ENTRY_NAME_MAX + 1 - (size_t)length, "%s-%d", length ? "" : "guest", (int)getpid());
-}
 
 static int open_directory(int at, const char *path)
 {
     return openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-}
-
-/* Opens the registry, which is made if it is not there: this user's alone.  Returns -1 if it
- * cannot be. */
-int entry_open_registry(void)
-{
-    const char *base = getenv("XDG_RUNTIME_DIR");
-    struct stat status;
-    char path[4096];
-    int length, fd;
-
-    length = base && base[0] == '/' ? snprintf(path, sizeof path, "%s/pyvmm", base)
-                                    : snprintf(path, sizeof path, "/tmp/pyvmm-%u", geteuid());
-    if (length >= (int)sizeof path)
-        return -1;
-    mkdir(path, 0700);
-    fd = open_directory(AT_FDCWD, path);
-    if (fd >= 0 && (fstat(fd, &status) < 0 || status.st_mode & 077 || status.st_uid != geteuid())) {
-        close(fd);
-        return -1;
-    }
-    return fd;
 }
 
 static int listen_in(int directory)
@@ -92,7 +56,7 @@ void entry_make(struct entry *entry, int registry, const char *image, const stru
 {
     if (registry < 0)
         return;
-    make_up(entry->name, image);
+    registry_make_up(entry->name, image);
     if (mkdirat(registry, entry->name, 0700) == 0) {
         entry->directory = open_directory(registry, entry->name);
         if (entry->directory >= 0 && flock(entry->directory, LOCK_EX | LOCK_NB) == 0 &&

@@ -5,15 +5,13 @@
 #include <stdbool.h>
 
 #include "machine.h"
-
-#define ENTRY_NAME_MAX 64
+#include "registry.h"
 
 struct entry {
-    char name[ENTRY_NAME_MAX + 1]; /* empty: there is none */
+    char name[REGISTRY_NAME_MAX + 1]; /* empty: there is none */
     int directory, socket;         /* -1: likewise */
 };
 
-int entry_open_registry(void);
 void entry_make(struct entry *entry, int registry, const char *image, const struct machine *machine);
 void entry_remove(struct entry *entry);
 

@@ -78,7 +78,7 @@ static bool open_for_later(void)
     }
     sandbox->image_fd = open(guest.words.image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (sandbox_landlock_abi())
-        sandbox->registry_fd = entry_open_registry();
+        sandbox->registry_fd = registry_open(true);
     if (sandbox->registry_fd >= 0)
         sandbox->features |= SANDBOX_REGISTRY;
     sandbox->writes = sandbox->registry_fd >= 0 || guest.words.report;
@@ -263,7 +263,7 @@ static int wait_for_guest(void)
             struct sandbox *sandbox = sandbox_of_process();
 
             if (!sandbox->mode)
-                sandbox->registry_fd = entry_open_registry();
+                sandbox->registry_fd = registry_open(true);
             entry_make(&guest.entry, sandbox->registry_fd, guest.words.image, &guest.machine);
             sandbox->registry_fd = -1;
             pollers[3].fd = guest.entry.socket;
