@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import posix as os  # `import os` alone costs more than a millisecond
-from _thread import allocate_lock
 
 from pyvmm._kvm import ffi, lib
 from pyvmm.boot.file import is_frozen
-from pyvmm.bus import Bus, eventfd
+from pyvmm.bus import Bus
 from pyvmm.devices.console import Console
 from pyvmm.devices.debug_exit import DebugExit
 from pyvmm.devices.i8042 import I8042
@@ -24,6 +23,7 @@ from pyvmm.kvm.vm import Vm
 from pyvmm.layout import VIRTIO_GSI, Ram, virtio_base
 from pyvmm.made import Made
 from pyvmm.memory import GuestMemory
+from pyvmm.requests import Requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,10 +130,7 @@ class Machine:
         self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
         self.debugger: Debugger | None = None
-        self._requests: list[Callable[[], None]] = []  # of other threads
-        self._stop_fd = -1  # tells the loop of them
-        self._stop_lock = allocate_lock()
-        self._is_over = False
+        self._requests = Requests(lambda: self.status is not None)
         self._error: BaseException | None = None
         self._thread: Thread | None = None  # of `start`
         self._closers: list[Callable[[], None]] = [device.close for device in devices]
@@ -155,8 +152,6 @@ class Machine:
             self.stop(grace=0)
             self._thread.join()
             self._thread = None
-        with self._stop_lock:
-            self._stop_fd = -1
         while self._closers:
             self._closers.pop()()
 
@@ -167,11 +162,6 @@ class Machine:
         """
         while len(self._closers) > self._kept:
             self._closers.pop()()
-
-    def _eventfd(self) -> int:
-        fd = eventfd()
-        self._closers.append(lambda: os.close(fd))
-        return fd
 
     def _console_pipe(self) -> tuple[int, int]:
         from pyvmm.consolepipe import ConsolePipe
@@ -340,9 +330,8 @@ class Machine:
             virtio.attach(loop)
             self._closers.append(virtio.device.close)
         loop.add(event_fd, self._serve_exits)
-        self._stop_fd = self._eventfd()
-        loop.add(self._stop_fd, self._serve_requests, urgent=True)
-        self._tell_of_requests()  # those from before
+        self._closers.append(self._requests.close)
+        self._requests.attach(loop)
         if self._freezes:
             self._freezes.attach(loop)
             self._closers.append(self._freezes.close)
@@ -354,10 +343,7 @@ class Machine:
         finally:
             for thread in self.threads:
                 thread.stop()
-            with self._stop_lock:
-                self._is_over = True
-            while self._requests:  # too late, as they find out
-                self._requests.pop(0)()
+            self._requests.end()
         if self._grace_fd >= 0:
             loop.remove(self._grace_fd)
         for virtio in self.transports:
@@ -379,14 +365,7 @@ class Machine:
 
     def request(self, action: Callable[[], None]) -> None:
         """Has `action` called in the thread of `run`. May be called from any thread, and before `run`."""
-        with self._stop_lock:
-            over = self._is_over
-            if not over:
-                self._requests.append(action)
-        if over:  # as it finds out
-            action()
-        else:
-            self._tell_of_requests()
+        self._requests.add(action)
 
     def freeze(self, path: str, end: bool = False) -> None:
         """Writes the guest, as it is now, to a file, by which any number of machines may go on.
@@ -516,11 +495,6 @@ class Machine:
         """Restores the console's terminal; to be called before the process is stopped."""
         self._console.release_terminal()
 
-    def _tell_of_requests(self) -> None:
-        with self._stop_lock:  # or `close` has closed it, and another file has its number
-            if self._stop_fd >= 0:
-                os.write(self._stop_fd, (1).to_bytes(8, "little"))
-
     def fail(self, error: PyvmmError) -> None:
         """Ends the guest because of an error, which `run` raises."""
         self._error = error
@@ -535,16 +509,8 @@ class Machine:
         if self._loop:
             self._loop.stop()
 
-    def _serve_requests(self) -> None:
-        try:
-            os.read(self._stop_fd, 8)
-        except BlockingIOError:  # served while a callback was waiting
-            return
-        while self._requests and self.status is None:
-            self._requests.pop(0)()
-
     def _stop(self, status: int, grace: float) -> None:
-        if self._is_over:
+        if self._requests.is_over:
             return
         self.was_stopped = True
         if not (grace and self._ask_for_end(status, grace)):

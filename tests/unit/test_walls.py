@@ -78,7 +78,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"_kvm", "errors", "layout"},
     "measures": {"_kvm", "boot.", "errors", "kvm.", "memory"},
     "made": {"_kvm", "boot.", "config", "errors", "kvm.", "layout", "memory", "state."},
-    "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe", "host.", "made", "measures"},
+    "machine": ANYTHING_BELOW_MACHINE | {"config", "consolepipe", "host.", "made", "measures", "requests"},
+    "requests": {"bus", "eventloop"},
     "consolepipe": set(),
     "api": {"errors", "host.", "virtio."},
     "testing.": {
