@@ -20,8 +20,8 @@ function PartOf(const Range: String; Size: Int64): TPart;
 { The value of Content-Type for a path. }
 function TypeOf(Path: PChar): String;
 
-{ A time since 1970 in seconds, as HTTP writes it. }
-function DateOf(Time: Int64): String;
+{ A time as HTTP writes it. Last: the one before, whose text is taken if it is the same. }
+function DateOf(var Last: TStamp; Time: Int64): String;
 
 { Sends a reply without more than a line of text. False: the connection must be closed. }
 function Refuse(var Request: TRequest; const Status: String; const Headers: String = ''): Boolean;
@@ -30,13 +30,14 @@ function Refuse(var Request: TRequest; const Status: String; const Headers: Stri
 function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
 
 { The head of a reply, whose Headers are whole lines. }
-function HeadOf(const Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
+function HeadOf(var Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
 
 implementation
 
-uses Network, SysUtils;
+uses Arch, Network, SysUtils;
 
 const
+  NS = 1000000000; { in a second }
   DAY = 86400;
   DAYS: array[1..7] of String[3] = ('Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat');
   MONTHS: array[1..12] of String[3] =
@@ -101,7 +102,7 @@ begin
       Exit(TYPES[I, 1]);
 end;
 
-function DateOf(Time: Int64): String;
+function MakeDate(Time: Int64): String;
 var
   Year, Month, Day_: Word;
   Date: TDateTime;
@@ -134,20 +135,33 @@ begin
   PutTwoDigits(24, Second mod 60);
 end;
 
+function DateOf(var Last: TStamp; Time: Int64): String;
+begin
+  if (Last.Text = '') or (Last.Second <> Time) then
+  begin
+    Last.Second := Time;
+    Last.Text := MakeDate(Time);
+  end;
+  Result := Last.Text;
+end;
+
 function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
 begin
   Result := SysSocketSend(Request.Socket, Data, Count, 0) = Count;
 end;
 
-function HeadOf(const Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
+function HeadOf(var Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
 var
-  SizeLine, CloseLine: String;
+  SizeLine, ConnectionLine: String;
 begin
   if Size >= 0 then
     SizeLine := 'Content-Length: ' + IntToStr(Size) + CRLF;
   if not Request.KeepAlive then
-    CloseLine := 'Connection: close' + CRLF;
-  Result := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + Headers + SizeLine + CloseLine + CRLF;
+    ConnectionLine := 'Connection: close' + CRLF
+  else if Request.IsOld then
+    ConnectionLine := 'Connection: keep-alive' + CRLF;
+  Result := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + 'Date: ' + DateOf(Request.Now, UnixTimeNs div NS) + CRLF +
+    Headers + SizeLine + ConnectionLine + CRLF;
 end;
 
 function Refuse(var Request: TRequest; const Status: String; const Headers: String): Boolean;

@@ -1,4 +1,4 @@
-{ Requests of HTTP/1.1 (RFC 9112), without a body. }
+{ Requests of HTTP/1.1 (RFC 9112). Their bodies are not read. }
 unit HttpRequests;
 
 {$mode delphi}
@@ -12,6 +12,12 @@ const
   CRLF = #13#10;
 
 type
+  { A time since 1970 in seconds, and as HTTP writes it; the text is empty where there is none yet }
+  TStamp = record
+    Second: Int64;
+    Text: String;
+  end;
+
   PRequest = ^TRequest;
   TRequest = record
     Socket: PSocket;
@@ -21,7 +27,10 @@ type
     Headers: PChar;  { in Text: behind the request line }
     Path: PChar;     { in Text: decoded }
     RawPath: String; { as it was sent, without a query }
-    IsValid, IsGet, IsHead, KeepAlive: Boolean;
+    IsValid, IsGet, IsHead: Boolean;
+    IsOld: Boolean;  { HTTP/1.0: the connection is closed, unless both say otherwise }
+    KeepAlive: Boolean;
+    Now, Modified: TStamp; { the last ones that were written }
   end;
 
 { Receives until there is a whole request, and parses it. False: the client has closed the connection,
@@ -100,7 +109,7 @@ begin
   Request.IsGet := StartsWith(Line, 'GET ');
   Request.IsHead := StartsWith(Line, 'HEAD ');
   Request.IsValid := (Stop - Line > 9) and StartsWith(Stop - 9, ' HTTP/1.');
-  Request.KeepAlive := Request.IsValid and (Stop[-1] <> '0');
+  Request.IsOld := Request.IsValid and (Stop[-1] = '0');
   if not Request.IsValid then
     Exit;
   Stop := Stop - 9;
@@ -117,9 +126,19 @@ begin
   Request.IsValid := (Line < Stop) and DecodePath(Line, Query);
 end;
 
+{ Whether a body follows, which would be taken for the next request. }
+function HasBody(const Request: TRequest): Boolean;
+var
+  Length: String;
+begin
+  Length := HeaderOf(Request, 'content-length');
+  Result := ((Length <> '') and (Length <> '0')) or (HeaderOf(Request, 'transfer-encoding') <> '');
+end;
+
 function ReceiveRequest(var Request: TRequest; Timeout: LongInt): Boolean;
 var
   Seen: LongInt;
+  Connection: String;
 begin
   Request.Size := EndOf(Request, 0);
   while (Request.Size = 0) and (Request.Count < REQUEST_MAX) do
@@ -137,10 +156,9 @@ begin
   Request.Text[Request.Count] := #0;
   ParseLine(Request);
   Request.IsValid := Request.IsValid and (Request.Size < REQUEST_MAX);
-  if LowerCase(HeaderOf(Request, 'connection')) = 'close' then
-    Request.KeepAlive := False
-  else if LowerCase(HeaderOf(Request, 'connection')) = 'keep-alive' then
-    Request.KeepAlive := Request.IsValid;
+  Connection := LowerCase(HeaderOf(Request, 'connection'));
+  Request.KeepAlive := Request.IsValid and (Connection <> 'close') and
+    (not Request.IsOld or (Connection = 'keep-alive')) and not HasBody(Request);
   Result := True;
 end;
 

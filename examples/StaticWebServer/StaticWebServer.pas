@@ -46,7 +46,7 @@ var
   Wanted: TPart;
 begin
   Tag := '"' + HexStr(Inode.MTime, 8) + '-' + HexStr(Inode.Size, 8) + '"';
-  Date := DateOf(Inode.MTime);
+  Date := DateOf(Request.Modified, Inode.MTime);
   Headers := 'Last-Modified: ' + Date + CRLF + 'ETag: ' + Tag + CRLF;
   Asked := HeaderOf(Request, 'if-none-match');
   if (Pos(Tag, Asked) > 0) or (Asked = '*') or ((Asked = '') and (HeaderOf(Request, 'if-modified-since') = Date)) then

@@ -10,7 +10,9 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
@@ -158,6 +160,8 @@ def test_types(port: int, tmp_path: Path) -> None:
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
         (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nContent-Length: 18\r\n\r\nGET /1 HTTP/1.1\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200),
         (b"GET /a%00b HTTP/1.1\r\n\r\n", 400),
         (b"GET index.html HTTP/1.1\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 400),
@@ -177,6 +181,27 @@ def test_a_connection_ends_after_what_is_no_request(port: int, sent: bytes, stat
             reply += data
     assert reply.startswith(b"HTTP/1.1 %d " % status)
     assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_an_old_client_is_told_that_its_connection_stays(port: int) -> None:
+    """RFC 9112, appendix C.2.2; `ab -k` is such a client."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        for _ in range(2):
+            client.sendall(b"HEAD / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+            reply = b""
+            while not reply.endswith(b"\r\n\r\n"):
+                reply += client.recv(1 << 16)
+            assert b"\r\nConnection: keep-alive\r\n" in reply
+    status, headers, _ = ask(port, "/")
+    assert (status, headers.get("connection")) == (200, None)
+
+
+def test_replies_are_dated(port: int) -> None:
+    """RFC 9110, section 6.6.1."""
+    for path in ("/", "/none"):
+        earliest = int(time.time())
+        date = parsedate_to_datetime(ask(port, path)[1]["date"]).timestamp()
+        assert earliest - 1 <= date <= time.time() + 1
 
 
 def test_requests_that_come_together_are_answered_in_order(port: int, tmp_path: Path) -> None:
