@@ -77,6 +77,7 @@ class FuseDirectory(Device):
             28: self.readdir,
             29: self.release,
             35: self.create,
+            44: self.readdirplus,
         }
 
     # ---- the device ---------------------------------------------------------------
@@ -251,6 +252,17 @@ class FuseDirectory(Device):
         return self._open(self._paths[node], os.O_RDONLY | os.O_DIRECTORY)
 
     def readdir(self, node: int, body: bytes) -> bytes:
+        return self._list(node, body, lambda _: b"")
+
+    def readdirplus(self, node: int, body: bytes) -> bytes:
+        unknown = bytes(_ENTRY.size + _ATTRIBUTES.size)
+
+        def entry(name: bytes) -> bytes:
+            return unknown if name in (b".", b"..") else self._entry(self._paths[node] / os.fsdecode(name))
+
+        return self._list(node, body, entry)
+
+    def _list(self, node: int, body: bytes, before: Callable[[bytes], bytes]) -> bytes:
         _, offset, size, *_ = _TRANSFER.unpack(body)
         entries = [(b".", 4), (b"..", 4)]
         entries += sorted((os.fsencode(p.name), 4 if p.is_dir() else 8) for p in self._paths[node].iterdir())
@@ -258,7 +270,12 @@ class FuseDirectory(Device):
         for index, (name, kind) in enumerate(entries[offset:], offset + 1):
             dirent = _DIRENT.pack(index + 100, index, len(name), kind) + name
             dirent += bytes(-len(dirent) % 8)
-            if len(data) + len(dirent) > size:
+            if len(data) + len(before(b".")) + len(dirent) > size:
                 break
-            data += dirent
+            try:
+                data += before(name) + dirent
+            except OSError:
+                if not data:
+                    raise
+                break
         return data

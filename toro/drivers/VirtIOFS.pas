@@ -9,7 +9,7 @@ interface
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseNames, FusePaths, FuseQueue, FuseReading,
+uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseListing, FuseNames, FusePaths, FuseQueue, FuseReading,
   FuseSessions, Memory, VirtIO;
 
 const
@@ -390,36 +390,14 @@ function ReadDir(var F: TFile; out Entry: TDirEntry): LongInt;
     Result := ReadEntries(F);
   end;
 
-var
-  Dirent: PFuseDirent;
-  Left: LongWord;
 begin
   if F.Entries = nil then
     Exit(-ENOTDIR);
-  if F.EntryAt = F.EntryEnd then
-  begin
-    Result := WithFile(F, @Attempt);
-    if Result <= 0 then
-      Exit;
-  end;
-  Left := F.EntryEnd - F.EntryAt;
-  Dirent := PFuseDirent(F.Entries + F.EntryAt);
-  if (Left < SizeOf(TFuseDirent)) or (Dirent^.NameLength > NAME_MAX) or
-     (Dirent^.NameLength > Left - SizeOf(TFuseDirent)) then
-  begin
-    F.EntryEnd := F.EntryAt;
-    Exit(-EIO);
-  end;
-  Entry := Default(TDirEntry);
-  SetLength(Entry.Name, Dirent^.NameLength);
-  Move(PChar(Dirent + 1)^, Entry.Name[1], Dirent^.NameLength);
-  Entry.Ino := Dirent^.Ino;
-  Entry.Mode := KindOf(Dirent^.Kind shl 12);
-  F.Position := Dirent^.Offset;
-  Inc(F.EntryAt, (SizeOf(TFuseDirent) + Dirent^.NameLength + 7) and not 7);
-  if F.EntryAt > F.EntryEnd then
-    F.EntryAt := F.EntryEnd;
   Result := 1;
+  if F.EntryAt = F.EntryEnd then
+    Result := WithFile(F, @Attempt);
+  if Result > 0 then
+    Result := TakeEntry(F, Entry);
 end;
 
 initialization

@@ -7,6 +7,7 @@
     write PATH TEXT   makes the file of this line, or replaces it
     append PATH TEXT  writes this behind the file
     remove PATH
+    list PATH         how many files the directory has, and their bytes
     hot PATH COUNT    reads the file so often }
 program Reader;
 
@@ -56,6 +57,26 @@ begin
   Result := IntToStr(Inode.Size);
 end;
 
+function List(const Path: String): String;
+var
+  Directory: THandle;
+  Entry: TDirEntry;
+  Inode: TInode;
+  Count, Bytes: Int64;
+begin
+  Count := 0;
+  Bytes := 0;
+  Directory := SysOpenDir(PChar(Path));
+  while SysReadDir(Directory, Entry) do
+    if SysStatFile(PChar(Path + '/' + Entry.Name), @Inode) <> 0 then
+    begin
+      Inc(Count);
+      Inc(Bytes, Inode.Size);
+    end;
+  SysCloseFile(Directory);
+  Result := IntToStr(Count) + ' ' + IntToStr(Bytes);
+end;
+
 procedure Write(const Path, Text: String; Flags: LongInt);
 var
   F: THandle;
@@ -80,6 +101,7 @@ begin
     'write': Write(Words[1], Words[2] + #10, O_CREAT or O_TRUNC);
     'append': Write(Words[1], Words[2], O_APPEND);
     'remove': SysRemoveFile(PChar(Words[1]));
+    'list': Result := List(Words[1]);
     'hot':
       for I := 1 to StrToInt(Words[2]) do
         Result := ReadPath(Words[1]);

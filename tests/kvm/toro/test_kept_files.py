@@ -141,6 +141,53 @@ def test_what_the_guest_changes_it_sees_at_once(reader: Reader) -> None:
     assert (reader.ask("read /file"), reader.ask("stat /file")) == ("fourth", "7")
 
 
+@pytest.fixture
+def listed(reader: Reader) -> Reader:
+    """One that has a directory of 100 files, of 0 to 99 bytes."""
+    (reader.folder / "names").mkdir()
+    for number in range(100):
+        (reader.folder / f"names/{number}").write_bytes(bytes(number))
+    return reader
+
+
+@pytest.mark.parametrize("reader", ["auto", "always"], indirect=True)
+def test_files_of_a_listing_take_no_request_each(listed: Reader) -> None:
+    before = listed.requests()
+    assert listed.ask("list /names") == "100 4950"
+    assert listed.requests() - before < 20
+
+
+@pytest.mark.parametrize("reader", ["auto", "none", "always"], indirect=True)
+def test_a_listing_has_what_the_guest_has_changed(listed: Reader) -> None:
+    assert listed.ask("list /names") == "100 4950"
+    listed.ask("append /names/7 more")
+    listed.ask("remove /names/8")
+    listed.ask("write /names/new 123456")
+    assert listed.ask("list /names") == f"100 {4950 + 4 - 8 + 7}"
+
+
+@pytest.mark.parametrize("reader", ["none"], indirect=True)
+def test_a_listing_without_a_cache_has_what_the_host_has_changed(listed: Reader) -> None:
+    assert listed.ask("list /names") == "100 4950"
+    grow(listed.folder / "names/0")
+    remove(listed.folder / "names/9")
+    assert listed.ask("list /names") == f"99 {4950 + 17 - 9}"
+
+
+def test_a_listing_has_what_the_host_has_changed_after_a_second(listed: Reader) -> None:
+    assert listed.ask("list /names") == "100 4950"
+    grow(listed.folder / "names/0")
+    remove(listed.folder / "names/9")
+    wait_until(lambda: listed.ask("list /names") == f"99 {4950 + 17 - 9}", "both are seen")
+
+
+def test_a_listing_is_whole_however_large_it_is(reader: Reader) -> None:
+    (reader.folder / "many").mkdir()
+    for number in range(3000):
+        (reader.folder / f"many/{'long' * 20}{number}").touch()
+    assert reader.ask("list /many") == "3000 0"
+
+
 def test_what_is_kept_gives_way_to_the_program(toro: Callable[..., Result], tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"file{number}").write_bytes(bytes([number]) * (1 << 20))

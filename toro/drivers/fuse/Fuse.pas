@@ -37,10 +37,12 @@ const
   OP_RELEASEDIR = 29;
   OP_CREATE = 35;
   OP_BATCH_FORGET = 42;
+  OP_READDIRPLUS = 44;
 
   { Flags of INIT }
   INIT_ASYNC_READ = 1 shl 0;    { several READs of a file at a time }
   INIT_BIG_WRITES = 1 shl 5;    { WRITEs of more than a page }
+  INIT_READDIRPLUS = 1 shl 13;  { READDIRPLUS }
   INIT_PARALLEL_DIROPS = 1 shl 18;
   INIT_MAX_PAGES = 1 shl 22;    { the reply has MaxPages }
 
@@ -90,8 +92,9 @@ type
     ATimeNs, MTimeNs, CTimeNs, Mode, Links, Uid, Gid, Device, BlockSize, Flags: LongWord;
   end;
 
-  { Reply to LOOKUP and MKDIR, and part of the reply to CREATE. The times tell for how long the
-    client may rely on the name, and on the attributes. }
+  { Reply to LOOKUP and MKDIR, and part of the replies to CREATE and READDIRPLUS. The times tell for
+    how long the client may rely on the name, and on the attributes. }
+  PFuseEntry = ^TFuseEntry;
   TFuseEntry = packed record
     Node, Generation, EntryValid, AttributesValid: QWord;
     EntryValidNs, AttributesValidNs: LongWord;
@@ -141,7 +144,7 @@ type
     NewDirectory: QWord;
   end;
 
-  { For READ, READDIR and WRITE }
+  { For READ, READDIR, READDIRPLUS and WRITE }
   TFuseTransfer = packed record
     Handle, Offset: QWord;
     Size, Flags: LongWord;
@@ -172,7 +175,8 @@ type
     Node, Lookups: QWord;
   end;
 
-  { Followed by the name, and zeroes up to a multiple of 8. }
+  { Followed by the name, and zeroes up to a multiple of 8. READDIRPLUS puts a TFuseEntry before each,
+    whose node is 0 if it was not looked up. }
   PFuseDirent = ^TFuseDirent;
   TFuseDirent = packed record
     Ino, Offset: QWord;         { where READDIR continues after this entry }

@@ -9,9 +9,6 @@ interface
 
 uses Filesystem, Fuse, FuseQueue;
 
-const
-  DIRECTORY_BUFFER = 4096;
-
 procedure Describe(const Attributes: TFuseAttributes; out Inode: TInode);
 function KindOf(Mode: LongWord): LongInt;
 
@@ -35,9 +32,6 @@ function ChangeFile(Volume: PFuseVolume; const Entry: TFuseEntry; const Change: 
 { Moves up to Count bytes between a file and Data, with several requests under way at a time.
   Returns the bytes before the first request that failed or was short; Error is its result. }
 function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Count: Int64; out Error: LongInt): Int64;
-
-{ Reads the next entries of a directory. Returns 0 at its end. }
-function ReadEntries(var F: TFile): LongInt;
 
 implementation
 
@@ -376,25 +370,6 @@ begin
   Prepare(Request, F.Volume, OP_FSYNC, F.Node, SizeOf(TFuseSync), 0);
   Request.Args.Sync.Handle := F.Handle;
   Result := Call(Request);
-end;
-
-{ ---- Directories ---- }
-
-function ReadEntries(var F: TFile): LongInt;
-var
-  Request: TFuseRequest;
-begin
-  Prepare(Request, F.Volume, OP_READDIR, F.Node, SizeOf(TFuseTransfer), 0);
-  Request.Args.Transfer.Handle := F.Handle;
-  Request.Args.Transfer.Offset := F.Position;
-  Request.Args.Transfer.Size := DIRECTORY_BUFFER;
-  Request.Fetch := F.Entries;
-  Request.FetchSize := DIRECTORY_BUFFER;
-  Result := Call(Request);
-  F.EntryAt := 0;
-  F.EntryEnd := Request.Fetched;
-  if Result = 0 then
-    Result := Request.Fetched;
 end;
 
 end.

@@ -51,6 +51,9 @@ function ExpiryOf(Seconds: QWord; Ns: LongWord): QWord;
   after 0 call LeaveFound. HasAttributes: those that are remembered must be valid. }
 function FindName(const Place: TPlace; HasAttributes: Boolean; out Found: TFound): LongInt;
 
+{ Remembers what a directory's listing has told of a name, or lets the node be forgotten. }
+procedure Learn(const Place: TPlace; const Entry: TFuseEntry);
+
 { Lets the node be forgotten. }
 procedure LeaveFound(Volume: PFuseVolume; const Found: TFound);
 procedure LeaveKnown(Known: PKnown);
@@ -254,7 +257,7 @@ begin
   Discard(Old);
 end;
 
-{ Remembers what LOOKUP has found, with its node; nothing of symbolic links, which are read anew
+{ Remembers what was found, with its node; nothing of symbolic links, which are read anew
   each time, and of directories whose node is not kept. }
 procedure Remember(const Place: TPlace; var Found: TFound);
 var
@@ -346,6 +349,17 @@ begin
   LeavePlace(Place);
   Place.Node := ROOT_NODE;
   Place.Directory := nil;
+end;
+
+procedure Learn(const Place: TPlace; const Entry: TFuseEntry);
+var
+  Found: TFound;
+begin
+  Found := Default(TFound);
+  Found.Entry := Entry;
+  Found.Expires := ExpiryOf(Entry.AttributesValid, Entry.AttributesValidNs);
+  Remember(Place, Found);
+  LeaveFound(Place.Volume, Found);
 end;
 
 { ---- Dropping ---- }

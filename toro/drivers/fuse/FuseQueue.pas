@@ -43,6 +43,7 @@ type
     Room: TWaitQueue;      { threads in WaitForChange }
     Tag: array[0..TAG_SIZE] of Char;
     MaxTransfer: LongWord; { bytes of one READ or WRITE }
+    HasPlus: Boolean;      { READDIRPLUS tells what may be remembered }
     Running: Boolean;      { there is a session: see FuseSessions }
     Session: LongWord;     { its number }
     Users: LongInt;        { threads in it }

@@ -54,11 +54,13 @@ begin
   Request.Args.Init.Major := FUSE_MAJOR;
   Request.Args.Init.Minor := FUSE_MINOR;
   Request.Args.Init.MaxReadahead := 1 shl 20;
-  Request.Args.Init.Flags := INIT_ASYNC_READ or INIT_BIG_WRITES or INIT_PARALLEL_DIROPS or INIT_MAX_PAGES;
+  Request.Args.Init.Flags := INIT_ASYNC_READ or INIT_BIG_WRITES or INIT_READDIRPLUS or INIT_PARALLEL_DIROPS or
+    INIT_MAX_PAGES;
   Result := (Call(Request) = 0) and (Request.Reply.Init.Major = FUSE_MAJOR) and
             (Request.Reply.Init.Minor >= 27);
   if not Result then
     Exit;
+  Volume^.HasPlus := Request.Reply.Init.Flags and INIT_READDIRPLUS <> 0;
   Volume^.MaxTransfer := 32 * 4096;
   if Request.Reply.Init.Flags and INIT_MAX_PAGES <> 0 then
     Volume^.MaxTransfer := Request.Reply.Init.MaxPages * 4096;
