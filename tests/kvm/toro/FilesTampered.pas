@@ -17,6 +17,7 @@ end;
 var
   Inode: TInode;
   F: THandle;
+  Entry: TDirEntry;
 begin
   DedicateBlockDriver('FS', 0);
   Must(SysMount('virtiofs', 'FS', 0), 'init');
@@ -25,5 +26,7 @@ begin
   F := SysOpenFile('/given/hello', O_RDWR);
   Must(F <> 0, 'open');
   Must(SysWriteFile(F, 5, PChar('12345')) = 5, 'write');
+  F := SysOpenDir('/given');
+  Must(SysReadDir(F, Entry) and (Entry.Name = 'hello'), 'list');
   WriteLn('nothing failed');
 end.

@@ -117,3 +117,23 @@ def test_replies_that_are_wrong_are_errors(
     assert run(programs, "FilesTampered", device) == 0
     given_up = ["virtio-fs: the device does not answer as it should, and is given up", "init 19"]
     assert capfd.readouterr().out.splitlines() == (given_up if operation == "init" else [f"{operation} 5"])
+
+
+#: Of a reply to READDIRPLUS of three entries, each with its 128 bytes of a LOOKUP, and a head of 24.
+LISTINGS = {
+    "a name too long": lambda reply: reply[:-16] + struct.pack("<I", 256) + reply[-12:],
+    "a name of 4 GiB": lambda reply: reply[:-16] + struct.pack("<I", 0xFFFFFFFF) + reply[-12:],
+    "a name that is cut": lambda reply: struct.pack("<I", len(reply) - 4) + reply[4:-4],
+    "a head that is cut": lambda reply: struct.pack("<I", len(reply) - 10) + reply[4:-10],
+    "a part of an entry": lambda reply: struct.pack("<I", len(reply) - 60) + reply[4:-60],
+}
+
+
+@pytest.mark.parametrize("tampering", LISTINGS, ids=list(LISTINGS))
+def test_a_listing_that_is_not_whole_is_an_error(
+    programs: Programs, given: Path, capfd: pytest.CaptureFixture[str], tampering: str
+) -> None:
+    device = FuseDirectory(given)
+    device.tamper = lambda name, reply: LISTINGS[tampering](reply) if name == "readdirplus" else reply
+    assert run(programs, "FilesTampered", device) == 0
+    assert capfd.readouterr().out.splitlines() == ["list 5"]
