@@ -1,5 +1,6 @@
 { How fast files of the share FS are read, from inside: a line for each quantity, a name and
-  a value. Needs `data`, of SIZE bytes, `hot`, of HOT_SIZE, and the empty files `names/0` to `names/99`. }
+  a value. Needs `data`, of SIZE bytes, `hot`, of HOT_SIZE, the empty files `names/0` to `names/99`, and
+  the directories `lists/0` to `lists/19`, each with as many. }
 program FileSpeed;
 
 {$mode objfpc}
@@ -131,6 +132,36 @@ begin
   Tell('open+close', TURNS, read_rdtsc - Start);
 end;
 
+{ Lists directories that the guest has not seen yet, with the sizes of their files. }
+procedure MeasureLists;
+const
+  LISTS = 20;
+var
+  I: LongInt;
+  Start: QWord;
+  Path, Name: ShortString;
+  Dir: THandle;
+  Entry: TDirEntry;
+  Inode: TInode;
+begin
+  Start := read_rdtsc;
+  for I := 0 to LISTS - 1 do
+  begin
+    Str(I, Path);
+    Path := '/lists/' + Path + #0;
+    Dir := SysOpenDir(@Path[1]);
+    Path[Length(Path)] := '/';
+    while SysReadDir(Dir, Entry) do
+    begin
+      Name := Path + Entry.Name + #0;
+      if SysStatFile(@Name[1], @Inode) = 0 then
+        Failed := True;
+    end;
+    SysCloseFile(Dir);
+  end;
+  Tell('list', LISTS * NAMES, read_rdtsc - Start);
+end;
+
 begin
   DedicateBlockDriver('FS', 0);
   if not SysMount('virtiofs', 'FS', 0) then
@@ -149,6 +180,7 @@ begin
   Read(1024 * KIB, True, 8, 256);
   ReadAgain;
   MeasureNames;
+  MeasureLists;
   if Failed then
     Halt(2);
 end.

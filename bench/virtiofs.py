@@ -24,7 +24,7 @@ from measure import BENCH, BenchError, arguments_for, machine_line, parse_runs, 
 
 SIZE = 256 << 20
 HOT_SIZE = 16 << 20
-NAMES = 100
+NAMES, LISTS = 100, 20
 KIB = 1 << 10
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 QEMU = (
@@ -44,14 +44,15 @@ def make_files(folder: Path) -> None:
     with (folder / "data").open("wb") as file:
         for _ in range(SIZE >> 20):
             file.write(random.randbytes(1 << 20))
-    (folder / "names").mkdir()
-    for name in range(NAMES):
-        (folder / f"names/{name}").touch()
+    for directory in ("names", *(f"lists/{number}" for number in range(LISTS))):
+        (folder / directory).mkdir(parents=True)
+        for name in range(NAMES):
+            (folder / f"{directory}/{name}").touch()
 
 
 def parse(said: str, samples: Samples) -> None:
     """The lines of a guest; output of firmware may precede them."""
-    for name, value in re.findall(r"((?:sequential|random|hot)-\S+|stat|open\+close) (\d+)", said):
+    for name, value in re.findall(r"((?:sequential|random|hot)-\S+|stat|open\+close|list) (\d+)", said):
         samples.setdefault(name, []).append(float(value))
 
 
@@ -95,6 +96,11 @@ def read_host(folder: Path, name: str) -> float:
         for i in range(2000):
             os.close(os.open(f"{folder}/names/{i % NAMES}", os.O_RDONLY))
         return 2000 / (time.perf_counter() - start)
+    if kind == "list":
+        for i in range(LISTS):
+            for entry in os.scandir(f"{folder}/lists/{i}"):
+                entry.stat()
+        return LISTS * NAMES / (time.perf_counter() - start)
     block = int(rest[0][:-1]) * KIB
     path, size = (folder / "hot", HOT_SIZE) if kind == "hot" else (folder / "data", SIZE)
     count, blocks = max(256, min(4000, SIZE // block)), size // block

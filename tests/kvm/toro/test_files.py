@@ -13,6 +13,7 @@ from test_shares import make_links
 
 from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine
+from pyvmm.virtio.queue import Chain
 
 
 @pytest.fixture
@@ -24,8 +25,9 @@ def given(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(programs: Programs, program: str, device: FuseDirectory, cpus: int = 1) -> int:
-    with Machine(MachineConfig(programs.image(program), cpus=cpus), [device], console=(0, 1)) as machine:
+def run(programs: Programs, program: str, device: FuseDirectory, cpus: int = 1, parameter: str = "") -> int:
+    config = MachineConfig(programs.image(program), cpus=cpus, command_line=parameter)
+    with Machine(config, [device], console=(0, 1)) as machine:
         return machine.run()
 
 
@@ -63,6 +65,41 @@ def test_links_are_followed_and_their_nodes_forgotten(
     # It has not forgotten what it remembers, or has not reported yet.
     assert sum(device.nodes.values()) < 70
     assert device.asked["forget"] > 100
+
+
+class AnswersLate(FuseDirectory):
+    """Answers the first request of a kind only when a file was removed, as it would have before."""
+
+    def __init__(self, root: Path, operation: str) -> None:
+        super().__init__(root, valid_s=1000)
+        self._operation = operation
+        self._held: tuple[Chain, int] | None = None
+
+    def kicked(self, index: int) -> None:
+        queue = self._queues[index]
+        more = True
+        while more:
+            while chain := queue.pop():
+                removed = self.asked["unlink"]
+                written = self._serve(chain)
+                if not self._held and self.asked[self._operation]:
+                    self._held = chain, written
+                    continue
+                queue.push(chain, written)
+                if self._held and self.asked["unlink"] > removed:
+                    queue.push(*self._held)
+            if queue.must_interrupt():
+                self._transport.interrupt()
+            more = queue.watch()
+
+
+@pytest.mark.parametrize(("asks", "operation"), [("stat", "lookup"), ("list", "readdirplus")])
+def test_what_a_reply_tells_of_the_past_is_not_remembered(
+    programs: Programs, tmp_path: Path, capfd: pytest.CaptureFixture[str], asks: str, operation: str
+) -> None:
+    (tmp_path / "victim").touch()
+    assert run(programs, "Stale", AnswersLate(tmp_path, operation), parameter=asks) == 0
+    assert capfd.readouterr().out == "found 0\n"
 
 
 class TellsWhatItKnows(FuseDirectory):

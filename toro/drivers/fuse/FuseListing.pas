@@ -33,8 +33,8 @@ begin
   Result := (SizeOf(Head) + Head.NameLength + 7) and not 7;
 end;
 
-{ Remembers what READDIRPLUS has told of a name. }
-procedure LearnName(const F: TFile; const Entry: TFuseEntry; Name: PChar; Length: LongWord);
+{ Remembers what READDIRPLUS has told of a name. Seen: see Learn. }
+procedure LearnName(const F: TFile; Seen: LongWord; const Entry: TFuseEntry; Name: PChar; Length: LongWord);
 var
   Place: TPlace;
 begin
@@ -46,13 +46,13 @@ begin
   Move(Name^, Place.Name, Length);
   Place.Name[Length] := #0;
   Place.NameSize := Length + 1;
-  Learn(Place, Entry);
+  Learn(Place, Seen, Entry);
   if ExpiryOf(Entry.EntryValid, Entry.EntryValidNs) = 0 then
     PFuseVolume(F.Volume)^.HasPlus := False;
 end;
 
 { Leaves of a reply to READDIRPLUS what READDIR would have returned, and remembers the rest. }
-function TakeKnowledge(var F: TFile): LongInt;
+function TakeKnowledge(var F: TFile; Seen: LongWord): LongInt;
 var
   From, Target, Size: LongWord;
   Entry: TFuseEntry;
@@ -72,7 +72,7 @@ begin
     Inc(From, SizeOf(Entry));
     Move(F.Entries[From], F.Entries[Target], SizeOf(Head) + Head.NameLength);
     PFuseDirent(F.Entries + Target)^ := Head;
-    LearnName(F, Entry, F.Entries + Target + SizeOf(Head), Head.NameLength);
+    LearnName(F, Seen, Entry, F.Entries + Target + SizeOf(Head), Head.NameLength);
     Inc(From, Size);
     Inc(Target, Size);
   end;
@@ -99,13 +99,16 @@ begin
 end;
 
 function ReadEntries(var F: TFile): LongInt;
+var
+  Seen: LongWord;
 begin
+  Seen := PFuseVolume(F.Volume)^.Changes;
   { A listing that goes on is of a directory so large that it would drop what else is remembered. }
   if PFuseVolume(F.Volume)^.HasPlus and (F.Position = 0) then
   begin
     Result := FillEntries(F, OP_READDIRPLUS);
     if Result > 0 then
-      Result := TakeKnowledge(F);
+      Result := TakeKnowledge(F, Seen);
     if not IsExhausted(Result) then
       Exit;
   end;

@@ -51,8 +51,9 @@ function ExpiryOf(Seconds: QWord; Ns: LongWord): QWord;
   after 0 call LeaveFound. HasAttributes: those that are remembered must be valid. }
 function FindName(const Place: TPlace; HasAttributes: Boolean; out Found: TFound): LongInt;
 
-{ Remembers what a directory's listing has told of a name, or lets the node be forgotten. }
-procedure Learn(const Place: TPlace; const Entry: TFuseEntry);
+{ Remembers what a directory's listing has told of a name, or lets the node be forgotten. Seen: the
+  volume's Changes when it was asked for. }
+procedure Learn(const Place: TPlace; Seen: LongWord; const Entry: TFuseEntry);
 
 { Lets the node be forgotten. }
 procedure LeaveFound(Volume: PFuseVolume; const Found: TFound);
@@ -231,14 +232,21 @@ begin
   ReleaseLock(Lock);
 end;
 
-{ Puts a name into the table, in place of an older one, or of the last one of a full bucket. }
-procedure List(Known: PKnown; const Place: TPlace);
+{ Puts a name into the table, in place of an older one, or of the last one of a full bucket; unless
+  this guest has changed something since the reply was asked for, which may be older then. }
+procedure List(Known: PKnown; const Place: TPlace; Seen: LongWord);
 var
   First, Link: ^PKnown;
   Count: LongInt;
   Old: PKnown;
 begin
   AcquireLock(Lock);
+  if Known^.Volume^.Changes <> Seen then
+  begin
+    Known^.AttributesExpire := 0;
+    ReleaseLock(Lock);
+    Exit;
+  end;
   First := @Names[BucketOf(Place)];
   Link := First;
   Count := 1;
@@ -259,7 +267,7 @@ end;
 
 { Remembers what was found, with its node; nothing of symbolic links, which are read anew
   each time, and of directories whose node is not kept. }
-procedure Remember(const Place: TPlace; var Found: TFound);
+procedure Remember(const Place: TPlace; Seen: LongWord; var Found: TFound);
 var
   Expires: QWord;
 begin
@@ -282,13 +290,15 @@ begin
     Users := 1;
   end;
   Move(Place.Name, Found.Known[1], Place.NameSize);
-  List(Found.Known, Place);
+  List(Found.Known, Place, Seen);
+  Found.Expires := Found.Known^.AttributesExpire;
   SweepBy(Place.Volume, Expires);
 end;
 
 function FindName(const Place: TPlace; HasAttributes: Boolean; out Found: TFound): LongInt;
 var
   Request: TFuseRequest;
+  Seen: LongWord;
 begin
   Found := Default(TFound);
   Found.Known := Recall(Place, HasAttributes);
@@ -298,6 +308,7 @@ begin
     Found.Expires := Found.Known^.AttributesExpire;
     Exit(0);
   end;
+  Seen := Place.Volume^.Changes;
   PrepareNamed(Request, Place, OP_LOOKUP, 0, SizeOf(TFuseEntry));
   Result := Call(Request);
   Found.Entry := Request.Reply.Entry;
@@ -306,7 +317,7 @@ begin
   if Result < 0 then
     Exit;
   Found.Expires := ExpiryOf(Found.Entry.AttributesValid, Found.Entry.AttributesValidNs);
-  Remember(Place, Found);
+  Remember(Place, Seen, Found);
 end;
 
 procedure LeaveKnown(Known: PKnown);
@@ -351,18 +362,26 @@ begin
   Place.Directory := nil;
 end;
 
-procedure Learn(const Place: TPlace; const Entry: TFuseEntry);
+procedure Learn(const Place: TPlace; Seen: LongWord; const Entry: TFuseEntry);
 var
   Found: TFound;
 begin
   Found := Default(TFound);
   Found.Entry := Entry;
   Found.Expires := ExpiryOf(Entry.AttributesValid, Entry.AttributesValidNs);
-  Remember(Place, Found);
+  Remember(Place, Seen, Found);
   LeaveFound(Place.Volume, Found);
 end;
 
 { ---- Dropping ---- }
+
+{ What is asked for from now on is newer than this guest's last change. }
+procedure CountChange(Volume: PFuseVolume);
+begin
+  AcquireLock(Lock);
+  Inc(Volume^.Changes);
+  ReleaseLock(Lock);
+end;
 
 procedure ExpireAttributes(Volume: PFuseVolume; Node: QWord);
 var
@@ -370,6 +389,7 @@ var
   Known: PKnown;
 begin
   AcquireLock(Lock);
+  Inc(Volume^.Changes);
   for I := 0 to BUCKETS - 1 do
   begin
     Known := Names[I];
@@ -391,6 +411,7 @@ procedure DropName(const Place: TPlace);
   end;
 
 begin
+  CountChange(Place.Volume);
   DropIf(@IsIt);
 end;
 
@@ -402,6 +423,7 @@ procedure DropNames(Volume: PFuseVolume);
   end;
 
 begin
+  CountChange(Volume);
   DropIf(@IsOfVolume);
 end;
 

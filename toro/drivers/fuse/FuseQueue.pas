@@ -44,6 +44,7 @@ type
     Tag: array[0..TAG_SIZE] of Char;
     MaxTransfer: LongWord; { bytes of one READ or WRITE }
     HasPlus: Boolean;      { READDIRPLUS tells what may be remembered }
+    Changes: LongWord;     { that this guest has made: replies from before them may not be remembered }
     Running: Boolean;      { there is a session: see FuseSessions }
     Session: LongWord;     { its number }
     Users: LongInt;        { threads in it }

@@ -92,12 +92,18 @@ end;
 function Validate(var F: TFile): LongInt;
 var
   Request: TFuseRequest;
+  Seen: LongWord;
+  Expires: QWord;
 begin
+  Seen := PFuseVolume(F.Volume)^.Changes;
   Prepare(Request, F.Volume, OP_GETATTR, F.Node, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
   Result := Call(Request);
-  if Result = 0 then
-    with Request.Reply.Attributes do
-      ReplaceContents(F.Contents, UseContents(F.Volume, Attributes, ExpiryOf(Valid, ValidNs)));
+  if Result < 0 then
+    Exit;
+  Expires := 0;
+  if Seen = PFuseVolume(F.Volume)^.Changes then
+    Expires := ExpiryOf(Request.Reply.Attributes.Valid, Request.Reply.Attributes.ValidNs);
+  ReplaceContents(F.Contents, UseContents(F.Volume, Request.Reply.Attributes.Attributes, Expires));
 end;
 
 { Reads what is missing of the chunk of Offset, if Count bytes are wanted. False: it cannot be kept, or
