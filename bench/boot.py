@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
         "--against",
         default="qemu,c-floor,python",
         metavar="LIST",
-        help="qemu, c-floor, python, solo5, kvmtool, NAME=COMMAND",
+        help="qemu, c-floor, no-sandbox, python, solo5, kvmtool, NAME=COMMAND",
     )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="a chart of the first image's medians")
     return parser.parse_args()

@@ -69,7 +69,7 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
     """The VMMs to compare pyvmm with.
 
     Args:
-        names: `qemu`, `c-floor`, `python`, or `NAME=COMMAND` for any other.
+        names: `qemu`, `c-floor`, `no-sandbox`, `python`, or `NAME=COMMAND` for any other.
         pyvmm: the pyvmm command.
         image: the image to boot.
         memory: bytes of RAM.
@@ -87,6 +87,9 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
             sources = [BENCH / "floor.c", PYVMM_SOURCES / "_kvm.c", *sorted(PYVMM_SOURCES.glob("native/**/*.c"))]
             floor = compile_c("floor", sources, "-static")
             found.append(Vmm(name, [str(floor), str(_state_of(image, memory))]))
+        elif name == "no-sandbox":
+            command = [str(pyvmm), "boot", str(image), "--mem", str(memory), "--sandbox=off"]
+            found += [Vmm(f"pyvmm{text} --sandbox=off", command + text.split()) for text in ("", " --no-cache")]
         elif name == "python":
             python = pyvmm.parent / "python3"
             found.append(Vmm("python -ISc pass", [str(python.absolute()), "-ISc", "pass"], 0, preload))
@@ -97,7 +100,7 @@ def find(names: list[str], pyvmm: Path, image: Path, memory: int) -> tuple[list[
             hint = f"; its guests are its own: --against {name}='{program} GUEST'" if program else ""
             skipped.append(f"{name}: skipped, as it is not installed{hint}")
         else:
-            raise BenchError(f"--against {name}: not qemu, c-floor, python, solo5, kvmtool or NAME=COMMAND")
+            raise BenchError(f"--against {name}: not qemu, c-floor, no-sandbox, python, solo5, kvmtool or NAME=COMMAND")
     return found, skipped
 
 

@@ -39,7 +39,7 @@ def test_each_benchmark_tells_its_options(name: str) -> None:
         (["boot", "--runs", "x"], "bench boot: argument --runs: at least 2; 30 or more for the record"),
         (["kernel", "--nosuch"], "bench kernel: unrecognized arguments: --nosuch"),
         (["fs", "--pyvmm", "/no/such"], "bench fs: argument --pyvmm: /no/such: no such command"),
-        (["boot", "--against", "x", "--mem", "16M"], "bench boot: --against x: not qemu, c-floor, python, solo5,"),
+        (["boot", "--against", "x", "--mem", "16M"], "bench boot: --against x: not qemu, c-floor, no-sandbox,"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], told: str) -> None:
