@@ -10,6 +10,8 @@ ever. In a guest they are `SocketServer.pas`. The other way is
             AF_VSOCK (needs /dev/vhost-vsock and QEMU's KVM: see tests/lab)
     pcap    pyvmm that writes all packets to a file in memory (`--pcap`)
     trace   pyvmm that records its exits (`--trace exits`)
+    no-sandbox
+            pyvmm that is not confined (`--sandbox=off`)
 
 Each round measures all quantities of one way, then of the other, so that other load
 on the machine affects both alike.
@@ -55,6 +57,13 @@ TIMEOUT = 60  # seconds
 #: room for. socat's writes block until all is taken, and meanwhile it reads nothing; with
 #: more bytes, socat and the guest would wait for each other.
 AHEAD_OF_VSOCK = 192 << 10
+
+#: Options with which pyvmm is another way; `folder` is in memory.
+OPTIONS = {
+    "no-sandbox": "--sandbox=off",
+    "pcap": "--pcap={folder}/capture.pcapng",
+    "trace": "--trace=exits={folder}/trace.json",
+}
 
 #: socat's default buffer, 8 KiB, would make its bulk figures worse.
 SOCAT_BLOCK = 64 << 10
@@ -338,7 +347,7 @@ def main() -> int:
     parser.add_argument("--runs", type=parse_runs, default=20, metavar="N", help="rounds (20)")
     parser.add_argument(
         "--against",
-        choices=("socat", "haproxy", "qemu", "pcap", "trace"),
+        choices=("socat", "haproxy", "qemu", *OPTIONS),
         default="socat",
         help="the other way (socat)",
     )
@@ -349,12 +358,10 @@ def main() -> int:
         pyvmm = arguments.pyvmm
         image = arguments.image or build_guest(pyvmm, stack)
         ways = [boot_guest(pyvmm, image, stack)]
-        if arguments.against == "pcap":
+        if arguments.against in OPTIONS:
             folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
-            ways.append(boot_guest(pyvmm, image, stack, "pcap", "--pcap", f"{folder}/capture.pcapng"))
-        elif arguments.against == "trace":
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
-            ways.append(boot_guest(pyvmm, image, stack, "trace", "--trace", f"exits={folder}/trace.json"))
+            option = OPTIONS[arguments.against].format(folder=folder)
+            ways.append(boot_guest(pyvmm, image, stack, arguments.against, option))
         elif arguments.against == "qemu":
             ways.append(start_qemu(image, stack))
             for way in ways:
