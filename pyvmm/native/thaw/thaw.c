@@ -20,6 +20,7 @@
 
 #define KVM_API 12
 #define LAPIC_BASE 0xfee00000u
+#define HALT_POLL 500000u /* ns */
 
 /* ---- the VM ------------------------------------------------------------- */
 
@@ -131,6 +132,17 @@ static bool make_interrupts(struct machine *m, const struct state *state)
            THAW_IOCTL(m, m->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_ADDRESS, -1);
 }
 
+/* A guest with devices mostly halts until one has answered, and the host's default is for shorter
+ * waits: KVM polls for them as long as no other thread wants this CPU, and sleeps at once after a
+ * longer one.  One that cannot be told so is slower, no more. */
+static void poll_for_devices(const struct machine *m, const struct state *state)
+{
+    struct kvm_enable_cap poll = {.cap = KVM_CAP_HALT_POLL, .args = {HALT_POLL}};
+
+    if (state->header->device_count)
+        ioctl(m->vm_fd, KVM_ENABLE_CAP, &poll);
+}
+
 /* The console; and what Python serves, or the end of a guest without Python. */
 static void add_devices(struct machine *m, const struct state *state, int console, bool closed)
 {
@@ -226,6 +238,7 @@ bool machine_thaw(struct machine *m, const struct state *state, int console, boo
     if (run_size && thaw_memory(m, state, shared)) {
         m->memory_ns = clock_ns(CLOCK_MONOTONIC);
         if (make_interrupts(m, state)) {
+            poll_for_devices(m, state);
             add_devices(m, state, console, closed);
             if (thaw_vcpus(m, state, run_size) && tell_guest(m, state)) {
                 m->vcpus_ns = clock_ns(CLOCK_MONOTONIC);

@@ -170,6 +170,7 @@ struct vsock {
     uint64_t retry_at;      /* when to call stream_retry() for all; 0: no stream needs it */
 
     uint64_t poll_ns;        /* for how long it polls before it waits */
+    uint64_t passed_on;      /* counts.from_guest before the last turn */
     uint64_t busy_until;     /* CLOCK_MONOTONIC in ns: others need this CPU until then */
     bool tx_pending;         /* chains may be in TX */
     bool starved;            /* RX has no buffers for what waits */

@@ -15,26 +15,49 @@
 #define POLL_MAX 100000ull /* about what a notification and a wake-up take together */
 #define BUSY 200000ull     /* a thread that runs for so long has work of its own */
 #define BUSY_TIME (20 * VSOCK_MS)
+#define SMALL (16u << 10) /* bytes from the guest in a turn: answers rather than bulk */
 
-/* Polls for a while, and lets other threads run meanwhile; not any more for some time once one has
- * run for so long that it does not wait for this one.  Returns as epoll_wait() does; 0 also when
+/* Lets other threads run; not any more for some time once one has run for so long that it does not
+ * wait for this one.  Returns the time, which was `before`. */
+static uint64_t give_way(struct vsock *vsock, uint64_t before)
+{
+    uint64_t now;
+
+    sched_yield();
+    now = clock_ns(CLOCK_MONOTONIC);
+    if (now - before > BUSY) {
+        vsock->poll_ns = 0;
+        vsock->busy_until = now + BUSY_TIME;
+    }
+    return now;
+}
+
+/* Lets clients run that the guest has just answered: they may share this CPU, and ask again before
+ * the thread looks for requests. */
+static void let_clients_ask(struct vsock *vsock)
+{
+    uint64_t passed_on = vsock->counts.from_guest - vsock->passed_on, now;
+
+    vsock->passed_on += passed_on;
+    if (!passed_on || passed_on > SMALL)
+        return;
+    now = clock_ns(CLOCK_MONOTONIC);
+    if (now > vsock->busy_until)
+        give_way(vsock, now);
+}
+
+/* Polls for a while, and lets other threads run meanwhile.  Returns as epoll_wait() does; 0 also when
  * there are chains in TX. */
 static int poll_first(struct vsock *vsock, struct epoll_event *event, int most)
 {
-    uint64_t now = clock_ns(CLOCK_MONOTONIC), end = now + vsock->poll_ns, before;
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), end = now + vsock->poll_ns;
     int count;
 
     do {
         count = epoll_wait(vsock->epoll_fd, event, most, 0);
         if (count || queue_has_chains(vsock->tx))
             return count;
-        before = now;
-        sched_yield();
-        now = clock_ns(CLOCK_MONOTONIC);
-        if (now - before > BUSY) {
-            vsock->poll_ns = 0;
-            vsock->busy_until = now + BUSY_TIME;
-        }
+        now = give_way(vsock, now);
     } while (now < end);
     return 0;
 }
@@ -42,11 +65,12 @@ static int poll_first(struct vsock *vsock, struct epoll_event *event, int most)
 /* Waits as epoll_wait() does, for the guest as well. */
 int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms)
 {
-    bool serves = vsock->mmio && !vsock->broken && !vsock->tx_pending;
-    bool polls = serves && vsock->poll_ns && !virtio_mmio_has_line(vsock->mmio);
+    bool serves = vsock->mmio && !vsock->broken && !vsock->tx_pending, polls;
     uint64_t start, now;
     int count;
 
+    let_clients_ask(vsock);
+    polls = serves && vsock->poll_ns && !virtio_mmio_has_line(vsock->mmio);
     if (timeout_ms && polls) {
         count = poll_first(vsock, event, most);
         if (count)

@@ -70,12 +70,13 @@ uses Arch, BootInfo, CoreHeaps, CoreTimer, ThreadRequests;
 const
   { A sleep shorter than this is not worth a halt: microseconds. }
   SHORT_WAIT = 30;
-  { For how long an idle core polls before it halts: microseconds. The time grows while halts are
-    short, up to what a halt and the wake-up take where ring 0 is interpreted, and is short again
-    after a long one, or when the host has taken the CPU away meanwhile: then others need it. }
+  { For how long an idle core polls before it halts: microseconds. The time grows while halts are so
+    short that polling would have saved them, up to what a halt and the wake-up take where ring 0 is
+    interpreted, and is short again after a longer one, or when the host has taken the CPU away
+    meanwhile: then others need it. }
   LINGER_LEAST = 20;
   LINGER_MOST = 100;
-  SHORT_HALT = 400;
+  SHORT_HALT = LINGER_LEAST + LINGER_MOST;
   TAKEN_AWAY = 100;
   BUSY_TIME = 20000;
 
