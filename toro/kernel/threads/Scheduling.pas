@@ -73,10 +73,12 @@ const
   { For how long an idle core polls before it halts: microseconds. The time grows while halts are so
     short that polling would have saved them, up to what a halt and the wake-up take where ring 0 is
     interpreted, and is short again after a longer one, or when the host has taken the CPU away
-    meanwhile: then others need it. }
+    meanwhile: then others need it. Two cores that wait for each other and both halt make each other's
+    halts long, by two wake-ups. }
   LINGER_LEAST = 20;
   LINGER_MOST = 100;
   SHORT_HALT = LINGER_LEAST + LINGER_MOST;
+  SHORT_HALT_OF_CORES = 400;
   TAKEN_AWAY = 100;
   BUSY_TIME = 20000;
 
@@ -185,8 +187,13 @@ end;
 
 { Lets the core poll longer next time if it has halted for a short time. }
 procedure AdaptLinger(CPU: PCPU; Halted: QWord);
+var
+  Short: LongInt;
 begin
-  if Halted > TicksOfMicro(SHORT_HALT) then
+  Short := SHORT_HALT;
+  if CPU_COUNT > 1 then
+    Short := SHORT_HALT_OF_CORES;
+  if Halted > TicksOfMicro(Short) then
     CPU^.LingerTime := TicksOfMicro(LINGER_LEAST)
   else if CPU^.LastIrq > CPU^.BusyUntil then
   begin
