@@ -8,7 +8,7 @@ interface
 implementation
 
 uses
-  Arch, CoreThreads, Memory, Network, Scheduling, StreamSockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets,
+  Arch, CoreThreads, Memory, Network, Scheduling, SocketTables, StreamSockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets,
   WaitQueues;
 
 const

@@ -9,7 +9,7 @@ unit Network;
 
 interface
 
-uses ReceiveWindows, StreamSockets, VSockPackets;
+uses ReceiveWindows, SocketTables, StreamSockets, VSockPackets;
 
 const
   SOCKET_STREAM = 2;
@@ -29,18 +29,18 @@ const
   VIRTIO_VSOCK_TYPE_STREAM = TYPE_STREAM;
   VIRTIO_VSOCK_MAX_PKT_BUF_SIZE = MAX_PAYLOAD;
 
-  SCK_BLOCKED = StreamSockets.SCK_BLOCKED;
-  SCK_LISTENING = StreamSockets.SCK_LISTENING;
-  SCK_TRANSMITTING = StreamSockets.SCK_TRANSMITTING;
-  SCK_CLOSED = StreamSockets.SCK_CLOSED;
-  SCK_LOCALCLOSING = StreamSockets.SCK_LOCALCLOSING;
-  SCK_CONNECTING = StreamSockets.SCK_CONNECTING;
-  SCK_PEER_DISCONNECTED = StreamSockets.SCK_PEER_DISCONNECTED;
+  SCK_BLOCKED = SocketTables.SCK_BLOCKED;
+  SCK_LISTENING = SocketTables.SCK_LISTENING;
+  SCK_TRANSMITTING = SocketTables.SCK_TRANSMITTING;
+  SCK_CLOSED = SocketTables.SCK_CLOSED;
+  SCK_LOCALCLOSING = SocketTables.SCK_LOCALCLOSING;
+  SCK_CONNECTING = SocketTables.SCK_CONNECTING;
+  SCK_PEER_DISCONNECTED = SocketTables.SCK_PEER_DISCONNECTED;
 
 type
   TIPAddress = LongWord;       { a context id }
-  PSocket = StreamSockets.PSocket;
-  TSocket = StreamSockets.TSocket;
+  PSocket = SocketTables.PSocket;
+  TSocket = SocketTables.TSocket;
 
   { Data for drivers that take packets: Size bytes at Data. The other fields are the
     application's. }

@@ -12,7 +12,7 @@ interface
 
 implementation
 
-uses Arch, ByteQueues, Descriptors, LibraryCalls, Memory, Network, PollCalls, StreamSockets, SystemCalls;
+uses Arch, ByteQueues, Descriptors, LibraryCalls, Memory, Network, PollCalls, SocketTables, StreamSockets, SystemCalls;
 
 const
   ENOMEM = 12;

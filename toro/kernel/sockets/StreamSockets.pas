@@ -22,45 +22,7 @@ unit StreamSockets;
 
 interface
 
-uses ByteQueues, CoreThreads, VSockPackets;
-
-const
-  { States of a socket }
-  SCK_BLOCKED = 0;           { new }
-  SCK_LISTENING = 1;
-  SCK_TRANSMITTING = 3;
-  SCK_CLOSED = 4;            { the connection is over }
-  SCK_LOCALCLOSING = 5;      { closed here; the peer has not confirmed yet }
-  SCK_CONNECTING = 6;
-  SCK_PEER_DISCONNECTED = 9; { the peer sends no more }
-
-type
-  PSocket = ^TSocket;
-  TSocket = record
-    SourcePort, DestPort: LongWord;
-    DestIp: LongWord;        { the peer's context id }
-    SocketType: LongInt;
-    State: LongInt;          { SCK_* }
-    Blocking: Boolean;       { accept, send and receive block }
-    UserDefined: Pointer;    { for the application }
-
-    PeerTakesNoMore: Boolean;
-    SendingEnded: Boolean;   { the peer knows that we send no more }
-    Window: LongWord;        { the size of the receive buffer, in bytes }
-    WindowBegin: LongWord;   { Taken, and the TSC, when Widen has last looked at it }
-    WindowSince: QWord;
-    Received: TByteQueue;
-    Taken, TakenTold: LongWord;        { bytes read, and FwdCnt of our last packet }
-    Sent, PeerTaken, PeerAlloc: LongWord;
-    Waiters: TWaitQueue;     { threads that wait for any change of the socket }
-    Deadline: QWord;         { TSC at which we stop waiting for the peer's confirmation }
-    Pending, LastPending: PSocket;     { connections to accept, linked by NextPending }
-    NextPending: PSocket;
-    Listener: PSocket;
-    PendingCount, PendingMost: LongInt;
-    NextInBucket: PSocket;
-    NextClosing: PSocket;
-  end;
+uses CoreThreads, SocketTables, VSockPackets;
 
 var
   NetworkLock: LongInt;
@@ -72,18 +34,6 @@ function NewSocket: PSocket;
 
 { Frees a socket and the data that it has received. }
 procedure FreeSocket(Socket: PSocket);
-
-{ The socket that listens on Port; the connection between Port and this peer; or nil. }
-function FindListener(Port: LongWord): PSocket;
-function FindConnection(Port, PeerPort, Cid: LongWord): PSocket;
-
-{ Enter a socket in the tables in which packets look for it, and remove it. }
-procedure AddListener(Socket: PSocket);
-procedure AddConnection(Socket: PSocket);
-procedure RemoveSocket(Socket: PSocket);
-
-{ Tells the VMM, which is another one after a thaw, of all that listen. }
-procedure TellOfListeners;
 
 { Gives a connection its window. False: the memory for it is not there. }
 function GiveWindow(Socket: PSocket): Boolean;
@@ -125,16 +75,13 @@ function Unconfirmed: LongInt;
 
 implementation
 
-uses Arch, BootInfo, Memory, ReceiveWindows, ThreadRequests, WaitQueues;
+uses Arch, ByteQueues, Memory, ReceiveWindows, ThreadRequests, WaitQueues;
 
 const
-  LISTEN_PORT = $FC; { where the VMM is told of listeners (docs/boot-protocol.md) }
-  BUCKETS = 1024;
   CLOSING_TIME = 10000; { ms }
   ROUND_TRIP = 1000;    { us: with other work on the host's CPUs }
 
 var
-  Connections, Listeners: array[0..BUCKETS - 1] of PSocket;
   Closing: PSocket; { sockets in SCK_LOCALCLOSING, newest first }
 
 function NewSocket: PSocket;
@@ -161,83 +108,6 @@ begin
   WakeAll(Socket^.Waiters);
   if AnyChange.First <> nil then
     WakeAll(AnyChange);
-end;
-
-{ ---- Table ---- }
-
-function BucketOf(Port, PeerPort: LongWord): LongInt; inline;
-begin
-  Result := (Port * 31 + PeerPort) mod BUCKETS;
-end;
-
-function FindListener(Port: LongWord): PSocket;
-begin
-  Result := Listeners[Port mod BUCKETS];
-  while (Result <> nil) and (Result^.SourcePort <> Port) do
-    Result := Result^.NextInBucket;
-end;
-
-function FindConnection(Port, PeerPort, Cid: LongWord): PSocket;
-begin
-  Result := Connections[BucketOf(Port, PeerPort)];
-  while (Result <> nil) and
-        ((Result^.SourcePort <> Port) or (Result^.DestPort <> PeerPort) or (Result^.DestIp <> Cid)) do
-    Result := Result^.NextInBucket;
-end;
-
-procedure AddTo(var Bucket: PSocket; Socket: PSocket);
-begin
-  Socket^.NextInBucket := Bucket;
-  Bucket := Socket;
-end;
-
-{ A VMM that publishes whatever port a guest listens at wants to know it; to others the write is
-  nothing. Another loader's machine may have something at that port. }
-procedure TellOf(Listener: PSocket);
-begin
-  if TheBootInfo^.Flags and BOOT_INFO_LINES = 0 then
-    write_portd(@Listener^.SourcePort, LISTEN_PORT);
-end;
-
-procedure AddListener(Socket: PSocket);
-begin
-  AddTo(Listeners[Socket^.SourcePort mod BUCKETS], Socket);
-  TellOf(Socket);
-end;
-
-procedure TellOfListeners;
-var
-  Bucket: LongInt;
-  Socket: PSocket;
-begin
-  for Bucket := 0 to BUCKETS - 1 do
-  begin
-    Socket := Listeners[Bucket];
-    while Socket <> nil do
-    begin
-      TellOf(Socket);
-      Socket := Socket^.NextInBucket;
-    end;
-  end;
-end;
-
-procedure AddConnection(Socket: PSocket);
-begin
-  AddTo(Connections[BucketOf(Socket^.SourcePort, Socket^.DestPort)], Socket);
-end;
-
-procedure RemoveSocket(Socket: PSocket);
-var
-  Link: ^PSocket;
-begin
-  if Socket^.State = SCK_LISTENING then
-    Link := @Listeners[Socket^.SourcePort mod BUCKETS]
-  else
-    Link := @Connections[BucketOf(Socket^.SourcePort, Socket^.DestPort)];
-  while (Link^ <> nil) and (Link^ <> Socket) do
-    Link := @Link^^.NextInBucket;
-  if Link^ <> nil then
-    Link^ := Socket^.NextInBucket;
 end;
 
 { ---- Packets out ---- }
