@@ -65,13 +65,14 @@ static int poll_first(struct vsock *vsock, struct epoll_event *event, int most)
 /* Waits as epoll_wait() does, for the guest as well. */
 int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms)
 {
-    bool serves = vsock->mmio && !vsock->broken && !vsock->tx_pending, polls;
+    bool serves = vsock->mmio && !vsock->broken && !vsock->tx_pending;
+    bool yields = vsock->mmio && !virtio_mmio_has_line(vsock->mmio); /* else its filter has no sched_yield() */
     uint64_t start, now;
     int count;
 
-    let_clients_ask(vsock);
-    polls = serves && vsock->poll_ns && !virtio_mmio_has_line(vsock->mmio);
-    if (timeout_ms && polls) {
+    if (yields)
+        let_clients_ask(vsock);
+    if (timeout_ms && serves && yields && vsock->poll_ns) {
         count = poll_first(vsock, event, most);
         if (count)
             return count;

@@ -31,14 +31,14 @@ SOURCE = Path(__file__).parents[3] / "examples/StaticWebServer/StaticWebServer.p
 
 
 @pytest.fixture
-def port(programs: Programs, tmp_path: Path) -> Iterator[int]:
-    """Of a server of `tmp_path`."""
+def port(programs: Programs, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+    """Of a server of `tmp_path`, started by a protocol."""
     if not any(os.access(program, os.X_OK) for program, _ in PROGRAMS):
         pytest.skip("needs virtiofsd (Debian 12: qemu-system-common)")
     (tmp_path / "index.html").write_text("<title>Toro</title>")
     append = "virtiovsocket,virtiofs,FS,noconsole"
     command = [PYVMM, "boot", programs.image(SOURCE), "--mem=512M", "--cpus=2", "--vsock=5", "-p", "0:80"]
-    command += [f"--share={tmp_path}:FS:ro", "--append", append]
+    command += [f"--share={tmp_path}:FS:ro", "--append", append, f"--boot={getattr(request, 'param', 'direct')}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdout
         assert server.stderr
@@ -71,6 +71,13 @@ def test_many_clients_at_once(port: int) -> None:
     assert len(answers) == 8 * 150
     assert answers.count((200, b"<title>Toro</title>")) == 8 * 100
     assert answers.count((404, b"404 Not Found\n")) == 8 * 50
+
+
+@pytest.mark.parametrize("port", ["pvh"], indirect=True)
+def test_a_pc_answers_as_well(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    assert [get(connection, "/") for _ in range(20)] == [(200, b"<title>Toro</title>")] * 20
+    connection.close()
 
 
 def test_a_file_of_100_mib(port: int, tmp_path: Path) -> None:
