@@ -102,7 +102,11 @@ begin
   Handle := SysOpenFile(PChar(Path), O_RDONLY);
   if Handle = 0 then
     Exit(Refuse(Request, StatusOf(SysFileError)));
-  Result := AnswerWith(Request, Handle, Path, Inode);
+  { Another file may have its name by now. }
+  if SysStatOpen(Handle, @Inode) = 0 then
+    Result := Refuse(Request, StatusOf(SysFileError))
+  else
+    Result := AnswerWith(Request, Handle, Path, Inode);
   SysCloseFile(Handle);
   WriteConsoleF('%p, %d bytes\n', [PtrUInt(PChar(Path)), Inode.Size]);
 end;

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fusedev import FuseDirectory
+from fusedev import ROOT, FuseDirectory
 from guests import PYVMM, wait_until
 from programs import Programs
 
@@ -250,6 +250,30 @@ def test_a_share_that_fails_is_not_the_client_s_fault(programs: Programs, tmp_pa
         share.tamper = lambda name, reply: reply
         assert get(connection, "/") == (200, b"a page")
         connection.close()
+
+
+class Replaces(FuseDirectory):
+    """Puts another file in the place of `page` each time after the guest has asked for it."""
+
+    def lookup(self, node: int, body: bytes) -> bytes:
+        reply = super().lookup(node, body)
+        if body == b"page\0":
+            page, other = self._paths[ROOT] / "page", self._paths[ROOT] / f"page{self.asked['lookup']}"
+            page.rename(other)
+            self._paths[other.lstat().st_ino + 1000] = other
+            page.write_bytes(b"x" * (self.asked["lookup"] * 7919 % 1000))
+        return reply
+
+
+def test_a_file_that_is_replaced_while_it_is_asked_for_is_whole(programs: Programs, tmp_path: Path) -> None:
+    (tmp_path / "page").write_bytes(b"x" * 1000)
+    config = MachineConfig(programs.image(SOURCE), command_line="virtiovsocket,virtiofs,FS,noconsole")
+    with Machine(config, [vsock(5, ["0:80"]), Replaces(tmp_path, valid_s=0)]) as machine:
+        machine.start()
+        connection = HTTPConnection("127.0.0.1", machine.ports[80][1], timeout=60)
+        sizes = {len(get(connection, "/page")[1]) for _ in range(30)}
+        connection.close()
+    assert len(sizes) > 10
 
 
 def test_what_is_sent_of_files_stays_until_then_and_no_longer(programs: Programs, tmp_path: Path) -> None:

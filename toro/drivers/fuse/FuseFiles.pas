@@ -67,6 +67,11 @@ function StatFile(var F: TFile; out Inode: TInode): LongInt;
 var
   Request: TFuseRequest;
 begin
+  if HasAttributes(F.Known) then
+  begin
+    Describe(PKnown(F.Known)^.Entry.Attributes, Inode);
+    Exit(0);
+  end;
   Prepare(Request, F.Volume, OP_GETATTR, F.Node, SizeOf(TFuseGetAttr), SizeOf(TFuseAttributesReply));
   if F.IsOpen then
     Request.Args.GetAttr.Flags := GETATTR_HANDLE;

@@ -55,6 +55,9 @@ function FindName(const Place: TPlace; HasAttributes: Boolean; out Found: TFound
   volume's Changes when it was asked for. }
 procedure Learn(const Place: TPlace; Seen: LongWord; const Entry: TFuseEntry);
 
+{ Whether what is remembered of a file's attributes is valid; Known may be nil. }
+function HasAttributes(Known: PKnown): Boolean;
+
 { Lets the node be forgotten. }
 procedure LeaveFound(Volume: PFuseVolume; const Found: TFound);
 procedure LeaveKnown(Known: PKnown);
@@ -318,6 +321,12 @@ begin
     Exit;
   Found.Expires := ExpiryOf(Found.Entry.AttributesValid, Found.Entry.AttributesValidNs);
   Remember(Place, Seen, Found);
+end;
+
+function HasAttributes(Known: PKnown): Boolean;
+begin
+  { Of a name that is not listed any more the guest's own changes would not be noticed. }
+  Result := (Known <> nil) and Known^.IsListed and (read_rdtsc < Known^.AttributesExpire);
 end;
 
 procedure LeaveKnown(Known: PKnown);
