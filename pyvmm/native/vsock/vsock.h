@@ -31,6 +31,8 @@
 #define VSOCK_BACKLOG_RETRY (10 * VSOCK_MS) /* until a full backlog is tried again */
 #define VSOCK_LINGER_RETRY (50 * VSOCK_MS)  /* until an orphan's socket is looked at again */
 
+enum { VSOCK_RX, VSOCK_TX }; /* section 5.10.2 */
+
 enum vsock_kind { VSOCK_WAKE, VSOCK_KICK, VSOCK_LISTENER, VSOCK_UNIX_LISTENER, VSOCK_STREAM };
 
 /* What epoll points back at: the first member of what has a descriptor. */
@@ -190,10 +192,14 @@ PYTHON void vsock_activate(struct vsock *vsock, struct virtio_mmio *mmio, bool l
 PYTHON int vsock_confine(struct vsock *vsock);
 PYTHON int vsock_start(struct vsock *vsock);
 PYTHON void vsock_pause(struct vsock *vsock);
-PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
 PYTHON void vsock_reset(struct vsock *vsock);
 PYTHON uint32_t vsock_end_streams(struct vsock *vsock);
 PYTHON void vsock_close(struct vsock *vsock);
+
+/* turn.c */
+PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
+void turn_take_last(struct vsock *vsock);
+void turn_bury(struct vsock *vsock);
 
 /* wait.c */
 struct epoll_event;
