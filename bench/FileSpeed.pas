@@ -167,12 +167,12 @@ begin
   if not SysMount('virtiofs', 'FS', 0) then
     Halt(1);
   Run('/data', SIZE, 1024 * KIB, False, THREADS_MAX, 256); { touches memory for the first time }
-  Read(4 * KIB, False, 1, 4000);
+  Read(4 * KIB, False, 1, 20000);
   Read(64 * KIB, False, 1, 2000);
   Read(1024 * KIB, False, 1, 256);
-  Read(4 * KIB, True, 1, 4000);
-  Read(4 * KIB, True, 8, 10000);
-  Read(4 * KIB, True, 32, 10000);
+  Read(4 * KIB, True, 1, 20000);
+  Read(4 * KIB, True, 8, 40000);
+  Read(4 * KIB, True, 32, 40000);
   Read(64 * KIB, True, 1, 2000);
   Read(64 * KIB, True, 8, 4000);
   Read(64 * KIB, True, 32, 4000);
