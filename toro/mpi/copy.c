@@ -4,6 +4,7 @@
 #define STRING_MIN 1024 /* from which on `rep movsb` is faster */
 #define PAGE 4096
 #define LINE 64
+#define SHORT 48      /* bytes, as mpi_copy_short copies them */
 #define AHEAD 1024 /* bytes: another core's cache is far */
 
 typedef long long vector __attribute__((vector_size(16), aligned(1), may_alias));
@@ -38,40 +39,23 @@ void mpi_copy(void *to, const void *from, size_t size)
         __asm__ volatile("rep movsb" : "+D"(target), "+S"(source), "+c"(size) : : "memory");
         return;
     }
-    if (size >= 16) {
-        for (; size > LINE; size -= LINE, target += LINE, source += LINE) {
-            if (size > AHEAD)
-                __builtin_prefetch(source + AHEAD);
-            vector a = *(const vector *)source, b = *(const vector *)(source + 16);
-            vector c = *(const vector *)(source + 32), d = *(const vector *)(source + 48);
-            *(vector *)target = a;
-            *(vector *)(target + 16) = b;
-            *(vector *)(target + 32) = c;
-            *(vector *)(target + 48) = d;
-        }
-        for (; size > 16; size -= 16, target += 16, source += 16)
-            *(vector *)target = *(const vector *)source;
-        *(vector *)(target + size - 16) = *(const vector *)(source + size - 16);
+    if (size <= SHORT) {
+        mpi_copy_short(target, source, size);
         return;
     }
-    if (size >= 8) {
-        uint64_t first, last;
-        __builtin_memcpy(&first, source, 8);
-        __builtin_memcpy(&last, source + size - 8, 8);
-        __builtin_memcpy(target, &first, 8);
-        __builtin_memcpy(target + size - 8, &last, 8);
-        return;
+    for (; size > LINE; size -= LINE, target += LINE, source += LINE) {
+        if (size > AHEAD)
+            __builtin_prefetch(source + AHEAD);
+        vector a = *(const vector *)source, b = *(const vector *)(source + 16);
+        vector c = *(const vector *)(source + 32), d = *(const vector *)(source + 48);
+        *(vector *)target = a;
+        *(vector *)(target + 16) = b;
+        *(vector *)(target + 32) = c;
+        *(vector *)(target + 48) = d;
     }
-    if (size & 4) {
-        __builtin_memcpy(target, source, 4);
-        target += 4, source += 4;
-    }
-    if (size & 2) {
-        __builtin_memcpy(target, source, 2);
-        target += 2, source += 2;
-    }
-    if (size & 1)
-        *target = *source;
+    for (; size > 16; size -= 16, target += 16, source += 16)
+        *(vector *)target = *(const vector *)source;
+    *(vector *)(target + size - 16) = *(const vector *)(source + size - 16);
 }
 
 void mpi_publish(void *to, const void *from, size_t size)

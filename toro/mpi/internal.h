@@ -37,6 +37,30 @@ void *mpi_memory(size_t size);
 void *mpi_cleared(size_t size);
 /* Copies; efficient for any size. */
 void mpi_copy(void *to, const void *from, size_t size);
+
+/* Copies up to 48 bytes. */
+static inline void mpi_copy_short(void *to, const void *from, size_t size)
+{
+    char *target = to;
+    const char *source = from;
+    if (size >= 16) {
+        __builtin_memcpy(target, source, 16);
+        if (size > 32)
+            __builtin_memcpy(target + 16, source + 16, 16);
+        __builtin_memcpy(target + size - 16, source + size - 16, 16);
+    } else if (size >= 8) {
+        __builtin_memcpy(target, source, 8);
+        __builtin_memcpy(target + size - 8, source + size - 8, 8);
+    } else if (size >= 4) {
+        __builtin_memcpy(target, source, 4);
+        __builtin_memcpy(target + size - 4, source + size - 4, 4);
+    } else if (size) {
+        target[0] = source[0];
+        target[size / 2] = source[size / 2];
+        target[size - 1] = source[size - 1];
+    }
+}
+
 /* Copies to where other ranks read next. They have read there before, so the lines are in their caches, and to take each
  * back costs more than to write around the caches. */
 void mpi_publish(void *to, const void *from, size_t size);

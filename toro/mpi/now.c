@@ -17,21 +17,11 @@ bool mpi_send_now(const void *data, int count, const struct type *type, int peer
         return false;
     struct line *line = mpi_line_at(ring, ring->tail);
     line->bytes = bytes;
-    if (lines == 1)
-        mpi_copy(line->data, data, bytes);
-    else {
-        const char *rest = (const char *)data + LINE_DATA, *end = (const char *)data + bytes;
-        __builtin_memcpy(line->data, data, LINE_DATA);
-        for (uint32_t number = ring->tail + 1; rest < end; number++, rest += LINE_MORE) {
-            line = mpi_line_at(ring, number);
-            if (end - rest >= LINE_MORE)
-                __builtin_memcpy(line->more, rest, LINE_MORE);
-            else
-                mpi_copy(line->more, rest, end - rest);
-            atomic_store_explicit(&line->turn, number + 1, memory_order_relaxed);
-        }
-    }
-    mpi_ring_hand_over(ring, lines, context, tag, comm->rank, rank);
+    mpi_copy_short(line->data, data, lines == 1 ? bytes : LINE_DATA);
+    mpi_ring_hand_over(ring, line, context, tag, comm->rank);
+    if (lines > 1)
+        mpi_ring_write_rest(ring, data, bytes);
+    mpi_ring_sent(ring, lines, rank);
     for (uint32_t i = 0; i < lines; i++) /* for the next message: the reader's cache has them */
         __asm__ volatile("prefetchw %0" : : "m"(*mpi_line_at(ring, ring->tail + i)));
     return true;

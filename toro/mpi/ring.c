@@ -60,8 +60,9 @@ void mpi_ring_push(int rank, const struct header *header, const void *data)
     struct ring *ring = wait_for_room(rank, 1);
     struct line *line = mpi_line_at(ring, ring->tail);
     line->bytes = header->bytes;
-    mpi_copy(line->data, data, header->bytes);
-    mpi_ring_hand_over(ring, 1, header->context, header->tag, header->source, rank);
+    mpi_copy_short(line->data, data, header->bytes);
+    mpi_ring_hand_over(ring, line, header->context, header->tag, header->source);
+    mpi_ring_sent(ring, 1, rank);
 }
 
 void mpi_ring_offer(int rank, const struct header *header)
@@ -72,7 +73,8 @@ void mpi_ring_offer(int rank, const struct header *header)
     line->offered.bytes = header->bytes;
     line->offered.offer = header->offer;
     line->offered.data = header->data;
-    mpi_ring_hand_over(ring, 1, header->context, header->tag, header->source, rank);
+    mpi_ring_hand_over(ring, line, header->context, header->tag, header->source);
+    mpi_ring_sent(ring, 1, rank);
 }
 
 struct line *mpi_ring_peek(struct ring **ring)

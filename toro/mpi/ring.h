@@ -1,9 +1,9 @@
 /* From each rank to each other one leads a ring of lines, of which a message takes one or more. A
- * line begins with its turn, which no line at this place has had before: so the reader sees that it
- * has come, in the line that has the data as well. A message's first line is written last, and on
- * x86 stores are seen in their order, so a plain one does that. The reader returns many lines at
- * once. What is in a ring was written by its writer alone, so nothing there is locked; and the lines
- * of data move between the caches, and hardly anything else.
+ * line ends with its turn, which no line at this place has had before: so the reader sees that it
+ * has come, in the line that has the data as well. On x86 stores are seen in their order, so a plain
+ * one does that, and the reader takes the first lines while the writer writes the next. The reader
+ * returns many lines at once. What is in a ring was written by its writer alone, so nothing there is
+ * locked; and the lines of data move between the caches, and hardly anything else.
  *
  * The writer makes the ring when it first sends, and enlists it with the reader. */
 #ifndef MPI_RING_H
@@ -11,24 +11,22 @@
 
 #include "internal.h"
 
+/* The first of a message; those that follow have LINE_MORE bytes of data, and then the turn. */
 struct line {
-    _Atomic uint32_t turn;
     union {
+        char data[LINE_DATA];
         struct {
-            int context, tag;
-            uint16_t source, bytes; /* bytes: or LINE_OFFERS */
-            union {
-                char data[LINE_DATA];
-                struct {
-                    size_t bytes;
-                    struct offer *offer;
-                    const void *data;
-                } offered;
-            };
-        };
-        char more[LINE_MORE];
+            size_t bytes;
+            struct offer *offer;
+            const void *data;
+        } offered;
     };
+    int context, tag;
+    uint16_t source, bytes; /* bytes: or LINE_OFFERS */
+    _Atomic uint32_t turn;
 } __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct line) == 64, "a line is one of the cache");
 
 #define LINE_OFFERS UINT16_MAX
 
@@ -74,14 +72,32 @@ static inline bool mpi_ring_has_room(struct ring *ring, uint32_t count)
     return ring->end - ring->tail >= count;
 }
 
-/* Hands a message to the reader, whose lines are written but for what all first lines have. */
-static inline void mpi_ring_hand_over(struct ring *ring, uint32_t count, int context, int tag, int source, int rank)
+/* Hands a line with data to the reader as the first of a message. */
+static inline void mpi_ring_hand_over(struct ring *ring, struct line *line, int context, int tag, int source)
 {
-    struct line *line = mpi_line_at(ring, ring->tail);
     line->context = context;
     line->tag = tag;
     line->source = source;
     atomic_store_explicit(&line->turn, ring->tail + 1, memory_order_release);
+}
+
+/* Writes what follows the first line of a message. */
+static inline void mpi_ring_write_rest(struct ring *ring, const char *data, size_t bytes)
+{
+    const char *at = data + LINE_DATA, *end = data + bytes;
+    for (uint32_t number = ring->tail + 1; at < end; number++, at += LINE_MORE) {
+        struct line *line = mpi_line_at(ring, number);
+        if (end - at >= LINE_MORE)
+            __builtin_memcpy((char *)line, at, LINE_MORE);
+        else
+            mpi_copy((char *)line, at, end - at);
+        atomic_store_explicit(&line->turn, number + 1, memory_order_release);
+    }
+}
+
+/* Goes on to the next message, after this one has been written. */
+static inline void mpi_ring_sent(struct ring *ring, uint32_t count, int rank)
+{
     ring->tail += count;
     mpi_wake(rank);
 }
@@ -99,16 +115,20 @@ static inline void mpi_ring_read(struct ring *ring, const struct line *line, voi
 {
     char *at = target, *end = at + bytes;
     if (bytes <= LINE_DATA) {
-        mpi_copy(at, line->data, bytes);
+        mpi_copy_short(at, line->data, bytes);
         return;
     }
     __builtin_memcpy(at, line->data, LINE_DATA);
     at += LINE_DATA;
-    for (uint32_t number = ring->head + 1; at < end; number++, at += LINE_MORE)
+    for (uint32_t number = ring->head + 1; at < end; number++, at += LINE_MORE) {
+        line = mpi_line_at(ring, number);
+        while (atomic_load_explicit(&line->turn, memory_order_acquire) != number + 1)
+            ; /* the writer is about to write it */
         if (end - at >= LINE_MORE)
-            __builtin_memcpy(at, mpi_line_at(ring, number)->more, LINE_MORE);
+            __builtin_memcpy(at, (const char *)line, LINE_MORE);
         else
-            mpi_copy(at, mpi_line_at(ring, number)->more, end - at);
+            mpi_copy(at, (const char *)line, end - at);
+    }
 }
 
 static inline void mpi_ring_next(struct ring *ring, const struct line *line)
