@@ -1,7 +1,7 @@
 /* Makes rings, and writes messages to them that may have to wait. */
 #include "ring.h"
 
-#define LINES_MAX 512
+#define LINES_MAX 128
 #define LINES_MIN 64
 #define LINES_OF_RANK 16384 /* of all rings to it, roughly */
 
