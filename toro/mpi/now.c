@@ -47,7 +47,7 @@ bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct 
 
     if (!mpi_match_idle())
         return false;
-    for (int turns = TURNS; !(line = look(rank, &ring));)
+    for (int turns = TURNS; !(line = look(rank, &ring)); __builtin_ia32_pause())
         if (!--turns)
             return false;
     if (line->context != context || (tag != MPI_ANY_TAG && line->tag != tag))
