@@ -228,12 +228,13 @@ int mpi_wait_for(struct mpi_request *requests, int count);
 
 /* ---- now.c ---- */
 
-/* Send, or receive, without a request: false if that is not possible. The result of a receive is in the status and
- * error of a request that is nothing else. */
+/* Sends without a request: false if that is not possible. */
 bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
                   struct communicator *comm);
-bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
-                     int context, struct communicator *comm);
+/* The other way of MPI_Send and MPI_Recv, also for what is wrong (send.c, receive.c). */
+int mpi_send_later(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, const char *call);
+int mpi_receive_later(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status,
+                      const char *call);
 
 /* ---- wait.c ---- */
 

@@ -378,32 +378,3 @@ int mpi_wait_for(struct mpi_request *requests, int count)
     }
     return error;
 }
-
-int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
-{
-    struct mpi_request request;
-    if (mpi_send_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm))
-        return MPI_SUCCESS;
-    mpi_isend(&request, data, count, type, peer, tag, comm);
-    return mpi_wait_for(&request, 1);
-}
-
-int mpi_receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
-{
-    struct mpi_request request;
-    if (mpi_receive_now(&request, data, count, mpi_type(type), peer, tag, comm->context + 1, comm))
-        return request.error;
-    mpi_ireceive(&request, data, count, type, peer, tag, comm);
-    return mpi_wait_for(&request, 1);
-}
-
-int mpi_exchange(const void *send, int send_count, MPI_Datatype send_type, int to, void *receive, int receive_count,
-                 MPI_Datatype receive_type, int from, int tag, struct communicator *comm)
-{
-    struct mpi_request requests[2];
-    if (mpi_send_now(send, send_count, mpi_type(send_type), to, tag, comm->context + 1, comm))
-        return mpi_receive(receive, receive_count, receive_type, from, tag, comm);
-    mpi_ireceive(&requests[0], receive, receive_count, receive_type, from, tag, comm);
-    mpi_isend(&requests[1], send, send_count, send_type, to, tag, comm);
-    return mpi_wait_for(requests, 2);
-}

@@ -5,8 +5,8 @@
 
 #define TURNS 100 /* looks for a message that is about to come */
 
-bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
-                  struct communicator *comm)
+static inline bool send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+                            struct communicator *comm)
 {
     size_t bytes = type->size * count;
     int rank = comm->peers[peer];
@@ -27,6 +27,12 @@ bool mpi_send_now(const void *data, int count, const struct type *type, int peer
     return true;
 }
 
+bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+                  struct communicator *comm)
+{
+    return send_now(data, count, type, peer, tag, context, comm);
+}
+
 static inline struct line *look(int rank, struct ring **ring)
 {
     if (rank == MPI_ANY_SOURCE)
@@ -38,8 +44,30 @@ static inline struct line *look(int rank, struct ring **ring)
     return NULL;
 }
 
-bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct type *type, int peer, int tag,
-                     int context, struct communicator *comm)
+/* Takes a message that is longer than its place, or does not lie in the ring. False: its sender has withdrawn it. */
+static __attribute__((noinline)) bool take(struct ring *ring, struct line *line, void *data, int count,
+                                           struct type *type, MPI_Status *status, int *error)
+{
+    struct mpi_request request;
+    request.receive.link = NULL;
+    request.data = data;
+    request.count = count;
+    request.type = type;
+    request.error = MPI_SUCCESS;
+    request.status.cancelled = false;
+    if (!mpi_take_message(&request, ring, line))
+        return false;
+    *error = request.error;
+    if (status) {
+        request.status.MPI_ERROR = status->MPI_ERROR;
+        *status = request.status;
+    }
+    return true;
+}
+
+/* False: the message is not there, or not the next. */
+static inline bool receive_now(void *data, int count, struct type *type, int peer, int tag, int context,
+                               struct communicator *comm, MPI_Status *status, int *error)
 {
     int rank = peer == MPI_ANY_SOURCE ? MPI_ANY_SOURCE : comm->peers[peer];
     struct ring *ring;
@@ -47,25 +75,81 @@ bool mpi_receive_now(struct mpi_request *request, void *data, int count, struct 
 
     if (!mpi_match_idle())
         return false;
+    /* Without the pause it would take the line from the writer all the time, who then writes it late. */
     for (int turns = TURNS; !(line = look(rank, &ring)); __builtin_ia32_pause())
         if (!--turns)
             return false;
     if (line->context != context || (tag != MPI_ANY_TAG && line->tag != tag))
         return false;
-    request->error = MPI_SUCCESS;
-    request->status.cancelled = 0;
-    request->comm = comm;
-    if (type->plain && line->bytes <= type->size * count && line->bytes != LINE_OFFERS) {
-        request->status.MPI_SOURCE = line->source;
-        request->status.MPI_TAG = line->tag;
-        request->status.bytes = line->bytes;
-        mpi_ring_read(ring, line, data, line->bytes);
-        mpi_ring_next(ring, line);
-        return true;
+    if (!type->plain || line->bytes > type->size * count || line->bytes == LINE_OFFERS)
+        return take(ring, line, data, count, type, status, error);
+    if (status) {
+        status->MPI_SOURCE = line->source;
+        status->MPI_TAG = line->tag;
+        status->bytes = line->bytes;
+        status->cancelled = false;
     }
-    request->receive.link = NULL;
-    request->data = data;
-    request->count = count;
-    request->type = type;
-    return mpi_take_message(request, ring, line);
+    mpi_ring_read(ring, line, data, line->bytes);
+    mpi_ring_next(ring, line);
+    *error = MPI_SUCCESS;
+    return true;
+}
+
+int MPI_Send(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm)
+{
+    struct communicator *c = mpi_comm(comm);
+    const struct type *t = mpi_table_at(&mpi_types, type);
+    if (c && t && (count | tag) >= 0 && (unsigned)peer < (unsigned)c->remote_size && !mpi_lacks(data, count, t) &&
+        send_now(data, count, t, peer, tag, c->context, c))
+        return MPI_SUCCESS;
+    return mpi_send_later(data, count, type, peer, tag, comm, __func__);
+}
+
+int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status)
+{
+    struct communicator *c = mpi_comm(comm);
+    struct type *t = mpi_table_at(&mpi_types, type);
+    int error;
+    if (c && t && count >= 0 && tag >= MPI_ANY_TAG &&
+        ((unsigned)source < (unsigned)c->remote_size || source == MPI_ANY_SOURCE) && !mpi_lacks(data, count, t) &&
+        receive_now(data, count, t, source, tag, c->context, c, status, &error))
+        return error ? mpi_fail(c, __func__, error) : MPI_SUCCESS;
+    return mpi_receive_later(data, count, type, source, tag, comm, status, __func__);
+}
+
+/* ---- Within MPI ---- */
+
+int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+{
+    struct mpi_request request;
+    if (send_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm))
+        return MPI_SUCCESS;
+    mpi_isend(&request, data, count, type, peer, tag, comm);
+    return mpi_wait_for(&request, 1);
+}
+
+static inline int receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+{
+    struct mpi_request request;
+    int error;
+    if (receive_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm, NULL, &error))
+        return error;
+    mpi_ireceive(&request, data, count, type, peer, tag, comm);
+    return mpi_wait_for(&request, 1);
+}
+
+int mpi_receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+{
+    return receive(data, count, type, peer, tag, comm);
+}
+
+int mpi_exchange(const void *send, int send_count, MPI_Datatype send_type, int to, void *data, int count,
+                 MPI_Datatype type, int from, int tag, struct communicator *comm)
+{
+    struct mpi_request requests[2];
+    if (send_now(send, send_count, mpi_type(send_type), to, tag, comm->context + 1, comm))
+        return receive(data, count, type, from, tag, comm);
+    mpi_ireceive(&requests[0], data, count, type, from, tag, comm);
+    mpi_isend(&requests[1], send, send_count, send_type, to, tag, comm);
+    return mpi_wait_for(requests, 2);
 }

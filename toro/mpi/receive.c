@@ -1,4 +1,4 @@
-/* MPI_Recv and its relatives, and probes. */
+/* The relatives of MPI_Recv (now.c), and probes. */
 #include "internal.h"
 
 static const MPI_Status nothing = {.MPI_SOURCE = MPI_PROC_NULL, .MPI_TAG = MPI_ANY_TAG};
@@ -59,20 +59,16 @@ static int end(struct mpi_request *request, MPI_Status *status, const char *call
     return request->error ? mpi_fail(request->comm, call, request->error) : MPI_SUCCESS;
 }
 
-int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status)
+int mpi_receive_later(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status,
+                      const char *call)
 {
-    struct communicator *c = mpi_comm(comm);
-    struct type *t = mpi_type(type);
     struct mpi_request request;
     int result;
-    if (source != MPI_PROC_NULL && !check_all(c, data, count, t, source, tag) &&
-        mpi_receive_now(&request, data, count, t, source, tag, c->context, c))
-        return end(&request, status, __func__);
-    if (describe(&request, data, count, type, source, tag, comm, __func__, &result)) {
+    if (describe(&request, data, count, type, source, tag, comm, call, &result)) {
         mpi_start_receive(&request, request.comm->context, tag);
         mpi_wait(&request);
     }
-    return result ? result : end(&request, status, __func__);
+    return result ? result : end(&request, status, call);
 }
 
 static int make(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, const char *call,

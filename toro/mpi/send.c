@@ -1,4 +1,4 @@
-/* MPI_Send and its relatives. */
+/* The relatives of MPI_Send (now.c). */
 #include "internal.h"
 
 static char *attached; /* for MPI_Bsend; messages have buffers of their own, this is only kept */
@@ -41,18 +41,18 @@ static bool describe(struct mpi_request *request, const void *data, int count, M
 static int send(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
                 const char *call)
 {
-    struct communicator *c = mpi_comm(comm);
-    struct type *t = mpi_type(type);
     struct mpi_request request;
     int result;
-    if (mode == STANDARD && peer != MPI_PROC_NULL && !check(data, count, t, peer, tag, c) &&
-        mpi_send_now(data, count, t, peer, tag, c->context, c))
-        return MPI_SUCCESS;
     if (describe(&request, data, count, type, peer, tag, comm, mode, call, &result)) {
         mpi_start_send(&request, request.comm->context, tag);
         mpi_wait(&request);
     }
     return result;
+}
+
+int mpi_send_later(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, const char *call)
+{
+    return send(data, count, type, peer, tag, comm, STANDARD, call);
 }
 
 static int isend(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
@@ -89,11 +89,12 @@ static int send_init(const void *data, int count, MPI_Datatype type, int peer, i
     return MPI_SUCCESS;
 }
 
-#define SENDS(name, iname, init_name, mode)                                                                            \
+#define WAITS(name, mode)                                                                                              \
     int name(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm)                         \
     {                                                                                                                  \
         return send(data, count, type, peer, tag, comm, mode, __func__);                                               \
-    }                                                                                                                  \
+    }
+#define BEGINS(iname, init_name, mode)                                                                                 \
     int iname(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, MPI_Request *request)  \
     {                                                                                                                  \
         return isend(data, count, type, peer, tag, comm, mode, __func__, request);                                     \
@@ -104,10 +105,13 @@ static int send_init(const void *data, int count, MPI_Datatype type, int peer, i
         return send_init(data, count, type, peer, tag, comm, mode, __func__, request);                                 \
     }
 
-SENDS(MPI_Send, MPI_Isend, MPI_Send_init, STANDARD)
-SENDS(MPI_Ssend, MPI_Issend, MPI_Ssend_init, SYNCHRONOUS)
-SENDS(MPI_Bsend, MPI_Ibsend, MPI_Bsend_init, BUFFER)
-SENDS(MPI_Rsend, MPI_Irsend, MPI_Rsend_init, STANDARD)
+WAITS(MPI_Ssend, SYNCHRONOUS)
+WAITS(MPI_Bsend, BUFFER)
+WAITS(MPI_Rsend, STANDARD)
+BEGINS(MPI_Isend, MPI_Send_init, STANDARD)
+BEGINS(MPI_Issend, MPI_Ssend_init, SYNCHRONOUS)
+BEGINS(MPI_Ibsend, MPI_Bsend_init, BUFFER)
+BEGINS(MPI_Irsend, MPI_Rsend_init, STANDARD)
 
 int MPI_Buffer_attach(void *buffer, int size)
 {

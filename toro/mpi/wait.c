@@ -13,7 +13,6 @@
 #define POLL_MAX 2000 /* microseconds */
 #define POLL_MIN 50
 #define SETTLE 50     /* microseconds from the announcement of sleep to sleep */
-#define EAGER 200     /* turns without a pause: most answers come within them */
 #define NAP 100       /* where nobody wakes the rank */
 #define TURNS 64      /* between looks at the clock and at other threads of this core */
 
@@ -44,8 +43,6 @@ void mpi_relax(struct pause *pause)
         pause->start = ticks();
         return;
     }
-    if (pause->turns < EAGER)
-        return;
     __builtin_ia32_pause();
     if (pause->turns % TURNS)
         return;
