@@ -88,7 +88,7 @@ def report(results: dict[str, Rows]) -> str:
         for name in names:
             samples = results[name][what, size]
             medians[name] = statistics.median(median for median, _ in samples)
-            cells.append(f"{medians[name] / 1000:>11.2f} ({min(least for _, least in samples) / 1000:.2f})".rjust(20))
+            cells.append(f"{medians[name] / 1000:>11.3f} ({min(least for _, least in samples) / 1000:.3f})".rjust(20))
         ratio = f"{medians['Toro'] / min(medians[name] for name in others):>8.2f}" if others else ""
         lines.append(f"{f'{what} {size}' if size else what:<22}{''.join(cells)}{ratio}")
     return "\n".join(lines)
