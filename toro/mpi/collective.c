@@ -62,7 +62,7 @@ int mpi_barrier(struct communicator *comm)
     return mpi_perform(&(struct collective){.call = "MPI_Barrier", .run = mpi_run_barrier, .comm = comm});
 }
 
-int mpi_bcast(void *data, int count, MPI_Datatype type, int root, struct communicator *comm)
+int mpi_bcast(void *data, MPI_Count count, MPI_Datatype type, int root, struct communicator *comm)
 {
     return mpi_perform(&(struct collective){.call = "MPI_Bcast", .run = mpi_run_bcast, .comm = comm, .receive = data,
                                             .receive_count = count, .receive_type = type, .root = root});

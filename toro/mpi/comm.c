@@ -183,6 +183,12 @@ int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *made, MPI_Request *request)
     return result ? result : MPI_Ibarrier(comm, request);
 }
 
+int MPI_Comm_idup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *made, MPI_Request *request)
+{
+    (void)info;
+    return MPI_Comm_idup(comm, made, request);
+}
+
 int MPI_Comm_create(MPI_Comm comm, MPI_Group group, MPI_Comm *made)
 {
     COMMUNICATOR(c, comm);

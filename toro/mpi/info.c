@@ -95,6 +95,19 @@ int MPI_Info_get(MPI_Info info, const char *key, int size, char *value, int *fla
     return MPI_SUCCESS;
 }
 
+int MPI_Info_get_string(MPI_Info info, const char *key, int *size, char *value, int *flag)
+{
+    INFO(i, info);
+    struct entry *entry = *find(i, key);
+    *flag = entry != NULL;
+    if (!entry)
+        return MPI_SUCCESS;
+    if (*size)
+        mpi_copy_text(value, entry->value, *size, NULL);
+    *size = strlen(entry->value) + 1;
+    return MPI_SUCCESS;
+}
+
 int MPI_Info_get_valuelen(MPI_Info info, const char *key, int *length, int *flag)
 {
     INFO(i, info);

@@ -187,7 +187,7 @@ struct mpi_request {
     struct offer *offer;
     uint64_t since; /* when it was started, in ticks */
     void *data;
-    int count;
+    MPI_Count count;
     struct type *type; /* held, unless the call waits */
     int peer, tag;
     struct collective *prepared; /* COLLECTIVE, if it is persistent */
@@ -215,13 +215,13 @@ bool mpi_take_message(struct mpi_request *request, struct ring *ring, struct lin
 bool mpi_claim(struct offer *offer);
 
 /* Sends and receives within MPI, by world ranks or those of a communicator. */
-int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm);
-int mpi_receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm);
-int mpi_exchange(const void *send, int send_count, MPI_Datatype send_type, int to, void *receive, int receive_count,
-                 MPI_Datatype receive_type, int from, int tag, struct communicator *comm);
-void mpi_isend(struct mpi_request *request, const void *data, int count, MPI_Datatype type, int peer, int tag,
+int mpi_send(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, struct communicator *comm);
+int mpi_receive(void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, struct communicator *comm);
+int mpi_exchange(const void *send, MPI_Count send_count, MPI_Datatype send_type, int to, void *receive,
+                 MPI_Count receive_count, MPI_Datatype receive_type, int from, int tag, struct communicator *comm);
+void mpi_isend(struct mpi_request *request, const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag,
                struct communicator *comm);
-void mpi_ireceive(struct mpi_request *request, void *data, int count, MPI_Datatype type, int peer, int tag,
+void mpi_ireceive(struct mpi_request *request, void *data, MPI_Count count, MPI_Datatype type, int peer, int tag,
                   struct communicator *comm);
 /* Waits for some of them; the first error, or MPI_SUCCESS. */
 int mpi_wait_for(struct mpi_request *requests, int count);
@@ -229,12 +229,13 @@ int mpi_wait_for(struct mpi_request *requests, int count);
 /* ---- now.c ---- */
 
 /* Sends without a request: false if that is not possible. */
-bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+bool mpi_send_now(const void *data, MPI_Count count, const struct type *type, int peer, int tag, int context,
                   struct communicator *comm);
 /* The other way of MPI_Send and MPI_Recv, also for what is wrong (send.c, receive.c). */
-int mpi_send_later(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, const char *call);
-int mpi_receive_later(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status,
-                      const char *call);
+int mpi_send_later(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, MPI_Comm comm,
+                   const char *call);
+int mpi_receive_later(void *data, MPI_Count count, MPI_Datatype type, int source, int tag, MPI_Comm comm,
+                      MPI_Status *status, const char *call);
 
 /* ---- wait.c ---- */
 
@@ -294,13 +295,13 @@ MPI_Datatype mpi_add_type(struct type *type);
 void mpi_hold_type(struct type *type);
 void mpi_release_type(struct type *type);
 /* Copy between typed and contiguous memory: `bytes` of them at most. */
-void mpi_pack(const void *data, int count, const struct type *type, void *to);
-void mpi_unpack(const void *from, size_t bytes, void *data, int count, const struct type *type);
+void mpi_pack(const void *data, MPI_Count count, const struct type *type, void *to);
+void mpi_unpack(const void *from, size_t bytes, void *data, MPI_Count count, const struct type *type);
 /* From one typed place to another, whose capacity is not less. */
-int mpi_copy_typed(const void *from, int from_count, MPI_Datatype from_type, void *to, int to_count,
+int mpi_copy_typed(const void *from, MPI_Count from_count, MPI_Datatype from_type, void *to, MPI_Count to_count,
                    MPI_Datatype to_type);
 /* Whether data cannot be at an address: only types with offsets of their own begin at MPI_BOTTOM. */
-static inline bool mpi_lacks(const void *data, int count, const struct type *type)
+static inline bool mpi_lacks(const void *data, MPI_Count count, const struct type *type)
 {
     return !data && count > 0 && type->plain && type->size;
 }
@@ -315,9 +316,9 @@ static inline char *mpi_at(const void *data, MPI_Aint index, MPI_Datatype type)
 bool mpi_can_combine(MPI_Op operation, MPI_Datatype type);
 bool mpi_commutes(MPI_Op operation);
 /* inout[i] = in[i] operation inout[i] */
-void mpi_combine(const void *in, void *inout, int count, MPI_Datatype type, MPI_Op operation);
+void mpi_combine(const void *in, void *inout, MPI_Count count, MPI_Datatype type, MPI_Op operation);
 /* Memory for elements: release with mpi_discard. */
-void *mpi_elements(int count, MPI_Datatype type);
+void *mpi_elements(MPI_Count count, MPI_Datatype type);
 void mpi_discard(void *elements, MPI_Datatype type);
 
 /* ---- comm.c, group.c ---- */
@@ -419,17 +420,32 @@ struct collective {
     int tag;
     const void *send;
     void *receive;
-    int send_count, receive_count;
+    MPI_Count send_count, receive_count;
     MPI_Datatype send_type, receive_type;
-    const int *send_counts, *send_offsets, *receive_counts, *receive_offsets;
+    const void *send_counts, *send_offsets, *receive_counts, *receive_offsets; /* mpi_number knows of which type */
+    bool large_counts, large_offsets;
     const MPI_Datatype *send_types, *receive_types;
-    const MPI_Aint *send_places, *receive_places; /* of MPI_Neighbor_alltoallw */
     MPI_Op operation;
     int root;
     bool exclusive; /* of scans */
     struct mpi_request *pair[2]; /* of MPI_Isendrecv */
     struct mpi_request *request;
 };
+
+/* One of an array of MPI_Count or MPI_Aint, or of int. */
+static inline MPI_Count mpi_number(const void *numbers, int index, bool large)
+{
+    return large ? ((const MPI_Count *)numbers)[index] : ((const int *)numbers)[index];
+}
+
+/* What goes to another rank, or to a neighbour, or comes from there. */
+struct share {
+    void *data;
+    MPI_Count count;
+    MPI_Datatype type;
+};
+struct share mpi_outgoing(const struct collective *c, int index);
+struct share mpi_incoming(const struct collective *c, int index);
 
 /* Runs a collective operation, or begins it. */
 int mpi_perform(struct collective *what);
@@ -440,7 +456,7 @@ int mpi_begin_untagged(const struct collective *what, MPI_Request *request);
 int mpi_prepare(const struct collective *what, MPI_Request *request);
 void mpi_restart(struct mpi_request *request);
 int mpi_barrier(struct communicator *comm);
-int mpi_bcast(void *data, int count, MPI_Datatype type, int root, struct communicator *comm);
+int mpi_bcast(void *data, MPI_Count count, MPI_Datatype type, int root, struct communicator *comm);
 int mpi_allreduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation,
                   struct communicator *comm);
 int mpi_allgather(const void *send, void *receive, int count, MPI_Datatype type, struct communicator *comm);

@@ -348,7 +348,7 @@ bool mpi_withdraw(struct mpi_request *request)
 
 /* ---- For collective operations, and all else within MPI ---- */
 
-void mpi_isend(struct mpi_request *request, const void *data, int count, MPI_Datatype type, int peer, int tag,
+void mpi_isend(struct mpi_request *request, const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag,
                struct communicator *comm)
 {
     if (mpi_send_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm)) {
@@ -361,7 +361,7 @@ void mpi_isend(struct mpi_request *request, const void *data, int count, MPI_Dat
     mpi_start_send(request, comm->context + 1, tag);
 }
 
-void mpi_ireceive(struct mpi_request *request, void *data, int count, MPI_Datatype type, int peer, int tag,
+void mpi_ireceive(struct mpi_request *request, void *data, MPI_Count count, MPI_Datatype type, int peer, int tag,
                   struct communicator *comm)
 {
     *request = (struct mpi_request){.kind = RECEIVE, .comm = comm, .data = data, .count = count, .type = mpi_type(type),

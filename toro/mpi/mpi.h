@@ -1,6 +1,6 @@
 /* MPI for C programs on Toro: version 3.1 of the standard without files, Fortran, dynamic processes,
  * distributed graphs and the profiling interface, and of version 4 persistent collective
- * operations and MPI_Isendrecv. A rank is a core. */
+ * operations, MPI_Isendrecv, and large counts of messages and collective operations. A rank is a core. */
 #ifndef MPI_H
 #define MPI_H
 
@@ -241,6 +241,7 @@ enum {
 };
 
 typedef void MPI_User_function(void *in, void *inout, int *count, MPI_Datatype *type);
+typedef void MPI_User_function_c(void *in, void *inout, MPI_Count *count, MPI_Datatype *type);
 typedef void MPI_Comm_errhandler_function(MPI_Comm *comm, int *code, ...);
 typedef void MPI_Win_errhandler_function(MPI_Win *win, int *code, ...);
 typedef MPI_Comm_errhandler_function MPI_Comm_errhandler_fn;
@@ -286,52 +287,24 @@ int MPI_Pcontrol(const int level, ...);
 double MPI_Wtime(void);
 double MPI_Wtick(void);
 
+/* Operations with counts: those of int, and those of MPI_Count, whose names end in _c */
+#define TORO_NAME(name) name
+#define TORO_COUNT int
+#define TORO_PLACE int
+#define TORO_FUNCTION MPI_User_function
+#include "mpi_counts.h"
+#define TORO_NAME(name) name##_c
+#define TORO_COUNT MPI_Count
+#define TORO_PLACE MPI_Aint
+#define TORO_FUNCTION MPI_User_function_c
+#include "mpi_counts.h"
+
 /* Messages */
-int MPI_Send(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm);
-int MPI_Ssend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm);
-int MPI_Bsend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm);
-int MPI_Rsend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm);
-int MPI_Isend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm, MPI_Request
-              *request);
-int MPI_Issend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm, MPI_Request
-               *request);
-int MPI_Ibsend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm, MPI_Request
-               *request);
-int MPI_Irsend(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm, MPI_Request
-               *request);
-int MPI_Send_init(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm, MPI_Request
-                  *request);
-int MPI_Ssend_init(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm,
-                   MPI_Request *request);
-int MPI_Bsend_init(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm,
-                   MPI_Request *request);
-int MPI_Rsend_init(const void *data, int count, MPI_Datatype type, int destination, int tag, MPI_Comm comm,
-                   MPI_Request *request);
-int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status);
-int MPI_Irecv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Request *request);
-int MPI_Recv_init(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Request *request);
-int MPI_Sendrecv(const void *send, int send_count, MPI_Datatype send_type, int destination, int send_tag, void
-                 *receive, int receive_count, MPI_Datatype receive_type, int source, int receive_tag, MPI_Comm comm,
-                 MPI_Status *status);
-int MPI_Sendrecv_replace(void *data, int count, MPI_Datatype type, int destination, int send_tag, int source, int
-                         receive_tag, MPI_Comm comm, MPI_Status *status);
-int MPI_Isendrecv(const void *send, int send_count, MPI_Datatype send_type, int destination, int send_tag, void
-                  *receive, int receive_count, MPI_Datatype receive_type, int source, int receive_tag, MPI_Comm comm,
-                  MPI_Request *request);
-int MPI_Isendrecv_replace(void *data, int count, MPI_Datatype type, int destination, int send_tag, int source, int
-                          receive_tag, MPI_Comm comm, MPI_Request *request);
 int MPI_Probe(int source, int tag, MPI_Comm comm, MPI_Status *status);
 int MPI_Iprobe(int source, int tag, MPI_Comm comm, int *flag, MPI_Status *status);
 int MPI_Mprobe(int source, int tag, MPI_Comm comm, MPI_Message *message, MPI_Status *status);
 int MPI_Improbe(int source, int tag, MPI_Comm comm, int *flag, MPI_Message *message, MPI_Status *status);
-int MPI_Mrecv(void *data, int count, MPI_Datatype type, MPI_Message *message, MPI_Status *status);
-int MPI_Imrecv(void *data, int count, MPI_Datatype type, MPI_Message *message, MPI_Request *request);
-int MPI_Buffer_attach(void *buffer, int size);
-int MPI_Buffer_detach(void *buffer, int *size);
-int MPI_Get_count(const MPI_Status *status, MPI_Datatype type, int *count);
-int MPI_Get_elements(const MPI_Status *status, MPI_Datatype type, int *count);
 int MPI_Get_elements_x(const MPI_Status *status, MPI_Datatype type, MPI_Count *count);
-int MPI_Status_set_elements(MPI_Status *status, MPI_Datatype type, int count);
 int MPI_Status_set_elements_x(MPI_Status *status, MPI_Datatype type, MPI_Count count);
 int MPI_Status_set_cancelled(MPI_Status *status, int flag);
 int MPI_Test_cancelled(const MPI_Status *status, int *flag);
@@ -358,152 +331,6 @@ int MPI_Grequest_complete(MPI_Request request);
 int MPI_Barrier(MPI_Comm comm);
 int MPI_Barrier_init(MPI_Comm comm, MPI_Info info, MPI_Request *request);
 int MPI_Ibarrier(MPI_Comm comm, MPI_Request *request);
-int MPI_Bcast(void *data, int count, MPI_Datatype type, int root, MPI_Comm comm);
-int MPI_Bcast_init(void *data, int count, MPI_Datatype type, int root, MPI_Comm comm, MPI_Info info, MPI_Request
-                   *request);
-int MPI_Ibcast(void *data, int count, MPI_Datatype type, int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Gather(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-               MPI_Datatype receive_type, int root, MPI_Comm comm);
-int MPI_Gather_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                    MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Igather(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Gatherv(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int receive_counts[],
-                const int offsets[], MPI_Datatype receive_type, int root, MPI_Comm comm);
-int MPI_Gatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                     receive_counts[], const int offsets[], MPI_Datatype receive_type, int root, MPI_Comm comm,
-                     MPI_Info info, MPI_Request *request);
-int MPI_Igatherv(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int receive_counts[],
-                 const int offsets[], MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Scatter(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                MPI_Datatype receive_type, int root, MPI_Comm comm);
-int MPI_Scatter_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                     MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Iscatter(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                 MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Scatterv(const void *send, const int send_counts[], const int offsets[], MPI_Datatype send_type, void
-                 *receive, int receive_count, MPI_Datatype receive_type, int root, MPI_Comm comm);
-int MPI_Scatterv_init(const void *send, const int send_counts[], const int offsets[], MPI_Datatype send_type, void
-                      *receive, int receive_count, MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Info info,
-                      MPI_Request *request);
-int MPI_Iscatterv(const void *send, const int send_counts[], const int offsets[], MPI_Datatype send_type, void
-                  *receive, int receive_count, MPI_Datatype receive_type, int root, MPI_Comm comm, MPI_Request
-                  *request);
-int MPI_Allgather(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                  MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Allgather_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                       MPI_Datatype receive_type, MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Iallgather(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                   MPI_Datatype receive_type, MPI_Comm comm, MPI_Request *request);
-int MPI_Allgatherv(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                   receive_counts[], const int offsets[], MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Allgatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                        receive_counts[], const int offsets[], MPI_Datatype receive_type, MPI_Comm comm, MPI_Info
-                        info, MPI_Request *request);
-int MPI_Iallgatherv(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                    receive_counts[], const int offsets[], MPI_Datatype receive_type, MPI_Comm comm, MPI_Request
-                    *request);
-int MPI_Alltoall(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                 MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Alltoall_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                      MPI_Datatype receive_type, MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ialltoall(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                  MPI_Datatype receive_type, MPI_Comm comm, MPI_Request *request);
-int MPI_Alltoallv(const void *send, const int send_counts[], const int send_offsets[], MPI_Datatype send_type, void
-                  *receive, const int receive_counts[], const int receive_offsets[], MPI_Datatype receive_type,
-                  MPI_Comm comm);
-int MPI_Alltoallv_init(const void *send, const int send_counts[], const int send_offsets[], MPI_Datatype send_type,
-                       void *receive, const int receive_counts[], const int receive_offsets[], MPI_Datatype
-                       receive_type, MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ialltoallv(const void *send, const int send_counts[], const int send_offsets[], MPI_Datatype send_type, void
-                   *receive, const int receive_counts[], const int receive_offsets[], MPI_Datatype receive_type,
-                   MPI_Comm comm, MPI_Request *request);
-int MPI_Alltoallw(const void *send, const int send_counts[], const int send_offsets[], const MPI_Datatype
-                  send_types[], void *receive, const int receive_counts[], const int receive_offsets[], const
-                  MPI_Datatype receive_types[], MPI_Comm comm);
-int MPI_Alltoallw_init(const void *send, const int send_counts[], const int send_offsets[], const MPI_Datatype
-                       send_types[], void *receive, const int receive_counts[], const int receive_offsets[], const
-                       MPI_Datatype receive_types[], MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ialltoallw(const void *send, const int send_counts[], const int send_offsets[], const MPI_Datatype
-                   send_types[], void *receive, const int receive_counts[], const int receive_offsets[], const
-                   MPI_Datatype receive_types[], MPI_Comm comm, MPI_Request *request);
-int MPI_Reduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, int root, MPI_Comm
-               comm);
-int MPI_Reduce_init(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, int root,
-                    MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ireduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, int root, MPI_Comm
-                comm, MPI_Request *request);
-int MPI_Allreduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm);
-int MPI_Allreduce_init(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm,
-                       MPI_Info info, MPI_Request *request);
-int MPI_Iallreduce(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm,
-                   MPI_Request *request);
-int MPI_Reduce_scatter(const void *send, void *receive, const int counts[], MPI_Datatype type, MPI_Op operation,
-                       MPI_Comm comm);
-int MPI_Reduce_scatter_init(const void *send, void *receive, const int counts[], MPI_Datatype type, MPI_Op operation,
-                            MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ireduce_scatter(const void *send, void *receive, const int counts[], MPI_Datatype type, MPI_Op operation,
-                        MPI_Comm comm, MPI_Request *request);
-int MPI_Reduce_scatter_block(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm
-                             comm);
-int MPI_Reduce_scatter_block_init(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation,
-                                  MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ireduce_scatter_block(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation,
-                              MPI_Comm comm, MPI_Request *request);
-int MPI_Scan(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm);
-int MPI_Scan_init(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm,
-                  MPI_Info info, MPI_Request *request);
-int MPI_Iscan(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm,
-              MPI_Request *request);
-int MPI_Exscan(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm);
-int MPI_Exscan_init(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm,
-                    MPI_Info info, MPI_Request *request);
-int MPI_Iexscan(const void *send, void *receive, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm,
-                MPI_Request *request);
-int MPI_Neighbor_allgather(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                           MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Neighbor_allgather_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, int
-                                receive_count, MPI_Datatype receive_type, MPI_Comm comm, MPI_Info info, MPI_Request
-                                *request);
-int MPI_Ineighbor_allgather(const void *send, int send_count, MPI_Datatype send_type, void *receive, int
-                            receive_count, MPI_Datatype receive_type, MPI_Comm comm, MPI_Request *request);
-int MPI_Neighbor_alltoall(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                          MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Neighbor_alltoall_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, int
-                               receive_count, MPI_Datatype receive_type, MPI_Comm comm, MPI_Info info, MPI_Request
-                               *request);
-int MPI_Ineighbor_alltoall(const void *send, int send_count, MPI_Datatype send_type, void *receive, int receive_count,
-                           MPI_Datatype receive_type, MPI_Comm comm, MPI_Request *request);
-int MPI_Neighbor_allgatherv(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                            receive_counts[], const int offsets[], MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Neighbor_allgatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                                 receive_counts[], const int offsets[], MPI_Datatype receive_type, MPI_Comm comm,
-                                 MPI_Info info, MPI_Request *request);
-int MPI_Ineighbor_allgatherv(const void *send, int send_count, MPI_Datatype send_type, void *receive, const int
-                             receive_counts[], const int offsets[], MPI_Datatype receive_type, MPI_Comm comm,
-                             MPI_Request *request);
-int MPI_Neighbor_alltoallv(const void *send, const int send_counts[], const int send_offsets[], MPI_Datatype
-                           send_type, void *receive, const int receive_counts[], const int receive_offsets[],
-                           MPI_Datatype receive_type, MPI_Comm comm);
-int MPI_Neighbor_alltoallv_init(const void *send, const int send_counts[], const int send_offsets[], MPI_Datatype
-                                send_type, void *receive, const int receive_counts[], const int receive_offsets[],
-                                MPI_Datatype receive_type, MPI_Comm comm, MPI_Info info, MPI_Request *request);
-int MPI_Ineighbor_alltoallv(const void *send, const int send_counts[], const int send_offsets[], MPI_Datatype
-                            send_type, void *receive, const int receive_counts[], const int receive_offsets[],
-                            MPI_Datatype receive_type, MPI_Comm comm, MPI_Request *request);
-int MPI_Neighbor_alltoallw(const void *send, const int send_counts[], const MPI_Aint send_offsets[], const
-                           MPI_Datatype send_types[], void *receive, const int receive_counts[], const MPI_Aint
-                           receive_offsets[], const MPI_Datatype receive_types[], MPI_Comm comm);
-int MPI_Neighbor_alltoallw_init(const void *send, const int send_counts[], const MPI_Aint send_offsets[], const
-                                MPI_Datatype send_types[], void *receive, const int receive_counts[], const MPI_Aint
-                                receive_offsets[], const MPI_Datatype receive_types[], MPI_Comm comm, MPI_Info info,
-                                MPI_Request *request);
-int MPI_Ineighbor_alltoallw(const void *send, const int send_counts[], const MPI_Aint send_offsets[], const
-                            MPI_Datatype send_types[], void *receive, const int receive_counts[], const MPI_Aint
-                            receive_offsets[], const MPI_Datatype receive_types[], MPI_Comm comm, MPI_Request
-                            *request);
-int MPI_Reduce_local(const void *in, void *inout, int count, MPI_Datatype type, MPI_Op operation);
-int MPI_Op_create(MPI_User_function *function, int commutes, MPI_Op *operation);
 int MPI_Op_free(MPI_Op *operation);
 int MPI_Op_commutative(MPI_Op operation, int *commutes);
 
@@ -532,10 +359,13 @@ int MPI_Type_commit(MPI_Datatype *type);
 int MPI_Type_free(MPI_Datatype *type);
 int MPI_Type_size(MPI_Datatype type, int *size);
 int MPI_Type_size_x(MPI_Datatype type, MPI_Count *size);
+int MPI_Type_size_c(MPI_Datatype type, MPI_Count *size);
 int MPI_Type_get_extent(MPI_Datatype type, MPI_Aint *lower, MPI_Aint *extent);
 int MPI_Type_get_extent_x(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
+int MPI_Type_get_extent_c(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
 int MPI_Type_get_true_extent(MPI_Datatype type, MPI_Aint *lower, MPI_Aint *extent);
 int MPI_Type_get_true_extent_x(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
+int MPI_Type_get_true_extent_c(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
 int MPI_Type_extent(MPI_Datatype type, MPI_Aint *extent);
 int MPI_Type_lb(MPI_Datatype type, MPI_Aint *lower);
 int MPI_Type_ub(MPI_Datatype type, MPI_Aint *upper);
@@ -561,6 +391,7 @@ int MPI_Comm_compare(MPI_Comm a, MPI_Comm b, int *result);
 int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *made);
 int MPI_Comm_dup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *made);
 int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *made, MPI_Request *request);
+int MPI_Comm_idup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *made, MPI_Request *request);
 int MPI_Comm_create(MPI_Comm comm, MPI_Group group, MPI_Comm *made);
 int MPI_Comm_create_group(MPI_Comm comm, MPI_Group group, int tag, MPI_Comm *made);
 int MPI_Comm_split(MPI_Comm comm, int color, int key, MPI_Comm *made);
@@ -659,6 +490,7 @@ int MPI_Info_free(MPI_Info *info);
 int MPI_Info_dup(MPI_Info info, MPI_Info *made);
 int MPI_Info_set(MPI_Info info, const char *key, const char *value);
 int MPI_Info_get(MPI_Info info, const char *key, int size, char *value, int *flag);
+int MPI_Info_get_string(MPI_Info info, const char *key, int *size, char *value, int *flag);
 int MPI_Info_get_valuelen(MPI_Info info, const char *key, int *length, int *flag);
 int MPI_Info_get_nkeys(MPI_Info info, int *count);
 int MPI_Info_get_nthkey(MPI_Info info, int n, char *key);
@@ -715,6 +547,10 @@ int MPI_Rget_accumulate(const void *data, int count, MPI_Datatype type, void *re
                         operation, MPI_Win win, MPI_Request *request);
 
 /* Handles of other languages: there are none, so a handle is its own number. */
+#define MPI_Request_c2f(request) ((MPI_Fint)((intptr_t)(request) >> 4)) /* the heap's addresses are multiples of 16 */
+#define MPI_Request_f2c(request) ((MPI_Request)((intptr_t)(request) << 4))
+#define MPI_Message_c2f(message) ((message) == MPI_MESSAGE_NO_PROC ? -1 : (MPI_Fint)((intptr_t)(message) >> 4))
+#define MPI_Message_f2c(message) ((message) == -1 ? MPI_MESSAGE_NO_PROC : (MPI_Message)((intptr_t)(message) << 4))
 #define MPI_Info_c2f(info) ((MPI_Fint)(info))
 #define MPI_Info_f2c(info) ((MPI_Info)(info))
 #define MPI_Win_c2f(win) ((MPI_Fint)(win))

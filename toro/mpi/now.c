@@ -5,7 +5,7 @@
 
 #define TURNS 100 /* looks for a message that is about to come */
 
-static inline bool send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+static inline bool send_now(const void *data, MPI_Count count, const struct type *type, int peer, int tag, int context,
                             struct communicator *comm)
 {
     size_t bytes = type->size * count;
@@ -27,7 +27,7 @@ static inline bool send_now(const void *data, int count, const struct type *type
     return true;
 }
 
-bool mpi_send_now(const void *data, int count, const struct type *type, int peer, int tag, int context,
+bool mpi_send_now(const void *data, MPI_Count count, const struct type *type, int peer, int tag, int context,
                   struct communicator *comm)
 {
     return send_now(data, count, type, peer, tag, context, comm);
@@ -45,7 +45,7 @@ static inline struct line *look(int rank, struct ring **ring)
 }
 
 /* Takes a message that is longer than its place, or does not lie in the ring. False: its sender has withdrawn it. */
-static __attribute__((noinline)) bool take(struct ring *ring, struct line *line, void *data, int count,
+static __attribute__((noinline)) bool take(struct ring *ring, struct line *line, void *data, MPI_Count count,
                                            struct type *type, MPI_Status *status, int *error)
 {
     struct mpi_request request;
@@ -66,7 +66,7 @@ static __attribute__((noinline)) bool take(struct ring *ring, struct line *line,
 }
 
 /* False: the message is not there, or not the next. */
-static inline bool receive_now(void *data, int count, struct type *type, int peer, int tag, int context,
+static inline bool receive_now(void *data, MPI_Count count, struct type *type, int peer, int tag, int context,
                                struct communicator *comm, MPI_Status *status, int *error)
 {
     int rank = peer == MPI_ANY_SOURCE ? MPI_ANY_SOURCE : comm->peers[peer];
@@ -119,7 +119,7 @@ int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_
 
 /* ---- Within MPI ---- */
 
-int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+int mpi_send(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
 {
     struct mpi_request request;
     if (send_now(data, count, mpi_type(type), peer, tag, comm->context + 1, comm))
@@ -128,7 +128,7 @@ int mpi_send(const void *data, int count, MPI_Datatype type, int peer, int tag, 
     return mpi_wait_for(&request, 1);
 }
 
-static inline int receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+static inline int receive(void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
 {
     struct mpi_request request;
     int error;
@@ -138,12 +138,12 @@ static inline int receive(void *data, int count, MPI_Datatype type, int peer, in
     return mpi_wait_for(&request, 1);
 }
 
-int mpi_receive(void *data, int count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
+int mpi_receive(void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, struct communicator *comm)
 {
     return receive(data, count, type, peer, tag, comm);
 }
 
-int mpi_exchange(const void *send, int send_count, MPI_Datatype send_type, int to, void *data, int count,
+int mpi_exchange(const void *send, MPI_Count send_count, MPI_Datatype send_type, int to, void *data, MPI_Count count,
                  MPI_Datatype type, int from, int tag, struct communicator *comm)
 {
     struct mpi_request requests[2];

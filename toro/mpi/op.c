@@ -2,7 +2,8 @@
 #include "internal.h"
 
 struct operation {
-    MPI_User_function *function; /* null: predefined */
+    MPI_User_function *function; /* both null: a predefined one */
+    MPI_User_function_c *large;
     bool commutes;
 };
 
@@ -18,6 +19,8 @@ static struct operation *operation_of(MPI_Op handle)
     }
     return mpi_table_at(&operations, handle);
 }
+
+#define PART (1 << 30) /* elements that are combined by one call, whose number is an int */
 
 enum class { INTEGER, REAL, LOGICAL, COMPLEX, PAIR, BYTE, OTHER };
 
@@ -61,7 +64,7 @@ bool mpi_can_combine(MPI_Op handle, MPI_Datatype type)
 
     if (!operation || !t)
         return false;
-    if (operation->function)
+    if (operation->function || operation->large)
         return true;
     if (handle == MPI_REPLACE || handle == MPI_NO_OP)
         return true;
@@ -183,17 +186,26 @@ static combine_function *const functions[] = {
     [MPI_SHORT_INT] = AS(short_int), [MPI_LONG_DOUBLE_INT] = AS(long_double_int),
 };
 
-void mpi_combine(const void *in, void *inout, int count, MPI_Datatype type, MPI_Op handle)
+void mpi_combine(const void *in, void *inout, MPI_Count count, MPI_Datatype type, MPI_Op handle)
 {
     struct operation *operation = operation_of(handle);
     if (!count || handle == MPI_NO_OP)
         return;
-    if (operation->function)
-        operation->function((void *)in, inout, &count, &type);
-    else if (handle == MPI_REPLACE)
+    if (operation->large) {
+        operation->large((void *)in, inout, &count, &type);
+        return;
+    }
+    if (handle == MPI_REPLACE) {
         mpi_copy_typed(in, count, type, inout, count, type);
-    else
-        functions[mpi_type(type)->kind](in, inout, count, handle);
+        return;
+    }
+    for (MPI_Count at = 0; at < count; at += PART) {
+        int part = count - at < PART ? count - at : PART;
+        if (operation->function)
+            operation->function(mpi_at(in, at, type), mpi_at(inout, at, type), &part, &type);
+        else
+            functions[mpi_type(type)->kind](mpi_at(in, at, type), mpi_at(inout, at, type), part, handle);
+    }
 }
 
 #define KEPT_MAX (1 << 20)
@@ -202,7 +214,7 @@ void mpi_combine(const void *in, void *inout, int count, MPI_Datatype type, MPI_
 static void *kept;
 static size_t kept_size;
 
-void *mpi_elements(int count, MPI_Datatype type)
+void *mpi_elements(MPI_Count count, MPI_Datatype type)
 {
     struct type *t = mpi_type(type);
     size_t size = t->true_extent + (count > 0 ? count - 1 : 0) * (t->extent < 0 ? -t->extent : t->extent);
@@ -228,19 +240,29 @@ void mpi_discard(void *elements, MPI_Datatype type)
     kept_size = size;
 }
 
+static int create(const struct operation *operation, MPI_Op *handle)
+{
+    struct operation *made = mpi_memory(sizeof *made);
+    operation_of(0);
+    *made = *operation;
+    *handle = mpi_table_add(&operations, made);
+    return MPI_SUCCESS;
+}
+
 int MPI_Op_create(MPI_User_function *function, int commutes, MPI_Op *handle)
 {
-    struct operation *operation = mpi_memory(sizeof *operation);
-    operation_of(0);
-    *operation = (struct operation){function, commutes};
-    *handle = mpi_table_add(&operations, operation);
-    return MPI_SUCCESS;
+    return create(&(struct operation){.function = function, .commutes = commutes}, handle);
+}
+
+int MPI_Op_create_c(MPI_User_function_c *function, int commutes, MPI_Op *handle)
+{
+    return create(&(struct operation){.large = function, .commutes = commutes}, handle);
 }
 
 int MPI_Op_free(MPI_Op *handle)
 {
     struct operation *operation = operation_of(*handle);
-    CHECK(NULL, operation && operation->function, MPI_ERR_OP);
+    CHECK(NULL, operation && operation != &predefined, MPI_ERR_OP);
     if (!mpi_activities) { /* a collective operation knows it by its handle */
         mpi_table_remove(&operations, *handle);
         toro_release(operation);
@@ -257,11 +279,24 @@ int MPI_Op_commutative(MPI_Op handle, int *commutes)
     return MPI_SUCCESS;
 }
 
-int MPI_Reduce_local(const void *in, void *inout, int count, MPI_Datatype type, MPI_Op operation)
+static int reduce_local(const void *in, void *inout, MPI_Count count, MPI_Datatype type, MPI_Op operation,
+                        const char *call)
 {
-    CHECK(NULL, count >= 0, MPI_ERR_COUNT);
-    CHECK(NULL, mpi_type(type), MPI_ERR_TYPE);
-    CHECK(NULL, mpi_can_combine(operation, type), MPI_ERR_OP);
+    int result = count < 0 ? MPI_ERR_COUNT : !mpi_type(type) ? MPI_ERR_TYPE : MPI_SUCCESS;
+    if (!result && !mpi_can_combine(operation, type))
+        result = MPI_ERR_OP;
+    if (result)
+        return mpi_fail(NULL, call, result);
     mpi_combine(in, inout, count, type, operation);
     return MPI_SUCCESS;
+}
+
+int MPI_Reduce_local(const void *in, void *inout, int count, MPI_Datatype type, MPI_Op operation)
+{
+    return reduce_local(in, inout, count, type, operation, __func__);
+}
+
+int MPI_Reduce_local_c(const void *in, void *inout, MPI_Count count, MPI_Datatype type, MPI_Op operation)
+{
+    return reduce_local(in, inout, count, type, operation, __func__);
 }

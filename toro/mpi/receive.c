@@ -12,7 +12,7 @@ static int check(const struct communicator *c, int source, int tag)
     return tag < 0 && tag != MPI_ANY_TAG ? MPI_ERR_TAG : MPI_SUCCESS;
 }
 
-static int check_all(const struct communicator *c, const void *data, int count, const struct type *type, int source,
+static int check_all(const struct communicator *c, const void *data, MPI_Count count, const struct type *type, int source,
                      int tag)
 {
     int result = check(c, source, tag);
@@ -28,7 +28,7 @@ static int check_all(const struct communicator *c, const void *data, int count, 
 }
 
 /* Checks the arguments and describes the receive. True: it is to be started. */
-static bool describe(struct mpi_request *request, void *data, int count, MPI_Datatype type, int source, int tag,
+static bool describe(struct mpi_request *request, void *data, MPI_Count count, MPI_Datatype type, int source, int tag,
                      MPI_Comm comm, const char *call, int *result)
 {
     struct communicator *c = mpi_comm(comm);
@@ -59,7 +59,7 @@ static int end(struct mpi_request *request, MPI_Status *status, const char *call
     return request->error ? mpi_fail(request->comm, call, request->error) : MPI_SUCCESS;
 }
 
-int mpi_receive_later(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status,
+int mpi_receive_later(void *data, MPI_Count count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status,
                       const char *call)
 {
     struct mpi_request request;
@@ -71,7 +71,7 @@ int mpi_receive_later(void *data, int count, MPI_Datatype type, int source, int 
     return result ? result : end(&request, status, call);
 }
 
-static int make(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, const char *call,
+static int make(void *data, MPI_Count count, MPI_Datatype type, int source, int tag, MPI_Comm comm, const char *call,
                 bool persistent, MPI_Request *request)
 {
     struct mpi_request *made = mpi_memory(sizeof *made);
@@ -90,28 +90,18 @@ static int make(void *data, int count, MPI_Datatype type, int source, int tag, M
     return MPI_SUCCESS;
 }
 
-int MPI_Irecv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Request *request)
-{
-    return make(data, count, type, source, tag, comm, __func__, false, request);
-}
-
-int MPI_Recv_init(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Request *request)
-{
-    return make(data, count, type, source, tag, comm, __func__, true, request);
-}
-
-int MPI_Sendrecv(const void *send, int send_count, MPI_Datatype send_type, int destination, int send_tag,
-                 void *receive, int receive_count, MPI_Datatype receive_type, int source, int receive_tag,
-                 MPI_Comm comm, MPI_Status *status)
+static int exchange(const void *send, MPI_Count send_count, MPI_Datatype send_type, int destination, int send_tag,
+                    void *receive, MPI_Count receive_count, MPI_Datatype receive_type, int source, int receive_tag,
+                    MPI_Comm comm, MPI_Status *status, const char *call)
 {
     struct mpi_request request;
     int result;
-    if (describe(&request, receive, receive_count, receive_type, source, receive_tag, comm, __func__, &result))
+    if (describe(&request, receive, receive_count, receive_type, source, receive_tag, comm, call, &result))
         mpi_start_receive(&request, request.comm->context, receive_tag);
     if (result)
         return result;
     MPI_Request sending;
-    result = MPI_Isend(send, send_count, send_type, destination, send_tag, comm, &sending);
+    result = MPI_Isend_c(send, send_count, send_type, destination, send_tag, comm, &sending);
     if (result) {
         mpi_withdraw(&request);
         return result;
@@ -119,25 +109,26 @@ int MPI_Sendrecv(const void *send, int send_count, MPI_Datatype send_type, int d
     mpi_wait(&request);
     mpi_wait(sending);
     mpi_free_request(sending);
-    return end(&request, status, __func__);
+    return end(&request, status, call);
 }
 
-int MPI_Sendrecv_replace(void *data, int count, MPI_Datatype type, int destination, int send_tag, int source,
-                         int receive_tag, MPI_Comm comm, MPI_Status *status)
+static int replace(void *data, MPI_Count count, MPI_Datatype type, int destination, int send_tag, int source,
+                   int receive_tag, MPI_Comm comm, MPI_Status *status, const char *call)
 {
-    COMMUNICATOR(c, comm);
-    CHECK(c, count >= 0, MPI_ERR_COUNT);
-    CHECK(c, mpi_type(type), MPI_ERR_TYPE);
-    int size = mpi_type(type)->size * count;
+    struct communicator *c = mpi_comm(comm);
+    struct type *t = mpi_type(type);
+    if (!c || count < 0 || !t)
+        return mpi_fail(c, call, !c ? MPI_ERR_COMM : count < 0 ? MPI_ERR_COUNT : MPI_ERR_TYPE);
+    size_t size = t->size * count;
     void *copy = mpi_memory(size + 1);
-    mpi_pack(data, count, mpi_type(type), copy);
-    int result = MPI_Sendrecv(copy, size, MPI_BYTE, destination, send_tag, data, count, type, source, receive_tag,
-                              comm, status);
+    mpi_pack(data, count, t, copy);
+    int result = exchange(copy, size, MPI_BYTE, destination, send_tag, data, count, type, source, receive_tag, comm,
+                          status, call);
     toro_release(copy);
     return result;
 }
 
-/* Both of MPI 4. An activity waits for the two, as for a collective operation. */
+/* MPI_Isendrecv of MPI 4: an activity waits for both, as for a collective operation. */
 static int run_exchange(struct collective *c)
 {
     mpi_wait(c->pair[0]);
@@ -149,29 +140,93 @@ static int run_exchange(struct collective *c)
     return error;
 }
 
-int MPI_Isendrecv(const void *send, int send_count, MPI_Datatype send_type, int destination, int send_tag,
-                  void *receive, int receive_count, MPI_Datatype receive_type, int source, int receive_tag,
-                  MPI_Comm comm, MPI_Request *request)
+/* Begins to wait for both, if the first has been begun. */
+static int begin_pair(int result, MPI_Request receiving, MPI_Request sending, MPI_Comm comm, const char *call,
+                      MPI_Request *request)
 {
-    struct collective both = {.call = __func__, .run = run_exchange, .comm = mpi_comm(comm)};
-    int result = MPI_Irecv(receive, receive_count, receive_type, source, receive_tag, comm, &both.pair[0]);
-    if (!result)
-        result = MPI_Isend(send, send_count, send_type, destination, send_tag, comm, &both.pair[1]);
+    struct collective both = {.call = call, .run = run_exchange, .comm = mpi_comm(comm), .pair = {receiving, sending}};
     return result ? result : mpi_begin_untagged(&both, request);
 }
 
-int MPI_Isendrecv_replace(void *data, int count, MPI_Datatype type, int destination, int send_tag, int source,
-                          int receive_tag, MPI_Comm comm, MPI_Request *request)
+static int receive_arrived(void *data, MPI_Count count, MPI_Datatype type, MPI_Message *message, const char *call,
+                           MPI_Request *request)
 {
-    struct collective both = {.call = __func__, .run = run_exchange, .comm = mpi_comm(comm)};
-    MPI_Request sending;
-    int result = MPI_Ibsend(data, count, type, destination, send_tag, comm, &sending); /* copies the data */
-    if (result)
-        return result;
-    both.pair[1] = sending;
-    result = MPI_Irecv(data, count, type, source, receive_tag, comm, &both.pair[0]);
-    return result ? result : mpi_begin_untagged(&both, request);
+    struct type *t = mpi_type(type);
+    if (*message == MPI_MESSAGE_NULL || count < 0 || !t)
+        return mpi_fail(NULL, call, *message == MPI_MESSAGE_NULL ? MPI_ERR_REQUEST : count < 0 ? MPI_ERR_COUNT
+                                                                                               : MPI_ERR_TYPE);
+    struct mpi_request *made = mpi_memory(sizeof *made);
+    *made = (struct mpi_request){.kind = RECEIVE, .active = true, .complete = true, .data = data, .count = count,
+                                 .type = t, .status = nothing};
+    mpi_hold_type(t);
+    if (*message != MPI_MESSAGE_NO_PROC)
+        mpi_deliver(made, *message);
+    *message = MPI_MESSAGE_NULL;
+    *request = made;
+    return MPI_SUCCESS;
 }
+
+int MPI_Recv_c(void *data, MPI_Count count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status)
+{
+    return mpi_receive_later(data, count, type, source, tag, comm, status, __func__);
+}
+
+/* Those whose names end in `suffix`. */
+#define RECEIVES(suffix, COUNT)                                                                                        \
+    int MPI_Irecv##suffix(void *data, COUNT count, MPI_Datatype type, int source, int tag, MPI_Comm comm,              \
+                          MPI_Request *request)                                                                        \
+    {                                                                                                                  \
+        return make(data, count, type, source, tag, comm, __func__, false, request);                                   \
+    }                                                                                                                  \
+    int MPI_Recv_init##suffix(void *data, COUNT count, MPI_Datatype type, int source, int tag, MPI_Comm comm,          \
+                              MPI_Request *request)                                                                    \
+    {                                                                                                                  \
+        return make(data, count, type, source, tag, comm, __func__, true, request);                                    \
+    }                                                                                                                  \
+    int MPI_Sendrecv##suffix(const void *send, COUNT send_count, MPI_Datatype send_type, int to, int send_tag,         \
+                             void *receive, COUNT receive_count, MPI_Datatype receive_type, int from, int receive_tag, \
+                             MPI_Comm comm, MPI_Status *status)                                                        \
+    {                                                                                                                  \
+        return exchange(send, send_count, send_type, to, send_tag, receive, receive_count, receive_type, from,         \
+                        receive_tag, comm, status, __func__);                                                          \
+    }                                                                                                                  \
+    int MPI_Sendrecv_replace##suffix(void *data, COUNT count, MPI_Datatype type, int to, int send_tag, int from,       \
+                                     int receive_tag, MPI_Comm comm, MPI_Status *status)                               \
+    {                                                                                                                  \
+        return replace(data, count, type, to, send_tag, from, receive_tag, comm, status, __func__);                    \
+    }                                                                                                                  \
+    int MPI_Isendrecv##suffix(const void *send, COUNT send_count, MPI_Datatype send_type, int to, int send_tag,        \
+                              void *receive, COUNT receive_count, MPI_Datatype receive_type, int from,                 \
+                              int receive_tag, MPI_Comm comm, MPI_Request *request)                                    \
+    {                                                                                                                  \
+        MPI_Request receiving, sending;                                                                                \
+        int result = MPI_Irecv_c(receive, receive_count, receive_type, from, receive_tag, comm, &receiving);           \
+        if (!result)                                                                                                   \
+            result = MPI_Isend_c(send, send_count, send_type, to, send_tag, comm, &sending);                           \
+        return begin_pair(result, receiving, sending, comm, __func__, request);                                        \
+    }                                                                                                                  \
+    int MPI_Isendrecv_replace##suffix(void *data, COUNT count, MPI_Datatype type, int to, int send_tag, int from,      \
+                                      int receive_tag, MPI_Comm comm, MPI_Request *request)                            \
+    {                                                                                                                  \
+        MPI_Request receiving, sending;                                                                                \
+        int result = MPI_Ibsend_c(data, count, type, to, send_tag, comm, &sending); /* copies the data */              \
+        if (!result)                                                                                                   \
+            result = MPI_Irecv_c(data, count, type, from, receive_tag, comm, &receiving);                              \
+        return begin_pair(result, receiving, sending, comm, __func__, request);                                        \
+    }                                                                                                                  \
+    int MPI_Imrecv##suffix(void *data, COUNT count, MPI_Datatype type, MPI_Message *message, MPI_Request *request)     \
+    {                                                                                                                  \
+        return receive_arrived(data, count, type, message, __func__, request);                                         \
+    }                                                                                                                  \
+    int MPI_Mrecv##suffix(void *data, COUNT count, MPI_Datatype type, MPI_Message *message, MPI_Status *status)        \
+    {                                                                                                                  \
+        MPI_Request request;                                                                                           \
+        int result = receive_arrived(data, count, type, message, __func__, &request);                                  \
+        return result ? result : MPI_Wait(&request, status);                                                           \
+    }
+
+RECEIVES(, int)
+RECEIVES(_c, MPI_Count)
 
 /* ---- Probes ---- */
 
@@ -247,27 +302,4 @@ int MPI_Mprobe(int source, int tag, MPI_Comm comm, MPI_Message *message, MPI_Sta
 int MPI_Improbe(int source, int tag, MPI_Comm comm, int *flag, MPI_Message *message, MPI_Status *status)
 {
     return probe(source, tag, comm, flag, message, status, __func__);
-}
-
-int MPI_Imrecv(void *data, int count, MPI_Datatype type, MPI_Message *message, MPI_Request *request)
-{
-    CHECK(NULL, *message != MPI_MESSAGE_NULL, MPI_ERR_REQUEST);
-    CHECK(NULL, count >= 0, MPI_ERR_COUNT);
-    CHECK(NULL, mpi_type(type), MPI_ERR_TYPE);
-    struct mpi_request *made = mpi_memory(sizeof *made);
-    *made = (struct mpi_request){.kind = RECEIVE, .active = true, .complete = true, .data = data, .count = count,
-                                 .type = mpi_type(type), .status = nothing};
-    mpi_hold_type(made->type);
-    if (*message != MPI_MESSAGE_NO_PROC)
-        mpi_deliver(made, *message);
-    *message = MPI_MESSAGE_NULL;
-    *request = made;
-    return MPI_SUCCESS;
-}
-
-int MPI_Mrecv(void *data, int count, MPI_Datatype type, MPI_Message *message, MPI_Status *status)
-{
-    MPI_Request request;
-    int result = MPI_Imrecv(data, count, type, message, &request);
-    return result ? result : MPI_Wait(&request, status);
 }

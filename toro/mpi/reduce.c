@@ -7,7 +7,8 @@
 static void *reduce_to_first(struct collective *c, void *own, int *result)
 {
     struct communicator *comm = c->comm;
-    int me = comm->rank, count = c->receive_count;
+    int me = comm->rank;
+    MPI_Count count = c->receive_count;
     MPI_Datatype type = c->receive_type;
     void *here = own, *other = NULL;
 
@@ -60,7 +61,8 @@ static void *reduced(struct collective *c, struct communicator *comm, int *resul
 int mpi_run_reduce(struct collective *c)
 {
     struct communicator *comm = c->comm;
-    int result = MPI_SUCCESS, count = c->receive_count;
+    int result = MPI_SUCCESS;
+    MPI_Count count = c->receive_count;
     MPI_Datatype type = c->receive_type;
     void *all;
 
@@ -96,7 +98,8 @@ int mpi_run_reduce(struct collective *c)
 static int exchange_all(struct collective *c, void *other)
 {
     struct communicator *comm = c->comm;
-    int count = c->receive_count, me = comm->rank, result = MPI_SUCCESS;
+    int me = comm->rank, result = MPI_SUCCESS;
+    MPI_Count count = c->receive_count;
     MPI_Datatype type = c->receive_type;
     bool commutes = mpi_commutes(c->operation);
 
@@ -118,14 +121,16 @@ static int exchange_all(struct collective *c, void *other)
 static int exchange_halves(struct collective *c, void *other)
 {
     struct communicator *comm = c->comm;
-    int me = comm->rank, first = 0, end = c->receive_count, result = MPI_SUCCESS, bounds[8][2], rounds = 0;
+    int me = comm->rank, result = MPI_SUCCESS, rounds = 0;
+    MPI_Count first = 0, end = c->receive_count, bounds[8][2];
     MPI_Datatype type = c->receive_type;
     size_t size = mpi_type(type)->size;
     const void *from = c->send == MPI_IN_PLACE ? c->receive : c->send;
 
     for (int bit = comm->size / 2; bit; bit /= 2) {
-        int middle = first + (end - first) / 2, mine = me & bit ? middle : first, theirs = me & bit ? first : middle;
-        int mine_count = me & bit ? end - middle : middle - first, their_count = end - first - mine_count;
+        MPI_Count middle = first + (end - first) / 2, mine = me & bit ? middle : first;
+        MPI_Count theirs = me & bit ? first : middle, mine_count = me & bit ? end - middle : middle - first;
+        MPI_Count their_count = end - first - mine_count;
         bounds[rounds][0] = first;
         bounds[rounds++][1] = end;
         int error = mpi_exchange(mpi_at(from, theirs, type), their_count, type, me ^ bit, other, mine_count, type,
@@ -138,8 +143,8 @@ static int exchange_halves(struct collective *c, void *other)
         end = mine + mine_count;
     }
     for (int bit = 1; bit < comm->size; bit *= 2) {
-        int *whole = bounds[--rounds], theirs = first == whole[0] ? end : whole[0];
-        int their_count = whole[1] - whole[0] - (end - first);
+        MPI_Count *whole = bounds[--rounds], theirs = first == whole[0] ? end : whole[0];
+        MPI_Count their_count = whole[1] - whole[0] - (end - first);
         int error = mpi_exchange(mpi_at(c->receive, first, type), end - first, type, me ^ bit,
                                  mpi_at(c->receive, theirs, type), their_count, type, me ^ bit, c->tag, comm);
         result = result ? result : error;
@@ -170,7 +175,8 @@ static int exchange(struct collective *c)
 int mpi_run_allreduce(struct collective *c)
 {
     struct communicator *comm = c->comm;
-    int result = MPI_SUCCESS, count = c->receive_count;
+    int result = MPI_SUCCESS;
+    MPI_Count count = c->receive_count;
     MPI_Datatype type = c->receive_type;
 
     if (!comm->local && !(comm->size & (comm->size - 1)))
@@ -196,11 +202,12 @@ int mpi_run_reduce_scatter(struct collective *c)
 {
     struct communicator *comm = c->comm, *within = comm->local ? comm->local : comm;
     struct collective sum = *c, spread = *c;
-    int result = MPI_SUCCESS, *counts = mpi_memory(2 * within->size * sizeof(int)), *offsets = counts + within->size;
-    int total = 0, remote_total = 0;
+    int result = MPI_SUCCESS;
+    MPI_Count *counts = mpi_memory(2 * within->size * sizeof *counts), *offsets = counts + within->size;
+    MPI_Count total = 0, remote_total = 0;
 
     for (int i = 0; i < within->size; i++) {
-        counts[i] = c->receive_counts ? c->receive_counts[i] : c->receive_count;
+        counts[i] = c->receive_counts ? mpi_number(c->receive_counts, i, c->large_counts) : c->receive_count;
         offsets[i] = total;
         total += counts[i];
     }
@@ -218,6 +225,7 @@ int mpi_run_reduce_scatter(struct collective *c)
     spread.send = all;
     spread.send_counts = counts;
     spread.send_offsets = offsets;
+    spread.large_counts = spread.large_offsets = true;
     spread.send_type = c->receive_type;
     spread.receive_count = counts[within->rank];
     if (comm->local)
@@ -233,7 +241,8 @@ int mpi_run_reduce_scatter(struct collective *c)
 int mpi_run_scan(struct collective *c)
 {
     struct communicator *comm = c->comm;
-    int count = c->receive_count, result = MPI_SUCCESS;
+    int result = MPI_SUCCESS;
+    MPI_Count count = c->receive_count;
     MPI_Datatype type = c->receive_type;
     void *own = own_elements(c), *before = mpi_elements(count, type);
 

@@ -2,9 +2,9 @@
 #include "internal.h"
 
 static char *attached; /* for MPI_Bsend; messages have buffers of their own, this is only kept */
-static int attached_size;
+static MPI_Count attached_size;
 
-static int check(const void *data, int count, const struct type *type, int peer, int tag, const struct communicator *c)
+static int check(const void *data, MPI_Count count, const struct type *type, int peer, int tag, const struct communicator *c)
 {
     if (!c)
         return MPI_ERR_COMM;
@@ -22,7 +22,7 @@ static int check(const void *data, int count, const struct type *type, int peer,
 }
 
 /* Checks the arguments and describes the send. True: it is to be started. */
-static bool describe(struct mpi_request *request, const void *data, int count, MPI_Datatype type, int peer, int tag,
+static bool describe(struct mpi_request *request, const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag,
                      MPI_Comm comm, enum send_mode mode, const char *call, int *result)
 {
     struct communicator *c = mpi_comm(comm);
@@ -38,7 +38,7 @@ static bool describe(struct mpi_request *request, const void *data, int count, M
     return peer != MPI_PROC_NULL;
 }
 
-static int send(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
+static int send(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
                 const char *call)
 {
     struct mpi_request request;
@@ -50,12 +50,12 @@ static int send(const void *data, int count, MPI_Datatype type, int peer, int ta
     return result;
 }
 
-int mpi_send_later(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, const char *call)
+int mpi_send_later(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, const char *call)
 {
     return send(data, count, type, peer, tag, comm, STANDARD, call);
 }
 
-static int isend(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
+static int isend(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, enum send_mode mode,
                  const char *call, MPI_Request *request)
 {
     struct mpi_request *made = mpi_memory(sizeof *made);
@@ -73,7 +73,7 @@ static int isend(const void *data, int count, MPI_Datatype type, int peer, int t
     return MPI_SUCCESS;
 }
 
-static int send_init(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm,
+static int send_init(const void *data, MPI_Count count, MPI_Datatype type, int peer, int tag, MPI_Comm comm,
                      enum send_mode mode, const char *call, MPI_Request *request)
 {
     struct mpi_request *made = mpi_memory(sizeof *made);
@@ -89,44 +89,53 @@ static int send_init(const void *data, int count, MPI_Datatype type, int peer, i
     return MPI_SUCCESS;
 }
 
-#define WAITS(name, mode)                                                                                              \
-    int name(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm)                         \
+#define WAITS_FOR(name, COUNT, mode)                                                                                   \
+    int name(const void *data, COUNT count, MPI_Datatype type, int peer, int tag, MPI_Comm comm)                       \
     {                                                                                                                  \
         return send(data, count, type, peer, tag, comm, mode, __func__);                                               \
     }
-#define BEGINS(iname, init_name, mode)                                                                                 \
-    int iname(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, MPI_Request *request)  \
+#define BEGINS_FOR(name, COUNT, mode)                                                                                  \
+    int name(const void *data, COUNT count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, MPI_Request *request) \
     {                                                                                                                  \
         return isend(data, count, type, peer, tag, comm, mode, __func__, request);                                     \
-    }                                                                                                                  \
-    int init_name(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm,                    \
-                  MPI_Request *request)                                                                                \
+    }
+#define PREPARES_FOR(name, COUNT, mode)                                                                                \
+    int name(const void *data, COUNT count, MPI_Datatype type, int peer, int tag, MPI_Comm comm, MPI_Request *request) \
     {                                                                                                                  \
         return send_init(data, count, type, peer, tag, comm, mode, __func__, request);                                 \
     }
+#define BOTH(what, name, mode) what(name, int, mode) what(name##_c, MPI_Count, mode)
 
-WAITS(MPI_Ssend, SYNCHRONOUS)
-WAITS(MPI_Bsend, BUFFER)
-WAITS(MPI_Rsend, STANDARD)
-BEGINS(MPI_Isend, MPI_Send_init, STANDARD)
-BEGINS(MPI_Issend, MPI_Ssend_init, SYNCHRONOUS)
-BEGINS(MPI_Ibsend, MPI_Bsend_init, BUFFER)
-BEGINS(MPI_Irsend, MPI_Rsend_init, STANDARD)
+WAITS_FOR(MPI_Send_c, MPI_Count, STANDARD)
+BOTH(WAITS_FOR, MPI_Ssend, SYNCHRONOUS)
+BOTH(WAITS_FOR, MPI_Bsend, BUFFER)
+BOTH(WAITS_FOR, MPI_Rsend, STANDARD)
+BOTH(BEGINS_FOR, MPI_Isend, STANDARD)
+BOTH(BEGINS_FOR, MPI_Issend, SYNCHRONOUS)
+BOTH(BEGINS_FOR, MPI_Ibsend, BUFFER)
+BOTH(BEGINS_FOR, MPI_Irsend, STANDARD)
+BOTH(PREPARES_FOR, MPI_Send_init, STANDARD)
+BOTH(PREPARES_FOR, MPI_Ssend_init, SYNCHRONOUS)
+BOTH(PREPARES_FOR, MPI_Bsend_init, BUFFER)
+BOTH(PREPARES_FOR, MPI_Rsend_init, STANDARD)
 
-int MPI_Buffer_attach(void *buffer, int size)
-{
-    CHECK(NULL, size >= 0, MPI_ERR_ARG);
-    CHECK(NULL, !attached, MPI_ERR_BUFFER);
-    attached = buffer;
-    attached_size = size;
-    return MPI_SUCCESS;
-}
+#define BUFFERS(attach, detach, COUNT)                                                                                 \
+    int attach(void *buffer, COUNT size)                                                                               \
+    {                                                                                                                  \
+        CHECK(NULL, size >= 0, MPI_ERR_ARG);                                                                           \
+        CHECK(NULL, !attached, MPI_ERR_BUFFER);                                                                        \
+        attached = buffer;                                                                                             \
+        attached_size = size;                                                                                          \
+        return MPI_SUCCESS;                                                                                            \
+    }                                                                                                                  \
+    int detach(void *buffer, COUNT *size)                                                                              \
+    {                                                                                                                  \
+        *(void **)buffer = attached;                                                                                   \
+        *size = attached_size;                                                                                         \
+        attached = NULL;                                                                                               \
+        attached_size = 0;                                                                                             \
+        return MPI_SUCCESS;                                                                                            \
+    }
 
-int MPI_Buffer_detach(void *buffer, int *size)
-{
-    *(void **)buffer = attached;
-    *size = attached_size;
-    attached = NULL;
-    attached_size = 0;
-    return MPI_SUCCESS;
-}
+BUFFERS(MPI_Buffer_attach, MPI_Buffer_detach, int)
+BUFFERS(MPI_Buffer_attach_c, MPI_Buffer_detach_c, MPI_Count)

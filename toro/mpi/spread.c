@@ -82,15 +82,20 @@ int mpi_run_bcast(struct collective *c)
 
 /* ---- Parts for all, or from all ---- */
 
-/* The place of a rank's part. */
-static void *part(const void *data, int rank, int count, const int *offsets, MPI_Datatype type)
+struct share mpi_outgoing(const struct collective *c, int index)
 {
-    return mpi_at(data, offsets ? offsets[rank] : (MPI_Aint)rank * count, type);
+    MPI_Datatype type = c->send_types ? c->send_types[index] : c->send_type;
+    MPI_Count count = c->send_counts ? mpi_number(c->send_counts, index, c->large_counts) : c->send_count;
+    MPI_Aint at = c->send_offsets ? mpi_number(c->send_offsets, index, c->large_offsets) : index * count;
+    return (struct share){c->send_types ? (char *)c->send + at : mpi_at(c->send, at, type), count, type};
 }
 
-static int part_count(int rank, int count, const int *counts)
+struct share mpi_incoming(const struct collective *c, int index)
 {
-    return counts ? counts[rank] : count;
+    MPI_Datatype type = c->receive_types ? c->receive_types[index] : c->receive_type;
+    MPI_Count count = c->receive_counts ? mpi_number(c->receive_counts, index, c->large_counts) : c->receive_count;
+    MPI_Aint at = c->receive_offsets ? mpi_number(c->receive_offsets, index, c->large_offsets) : index * count;
+    return (struct share){c->receive_types ? (char *)c->receive + at : mpi_at(c->receive, at, type), count, type};
 }
 
 int mpi_run_gather(struct collective *c)
@@ -103,12 +108,11 @@ int mpi_run_gather(struct collective *c)
         return mpi_send(c->send, c->send_count, c->send_type, c->root, c->tag, comm);
     struct mpi_request *requests = mpi_memory(n * sizeof *requests);
     for (int rank = 0; rank < n; rank++) {
-        void *to = part(c->receive, rank, c->receive_count, c->receive_offsets, c->receive_type);
-        int count = part_count(rank, c->receive_count, c->receive_counts);
+        struct share in = mpi_incoming(c, rank);
         if (rank != comm->rank || is_inter(c))
-            mpi_ireceive(&requests[started++], to, count, c->receive_type, rank, c->tag, comm);
+            mpi_ireceive(&requests[started++], in.data, in.count, in.type, rank, c->tag, comm);
         else if (c->send != MPI_IN_PLACE)
-            result = mpi_copy_typed(c->send, c->send_count, c->send_type, to, count, c->receive_type);
+            result = mpi_copy_typed(c->send, c->send_count, c->send_type, in.data, in.count, in.type);
     }
     int other = mpi_wait_for(requests, started);
     toro_release(requests);
@@ -125,12 +129,11 @@ int mpi_run_scatter(struct collective *c)
         return mpi_receive(c->receive, c->receive_count, c->receive_type, c->root, c->tag, comm);
     struct mpi_request *requests = mpi_memory(n * sizeof *requests);
     for (int rank = 0; rank < n; rank++) {
-        void *from = part(c->send, rank, c->send_count, c->send_offsets, c->send_type);
-        int count = part_count(rank, c->send_count, c->send_counts);
+        struct share out = mpi_outgoing(c, rank);
         if (rank != comm->rank || is_inter(c))
-            mpi_isend(&requests[started++], from, count, c->send_type, rank, c->tag, comm);
+            mpi_isend(&requests[started++], out.data, out.count, out.type, rank, c->tag, comm);
         else if (c->receive != MPI_IN_PLACE)
-            result = mpi_copy_typed(from, count, c->send_type, c->receive, c->receive_count, c->receive_type);
+            result = mpi_copy_typed(out.data, out.count, out.type, c->receive, c->receive_count, c->receive_type);
     }
     int other = mpi_wait_for(requests, started);
     toro_release(requests);
@@ -142,27 +145,21 @@ int mpi_run_allgather(struct collective *c)
     struct communicator *comm = c->comm;
     int n = comm->remote_size, started = 0, result = MPI_SUCCESS, me = comm->rank;
     struct mpi_request few[FEW], *requests = n > FEW ? mpi_memory(n * sizeof *requests) : few;
-    const void *send = c->send;
-    int send_count = c->send_count;
-    MPI_Datatype send_type = c->send_type;
-    if (send == MPI_IN_PLACE) {
-        send = part(c->receive, me, c->receive_count, c->receive_offsets, c->receive_type);
-        send_count = part_count(me, c->receive_count, c->receive_counts);
-        send_type = c->receive_type;
-    }
+    struct share out = {(void *)c->send, c->send_count, c->send_type};
+    if (c->send == MPI_IN_PLACE)
+        out = mpi_incoming(c, me);
     for (int i = 0; i < n; i++) {
         int rank = is_inter(c) ? i : (me + i) % n;
         if (rank != me || is_inter(c))
-            mpi_isend(&requests[started++], send, send_count, send_type, rank, c->tag, comm);
+            mpi_isend(&requests[started++], out.data, out.count, out.type, rank, c->tag, comm);
     }
     for (int i = 0; i < n; i++) {
         int rank = is_inter(c) ? i : (me - i + n) % n, error = MPI_SUCCESS;
-        void *to = part(c->receive, rank, c->receive_count, c->receive_offsets, c->receive_type);
-        int count = part_count(rank, c->receive_count, c->receive_counts);
+        struct share in = mpi_incoming(c, rank);
         if (rank != me || is_inter(c))
-            error = mpi_receive(to, count, c->receive_type, rank, c->tag, comm);
-        else if (to != send)
-            error = mpi_copy_typed(send, send_count, send_type, to, count, c->receive_type);
+            error = mpi_receive(in.data, in.count, in.type, rank, c->tag, comm);
+        else if (in.data != out.data)
+            error = mpi_copy_typed(out.data, out.count, out.type, in.data, in.count, in.type);
         result = result ? result : error;
     }
     int other = mpi_wait_for(requests, started);
@@ -171,39 +168,13 @@ int mpi_run_allgather(struct collective *c)
     return result ? result : other;
 }
 
-/* What a rank sends to another one or receives from it. Offsets of MPI_Alltoallw are bytes. */
-struct share {
-    void *data;
-    int count;
-    MPI_Datatype type;
-};
-
-static struct share share(const void *data, int rank, int count, const int *counts, const int *offsets,
-                          MPI_Datatype type, const MPI_Datatype *types)
-{
-    if (types)
-        return (struct share){(char *)data + offsets[rank], part_count(rank, count, counts), types[rank]};
-    return (struct share){part(data, rank, count, offsets, type), part_count(rank, count, counts), type};
-}
-
-static struct share incoming(const struct collective *c, int rank)
-{
-    return share(c->receive, rank, c->receive_count, c->receive_counts, c->receive_offsets, c->receive_type,
-                 c->receive_types);
-}
-
-static struct share outgoing(const struct collective *c, int rank)
-{
-    return share(c->send, rank, c->send_count, c->send_counts, c->send_offsets, c->send_type, c->send_types);
-}
-
 /* In place, what is to be sent is overwritten by what comes. */
 static struct share *copies_of(const struct collective *c, int n)
 {
     struct share *copies = mpi_memory(n * sizeof *copies);
     for (int i = 0; i < n; i++) {
-        struct share in = incoming(c, i);
-        int bytes = mpi_type(in.type)->size * in.count;
+        struct share in = mpi_incoming(c, i);
+        size_t bytes = mpi_type(in.type)->size * in.count;
         copies[i] = (struct share){mpi_memory(bytes + 1), bytes, MPI_BYTE};
         mpi_pack(in.data, in.count, mpi_type(in.type), copies[i].data);
     }
@@ -219,17 +190,17 @@ int mpi_run_alltoall(struct collective *c)
 
     for (int i = 0; i < n; i++) {
         int rank = (comm->rank + i) % n;
-        struct share out = copies ? copies[rank] : outgoing(c, rank);
+        struct share out = copies ? copies[rank] : mpi_outgoing(c, rank);
         if (rank != me)
             mpi_isend(&requests[started++], out.data, out.count, out.type, rank, c->tag, comm);
     }
     for (int i = 0; i < n; i++) {
         int rank = (comm->rank + n - i) % n, error = MPI_SUCCESS;
-        struct share in = incoming(c, rank);
+        struct share in = mpi_incoming(c, rank);
         if (rank != me)
             error = mpi_receive(in.data, in.count, in.type, rank, c->tag, comm);
         else if (!copies) {
-            struct share out = outgoing(c, rank);
+            struct share out = mpi_outgoing(c, rank);
             error = mpi_copy_typed(out.data, out.count, out.type, in.data, in.count, in.type);
         }
         result = result ? result : error;

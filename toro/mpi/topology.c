@@ -318,32 +318,6 @@ static int neighbour_at(const struct communicator *c, int index)
     return t->periodic[(c->rank ? t->sizes[c->rank - 1] : 0) + index];
 }
 
-/* The part for, or from, a neighbour: where it is, how long, of which type. */
-struct neighbour_part {
-    void *data;
-    int count;
-    MPI_Datatype type;
-};
-
-static struct neighbour_part sent_part(const struct collective *c, int index, bool one_part)
-{
-    MPI_Datatype type = c->send_types ? c->send_types[index] : c->send_type;
-    int count = c->send_counts ? c->send_counts[index] : c->send_count;
-    MPI_Aint at = c->send_offsets ? c->send_offsets[index] : (MPI_Aint)index * count;
-    void *data = one_part ? (void *)c->send : mpi_at(c->send, at, type);
-    return (struct neighbour_part){c->send_places ? (char *)c->send + c->send_places[index] : data, count, type};
-}
-
-static struct neighbour_part received_part(const struct collective *c, int index)
-{
-    MPI_Datatype type = c->receive_types ? c->receive_types[index] : c->receive_type;
-    int count = c->receive_counts ? c->receive_counts[index] : c->receive_count;
-    MPI_Aint at = c->receive_offsets ? c->receive_offsets[index] : (MPI_Aint)index * count;
-    void *data = mpi_at(c->receive, at, type);
-    return (struct neighbour_part){c->receive_places ? (char *)c->receive + c->receive_places[index] : data, count,
-                                   type};
-}
-
 static int among_neighbours(struct collective *c, bool one_part)
 {
     struct communicator *comm = c->comm;
@@ -354,13 +328,13 @@ static int among_neighbours(struct collective *c, bool one_part)
     struct mpi_request *requests = mpi_memory((2 * count + 1) * sizeof *requests);
     /* The same rank may be the neighbour on both sides: what goes up comes from below. */
     for (int i = 0; i < count; i++) {
-        struct neighbour_part part = received_part(c, i);
+        struct share part = mpi_incoming(c, i);
         if (neighbour_at(comm, i) != MPI_PROC_NULL)
             mpi_ireceive(&requests[started++], part.data, part.count, part.type, neighbour_at(comm, i),
                          1 << 30 | (c->tag & 0xfffff) << 8 | (cart ? i ^ 1 : 0), comm);
     }
     for (int i = 0; i < count; i++) {
-        struct neighbour_part part = sent_part(c, i, one_part);
+        struct share part = one_part ? (struct share){(void *)c->send, c->send_count, c->send_type} : mpi_outgoing(c, i);
         if (neighbour_at(comm, i) != MPI_PROC_NULL)
             mpi_isend(&requests[started++], part.data, part.count, part.type, neighbour_at(comm, i),
                       1 << 30 | (c->tag & 0xfffff) << 8 | (cart ? i : 0), comm);

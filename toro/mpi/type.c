@@ -106,14 +106,14 @@ void mpi_release_type(struct type *type)
 
 /* ---- Copying ---- */
 
-void mpi_pack(const void *data, int count, const struct type *type, void *to)
+void mpi_pack(const void *data, MPI_Count count, const struct type *type, void *to)
 {
     char *target = to;
     if (type->plain) {
         mpi_copy(to, data, type->size * count);
         return;
     }
-    for (MPI_Aint i = 0; i < count; i++)
+    for (MPI_Count i = 0; i < count; i++)
         for (int j = 0; j < type->block_count; j++) {
             struct block *block = &type->blocks[j];
             mpi_copy(target, (const char *)data + i * type->extent + block->offset, block->size);
@@ -121,14 +121,14 @@ void mpi_pack(const void *data, int count, const struct type *type, void *to)
         }
 }
 
-void mpi_unpack(const void *from, size_t bytes, void *data, int count, const struct type *type)
+void mpi_unpack(const void *from, size_t bytes, void *data, MPI_Count count, const struct type *type)
 {
     const char *source = from;
     if (type->plain) {
         mpi_copy(data, from, bytes);
         return;
     }
-    for (MPI_Aint i = 0; i < count && bytes; i++)
+    for (MPI_Count i = 0; i < count && bytes; i++)
         for (int j = 0; j < type->block_count && bytes; j++) {
             struct block *block = &type->blocks[j];
             size_t size = block->size < bytes ? block->size : bytes;
@@ -138,7 +138,7 @@ void mpi_unpack(const void *from, size_t bytes, void *data, int count, const str
         }
 }
 
-int mpi_copy_typed(const void *from, int from_count, MPI_Datatype from_type, void *to, int to_count,
+int mpi_copy_typed(const void *from, MPI_Count from_count, MPI_Datatype from_type, void *to, MPI_Count to_count,
                    MPI_Datatype to_type)
 {
     struct type *source = mpi_type(from_type), *target = mpi_type(to_type);
@@ -165,10 +165,12 @@ int MPI_Type_size_x(MPI_Datatype type, MPI_Count *size)
     return MPI_SUCCESS;
 }
 
+int MPI_Type_size_c(MPI_Datatype, MPI_Count *) __attribute__((alias("MPI_Type_size_x")));
+
 int MPI_Type_size(MPI_Datatype type, int *size)
 {
     TYPE(t, type);
-    *size = t->size > 0x7fffffff ? MPI_UNDEFINED : (int)t->size;
+    *size = t->size > INT32_MAX ? MPI_UNDEFINED : (int)t->size;
     return MPI_SUCCESS;
 }
 
@@ -188,6 +190,8 @@ int MPI_Type_get_extent_x(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent
     return MPI_SUCCESS;
 }
 
+int MPI_Type_get_extent_c(MPI_Datatype, MPI_Count *, MPI_Count *) __attribute__((alias("MPI_Type_get_extent_x")));
+
 int MPI_Type_get_true_extent(MPI_Datatype type, MPI_Aint *lower, MPI_Aint *extent)
 {
     TYPE(t, type);
@@ -203,6 +207,9 @@ int MPI_Type_get_true_extent_x(MPI_Datatype type, MPI_Count *lower, MPI_Count *e
     *extent = t->true_extent;
     return MPI_SUCCESS;
 }
+
+int MPI_Type_get_true_extent_c(MPI_Datatype, MPI_Count *, MPI_Count *)
+    __attribute__((alias("MPI_Type_get_true_extent_x")));
 
 int MPI_Type_extent(MPI_Datatype type, MPI_Aint *extent)
 {
@@ -281,15 +288,23 @@ MPI_Aint MPI_Aint_diff(MPI_Aint a, MPI_Aint b)
 
 /* ---- Counts of a status ---- */
 
-int MPI_Get_count(const MPI_Status *status, MPI_Datatype type, int *count)
+int MPI_Get_count_c(const MPI_Status *status, MPI_Datatype type, MPI_Count *count)
 {
     TYPE(t, type);
     MPI_Count size = t->size;
     if (!size)
         *count = status->bytes ? MPI_UNDEFINED : 0;
     else
-        *count = status->bytes % size || status->bytes / size > 0x7fffffff ? MPI_UNDEFINED : status->bytes / size;
+        *count = status->bytes % size ? MPI_UNDEFINED : status->bytes / size;
     return MPI_SUCCESS;
+}
+
+int MPI_Get_count(const MPI_Status *status, MPI_Datatype type, int *count)
+{
+    MPI_Count large = 0;
+    int result = MPI_Get_count_c(status, type, &large);
+    *count = large > INT32_MAX ? MPI_UNDEFINED : large;
+    return result;
 }
 
 int MPI_Get_elements_x(const MPI_Status *status, MPI_Datatype type, MPI_Count *count)
@@ -313,11 +328,13 @@ int MPI_Get_elements_x(const MPI_Status *status, MPI_Datatype type, MPI_Count *c
     return MPI_SUCCESS;
 }
 
+int MPI_Get_elements_c(const MPI_Status *, MPI_Datatype, MPI_Count *) __attribute__((alias("MPI_Get_elements_x")));
+
 int MPI_Get_elements(const MPI_Status *status, MPI_Datatype type, int *count)
 {
     MPI_Count elements = 0;
     int result = MPI_Get_elements_x(status, type, &elements);
-    *count = elements > 0x7fffffff ? MPI_UNDEFINED : elements;
+    *count = elements > INT32_MAX ? MPI_UNDEFINED : elements;
     return result;
 }
 
@@ -327,6 +344,9 @@ int MPI_Status_set_elements_x(MPI_Status *status, MPI_Datatype type, MPI_Count c
     status->bytes = t->elements ? count * t->size / t->elements : 0;
     return MPI_SUCCESS;
 }
+
+int MPI_Status_set_elements_c(MPI_Status *, MPI_Datatype, MPI_Count)
+    __attribute__((alias("MPI_Status_set_elements_x")));
 
 int MPI_Status_set_elements(MPI_Status *status, MPI_Datatype type, int count)
 {

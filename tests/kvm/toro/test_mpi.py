@@ -37,6 +37,11 @@ def test_the_calls_of_the_standard(toro: Callable[..., Result], cpus: int) -> No
     assert toro(HERE / "MpiCalls.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
+@pytest.mark.parametrize("cpus", [1, 2, 3])
+def test_counts_that_are_larger_than_int(toro: Callable[..., Result], cpus: int) -> None:
+    assert toro(HERE / "LargeCounts.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
+
+
 @needs_compiler
 @pytest.mark.parametrize("options", [[], ["-g", "-fPIE"], ["-O2", "-fno-pic"]], ids=["plain", "pie", "optimized"])
 def test_an_object_of_the_existing_toro(toro: Callable[..., Result], tmp_path: Path, options: list[str]) -> None:
