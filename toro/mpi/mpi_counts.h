@@ -221,6 +221,3 @@ int TORO_NAME(MPI_Reduce_local)(const void *in, void *inout, TORO_COUNT count, M
 int TORO_NAME(MPI_Op_create)(TORO_FUNCTION *function, int commutes, MPI_Op *operation);
 
 #undef TORO_NAME
-#undef TORO_COUNT
-#undef TORO_PLACE
-#undef TORO_FUNCTION

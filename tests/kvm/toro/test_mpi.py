@@ -37,6 +37,10 @@ def test_the_calls_of_the_standard(toro: Callable[..., Result], cpus: int) -> No
     assert toro(HERE / "MpiCalls.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
+def test_calls_that_a_program_has_in_the_place_of_those_of_mpi(toro: Callable[..., Result]) -> None:
+    assert toro(HERE / "Profiled.c", "--cpus", "2") == Result(0, b"sent 1, got 5\n", "")
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 3])
 def test_counts_that_are_larger_than_int(toro: Callable[..., Result], cpus: int) -> None:
     assert toro(HERE / "LargeCounts.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
