@@ -5,7 +5,8 @@
  * returns many lines at once. What is in a ring was written by its writer alone, so nothing there is
  * locked; and the lines of data move between the caches, and hardly anything else.
  *
- * The writer makes the ring when it first sends, and enlists it with the reader. */
+ * The writer makes the ring when it first sends, and enlists it with the reader. If the reader does not read for a while,
+ * the writer makes a larger ring, and leads there by the last line that it writes to this one. */
 #ifndef MPI_RING_H
 #define MPI_RING_H
 
@@ -20,36 +21,40 @@ struct line {
             struct offer *offer;
             const void *data;
         } offered;
+        struct ring *larger; /* LINE_LEADS */
     };
     int context, tag;
-    uint16_t source, bytes; /* bytes: or LINE_OFFERS */
+    uint16_t source, bytes; /* bytes: or one of those below */
     _Atomic uint32_t turn;
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct line) == 64, "a line is one of the cache");
 
 #define LINE_OFFERS UINT16_MAX
+#define LINE_LEADS (UINT16_MAX - 1) /* to another ring */
 
 struct ring {
     struct ring *next;
     int writer;
+    uint32_t size; /* in lines, a power of two */
     uint32_t head __attribute__((aligned(64))); /* the reader's */
     _Atomic uint32_t returned;
     uint32_t tail __attribute__((aligned(64))), end; /* the writer's: what it writes next, and up to where it may */
     struct line lines[] __attribute__((aligned(64)));
 };
 
-extern uint32_t mpi_ring_lines;             /* of each ring, a power of two */
 extern struct ring *mpi_ring_to[RANKS_MAX]; /* by the world rank; null: none yet */
 extern struct ring *mpi_ring_from[RANKS_MAX];
 
 struct ring *mpi_ring_open(int rank);
 /* Gets to know the rings that others have opened to this rank. */
 void mpi_ring_meet(void);
+/* Goes on with the ring that a line leads to. */
+void mpi_ring_follow(struct ring *ring, const struct line *line);
 
 static inline struct line *mpi_line_at(struct ring *ring, uint32_t number)
 {
-    return &ring->lines[number & (mpi_ring_lines - 1)];
+    return &ring->lines[number & (ring->size - 1)];
 }
 
 static inline uint32_t mpi_lines_of(size_t bytes)
@@ -64,12 +69,13 @@ static inline struct ring *mpi_ring(int rank)
     return mpi_ring_to[rank] ? mpi_ring_to[rank] : mpi_ring_open(rank);
 }
 
+/* One line is left for the way to a larger ring. */
 static inline bool mpi_ring_has_room(struct ring *ring, uint32_t count)
 {
-    if (ring->end - ring->tail >= count)
+    if (ring->end - ring->tail > count)
         return true;
-    ring->end = atomic_load_explicit(&ring->returned, memory_order_acquire) + mpi_ring_lines;
-    return ring->end - ring->tail >= count;
+    ring->end = atomic_load_explicit(&ring->returned, memory_order_acquire) + ring->size;
+    return ring->end - ring->tail > count;
 }
 
 /* Hands a line with data to the reader as the first of a message. */
@@ -107,7 +113,12 @@ static inline void mpi_ring_sent(struct ring *ring, uint32_t count, int rank)
 static inline struct line *mpi_ring_first(struct ring *ring)
 {
     struct line *line = mpi_line_at(ring, ring->head);
-    return atomic_load_explicit(&line->turn, memory_order_acquire) == ring->head + 1 ? line : NULL;
+    if (atomic_load_explicit(&line->turn, memory_order_acquire) != ring->head + 1)
+        return NULL;
+    if (line->bytes != LINE_LEADS)
+        return line;
+    mpi_ring_follow(ring, line);
+    return NULL;
 }
 
 /* Copies the first bytes of a message. */
@@ -134,7 +145,7 @@ static inline void mpi_ring_read(struct ring *ring, const struct line *line, voi
 static inline void mpi_ring_next(struct ring *ring, const struct line *line)
 {
     ring->head += line->bytes == LINE_OFFERS ? 1 : mpi_lines_of(line->bytes);
-    if (ring->head - atomic_load_explicit(&ring->returned, memory_order_relaxed) >= mpi_ring_lines / 4)
+    if (ring->head - atomic_load_explicit(&ring->returned, memory_order_relaxed) >= ring->size / 4)
         atomic_store_explicit(&ring->returned, ring->head, memory_order_release);
 }
 

@@ -37,6 +37,10 @@ def test_the_calls_of_the_standard(toro: Callable[..., Result], cpus: int) -> No
     assert toro(HERE / "MpiCalls.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
+def test_messages_to_a_rank_that_does_not_receive_meanwhile(toro: Callable[..., Result]) -> None:
+    assert toro(HERE / "Unread.c", "--cpus", "2") == Result(0, b"0 wrong\n", "")
+
+
 def test_calls_that_a_program_has_in_the_place_of_those_of_mpi(toro: Callable[..., Result]) -> None:
     assert toro(HERE / "Profiled.c", "--cpus", "2") == Result(0, b"sent 1, got 5\n", "")
 
