@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -48,9 +50,18 @@ def test_a_list_may_be_longer_but_not_shorter() -> None:
 
 
 def test_auto_takes_allowed_cpus_in_turn() -> None:
-    assert read("auto", 5)[1] == [ALLOWED[i % len(ALLOWED)] for i in range(5)]
+    first = os.getpid() * 5
+    assert read("auto", 5)[1] == [ALLOWED[(first + i) % len(ALLOWED)] for i in range(5)]
     os.sched_setaffinity(0, {ALLOWED[-1]})
     try:
         assert read("auto", 2)[1] == [ALLOWED[-1]] * 2
     finally:
         os.sched_setaffinity(0, ALLOWED)
+
+
+@pytest.mark.skipif(len(ALLOWED) < 2, reason="two CPUs are needed")
+def test_auto_takes_other_cpus_for_the_next_process() -> None:
+    ask = "from pyvmm.config import MachineConfig; print(*MachineConfig('x', pin='auto').pins(1))"
+    taken = set()
+    while len(taken) < 2:  # the ids of processes go up
+        taken.add(subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True).stdout)
