@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     #: By what was measured and bytes: medians and least times of each run, in ns.
     Rows = dict[tuple[str, int], list[tuple[float, float]]]
 
-VMM_OPTIONS = ["--cpus", "2", "--pin", "0-1", "--mem", "512M"]
+VMM_OPTIONS = ["--cpus", "2", "--mem", "512M"]
 #: Name, compiler, and the command that runs two ranks.
 HOSTS = (
     ("MPICH", "mpicc.mpich", ["mpiexec.mpich", "-n", "2", "-bind-to", "core"]),

@@ -308,7 +308,7 @@ class Machine:
         if not self._native.running:
             pins = self.config.pins(len(self.threads)) or [None] * len(self.threads)
             for thread, cpu in zip(self.threads, pins, strict=True):
-                thread.start(event_fd, cpu)
+                thread.start(event_fd, cpu, len(self.threads))
         # The guest runs, also where it shares the only free core with this thread;
         # what only this thread needs is loaded meanwhile.
         os.sched_yield()

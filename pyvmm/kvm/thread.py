@@ -25,17 +25,18 @@ class VcpuThread:
         self.vcpu = vcpu
         self._started = started
 
-    def start(self, event_fd: int, cpu: int | None = None) -> None:
+    def start(self, event_fd: int, cpu: int | None = None, vcpus: int = 1) -> None:
         """Starts the thread.
 
         Args:
             event_fd: an eventfd that is incremented for each cold exit.
-            cpu: the host CPU to run on, or None for any.
+            cpu: the host CPU to run on, or None for any that no other vCPU gets, if there are enough.
+            vcpus: how many of the guest there are.
 
         Raises:
             HostError: the host cannot provide the thread.
         """
-        error = lib.vcpu_start(self.vcpu.native, event_fd, -1 if cpu is None else cpu)
+        error = lib.vcpu_start(self.vcpu.native, event_fd, -1 if cpu is None else cpu, vcpus)
         if error:
             raise HostError(f"thread of vCPU {self.vcpu.index}", error)
         self._started = True

@@ -197,25 +197,10 @@ void event_raise(int fd)
         return; /* the counter is full, so the reader is notified already */
 }
 
-static int pin(pthread_attr_t *attr, int cpu)
-{
-    /* The kernel may have CPUs beyond CPU_SETSIZE. */
-    size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
-    cpu_set_t *set = CPU_ALLOC((size_t)cpu + 1);
-
-    if (!set)
-        return ENOMEM;
-    CPU_ZERO_S(size, set);
-    CPU_SET_S((size_t)cpu, size, set);
-    pthread_attr_setaffinity_np(attr, size, set);
-    CPU_FREE(set);
-    return 0;
-}
-
-/* Starts a thread that runs only C code, on host CPU `cpu` (-1: any).  All signals are
+/* Starts a thread that runs only C code, on some host CPUs (NULL: any).  All signals are
  * blocked in it except the one that interrupts a vCPU's system calls.  Returns 0 or an
  * errno. */
-int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *), void *argument)
+int thread_start(pthread_t *thread, const char *name, const struct cpus *cpus, void *(*run)(void *), void *argument)
 {
     sigset_t all, old;
     pthread_attr_t attr;
@@ -224,7 +209,7 @@ int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void
 
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, THREAD_STACK);
-    error = cpu >= 0 ? pin(&attr, cpu) : 0;
+    error = cpus ? pthread_attr_setaffinity_np(&attr, cpus->size, cpus->set) : 0;
     if (!error) {
         sigfillset(&all);
         sigdelset(&all, THREAD_KICK_SIGNAL);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pin.h"
 #include "python.h"
 
 /* Breaks a thread out of KVM_RUN or of a blocking write. */
@@ -26,7 +27,7 @@ PYTHON int enter_netns(int fd);
 PYTHON bool wait_readable(int fd, int timeout_ms);
 PYTHON int open_inside(int directory, const char *path);
 void event_raise(int fd);
-int thread_start(pthread_t *thread, const char *name, int cpu, void *(*run)(void *),
+int thread_start(pthread_t *thread, const char *name, const struct cpus *cpus, void *(*run)(void *),
                  void *argument);
 
 #endif

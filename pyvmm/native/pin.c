@@ -60,6 +60,39 @@ static void take_all(const cpu_set_t *allowed, size_t size, uint32_t cpus, int *
                 pins[i++] = (int)cpu;
 }
 
+/* One CPU; no set if there is no memory. */
+struct cpus cpus_one(int cpu)
+{
+    struct cpus cpus = {CPU_ALLOC((size_t)cpu + 1), CPU_ALLOC_SIZE((size_t)cpu + 1)};
+
+    if (cpus.set) {
+        CPU_ZERO_S(cpus.size, cpus.set);
+        CPU_SET_S((size_t)cpu, cpus.size, cpus.set);
+    }
+    return cpus;
+}
+
+/* The CPUs of one of some vCPUs that nobody has pinned: of those that this process may use, a share
+ * that no other vCPU gets, so that none waits while another has its CPU.  The host's scheduler
+ * chooses within it.  No set if a vCPU is alone, or there are not CPUs enough. */
+struct cpus cpus_share(uint32_t index, uint32_t vcpus)
+{
+    struct cpus cpus = {vcpus > 1 ? CPU_ALLOC(HOST_CPUS) : NULL, CPU_ALLOC_SIZE(HOST_CPUS)};
+    uint32_t count = 0, seen = 0;
+
+    if (cpus.set && sched_getaffinity(0, cpus.size, cpus.set) == 0)
+        count = (uint32_t)CPU_COUNT_S(cpus.size, cpus.set);
+    if (count < vcpus) {
+        CPU_FREE(cpus.set);
+        cpus.set = NULL;
+        return cpus;
+    }
+    for (uint32_t cpu = 0; seen < count; cpu++)
+        if (CPU_ISSET_S(cpu, cpus.size, cpus.set) && seen++ % vcpus != index)
+            CPU_CLR_S(cpu, cpus.size, cpus.set);
+    return cpus;
+}
+
 /* Reads `text` for a machine of `cpus` vCPUs; pins[i] becomes the host CPU of vCPU i. */
 enum pin_result pin_read(const char *text, uint32_t cpus, int *pins, uint32_t *detail)
 {

@@ -86,7 +86,7 @@ int sampler_start(struct sampler *sampler)
     int error;
 
     sem_init(&sampler->ready, 0, 0);
-    error = thread_start(&sampler->thread, "sampler", -1, sample, sampler);
+    error = thread_start(&sampler->thread, "sampler", NULL, sample, sampler);
     sampler->running = !error;
     while (!error && sem_wait(&sampler->ready) < 0)
         ;

@@ -34,17 +34,21 @@ static void *vcpu_thread(void *arg)
     return NULL;
 }
 
-/* Runs the vCPU in a thread named vcpuN, pinned to host CPU `cpu` (-1: not
- * pinned).  Each exit that C does not serve sets vcpu->exited and adds one to
+/* Runs the vCPU in a thread named vcpuN, pinned to host CPU `cpu` (-1: not pinned, but to its
+ * share if it is one of `vcpus`).  Each exit that C does not serve sets vcpu->exited and adds one to
  * `event_fd`; the vCPU then waits for vcpu_resume(), as one does at once that has exited
  * already.  Returns 0 or an errno. */
-int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu)
+int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu, uint32_t vcpus)
 {
+    struct cpus cpus = cpu >= 0 ? cpus_one(cpu) : cpus_share((uint32_t)vcpu->index, vcpus);
     char name[16];
+    int error;
 
     vcpu->event_fd = event_fd;
     snprintf(name, sizeof name, "vcpu%d", vcpu->index);
-    return thread_start(&vcpu->thread, name, cpu, vcpu_thread, vcpu);
+    error = thread_start(&vcpu->thread, name, cpus.set ? &cpus : NULL, vcpu_thread, vcpu);
+    CPU_FREE(cpus.set);
+    return error;
 }
 
 /* Whether the vCPU waits for vcpu_resume(), or has ended. */

@@ -65,7 +65,7 @@ PYTHON void vcpu_stop(struct vcpu *vcpu);
 PYTHON bool vcpu_emulate(struct vcpu *vcpu);
 
 /* vcpu.c */
-PYTHON int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu);
+PYTHON int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu, uint32_t vcpus);
 void vcpu_hand_over(struct vcpu *vcpu);
 PYTHON bool vcpu_has_exited(struct vcpu *vcpu);
 PYTHON void vcpu_resume(struct vcpu *vcpu);

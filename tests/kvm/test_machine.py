@@ -327,6 +327,33 @@ def test_mark_that_makes_no_sense_is_no_error(boot: Callable[..., Result], tmp_p
         assert (tmp_path / f"t.{form}").stat().st_size > 100
 
 
+@pytest.mark.skipif(len(posix.sched_getaffinity(0)) < 2, reason="two CPUs are needed")
+@pytest.mark.parametrize("cache", [[], ["--no-cache"]], ids=["from the cache", "composed"])
+def test_vcpus_share_no_cpu_of_the_host_if_there_are_enough(assemble: Assembler, cache: list[str]) -> None:
+    allowed = posix.sched_getaffinity(0)
+    image = assemble('print text, 5\nwait: pause\njmp wait\ntext: .ascii "text\\n"')
+
+    def sets(cpus: int) -> list[set[int]]:
+        command = [PYVMM, "boot", image, "--cpus", str(cpus), *cache]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as guest:
+            assert guest.stdout
+            assert guest.stdout.readline() == b"text\n"
+            threads = Path(f"/proc/{guest.pid}/task").iterdir()
+            found = [
+                posix.sched_getaffinity(int(thread.name))
+                for thread in threads
+                if "vcpu" in (thread / "comm").read_text()
+            ]
+            guest.kill()
+        return found
+
+    sets(2)  # it is in the cache then
+    one, other = sets(2)
+    assert not one & other
+    assert one | other == allowed
+    assert sets(len(allowed) + 1) == [allowed] * (len(allowed) + 1)
+
+
 @pytest.mark.usefixtures("way")
 def test_pinned_guest_boots(assemble: Assembler) -> None:
     assert pyvmm("boot", assemble(GUEST), "--cpus", "3", "--pin", "auto") == Result(3, b"text\n", "")

@@ -243,7 +243,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* guest memory is a file, too */
     if (booting) {
         guest_boot(argv + 2);
-        if (thread_start(&thread, "populate", -1, populate, NULL) == 0)
+        if (thread_start(&thread, "populate", NULL, populate, NULL) == 0)
             sandbox_wait_for(thread);
     }
     sandbox_of_process()->files = interpreter_files();

@@ -254,7 +254,7 @@ bool machine_thaw(struct machine *m, const struct state *state, int console, boo
 bool machine_start(struct machine *m, const int *pins)
 {
     for (uint32_t i = 0; i < m->cpus; i++) {
-        errno = vcpu_start(&m->vcpus[i], m->event_fd, pins ? pins[i] : -1);
+        errno = vcpu_start(&m->vcpus[i], m->event_fd, pins ? pins[i] : -1, m->cpus);
         if (errno) {
             thaw_failed(m, "thread", (int)i);
             while (i--) {

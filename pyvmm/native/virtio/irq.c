@@ -140,7 +140,7 @@ static int start_relay(struct virtio_mmio *mmio)
         watch(mmio, mmio->relay_stop_fd, EPOLLIN) < 0 ||
         watch(mmio, mmio->irq_fd, EPOLLIN | EPOLLET) < 0)
         return errno;
-    return thread_start(&mmio->relay, "virtio-irq", -1, relay_thread, mmio);
+    return thread_start(&mmio->relay, "virtio-irq", NULL, relay_thread, mmio);
 }
 
 /* From now on another process serves the queues and interrupts by writing to irq_fd. */

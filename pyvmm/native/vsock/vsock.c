@@ -131,7 +131,7 @@ static void *vsock_thread_confined(void *arg)
  * or an errno. */
 int vsock_confine(struct vsock *vsock)
 {
-    int error = thread_start(&vsock->thread, "vsock", -1, vsock_thread_confined, vsock);
+    int error = thread_start(&vsock->thread, "vsock", NULL, vsock_thread_confined, vsock);
 
     vsock->has_thread = vsock->is_confined = !error;
     if (!error)
@@ -148,7 +148,7 @@ int vsock_start(struct vsock *vsock)
     if ((!vsock->mmio && !vsock->streams) || vsock->running)
         return 0;
     if (!vsock->has_thread)
-        error = thread_start(&vsock->thread, "vsock", -1, vsock_thread, vsock);
+        error = thread_start(&vsock->thread, "vsock", NULL, vsock_thread, vsock);
     vsock->has_thread = vsock->running = !error;
     atomic_store(&vsock->stop, false);
     if (!error)
