@@ -124,10 +124,10 @@ def test_descriptor_that_run_cannot_have_is_a_host_error(
 def test_thread_that_does_not_start_ends_those_that_did(config: MachineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     start = VcpuThread.start
 
-    def start_first_only(self: VcpuThread, event_fd: int, cpu: int | None = None) -> None:
+    def start_first_only(self: VcpuThread, event_fd: int, cpu: int | None = None, vcpus: int = 1) -> None:
         if self.vcpu.index:
             raise PyvmmError("no more threads")
-        start(self, event_fd, cpu)
+        start(self, event_fd, cpu, vcpus)
 
     monkeypatch.setattr(VcpuThread, "start", start_first_only)
     with Machine(config) as machine, pytest.raises(PyvmmError, match="no more threads"):

@@ -26,11 +26,12 @@ MAY_CALL: dict[str, set[str]] = {
     "virtio": {"host", "memory", "sandbox"},
     "vsock": {"host", "sandbox", "trace", "virtio"},
     "_kvm": {"bus", "emulate", "host", "memory", "trace"},
-    "vcpu": {"_kvm", "host", "sandbox"},
+    "vcpu": {"_kvm", "host", "pin", "sandbox"},
     "state": {"memory"},
     "pages": set(),
     "pin": set(),
     "pit": {"host"},
+    "registry": set(),
     "thaw": {"_kvm", "bus", "host", "memory", "pit", "serial", "state", "vcpu"},
 }
 
