@@ -14,11 +14,11 @@
 #define POLL_MIN 10000ull  /* ns */
 #define POLL_MAX 100000ull /* about what a notification and a wake-up take together */
 #define BUSY 200000ull     /* a thread that runs for so long has work of its own */
-#define BUSY_TIME (20 * VSOCK_MS)
+#define BUSY_TIMES 100     /* such a thread is given way to again after so many times as long: it costs 1 % */
 #define SMALL (16u << 10) /* bytes from the guest in a turn: answers rather than bulk */
 
 /* Lets other threads run; not any more for some time once one has run for so long that it does not
- * wait for this one.  Returns the time, which was `before`. */
+ * wait for this one.  Returns the time; it was `before`. */
 static uint64_t give_way(struct vsock *vsock, uint64_t before)
 {
     uint64_t now;
@@ -27,7 +27,7 @@ static uint64_t give_way(struct vsock *vsock, uint64_t before)
     now = clock_ns(CLOCK_MONOTONIC);
     if (now - before > BUSY) {
         vsock->poll_ns = 0;
-        vsock->busy_until = now + BUSY_TIME;
+        vsock->busy_until = now + BUSY_TIMES * (now - before);
     }
     return now;
 }
