@@ -15,19 +15,21 @@
 #define POLL_MAX 100000ull /* about what a notification and a wake-up take together */
 #define BUSY 200000ull     /* a thread that runs for so long has work of its own */
 #define BUSY_TIMES 100     /* such a thread is given way to again after so many times as long: it costs 1 % */
+#define SLICE (10 * VSOCK_MS) /* the longest that counts: what takes longer was no thread, but SIGSTOP */
 #define SMALL (16u << 10) /* bytes from the guest in a turn: answers rather than bulk */
 
 /* Lets other threads run; not any more for some time once one has run for so long that it does not
  * wait for this one.  Returns the time; it was `before`. */
 static uint64_t give_way(struct vsock *vsock, uint64_t before)
 {
-    uint64_t now;
+    uint64_t now, ran;
 
     sched_yield();
     now = clock_ns(CLOCK_MONOTONIC);
-    if (now - before > BUSY) {
+    ran = now - before;
+    if (ran > BUSY) {
         vsock->poll_ns = 0;
-        vsock->busy_until = now + BUSY_TIMES * (now - before);
+        vsock->busy_until = now + BUSY_TIMES * (ran < SLICE ? ran : SLICE);
     }
     return now;
 }
