@@ -22,8 +22,6 @@ static inline bool send_now(const void *data, MPI_Count count, const struct type
     if (lines > 1)
         mpi_ring_write_rest(ring, data, bytes);
     mpi_ring_sent(ring, lines, rank);
-    for (uint32_t i = 0; i < lines; i++) /* for the next message: the reader's cache has them */
-        __asm__ volatile("prefetchw %0" : : "m"(*mpi_line_at(ring, ring->tail + i)));
     return true;
 }
 
