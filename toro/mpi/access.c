@@ -46,8 +46,9 @@ static void leave(MPI_Win win, int rank)
     atomic_store(&mpi_window(win)->parts[rank].lock->busy, 0);
 }
 
-static int put(const void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-               MPI_Datatype target_type, MPI_Win win, const char *call)
+/* Reads the target into `data`, or writes it from there. */
+static int move(bool reads, void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
+                MPI_Datatype target_type, MPI_Win win, const char *call)
 {
     int result;
     void *target = target_of(win, rank, offset, target_count, target_type, call, &result);
@@ -55,20 +56,8 @@ static int put(const void *data, int count, MPI_Datatype type, int rank, MPI_Ain
         return result;
     if (count < 0 || !mpi_type(type))
         return mpi_fail_in_window(win, call, count < 0 ? MPI_ERR_COUNT : MPI_ERR_TYPE);
-    result = mpi_copy_typed(data, count, type, target, target_count, target_type);
-    return result ? mpi_fail_in_window(win, call, result) : MPI_SUCCESS;
-}
-
-static int get(void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-               MPI_Datatype target_type, MPI_Win win, const char *call)
-{
-    int result;
-    void *target = target_of(win, rank, offset, target_count, target_type, call, &result);
-    if (!target)
-        return result;
-    if (count < 0 || !mpi_type(type))
-        return mpi_fail_in_window(win, call, count < 0 ? MPI_ERR_COUNT : MPI_ERR_TYPE);
-    result = mpi_copy_typed(target, target_count, target_type, data, count, type);
+    result = reads ? mpi_copy_typed(target, target_count, target_type, data, count, type)
+                   : mpi_copy_typed(data, count, type, target, target_count, target_type);
     return result ? mpi_fail_in_window(win, call, result) : MPI_SUCCESS;
 }
 
@@ -134,12 +123,12 @@ static int complete(int result, MPI_Request *request)
 
 int MPI_Put(const void *data, int count, MPI_Datatype type, TARGET, MPI_Win win)
 {
-    return put(data, count, type, rank, offset, target_count, target_type, win, __func__);
+    return move(false, (void *)data, count, type, rank, offset, target_count, target_type, win, __func__);
 }
 
 int MPI_Get(void *data, int count, MPI_Datatype type, TARGET, MPI_Win win)
 {
-    return get(data, count, type, rank, offset, target_count, target_type, win, __func__);
+    return move(true, data, count, type, rank, offset, target_count, target_type, win, __func__);
 }
 
 int MPI_Accumulate(const void *data, int count, MPI_Datatype type, TARGET, MPI_Op operation, MPI_Win win)
@@ -179,12 +168,13 @@ int MPI_Compare_and_swap(const void *data, const void *compare, void *result, MP
 
 int MPI_Rput(const void *data, int count, MPI_Datatype type, TARGET, MPI_Win win, MPI_Request *request)
 {
-    return complete(put(data, count, type, rank, offset, target_count, target_type, win, __func__), request);
+    return complete(move(false, (void *)data, count, type, rank, offset, target_count, target_type, win, __func__),
+                    request);
 }
 
 int MPI_Rget(void *data, int count, MPI_Datatype type, TARGET, MPI_Win win, MPI_Request *request)
 {
-    return complete(get(data, count, type, rank, offset, target_count, target_type, win, __func__), request);
+    return complete(move(true, data, count, type, rank, offset, target_count, target_type, win, __func__), request);
 }
 
 int MPI_Raccumulate(const void *data, int count, MPI_Datatype type, TARGET, MPI_Op operation, MPI_Win win,
