@@ -3,6 +3,7 @@
 #include "pin.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,11 +49,18 @@ static int64_t read_list(const char *text, const cpu_set_t *allowed, size_t size
     }
 }
 
-/* `auto` takes one allowed CPU after the other.  Guests begin at different ones, which nobody has
- * to keep account of: one whose process has the next id takes the CPUs behind. */
+/* A number by which guests begin at different CPUs, which nobody has to keep account of.  Of the
+ * process ID all bits count: those of guests that are started one after the other are often as many
+ * apart as each has threads. */
+static uint32_t turn(void)
+{
+    return (uint32_t)getpid() * 2654435761u >> 16; /* of Knuth's multiplicative hash */
+}
+
+/* `auto` takes one allowed CPU after the other. */
 static void take_all(const cpu_set_t *allowed, size_t size, uint32_t cpus, int *pins)
 {
-    uint64_t skipped = (uint64_t)getpid() * cpus % (uint64_t)CPU_COUNT_S(size, allowed);
+    uint64_t skipped = (uint64_t)turn() * cpus % (uint64_t)CPU_COUNT_S(size, allowed);
 
     for (uint32_t i = 0; i < cpus;)
         for (uint32_t cpu = 0; cpu < HOST_CPUS && i < cpus; cpu++)
@@ -74,12 +82,18 @@ struct cpus cpus_one(int cpu)
 
 /* The CPUs of one of some vCPUs that nobody has pinned: of those that this process may use, a share
  * that no other vCPU gets, so that none waits while another has its CPU.  The host's scheduler
- * chooses within it.  No set if a vCPU is alone, or there are not CPUs enough. */
+ * chooses within it.  No set if a vCPU is alone, or there are not CPUs enough.  A guest's vCPUs are
+ * asked for in their order, by one thread; guests begin at different shares, as the first vCPU often
+ * has the most to do. */
 struct cpus cpus_share(uint32_t index, uint32_t vcpus)
 {
+    static atomic_uint guests;
+    static _Thread_local uint32_t first;
     struct cpus cpus = {vcpus > 1 ? CPU_ALLOC(HOST_CPUS) : NULL, CPU_ALLOC_SIZE(HOST_CPUS)};
     uint32_t count = 0, seen = 0;
 
+    if (index == 0)
+        first = turn() + guests++;
     if (cpus.set && sched_getaffinity(0, cpus.size, cpus.set) == 0)
         count = (uint32_t)CPU_COUNT_S(cpus.size, cpus.set);
     if (count < vcpus) {
@@ -88,7 +102,7 @@ struct cpus cpus_share(uint32_t index, uint32_t vcpus)
         return cpus;
     }
     for (uint32_t cpu = 0; seen < count; cpu++)
-        if (CPU_ISSET_S(cpu, cpus.size, cpus.set) && seen++ % vcpus != index)
+        if (CPU_ISSET_S(cpu, cpus.size, cpus.set) && seen++ % vcpus != (first + index) % vcpus)
             CPU_CLR_S(cpu, cpus.size, cpus.set);
     return cpus;
 }

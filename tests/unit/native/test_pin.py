@@ -50,7 +50,7 @@ def test_a_list_may_be_longer_but_not_shorter() -> None:
 
 
 def test_auto_takes_allowed_cpus_in_turn() -> None:
-    first = os.getpid() * 5
+    first = (os.getpid() * 2654435761 % (1 << 32) >> 16) * 5
     assert read("auto", 5)[1] == [ALLOWED[(first + i) % len(ALLOWED)] for i in range(5)]
     os.sched_setaffinity(0, {ALLOWED[-1]})
     try:
