@@ -44,6 +44,8 @@ int vcpu_start(struct vcpu *vcpu, int event_fd, int cpu, uint32_t vcpus)
     char name[16];
     int error;
 
+    if (cpu >= 0 && !cpus.set)
+        return ENOMEM;
     vcpu->event_fd = event_fd;
     snprintf(name, sizeof name, "vcpu%d", vcpu->index);
     error = thread_start(&vcpu->thread, name, cpus.set ? &cpus : NULL, vcpu_thread, vcpu);
