@@ -1,24 +1,28 @@
 /* Makes rings, and writes messages to them that may have to wait. */
 #include "ring.h"
 
-#define LINES_MAX 128 /* at first: these stay in the first-level cache */
+#define LINES_MAX 128 /* of the next, for more at a time and messages of several lines */
 #define LINES_MIN 64
-#define LINES_OF_RANK 16384 /* of all rings to it, roughly, at first */
+#define LINES_OF_RANK 16384 /* of all rings to it, roughly */
 #define LINES_LARGEST 16384
+#define CROWDED 8 /* times without room, and messages of several lines, before the first ring is left */
+#define LAPS 4    /* of a larger ring that was never half full, before a first one is made again; twice as many each time */
+#define LAPS_MAX 1024
 #define PATIENCE 20 /* microseconds without room before a larger ring is made */
 
 SHARED struct mailbox mpi_mailboxes[RANKS_MAX];
 
 struct ring *mpi_ring_to[RANKS_MAX], *mpi_ring_from[RANKS_MAX];
 
-static uint32_t first_size;          /* of a ring, in lines */
+static uint32_t second_size;        /* of a ring, in lines */
+static uint16_t laps[RANKS_MAX];    /* see LAPS */
 static struct ring *met[RANKS_MAX]; /* those in mpi_ring_from */
 static int met_count, last;
 
 void mpi_ring_start(void)
 {
-    for (first_size = LINES_MAX; first_size > LINES_MIN && first_size * mpi_size > LINES_OF_RANK;)
-        first_size /= 2;
+    for (second_size = LINES_MAX; second_size > LINES_MIN && second_size * mpi_size > LINES_OF_RANK;)
+        second_size /= 2;
 }
 
 static struct ring *make(uint32_t lines)
@@ -36,7 +40,7 @@ static struct ring *make(uint32_t lines)
 struct ring *mpi_ring_open(int rank)
 {
     struct mailbox *box = &mpi_mailboxes[rank];
-    struct ring *ring = make(first_size);
+    struct ring *ring = make(LINES_FIRST);
     if (!ring)
         mpi_die("MPI", "no memory is left");
     ring->next = box->opened;
@@ -54,40 +58,65 @@ void mpi_ring_meet(void)
     }
 }
 
-static void make_larger(int rank)
+/* Goes on with a ring of another size, if there is memory. */
+static struct ring *change(int rank, uint32_t lines)
 {
-    struct ring *ring = mpi_ring_to[rank], *larger = make(2 * ring->size);
+    struct ring *ring = mpi_ring_to[rank], *other = make(lines);
     struct line *line = mpi_line_at(ring, ring->tail);
-    if (!larger)
-        return;
-    mpi_ring_to[rank] = larger;
-    line->larger = larger;
+    if (!other)
+        return ring;
+    mpi_ring_to[rank] = other;
+    line->other = other;
     line->bytes = LINE_LEADS;
     mpi_ring_hand_over(ring, line, 0, 0, 0);
+    return other;
 }
 
 void mpi_ring_follow(struct ring *ring, const struct line *line)
 {
-    struct ring *larger = line->larger;
+    struct ring *other = line->other;
     for (int i = 0; i < met_count; i++)
         if (met[i] == ring)
-            met[i] = larger;
-    mpi_ring_from[ring->writer] = larger;
+            met[i] = other;
+    mpi_ring_from[ring->writer] = other;
     toro_release(ring);
+}
+
+static struct ring *grow(int rank)
+{
+    uint32_t size = mpi_ring_to[rank]->size;
+    laps[rank] = !laps[rank] ? LAPS : laps[rank] < LAPS_MAX ? 2 * laps[rank] : LAPS_MAX;
+    return change(rank, size < second_size ? second_size : 2 * size);
+}
+
+struct ring *mpi_ring_with_room(int rank, uint32_t count)
+{
+    struct ring *ring = mpi_ring(rank);
+    bool has_room = mpi_ring_has_room(ring, count), busy = !has_room || count > 1;
+
+    if (mpi_ring_is_first(ring)) {
+        if (busy && ++ring->turns >= CROWDED)
+            ring = grow(rank);
+    } else if (busy || ring->end - ring->tail < ring->size / 2)
+        ring->turns = 0;
+    else if (++ring->turns >= laps[rank])
+        ring = change(rank, LINES_FIRST);
+    return mpi_ring_has_room(ring, count) ? ring : NULL;
 }
 
 static struct ring *wait_for_room(int rank, uint32_t count)
 {
     struct pause pause = {0};
     uint64_t start = 0;
-    while (!mpi_ring_has_room(mpi_ring(rank), count)) {
+    struct ring *ring;
+    while (!(ring = mpi_ring_with_room(rank, count))) {
         mpi_progress(); /* the reader may be waiting for a line of this rank */
         mpi_poll(&pause);
         start = start ? start : ticks();
-        if (ticks() - start > toro_ticks(PATIENCE) && mpi_ring(rank)->size < LINES_LARGEST)
-            make_larger(rank);
+        if (ticks() - start > toro_ticks(PATIENCE) && mpi_ring_to[rank]->size < LINES_LARGEST)
+            grow(rank);
     }
-    return mpi_ring(rank);
+    return ring;
 }
 
 void mpi_ring_push(int rank, const struct header *header, const void *data)

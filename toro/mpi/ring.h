@@ -5,8 +5,9 @@
  * returns many lines at once. What is in a ring was written by its writer alone, so nothing there is
  * locked; and the lines of data move between the caches, and hardly anything else.
  *
- * The writer makes the ring when it first sends, and enlists it with the reader. If the reader does not read for a while,
- * the writer makes a larger ring, and leads there by the last line that it writes to this one. */
+ * The writer makes the ring when it first sends, and enlists it with the reader. That one has a few lines. If it is often
+ * full, the writer makes a larger one, and leads there by the last line that it writes to this one; and back to a small one
+ * if the larger is hardly used. */
 #ifndef MPI_RING_H
 #define MPI_RING_H
 
@@ -21,7 +22,7 @@ struct line {
             struct offer *offer;
             const void *data;
         } offered;
-        struct ring *larger; /* LINE_LEADS */
+        struct ring *other; /* LINE_LEADS */
     };
     int context, tag;
     uint16_t source, bytes; /* bytes: or one of those below */
@@ -40,6 +41,7 @@ struct ring {
     uint32_t head __attribute__((aligned(64))); /* the reader's */
     _Atomic uint32_t returned;
     uint32_t tail __attribute__((aligned(64))), end; /* the writer's: what it writes next, and up to where it may */
+    uint32_t turns; /* of the first ring that were busy, or of a larger one that were not, in a row */
     struct line lines[] __attribute__((aligned(64)));
 };
 
@@ -64,12 +66,19 @@ static inline uint32_t mpi_lines_of(size_t bytes)
 
 /* ---- The writer ---- */
 
+#define LINES_FIRST 4 /* of a ring for messages that are answered: more leave the first-level caches, and take longer */
+
+static inline bool mpi_ring_is_first(const struct ring *ring)
+{
+    return ring->size == LINES_FIRST;
+}
+
 static inline struct ring *mpi_ring(int rank)
 {
     return mpi_ring_to[rank] ? mpi_ring_to[rank] : mpi_ring_open(rank);
 }
 
-/* One line is left for the way to a larger ring. */
+/* One line is left for the way to another ring. */
 static inline bool mpi_ring_has_room(struct ring *ring, uint32_t count)
 {
     if (ring->end - ring->tail > count)
@@ -77,6 +86,9 @@ static inline bool mpi_ring_has_room(struct ring *ring, uint32_t count)
     ring->end = atomic_load_explicit(&ring->returned, memory_order_acquire) + ring->size;
     return ring->end - ring->tail > count;
 }
+
+/* The ring to a rank, perhaps another one from now on; null: it has no room for so many lines. */
+struct ring *mpi_ring_with_room(int rank, uint32_t count);
 
 /* Hands a line with data to the reader as the first of a message. */
 static inline void mpi_ring_hand_over(struct ring *ring, struct line *line, int context, int tag, int source)
@@ -142,11 +154,17 @@ static inline void mpi_ring_read(struct ring *ring, const struct line *line, voi
     }
 }
 
+/* Lets the writer have the lines that were read, many at once. */
+static inline void mpi_ring_return(struct ring *ring)
+{
+    if (ring->head - atomic_load_explicit(&ring->returned, memory_order_relaxed) >= ring->size / 4)
+        atomic_store_explicit(&ring->returned, ring->head, memory_order_release);
+}
+
 static inline void mpi_ring_next(struct ring *ring, const struct line *line)
 {
     ring->head += line->bytes == LINE_OFFERS ? 1 : mpi_lines_of(line->bytes);
-    if (ring->head - atomic_load_explicit(&ring->returned, memory_order_relaxed) >= ring->size / 4)
-        atomic_store_explicit(&ring->returned, ring->head, memory_order_release);
+    mpi_ring_return(ring);
 }
 
 #endif

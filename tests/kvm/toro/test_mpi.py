@@ -41,6 +41,11 @@ def test_messages_to_a_rank_that_does_not_receive_meanwhile(toro: Callable[..., 
     assert toro(HERE / "Unread.c", "--cpus", "2") == Result(0, b"0 wrong\n", "")
 
 
+@pytest.mark.parametrize("cpus", [2, 3, 4])
+def test_messages_of_all_sizes_at_once_and_in_turn(toro: Callable[..., Result], cpus: int) -> None:
+    assert toro(HERE / "Rings.c", "--cpus", str(cpus)) == Result(0, b"all in order\n", "")
+
+
 def test_calls_that_a_program_has_in_the_place_of_those_of_mpi(toro: Callable[..., Result]) -> None:
     assert toro(HERE / "Profiled.c", "--cpus", "2") == Result(0, b"sent 1, got 5\n", "")
 
