@@ -2,14 +2,9 @@
  * communicator, the tag of its messages. */
 #include "internal.h"
 
-static int next_tag(struct communicator *comm)
-{
-    return comm->sequence++ & 0x3fffffff;
-}
-
 int mpi_perform(struct collective *what)
 {
-    what->tag = next_tag(what->comm);
+    what->tag = mpi_next_tag(what->comm);
     int result = what->run(what);
     return result ? mpi_fail(what->comm, what->call, result) : MPI_SUCCESS;
 }
@@ -26,7 +21,7 @@ int mpi_begin(const struct collective *what, MPI_Request *request)
 {
     struct mpi_request *made = mpi_memory(sizeof *made);
     *made = (struct mpi_request){.kind = COLLECTIVE, .active = true, .comm = what->comm};
-    begin(what, made, next_tag(what->comm));
+    begin(what, made, mpi_next_tag(what->comm));
     *request = made;
     return MPI_SUCCESS;
 }
@@ -44,7 +39,7 @@ int mpi_prepare(const struct collective *what, MPI_Request *request)
     *made = (struct mpi_request){.kind = COLLECTIVE, .persistent = true, .complete = true, .comm = what->comm,
                                  .prepared = mpi_memory(sizeof *what)};
     *made->prepared = *what;
-    made->prepared->tag = next_tag(what->comm); /* ranks may start them in any order */
+    made->prepared->tag = mpi_next_tag(what->comm); /* ranks may start them in any order */
     *request = made;
     return MPI_SUCCESS;
 }

@@ -48,10 +48,15 @@ static int go(struct collective *c, bool rooted, bool reduces, enum form form, M
 #define SAME(...) (__VA_ARGS__)
 
 /* Defines an operation in its three forms: MPI_Bcast, MPI_Ibcast, MPI_Bcast_init. `side` makes the
- * same of what a rank gives, whatever it is in the operation. */
+ * same of what a rank gives, whatever it is in the operation; `shortly` does it, if it is short. */
 #define DEFINE(name, iname, side, rooted, reduces, parameters, ...)                                                    \
+    DEFINE_SHORT(name, iname, side, rooted, reduces, NOT_SHORT, parameters, __VA_ARGS__)
+#define DEFINE_SHORT(name, iname, side, rooted, reduces, shortly, parameters, ...)                                     \
     int NAME(name)(UNWRAP parameters)                                                                                  \
     {                                                                                                                  \
+        int result = shortly;                                                                                          \
+        if (result != NOT_SHORT)                                                                                       \
+            return result;                                                                                             \
         return go(side(&(struct collective){__VA_ARGS__}), rooted, reduces, WAIT, NULL);                               \
     }                                                                                                                  \
     int NAME(iname)(UNWRAP parameters, MPI_Request *request)                                                           \
@@ -96,7 +101,8 @@ static struct collective *scatter(struct collective *c)
 #define NAME(name) name
 #define COUNT int
 #define PLACE int
-DEFINE(MPI_Barrier, MPI_Ibarrier, SAME, false, false, (MPI_Comm comm), WHAT(mpi_run_barrier))
+DEFINE_SHORT(MPI_Barrier, MPI_Ibarrier, SAME, false, false, mpi_short_barrier(comm), (MPI_Comm comm),
+             WHAT(mpi_run_barrier))
 #include "collectives.h"
 
 #define NAME(name) name##_c

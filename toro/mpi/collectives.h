@@ -43,9 +43,9 @@ DEFINE(MPI_Scatterv, MPI_Iscatterv, scatter, true, false, (SCATTERV),
 DEFINE(MPI_Allgather, MPI_Iallgather, SAME, false, false, (ALLGATHER),
        WHAT(mpi_run_allgather),
      ALLGATHER_VALUES)
-DEFINE(MPI_Alltoall, MPI_Ialltoall, SAME, false, false, (ALLGATHER),
-       WHAT(mpi_run_alltoall),
-     ALLGATHER_VALUES)
+DEFINE_SHORT(MPI_Alltoall, MPI_Ialltoall, SAME, false, false,
+             mpi_short_alltoall(send, send_count, send_type, receive, receive_count, receive_type, comm), (ALLGATHER),
+             WHAT(mpi_run_alltoall), ALLGATHER_VALUES)
 DEFINE(MPI_Neighbor_allgather, MPI_Ineighbor_allgather, SAME, false, false, (ALLGATHER),
        WHAT(mpi_run_neighbor_allgather), ALLGATHER_VALUES)
 DEFINE(MPI_Neighbor_alltoall, MPI_Ineighbor_alltoall, SAME, false, false, (ALLGATHER),
@@ -87,9 +87,9 @@ DEFINE(MPI_Reduce, MPI_Ireduce, SAME, true, true, (REDUCE),
      .root = root)
 
 #define ALLREDUCE const void *send, void *receive, COUNT count, MPI_Datatype type, MPI_Op operation, MPI_Comm comm
-DEFINE(MPI_Allreduce, MPI_Iallreduce, SAME, false, true, (ALLREDUCE),
-       WHAT(mpi_run_allreduce),
-     REDUCE_VALUES)
+DEFINE_SHORT(MPI_Allreduce, MPI_Iallreduce, SAME, false, true,
+             mpi_short_allreduce(send, receive, count, type, operation, comm), (ALLREDUCE), WHAT(mpi_run_allreduce),
+             REDUCE_VALUES)
 DEFINE(MPI_Reduce_scatter_block, MPI_Ireduce_scatter_block, SAME, false, true, (ALLREDUCE),
        WHAT(mpi_run_reduce_scatter), REDUCE_VALUES)
 DEFINE(MPI_Scan, MPI_Iscan, SAME, false, true, (ALLREDUCE),

@@ -139,8 +139,13 @@ struct mpi_arrival {
     char data[ARRIVAL_DATA];
 };
 
-/* Whether no receive is posted, and no message kept. */
-bool mpi_match_idle(void);
+extern struct receive *mpi_posted;    /* receives, in this order */
+extern struct mpi_arrival *mpi_arrived; /* messages */
+
+static inline bool mpi_match_idle(void)
+{
+    return !mpi_posted && !mpi_arrived;
+}
 
 /* The first receive that a message matches; null: none. */
 struct receive *mpi_match_posted(const struct header *header);
@@ -223,6 +228,8 @@ void mpi_isend(struct mpi_request *request, const void *data, MPI_Count count, M
                struct communicator *comm);
 void mpi_ireceive(struct mpi_request *request, void *data, MPI_Count count, MPI_Datatype type, int peer, int tag,
                   struct communicator *comm);
+/* Sends plain data that are too long for a ring, and waits. */
+int mpi_send_offer(const void *data, size_t bytes, int peer, int tag, struct communicator *comm);
 /* Waits for some of them; the first error, or MPI_SUCCESS. */
 int mpi_wait_for(struct mpi_request *requests, int count);
 
@@ -447,6 +454,11 @@ struct share {
 struct share mpi_outgoing(const struct collective *c, int index);
 struct share mpi_incoming(const struct collective *c, int index);
 
+static inline int mpi_next_tag(struct communicator *comm)
+{
+    return comm->sequence++ & 0x3fffffff;
+}
+
 /* Runs a collective operation, or begins it. */
 int mpi_perform(struct collective *what);
 int mpi_begin(const struct collective *what, MPI_Request *request);
@@ -472,6 +484,16 @@ int mpi_run_reduce_scatter(struct collective *c);
 int mpi_run_scan(struct collective *c);
 int mpi_run_neighbor_allgather(struct collective *c);
 int mpi_run_neighbor_alltoall(struct collective *c);
+
+/* ---- short.c ---- */
+
+#define NOT_SHORT (-1) /* the operation has not begun, and goes the other way */
+
+int mpi_short_barrier(MPI_Comm comm);
+int mpi_short_allreduce(const void *data, void *target, MPI_Count count, MPI_Datatype type, MPI_Op operation,
+                        MPI_Comm comm);
+int mpi_short_alltoall(const void *data, MPI_Count count, MPI_Datatype type, void *target, MPI_Count target_count,
+                       MPI_Datatype target_type, MPI_Comm comm);
 
 /* ---- activity.c ---- */
 

@@ -2,8 +2,11 @@
  * posted first, a receive takes the message that came first. */
 #include "internal.h"
 
-static struct receive *posted, **posted_last = &posted;
-static struct mpi_arrival *arrived, **arrived_last = &arrived;
+struct receive *mpi_posted;
+struct mpi_arrival *mpi_arrived;
+
+static struct receive **posted_last = &mpi_posted;
+static struct mpi_arrival **arrived_last = &mpi_arrived;
 static struct mpi_arrival *unused;
 
 static bool matches(const struct header *header, int context, int source, int tag)
@@ -12,14 +15,9 @@ static bool matches(const struct header *header, int context, int source, int ta
            (tag == MPI_ANY_TAG || header->tag == tag);
 }
 
-bool mpi_match_idle(void)
-{
-    return !posted && !arrived;
-}
-
 struct receive *mpi_match_posted(const struct header *header)
 {
-    struct receive *receive = posted;
+    struct receive *receive = mpi_posted;
     while (receive && !matches(header, receive->context, receive->source, receive->tag))
         receive = receive->next;
     return receive;
@@ -45,7 +43,7 @@ void mpi_unpost(struct receive *receive)
 
 struct mpi_arrival **mpi_arrived_first(void)
 {
-    return &arrived;
+    return &mpi_arrived;
 }
 
 struct mpi_arrival **mpi_match_arrived(struct mpi_arrival **at, int context, int source, int tag)

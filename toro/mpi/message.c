@@ -11,6 +11,7 @@
 #define PATIENCE 5              /* microseconds for which an offer stands before it is buffered */
 #define SHARED_MIN (64 << 10)   /* bytes from which on both ranks copy */
 #define PART (16 << 10)
+#define TURNS 50 /* looks whether a receiver takes what is offered at once */
 
 static struct offer *unused;
 
@@ -331,6 +332,25 @@ void mpi_check(struct mpi_request *request)
 {
     if (request->offer)
         check_send(request);
+}
+
+int mpi_send_offer(const void *data, size_t bytes, int peer, int tag, struct communicator *comm)
+{
+    struct header header = header_of(comm, comm->context, tag, bytes);
+    struct offer *offer = header.offer = new_offer(toro_shared_address((void *)data), bytes);
+
+    header.data = offer->data;
+    mpi_ring_offer(comm->peers[peer], &header);
+    for (int turns = TURNS, state = OFFERED; turns && state != CLAIMED; turns--, __builtin_ia32_pause()) {
+        state = atomic_load_explicit(&offer->state, memory_order_acquire);
+        if (state == COPIED) {
+            keep_offer(offer);
+            return MPI_SUCCESS;
+        }
+    }
+    struct mpi_request request = {.kind = SEND, .comm = comm, .offer = offer, .since = ticks()};
+    mpi_wait(&request);
+    return MPI_SUCCESS;
 }
 
 bool mpi_withdraw(struct mpi_request *request)

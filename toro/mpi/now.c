@@ -1,19 +1,16 @@
 /* The way of most messages: no request is made of them. A short one is written to the ring of its
  * receiver, if that has room; a receive looks for a while whether its message is the next one of the
  * ring that it comes by. What does not go so takes the way of message.c, as if nothing had been. */
-#include "ring.h"
+#include "line.h"
 
-#define TURNS 100 /* looks for a message that is about to come */
-
-static inline bool send_now(const void *data, MPI_Count count, const struct type *type, int peer, int tag, int context,
-                            struct communicator *comm)
+/* Sends a message of several lines. */
+static bool send_lines(const void *data, size_t bytes, int peer, int tag, int context, const struct communicator *comm)
 {
-    size_t bytes = type->size * count;
     int rank = comm->peers[peer];
-    struct ring *ring = mpi_ring(rank);
     uint32_t lines = mpi_lines_of(bytes);
+    struct ring *ring = bytes > RING_BYTES ? NULL : mpi_ring_with_room(rank, lines);
 
-    if (!type->plain || bytes > RING_BYTES || !mpi_ring_has_room(ring, lines))
+    if (!ring)
         return false;
     struct line *line = mpi_line_at(ring, ring->tail);
     line->bytes = bytes;
@@ -23,6 +20,14 @@ static inline bool send_now(const void *data, MPI_Count count, const struct type
         mpi_ring_write_rest(ring, data, bytes);
     mpi_ring_sent(ring, lines, rank);
     return true;
+}
+
+static inline bool send_now(const void *data, MPI_Count count, const struct type *type, int peer, int tag, int context,
+                            const struct communicator *comm)
+{
+    size_t bytes = type->size * count;
+    return type->plain && (mpi_send_line(data, bytes, peer, tag, context, comm) ||
+                           send_lines(data, bytes, peer, tag, context, comm));
 }
 
 bool mpi_send_now(const void *data, MPI_Count count, const struct type *type, int peer, int tag, int context,
@@ -73,8 +78,7 @@ static inline bool receive_now(void *data, MPI_Count count, struct type *type, i
 
     if (!mpi_match_idle())
         return false;
-    /* Without the pause it would take the line from the writer all the time, who then writes it late. */
-    for (int turns = TURNS; !(line = look(rank, &ring)); __builtin_ia32_pause())
+    for (int turns = LINE_TURNS; !(line = look(rank, &ring)); __builtin_ia32_pause())
         if (!--turns)
             return false;
     if (line->context != context || (tag != MPI_ANY_TAG && line->tag != tag))
@@ -93,17 +97,31 @@ static inline bool receive_now(void *data, MPI_Count count, struct type *type, i
     return true;
 }
 
+/* Not a part of MPI_Send, which then has no registers to save. */
+static __attribute__((noinline)) int send_longer(const void *data, size_t bytes, int peer, int tag,
+                                                 struct communicator *comm)
+{
+    if (bytes > RING_BYTES)
+        return mpi_send_offer(data, bytes, peer, tag, comm);
+    if (send_lines(data, bytes, peer, tag, comm->context, comm))
+        return MPI_SUCCESS;
+    return mpi_send_later(data, bytes, MPI_BYTE, peer, tag, comm->handle, "MPI_Send");
+}
+
 int MPI_Send(const void *data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm comm)
 {
     struct communicator *c = mpi_comm(comm);
     const struct type *t = mpi_table_at(&mpi_types, type);
-    if (c && t && (count | tag) >= 0 && (unsigned)peer < (unsigned)c->remote_size && !mpi_lacks(data, count, t) &&
-        send_now(data, count, t, peer, tag, c->context, c))
+    if (!c || !t || (count | tag) < 0 || (unsigned)peer >= (unsigned)c->remote_size || !data || !t->plain)
+        return mpi_send_later(data, count, type, peer, tag, comm, __func__);
+    size_t bytes = t->size * count;
+    if (mpi_send_line(data, bytes, peer, tag, c->context, c))
         return MPI_SUCCESS;
-    return mpi_send_later(data, count, type, peer, tag, comm, __func__);
+    return send_longer(data, bytes, peer, tag, c);
 }
 
-int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status)
+static __attribute__((noinline)) int receive_other(void *data, int count, MPI_Datatype type, int source, int tag,
+                                                   MPI_Comm comm, MPI_Status *status)
 {
     struct communicator *c = mpi_comm(comm);
     struct type *t = mpi_table_at(&mpi_types, type);
@@ -111,8 +129,18 @@ int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_
     if (c && t && count >= 0 && tag >= MPI_ANY_TAG &&
         ((unsigned)source < (unsigned)c->remote_size || source == MPI_ANY_SOURCE) && !mpi_lacks(data, count, t) &&
         receive_now(data, count, t, source, tag, c->context, c, status, &error))
-        return error ? mpi_fail(c, __func__, error) : MPI_SUCCESS;
-    return mpi_receive_later(data, count, type, source, tag, comm, status, __func__);
+        return error ? mpi_fail(c, "MPI_Recv", error) : MPI_SUCCESS;
+    return mpi_receive_later(data, count, type, source, tag, comm, status, "MPI_Recv");
+}
+
+int MPI_Recv(void *data, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status *status)
+{
+    struct communicator *c = mpi_comm(comm);
+    struct type *t = mpi_table_at(&mpi_types, type);
+    if (c && t && count >= 0 && tag >= MPI_ANY_TAG && (unsigned)source < (unsigned)c->remote_size && data && t->plain &&
+        mpi_receive_line(data, mpi_lines_room(t, count), source, tag, c->context, c, status))
+        return MPI_SUCCESS;
+    return receive_other(data, count, type, source, tag, comm, status);
 }
 
 /* ---- Within MPI ---- */

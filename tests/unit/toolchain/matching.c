@@ -57,7 +57,7 @@ int receive(int context, int source, int tag, int number)
 /* Cancels a receive that is posted. */
 void cancel(int number)
 {
-    struct receive *at = posted;
+    struct receive *at = mpi_posted;
     while (((struct numbered *)at)->number != number)
         at = at->next;
     mpi_unpost(at);
