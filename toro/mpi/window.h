@@ -1,4 +1,4 @@
-/* Windows of one-sided communication: window.c, access.c. */
+/* Windows of one-sided communication: window.c, allocate.c, access.c. */
 #ifndef MPI_WINDOW_H
 #define MPI_WINDOW_H
 
@@ -32,6 +32,7 @@ struct window {
 };
 
 struct window *mpi_window(MPI_Win handle);
+MPI_Win mpi_add_window(struct window *window);
 
 #define CHECK_WINDOW(win, holds, code)                                                                                 \
     do                                                                                                                 \
