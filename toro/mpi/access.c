@@ -2,7 +2,7 @@
 #include "window.h"
 
 /* What is accessed; its address. Null: an error, in *result; or nothing, at MPI_PROC_NULL. */
-static void *target_of(MPI_Win win, int rank, MPI_Aint offset, int count, MPI_Datatype type, const char *call,
+static void *target_of(MPI_Win win, int rank, MPI_Aint offset, MPI_Count count, MPI_Datatype type, const char *call,
                        int *result)
 {
     struct window *w = mpi_window(win);
@@ -47,8 +47,8 @@ static void leave(MPI_Win win, int rank)
 }
 
 /* Reads the target into `data`, or writes it from there. */
-static int move(bool reads, void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-                MPI_Datatype target_type, MPI_Win win, const char *call)
+static int move(bool reads, void *data, MPI_Count count, MPI_Datatype type, int rank, MPI_Aint offset,
+                MPI_Count target_count, MPI_Datatype target_type, MPI_Win win, const char *call)
 {
     int result;
     void *target = target_of(win, rank, offset, target_count, target_type, call, &result);
@@ -62,7 +62,7 @@ static int move(bool reads, void *data, int count, MPI_Datatype type, int rank, 
 }
 
 /* Combines elements with those of the target, which are of one basic type. */
-static void combine_at(const void *data, int count, MPI_Datatype type, char *target, int target_count,
+static void combine_at(const void *data, MPI_Count count, MPI_Datatype type, char *target, MPI_Count target_count,
                        MPI_Datatype target_type, MPI_Op operation)
 {
     struct type *t = mpi_type(target_type);
@@ -88,9 +88,9 @@ static void combine_at(const void *data, int count, MPI_Datatype type, char *tar
     toro_release(packed);
 }
 
-static int accumulate(const void *data, int count, MPI_Datatype type, void *result_data, int result_count,
-                      MPI_Datatype result_type, int rank, MPI_Aint offset, int target_count, MPI_Datatype target_type,
-                      MPI_Op operation, MPI_Win win, const char *call)
+static int accumulate(const void *data, MPI_Count count, MPI_Datatype type, void *result_data, MPI_Count result_count,
+                      MPI_Datatype result_type, int rank, MPI_Aint offset, MPI_Count target_count,
+                      MPI_Datatype target_type, MPI_Op operation, MPI_Win win, const char *call)
 {
     int result;
     void *target = target_of(win, rank, offset, target_count, target_type, call, &result);
@@ -119,30 +119,13 @@ static int complete(int result, MPI_Request *request)
     return result;
 }
 
-#define TARGET int rank, MPI_Aint offset, int target_count, MPI_Datatype target_type
+#define NAME(name) name
+#define COUNT int
+#include "access.h"
 
-int MPI_Put(const void *data, int count, MPI_Datatype type, TARGET, MPI_Win win)
-{
-    return move(false, (void *)data, count, type, rank, offset, target_count, target_type, win, __func__);
-}
-
-int MPI_Get(void *data, int count, MPI_Datatype type, TARGET, MPI_Win win)
-{
-    return move(true, data, count, type, rank, offset, target_count, target_type, win, __func__);
-}
-
-int MPI_Accumulate(const void *data, int count, MPI_Datatype type, TARGET, MPI_Op operation, MPI_Win win)
-{
-    return accumulate(data, count, type, NULL, 0, type, rank, offset, target_count, target_type, operation, win,
-                      __func__);
-}
-
-int MPI_Get_accumulate(const void *data, int count, MPI_Datatype type, void *result, int result_count,
-                       MPI_Datatype result_type, TARGET, MPI_Op operation, MPI_Win win)
-{
-    return accumulate(data, count, type, result, result_count, result_type, rank, offset, target_count, target_type,
-                      operation, win, __func__);
-}
+#define NAME(name) name##_c
+#define COUNT MPI_Count
+#include "access.h"
 
 int MPI_Fetch_and_op(const void *data, void *result, MPI_Datatype type, int rank, MPI_Aint offset, MPI_Op operation,
                      MPI_Win win)
@@ -164,31 +147,4 @@ int MPI_Compare_and_swap(const void *data, const void *compare, void *result, MP
         mpi_copy(target, data, size);
     leave(win, rank);
     return MPI_SUCCESS;
-}
-
-int MPI_Rput(const void *data, int count, MPI_Datatype type, TARGET, MPI_Win win, MPI_Request *request)
-{
-    return complete(move(false, (void *)data, count, type, rank, offset, target_count, target_type, win, __func__),
-                    request);
-}
-
-int MPI_Rget(void *data, int count, MPI_Datatype type, TARGET, MPI_Win win, MPI_Request *request)
-{
-    return complete(move(true, data, count, type, rank, offset, target_count, target_type, win, __func__), request);
-}
-
-int MPI_Raccumulate(const void *data, int count, MPI_Datatype type, TARGET, MPI_Op operation, MPI_Win win,
-                    MPI_Request *request)
-{
-    return complete(accumulate(data, count, type, NULL, 0, type, rank, offset, target_count, target_type, operation,
-                               win, __func__),
-                    request);
-}
-
-int MPI_Rget_accumulate(const void *data, int count, MPI_Datatype type, void *result, int result_count,
-                        MPI_Datatype result_type, TARGET, MPI_Op operation, MPI_Win win, MPI_Request *request)
-{
-    return complete(accumulate(data, count, type, result, result_count, result_type, rank, offset, target_count,
-                               target_type, operation, win, __func__),
-                    request);
 }

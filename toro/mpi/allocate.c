@@ -1,7 +1,7 @@
 /* The memory of windows. */
 #include "window.h"
 
-static int create(struct communicator *c, void *base, MPI_Aint size, int unit, int flavor, MPI_Win *win)
+static int create(struct communicator *c, void *base, MPI_Aint size, MPI_Aint unit, int flavor, MPI_Win *win)
 {
     struct window *made = mpi_cleared(sizeof *made);
     struct part part = {toro_shared_address(base), size, unit, mpi_cleared(sizeof(struct lock))};
@@ -23,48 +23,13 @@ static int create(struct communicator *c, void *base, MPI_Aint size, int unit, i
     return MPI_SUCCESS;
 }
 
-int MPI_Win_create(void *base, MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, MPI_Win *win)
-{
-    COMMUNICATOR(c, comm);
-    (void)info;
-    CHECK(c, size >= 0, MPI_ERR_SIZE);
-    CHECK(c, unit > 0, MPI_ERR_DISP);
-    return create(c, base, size, unit, MPI_WIN_FLAVOR_CREATE, win);
-}
+#define NAME(name) name
+#define PLACE int
+#include "allocate.h"
 
-int MPI_Win_allocate(MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *win)
-{
-    COMMUNICATOR(c, comm);
-    (void)info;
-    CHECK(c, size >= 0, MPI_ERR_SIZE);
-    CHECK(c, unit > 0, MPI_ERR_DISP);
-    *(void **)base = mpi_cleared(size + 1);
-    return create(c, *(void **)base, size, unit, MPI_WIN_FLAVOR_ALLOCATE, win);
-}
-
-/* The parts of the ranks follow one another. */
-int MPI_Win_allocate_shared(MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *win)
-{
-    COMMUNICATOR(c, comm);
-    (void)info;
-    CHECK(c, size >= 0, MPI_ERR_SIZE);
-    CHECK(c, unit > 0, MPI_ERR_DISP);
-    MPI_Aint sizes[RANKS_MAX], before = 0, all = 0;
-    char *memory = NULL;
-    mpi_allgather(&size, sizes, 1, MPI_AINT, c);
-    for (int rank = 0; rank < c->size; rank++) {
-        before += rank < c->rank ? sizes[rank] : 0;
-        all += sizes[rank];
-    }
-    if (c->rank == 0)
-        memory = mpi_cleared(all + 1);
-    mpi_bcast(&memory, sizeof memory, MPI_BYTE, 0, c);
-    *(void **)base = memory + before;
-    int result = create(c, memory + before, size, unit, MPI_WIN_FLAVOR_SHARED, win);
-    if (!result && c->rank == 0)
-        mpi_window(*win)->whole = memory;
-    return result;
-}
+#define NAME(name) name##_c
+#define PLACE MPI_Aint
+#include "allocate.h"
 
 int MPI_Win_create_dynamic(MPI_Info info, MPI_Comm comm, MPI_Win *win)
 {
@@ -84,18 +49,4 @@ int MPI_Win_attach(MPI_Win win, void *base, MPI_Aint size)
 int MPI_Win_detach(MPI_Win win, const void *base)
 {
     return MPI_Win_attach(win, (void *)base, 0);
-}
-
-int MPI_Win_shared_query(MPI_Win win, int rank, MPI_Aint *size, int *unit, void *base)
-{
-    WINDOW(w, win);
-    CHECK_WINDOW(win, w->flavor == MPI_WIN_FLAVOR_SHARED, MPI_ERR_RMA_FLAVOR);
-    if (rank == MPI_PROC_NULL) /* the first that has any */
-        for (rank = 0; rank < w->comm->size - 1 && !w->parts[rank].size;)
-            rank++;
-    CHECK_WINDOW(win, rank >= 0 && rank < w->comm->size, MPI_ERR_RANK);
-    *size = w->parts[rank].size;
-    *unit = w->parts[rank].unit;
-    *(void **)base = w->parts[rank].base;
-    return MPI_SUCCESS;
 }

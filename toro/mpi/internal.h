@@ -267,6 +267,10 @@ struct block {
     int unit; /* size of its basic elements */
 };
 
+struct values {
+    MPI_Count count, *list;
+};
+
 struct type {
     size_t size;
     MPI_Aint lower, extent, true_lower, true_extent;
@@ -278,9 +282,8 @@ struct type {
     int block_count;
     size_t elements;
     struct block *blocks;
-    int combiner, integer_count, address_count, type_count;
-    int *integers;
-    MPI_Aint *addresses;
+    int combiner, type_count;
+    struct values integers, addresses, counts; /* that it was made with */
     MPI_Datatype *types;
     struct attribute *attributes;
     char name[NAME_SIZE];

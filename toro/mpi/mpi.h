@@ -1,6 +1,6 @@
 /* MPI for C programs on Toro: version 3.1 of the standard without files, Fortran, dynamic processes
  * and distributed graphs, and of version 4 persistent collective operations, MPI_Isendrecv, and large
- * counts of messages and collective operations. A rank is a core. */
+ * counts. A rank is a core. */
 #ifndef MPI_H
 #define MPI_H
 
@@ -277,6 +277,7 @@ int MPI_COMM_DUP_FN(MPI_Comm, int, void *, void *, void *, int *);
 /* Those with counts are there for counts of int, and for MPI_Count with names that end in _c. */
 #define TORO_COUNT int
 #define TORO_PLACE int
+#define TORO_BYTES MPI_Aint
 #define TORO_FUNCTION MPI_User_function
 #define TORO_NAME(name) name
 #include "mpi_counts.h"
@@ -284,9 +285,11 @@ int MPI_COMM_DUP_FN(MPI_Comm, int, void *, void *, void *, int *);
 #include "mpi_counts.h"
 #undef TORO_COUNT
 #undef TORO_PLACE
+#undef TORO_BYTES
 #undef TORO_FUNCTION
 #define TORO_COUNT MPI_Count
 #define TORO_PLACE MPI_Aint
+#define TORO_BYTES MPI_Count
 #define TORO_FUNCTION MPI_User_function_c
 #define TORO_NAME(name) name##_c
 #include "mpi_counts.h"

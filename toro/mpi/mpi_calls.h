@@ -54,46 +54,26 @@ int TORO_NAME(MPI_Op_free)(MPI_Op *operation);
 int TORO_NAME(MPI_Op_commutative)(MPI_Op operation, int *commutes);
 
 /* Types */
-int TORO_NAME(MPI_Type_contiguous)(int count, MPI_Datatype old, MPI_Datatype *type);
-int TORO_NAME(MPI_Type_vector)(int count, int length, int stride, MPI_Datatype old, MPI_Datatype *type);
-int TORO_NAME(MPI_Type_create_hvector)(int count, int length, MPI_Aint stride, MPI_Datatype old, MPI_Datatype *type);
-int TORO_NAME(MPI_Type_indexed)(int count, const int lengths[], const int offsets[], MPI_Datatype old, MPI_Datatype
-                                *type);
-int TORO_NAME(MPI_Type_create_hindexed)(int count, const int lengths[], const MPI_Aint offsets[], MPI_Datatype old,
-                                        MPI_Datatype *type);
-int TORO_NAME(MPI_Type_create_indexed_block)(int count, int length, const int offsets[], MPI_Datatype old, MPI_Datatype
-                                             *type);
-int TORO_NAME(MPI_Type_create_hindexed_block)(int count, int length, const MPI_Aint offsets[], MPI_Datatype old,
-                                              MPI_Datatype *type);
-int TORO_NAME(MPI_Type_create_struct)(int count, const int lengths[], const MPI_Aint offsets[], const MPI_Datatype
-                                      types[], MPI_Datatype *type);
-int TORO_NAME(MPI_Type_create_subarray)(int dimensions, const int sizes[], const int parts[], const int starts[], int
-                                        order, MPI_Datatype old, MPI_Datatype *type);
-int TORO_NAME(MPI_Type_create_darray)(int size, int rank, int dimensions, const int sizes[], const int distributions[],
-                                      const int arguments[], const int grid[], int order, MPI_Datatype old, MPI_Datatype
-                                      *type);
-int TORO_NAME(MPI_Type_create_resized)(MPI_Datatype old, MPI_Aint lower, MPI_Aint extent, MPI_Datatype *type);
 int TORO_NAME(MPI_Type_dup)(MPI_Datatype old, MPI_Datatype *type);
 int TORO_NAME(MPI_Type_hvector)(int count, int length, MPI_Aint stride, MPI_Datatype old, MPI_Datatype *type);
 int TORO_NAME(MPI_Type_hindexed)(int count, int lengths[], MPI_Aint offsets[], MPI_Datatype old, MPI_Datatype *type);
 int TORO_NAME(MPI_Type_struct)(int count, int lengths[], MPI_Aint offsets[], MPI_Datatype types[], MPI_Datatype *type);
 int TORO_NAME(MPI_Type_commit)(MPI_Datatype *type);
 int TORO_NAME(MPI_Type_free)(MPI_Datatype *type);
-int TORO_NAME(MPI_Type_size)(MPI_Datatype type, int *size);
 int TORO_NAME(MPI_Type_size_x)(MPI_Datatype type, MPI_Count *size);
-int TORO_NAME(MPI_Type_size_c)(MPI_Datatype type, MPI_Count *size);
-int TORO_NAME(MPI_Type_get_extent)(MPI_Datatype type, MPI_Aint *lower, MPI_Aint *extent);
 int TORO_NAME(MPI_Type_get_extent_x)(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
-int TORO_NAME(MPI_Type_get_extent_c)(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
-int TORO_NAME(MPI_Type_get_true_extent)(MPI_Datatype type, MPI_Aint *lower, MPI_Aint *extent);
 int TORO_NAME(MPI_Type_get_true_extent_x)(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
-int TORO_NAME(MPI_Type_get_true_extent_c)(MPI_Datatype type, MPI_Count *lower, MPI_Count *extent);
 int TORO_NAME(MPI_Type_extent)(MPI_Datatype type, MPI_Aint *extent);
 int TORO_NAME(MPI_Type_lb)(MPI_Datatype type, MPI_Aint *lower);
 int TORO_NAME(MPI_Type_ub)(MPI_Datatype type, MPI_Aint *upper);
 int TORO_NAME(MPI_Type_get_envelope)(MPI_Datatype type, int *integers, int *addresses, int *types, int *combiner);
+int TORO_NAME(MPI_Type_get_envelope_c)(MPI_Datatype type, MPI_Count *integers, MPI_Count *addresses, MPI_Count *counts,
+                                       MPI_Count *types, int *combiner);
 int TORO_NAME(MPI_Type_get_contents)(MPI_Datatype type, int max_integers, int max_addresses, int max_types, int
                                      integers[], MPI_Aint addresses[], MPI_Datatype types[]);
+int TORO_NAME(MPI_Type_get_contents_c)(MPI_Datatype type, MPI_Count max_integers, MPI_Count max_addresses, MPI_Count
+                                       max_counts, MPI_Count max_types, int integers[], MPI_Aint addresses[], MPI_Count
+                                       counts[], MPI_Datatype types[]);
 int TORO_NAME(MPI_Type_get_name)(MPI_Datatype type, char *name, int *length);
 int TORO_NAME(MPI_Type_set_name)(MPI_Datatype type, const char *name);
 int TORO_NAME(MPI_Type_match_size)(int kind, int size, MPI_Datatype *type);
@@ -101,11 +81,6 @@ int TORO_NAME(MPI_Get_address)(const void *place, MPI_Aint *address);
 int TORO_NAME(MPI_Address)(void *place, MPI_Aint *address);
 MPI_Aint TORO_NAME(MPI_Aint_add)(MPI_Aint base, MPI_Aint offset);
 MPI_Aint TORO_NAME(MPI_Aint_diff)(MPI_Aint a, MPI_Aint b);
-int TORO_NAME(MPI_Pack)(const void *data, int count, MPI_Datatype type, void *buffer, int size, int *position, MPI_Comm
-                        comm);
-int TORO_NAME(MPI_Unpack)(const void *buffer, int size, int *position, void *data, int count, MPI_Datatype type,
-                          MPI_Comm comm);
-int TORO_NAME(MPI_Pack_size)(int count, MPI_Datatype type, MPI_Comm comm, int *size);
 
 /* Groups and communicators */
 int TORO_NAME(MPI_Comm_size)(MPI_Comm comm, int *size);
@@ -223,10 +198,6 @@ int TORO_NAME(MPI_Info_get_nthkey)(MPI_Info info, int n, char *key);
 int TORO_NAME(MPI_Info_delete)(MPI_Info info, const char *key);
 
 /* One-sided communication */
-int TORO_NAME(MPI_Win_create)(void *base, MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, MPI_Win *win);
-int TORO_NAME(MPI_Win_allocate)(MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *win);
-int TORO_NAME(MPI_Win_allocate_shared)(MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *win);
-int TORO_NAME(MPI_Win_shared_query)(MPI_Win win, int rank, MPI_Aint *size, int *unit, void *base);
 int TORO_NAME(MPI_Win_create_dynamic)(MPI_Info info, MPI_Comm comm, MPI_Win *win);
 int TORO_NAME(MPI_Win_attach)(MPI_Win win, void *base, MPI_Aint size);
 int TORO_NAME(MPI_Win_detach)(MPI_Win win, const void *base);
@@ -249,29 +220,10 @@ int TORO_NAME(MPI_Win_flush_all)(MPI_Win win);
 int TORO_NAME(MPI_Win_flush_local)(int rank, MPI_Win win);
 int TORO_NAME(MPI_Win_flush_local_all)(MPI_Win win);
 int TORO_NAME(MPI_Win_sync)(MPI_Win win);
-int TORO_NAME(MPI_Put)(const void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-                       MPI_Datatype target_type, MPI_Win win);
-int TORO_NAME(MPI_Get)(void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-                       MPI_Datatype target_type, MPI_Win win);
-int TORO_NAME(MPI_Accumulate)(const void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int
-                              target_count, MPI_Datatype target_type, MPI_Op operation, MPI_Win win);
-int TORO_NAME(MPI_Get_accumulate)(const void *data, int count, MPI_Datatype type, void *result, int result_count,
-                                  MPI_Datatype result_type, int rank, MPI_Aint offset, int target_count, MPI_Datatype
-                                  target_type, MPI_Op operation, MPI_Win win);
 int TORO_NAME(MPI_Fetch_and_op)(const void *data, void *result, MPI_Datatype type, int rank, MPI_Aint offset, MPI_Op
                                 operation, MPI_Win win);
 int TORO_NAME(MPI_Compare_and_swap)(const void *data, const void *compare, void *result, MPI_Datatype type, int rank,
                                     MPI_Aint offset, MPI_Win win);
-int TORO_NAME(MPI_Rput)(const void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-                        MPI_Datatype target_type, MPI_Win win, MPI_Request *request);
-int TORO_NAME(MPI_Rget)(void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int target_count,
-                        MPI_Datatype target_type, MPI_Win win, MPI_Request *request);
-int TORO_NAME(MPI_Raccumulate)(const void *data, int count, MPI_Datatype type, int rank, MPI_Aint offset, int
-                               target_count, MPI_Datatype target_type, MPI_Op operation, MPI_Win win, MPI_Request
-                               *request);
-int TORO_NAME(MPI_Rget_accumulate)(const void *data, int count, MPI_Datatype type, void *result, int result_count,
-                                   MPI_Datatype result_type, int rank, MPI_Aint offset, int target_count, MPI_Datatype
-                                   target_type, MPI_Op operation, MPI_Win win, MPI_Request *request);
 
 /* Handles of other languages: there are none, so a handle is its own number. Objects of the heap are at multiples of 16. */
 #define TORO_HANDLE(T, c2f, f2c)                                                                                       \

@@ -1,5 +1,6 @@
 /* Messages, collective operations, and what depends on a number of elements, for mpi.h: TORO_COUNT
- * is the type of the number, TORO_PLACE that of an offset in elements, TORO_NAME makes the name. */
+ * is the type of the number, TORO_PLACE that of an offset in elements, TORO_BYTES that of one in bytes,
+ * TORO_NAME makes the name. */
 
 /* Messages */
 int TORO_NAME(MPI_Send)(const void *data, TORO_COUNT count, MPI_Datatype type, int destination, int tag, MPI_Comm comm);
@@ -219,5 +220,65 @@ int TORO_NAME(MPI_Ineighbor_alltoallw)(const void *send, const TORO_COUNT send_c
                                        receive_types[], MPI_Comm comm, MPI_Request *request);
 int TORO_NAME(MPI_Reduce_local)(const void *in, void *inout, TORO_COUNT count, MPI_Datatype type, MPI_Op operation);
 int TORO_NAME(MPI_Op_create)(TORO_FUNCTION *function, int commutes, MPI_Op *operation);
+
+/* Types */
+int TORO_NAME(MPI_Type_contiguous)(TORO_COUNT count, MPI_Datatype old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_vector)(TORO_COUNT count, TORO_COUNT length, TORO_COUNT stride, MPI_Datatype old, MPI_Datatype
+                               *type);
+int TORO_NAME(MPI_Type_create_hvector)(TORO_COUNT count, TORO_COUNT length, TORO_BYTES stride, MPI_Datatype old,
+                                       MPI_Datatype *type);
+int TORO_NAME(MPI_Type_indexed)(TORO_COUNT count, const TORO_COUNT lengths[], const TORO_COUNT offsets[], MPI_Datatype
+                                old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_hindexed)(TORO_COUNT count, const TORO_COUNT lengths[], const TORO_BYTES offsets[],
+                                        MPI_Datatype old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_indexed_block)(TORO_COUNT count, TORO_COUNT length, const TORO_COUNT offsets[],
+                                             MPI_Datatype old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_hindexed_block)(TORO_COUNT count, TORO_COUNT length, const TORO_BYTES offsets[],
+                                              MPI_Datatype old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_struct)(TORO_COUNT count, const TORO_COUNT lengths[], const TORO_BYTES offsets[], const
+                                      MPI_Datatype types[], MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_subarray)(int dimensions, const TORO_COUNT sizes[], const TORO_COUNT parts[], const
+                                        TORO_COUNT starts[], int order, MPI_Datatype old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_darray)(int size, int rank, int dimensions, const TORO_COUNT sizes[], const int
+                                      distributions[], const int arguments[], const int grid[], int order, MPI_Datatype
+                                      old, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_create_resized)(MPI_Datatype old, TORO_BYTES lower, TORO_BYTES extent, MPI_Datatype *type);
+int TORO_NAME(MPI_Type_size)(MPI_Datatype type, TORO_COUNT *size);
+int TORO_NAME(MPI_Type_get_extent)(MPI_Datatype type, TORO_BYTES *lower, TORO_BYTES *extent);
+int TORO_NAME(MPI_Type_get_true_extent)(MPI_Datatype type, TORO_BYTES *lower, TORO_BYTES *extent);
+
+/* Packing */
+int TORO_NAME(MPI_Pack)(const void *data, TORO_COUNT count, MPI_Datatype type, void *buffer, TORO_COUNT size, TORO_COUNT
+                        *position, MPI_Comm comm);
+int TORO_NAME(MPI_Unpack)(const void *buffer, TORO_COUNT size, TORO_COUNT *position, void *data, TORO_COUNT count,
+                          MPI_Datatype type, MPI_Comm comm);
+int TORO_NAME(MPI_Pack_size)(TORO_COUNT count, MPI_Datatype type, MPI_Comm comm, TORO_COUNT *size);
+
+/* One-sided communication */
+int TORO_NAME(MPI_Win_create)(void *base, MPI_Aint size, TORO_PLACE unit, MPI_Info info, MPI_Comm comm, MPI_Win *win);
+int TORO_NAME(MPI_Win_allocate)(MPI_Aint size, TORO_PLACE unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *win);
+int TORO_NAME(MPI_Win_allocate_shared)(MPI_Aint size, TORO_PLACE unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win
+                                       *win);
+int TORO_NAME(MPI_Win_shared_query)(MPI_Win win, int rank, MPI_Aint *size, TORO_PLACE *unit, void *base);
+int TORO_NAME(MPI_Put)(const void *data, TORO_COUNT count, MPI_Datatype type, int rank, MPI_Aint offset, TORO_COUNT
+                       target_count, MPI_Datatype target_type, MPI_Win win);
+int TORO_NAME(MPI_Get)(void *data, TORO_COUNT count, MPI_Datatype type, int rank, MPI_Aint offset, TORO_COUNT
+                       target_count, MPI_Datatype target_type, MPI_Win win);
+int TORO_NAME(MPI_Accumulate)(const void *data, TORO_COUNT count, MPI_Datatype type, int rank, MPI_Aint offset,
+                              TORO_COUNT target_count, MPI_Datatype target_type, MPI_Op operation, MPI_Win win);
+int TORO_NAME(MPI_Get_accumulate)(const void *data, TORO_COUNT count, MPI_Datatype type, void *result, TORO_COUNT
+                                  result_count, MPI_Datatype result_type, int rank, MPI_Aint offset, TORO_COUNT
+                                  target_count, MPI_Datatype target_type, MPI_Op operation, MPI_Win win);
+int TORO_NAME(MPI_Rput)(const void *data, TORO_COUNT count, MPI_Datatype type, int rank, MPI_Aint offset, TORO_COUNT
+                        target_count, MPI_Datatype target_type, MPI_Win win, MPI_Request *request);
+int TORO_NAME(MPI_Rget)(void *data, TORO_COUNT count, MPI_Datatype type, int rank, MPI_Aint offset, TORO_COUNT
+                        target_count, MPI_Datatype target_type, MPI_Win win, MPI_Request *request);
+int TORO_NAME(MPI_Raccumulate)(const void *data, TORO_COUNT count, MPI_Datatype type, int rank, MPI_Aint offset,
+                               TORO_COUNT target_count, MPI_Datatype target_type, MPI_Op operation, MPI_Win win,
+                               MPI_Request *request);
+int TORO_NAME(MPI_Rget_accumulate)(const void *data, TORO_COUNT count, MPI_Datatype type, void *result, TORO_COUNT
+                                   result_count, MPI_Datatype result_type, int rank, MPI_Aint offset, TORO_COUNT
+                                   target_count, MPI_Datatype target_type, MPI_Op operation, MPI_Win win, MPI_Request
+                                   *request);
 
 #undef TORO_NAME

@@ -95,12 +95,10 @@ void mpi_release_type(struct type *type)
     if (!type || type->predefined || --type->references)
         return;
     toro_release(type->blocks);
-    if (type->integers)
-        toro_release(type->integers);
-    if (type->addresses)
-        toro_release(type->addresses);
-    if (type->types)
-        toro_release(type->types);
+    toro_release(type->integers.list);
+    toro_release(type->addresses.list);
+    toro_release(type->counts.list);
+    toro_release(type->types);
     toro_release(type);
 }
 

@@ -12,8 +12,7 @@ struct lock {
 /* A rank's memory in a window. */
 struct part {
     char *base;
-    MPI_Aint size;
-    int unit;
+    MPI_Aint size, unit;
     struct lock *lock;
 };
 
