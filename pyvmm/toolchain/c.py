@@ -76,10 +76,10 @@ class Compiler:
             what: for messages.
         """
         made = to / "program.o"
-        link = ["-r", "-nostdlib", "-static", "-Wl,-d", f"-L{LIBRARY}"]
+        link = ["-r", "-nostdlib", "-static", "-Wl,-d,-u,main", f"-L{LIBRARY}"]
         run([*self.command(), *link, *arguments, "-o", str(made)], what)
-        # FPC defines a main of its own.
-        run([*_PREFIX, "--redefine-sym", "main=toro_c_main", str(made)], what)
+        # FPC defines a main of its own. It is weak for programs that have mainC.
+        run([*_PREFIX, "--redefine-sym", "main=toro_c_main", "--weaken-symbol=toro_c_main", str(made)], what)
         return str(made)
 
     def library(self) -> list[str]:

@@ -72,6 +72,22 @@ def test_several_files_an_archive_and_options(tmp_path: Path) -> None:
 
 
 @needs_compiler
+def test_a_main_in_an_archive(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        main_c='#include <stdio.h>\nint part(void);\nint main(void) { printf("%d\\n", part()); }\n',
+        part_c="int part(void) { return 12; }\n",
+    )
+    made, library, image = (str(tmp_path / name) for name in ("main.o", "libmain.a", "part.elf"))
+    assert pyvmm("cc", "-c", str(tmp_path / "main.c"), "-o", made) == Result(0, b"", "")
+    subprocess.run(["ar", "rc", library, made], check=True)
+    without = pyvmm("cc", str(tmp_path / "part.c"), "-o", image)
+    assert (without.status, "undefined reference to `main'" in without.stderr) == (125, True)
+    assert pyvmm("cc", str(tmp_path / "part.c"), library, "-o", image) == Result(0, b"", "")
+    assert pyvmm("boot", image) == Result(0, b"12\n", "")
+
+
+@needs_compiler
 def test_cc_works_for_make(tmp_path: Path) -> None:
     write(
         tmp_path,
