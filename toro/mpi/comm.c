@@ -1,9 +1,9 @@
-/* Communicators (MPI 3.1, section 6.4). Their context keeps their messages apart; its members agree
- * on one that is free on all of them. */
+/* Communicators (MPI 3.1, section 6.4). Their context keeps their messages apart: one of the members
+ * takes it from a number that all ranks share. */
 #include "internal.h"
 
 struct table mpi_comms;
-static int next_context; /* the first that this rank has not used */
+static _Atomic int made_contexts SHARED;
 
 struct communicator *mpi_world(void)
 {
@@ -34,7 +34,6 @@ void mpi_start_comms(void)
     mpi_copy_text(mpi_make_comm(world, 0, NULL)->name, "MPI_COMM_WORLD", NAME_SIZE, NULL);
     mpi_copy_text(mpi_make_comm(self, 2, NULL)->name, "MPI_COMM_SELF", NAME_SIZE, NULL);
     mpi_comms.first = 2;
-    next_context = 4;
 }
 
 /* Once the last operation is over. */
@@ -54,31 +53,31 @@ void mpi_release_comm(struct communicator *comm)
     toro_release(comm);
 }
 
-int mpi_agree_on_context(struct communicator *comm)
+int mpi_new_context(void)
 {
-    int context;
-    mpi_allreduce(&next_context, &context, 1, MPI_INT, MPI_MAX, comm->local ? comm->local : comm);
-    if (comm->local) { /* both sides: the leaders exchange what their sides have agreed on */
-        int other = 0;
-        if (comm->local->rank == 0)
-            mpi_exchange(&context, 1, MPI_INT, 0, &other, 1, MPI_INT, 0, comm->sequence, comm);
-        comm->sequence++;
-        mpi_bcast(&other, 1, MPI_INT, 0, comm->local);
+    return 4 * (1 + atomic_fetch_add(&made_contexts, 1));
+}
+
+/* One context for all members. The tags are for the other side of an intercommunicator, and for this one. */
+static int agree_on_context(struct communicator *comm, int tag, int local_tag)
+{
+    struct communicator *local = comm->local ? comm->local : comm;
+    int context = 0, other = 0;
+    if (local->rank == 0)
+        context = mpi_new_context();
+    if (local->rank == 0 && comm->local) {
+        mpi_exchange(&context, 1, MPI_INT, 0, &other, 1, MPI_INT, 0, tag, comm);
         context = context > other ? context : other;
     }
-    next_context = context + 2;
+    mpi_run_bcast(&(struct collective){.comm = local, .tag = local_tag, .receive = &context, .receive_count = 1,
+                                       .receive_type = MPI_INT});
     return context;
 }
 
-void mpi_used_context(int context)
+int mpi_agree_on_context(struct communicator *comm)
 {
-    if (next_context < context + 2)
-        next_context = context + 2;
-}
-
-int mpi_free_context(void)
-{
-    return next_context;
+    int tag = comm->sequence++;
+    return agree_on_context(comm, tag, comm->local ? comm->local->sequence++ : tag);
 }
 
 void mpi_hide_comm(struct communicator *comm)
@@ -137,16 +136,16 @@ int MPI_Comm_compare(MPI_Comm a, MPI_Comm b, int *result)
     return MPI_SUCCESS;
 }
 
-/* A communicator like another one, with the next context. */
-static struct communicator *duplicate(struct communicator *c, int context)
+/* A communicator like another one, but for its context. */
+static struct communicator *duplicate(struct communicator *c)
 {
-    struct communicator *made = mpi_make_comm(c->group, context, c);
+    struct communicator *made = mpi_make_comm(c->group, 0, c);
     if (c->local) {
         c->remote->references++;
         made->remote = c->remote;
         made->peers = c->remote->world;
         made->remote_size = c->remote_size;
-        made->local = mpi_make_comm(c->group, context + 2, c);
+        made->local = mpi_make_comm(c->group, 0, c);
         mpi_hide_comm(made->local);
     }
     if (c->topology)
@@ -154,33 +153,60 @@ static struct communicator *duplicate(struct communicator *c, int context)
     return made;
 }
 
-int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *made)
+static int run_dup(struct collective *what)
 {
-    COMMUNICATOR(c, comm);
-    int context = mpi_agree_on_context(c);
-    mpi_used_context(context + 2);
-    struct communicator *copy = duplicate(c, context);
+    struct communicator *c = what->comm, *copy = what->receive;
+    copy->context = agree_on_context(c, what->tag, c->local ? what->root : what->tag);
+    if (copy->local)
+        copy->local->context = copy->context + 2;
+    return MPI_SUCCESS;
+}
+
+static void end(struct mpi_request *request)
+{
+    mpi_wait(request);
+    mpi_free_request(request);
+}
+
+static int begin_dup(MPI_Comm comm, MPI_Comm *made, MPI_Request *request, const char *call)
+{
+    struct communicator *c = mpi_comm(comm);
+    if (!c)
+        return mpi_fail(NULL, call, MPI_ERR_COMM);
+    struct communicator *copy = duplicate(c);
     int result = mpi_copy_attributes(comm, c->attributes, &copy->attributes);
-    if (result) {
-        mpi_table_remove(&mpi_comms, copy->handle);
+    mpi_begin(&(struct collective){.call = call, .run = run_dup, .comm = c, .receive = copy,
+                                   .root = c->local ? c->local->sequence++ : 0},
+              request);
+    *made = copy->handle;
+    if (result) { /* the other ranks may have copied theirs */
+        end(*request);
+        mpi_hide_comm(copy);
         mpi_release_comm(copy);
         *made = MPI_COMM_NULL;
-        FAIL(c, result);
+        return mpi_fail(c, call, result);
     }
-    *made = copy->handle;
     return MPI_SUCCESS;
+}
+
+int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *made)
+{
+    MPI_Request request;
+    int result = begin_dup(comm, made, &request, __func__);
+    if (!result)
+        end(request);
+    return result;
+}
+
+int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *made, MPI_Request *request)
+{
+    return begin_dup(comm, made, request, __func__);
 }
 
 int MPI_Comm_dup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *made)
 {
     (void)info;
     return MPI_Comm_dup(comm, made);
-}
-
-int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *made, MPI_Request *request)
-{
-    int result = MPI_Comm_dup(comm, made); /* blocks, which a correct program cannot tell */
-    return result ? result : MPI_Ibarrier(comm, request);
 }
 
 int MPI_Comm_idup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *made, MPI_Request *request)
@@ -203,29 +229,21 @@ int MPI_Comm_create(MPI_Comm comm, MPI_Group group, MPI_Comm *made)
     return MPI_SUCCESS;
 }
 
-/* Members of the group alone: they agree by messages, over the first of them. */
+/* Members of the group alone: the first of them tells the others. */
 int MPI_Comm_create_group(MPI_Comm comm, MPI_Group group, int tag, MPI_Comm *made)
 {
     COMMUNICATOR(c, comm);
     struct group *g = mpi_group(group);
     CHECK(c, g, MPI_ERR_GROUP);
-    int me = mpi_rank_in(g, mpi_rank), context = next_context, other;
+    int me = mpi_rank_in(g, mpi_rank), context = me == 0 ? mpi_new_context() : 0;
     *made = MPI_COMM_NULL;
     if (me == MPI_UNDEFINED)
         return MPI_SUCCESS;
     tag = 1 << 29 | tag;
-    for (int i = 1; me == 0 && i < g->size; i++) {
-        mpi_receive(&other, 1, MPI_INT, mpi_rank_in(c->group, g->world[i]), tag, c);
-        context = other > context ? other : context;
-    }
-    if (me != 0) {
-        int first = mpi_rank_in(c->group, g->world[0]);
-        mpi_send(&context, 1, MPI_INT, first, tag, c);
-        mpi_receive(&context, 1, MPI_INT, first, tag, c);
-    }
     for (int i = 1; me == 0 && i < g->size; i++)
         mpi_send(&context, 1, MPI_INT, mpi_rank_in(c->group, g->world[i]), tag, c);
-    mpi_used_context(context);
+    if (me != 0)
+        mpi_receive(&context, 1, MPI_INT, mpi_rank_in(c->group, g->world[0]), tag, c);
     *made = mpi_make_comm(g, context, c)->handle;
     return MPI_SUCCESS;
 }

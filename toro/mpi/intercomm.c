@@ -25,25 +25,22 @@ int MPI_Intercomm_create(MPI_Comm local, int local_leader, MPI_Comm peer, int re
         int context, size, world[RANKS_MAX];
     } mine, other;
     CHECK(c, local_leader >= 0 && local_leader < c->size, MPI_ERR_RANK);
-    int largest, free = mpi_free_context();
-    mpi_allreduce(&free, &largest, 1, MPI_INT, MPI_MAX, c);
-    mine.context = largest;
     mine.size = c->size;
     mpi_copy(mine.world, c->group->world, c->size * sizeof(int));
     if (c->rank == local_leader) {
         struct communicator *p = mpi_comm(peer);
         CHECK(c, p, MPI_ERR_COMM);
+        mine.context = mpi_new_context();
         int result = MPI_Sendrecv(&mine, sizeof mine, MPI_BYTE, remote_leader, tag, &other, sizeof other, MPI_BYTE,
                                   remote_leader, tag, peer, MPI_STATUS_IGNORE);
         if (result)
             return result;
+        other.context = other.context > mine.context ? other.context : mine.context;
     }
     mpi_bcast(&other, sizeof other, MPI_BYTE, local_leader, c);
-    int context = other.context > mine.context ? other.context : mine.context;
-    mpi_used_context(context + 2);
     struct group *remote = mpi_make_group(other.size);
     mpi_copy(remote->world, other.world, other.size * sizeof(int));
-    *made = make(c, remote, context)->handle;
+    *made = make(c, remote, other.context)->handle;
     mpi_release_group(remote);
     return MPI_SUCCESS;
 }
@@ -84,7 +81,6 @@ static void swap(struct communicator *c, const void *mine, int count, void *othe
 int mpi_create_inter(struct communicator *c, struct group *group, MPI_Comm *made)
 {
     int others[RANKS_MAX], count, context = mpi_agree_on_context(c);
-    mpi_used_context(context + 2);
     swap(c, group->world, group->size, others, &count);
     *made = MPI_COMM_NULL;
     if (mpi_rank_in(group, mpi_rank) == MPI_UNDEFINED || !count)
@@ -101,7 +97,6 @@ int mpi_split_inter(struct communicator *c, int color, struct group *mine, const
 {
     struct member members[RANKS_MAX], others[RANKS_MAX];
     int count, context = mpi_agree_on_context(c);
-    mpi_used_context(context + 2);
     mpi_allgather(self, members, 3, MPI_INT, c->local);
     swap(c, members, 3 * c->size, others, &count);
     struct group *remote = mpi_members_of(others, count / 3, color);

@@ -369,10 +369,9 @@ struct communicator *mpi_world(void);
 void mpi_release_comm(struct communicator *comm);
 /* A communicator of a group, whose members all call this with the same context. */
 struct communicator *mpi_make_comm(struct group *group, int context, struct communicator *parent);
-/* A context that is free on all ranks of a communicator; the first that is free on this one. */
+/* A context that no communicator has, nor the three numbers after it; and one for all ranks of a communicator. */
+int mpi_new_context(void);
 int mpi_agree_on_context(struct communicator *comm);
-int mpi_free_context(void);
-void mpi_used_context(int context);
 /* Takes a communicator out of the table of handles: it is a part of another. */
 void mpi_hide_comm(struct communicator *comm);
 /* Members of a color, of what MPI_Comm_split has gathered. */

@@ -55,6 +55,12 @@ def test_counts_that_are_larger_than_int(toro: Callable[..., Result], cpus: int)
     assert toro(HERE / "LargeCounts.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4])
+def test_to_begin_to_duplicate_waits_for_nobody(toro: Callable[..., Result], cpus: int) -> None:
+    result = toro(HERE / "Duplicates.c", "--cpus", str(cpus))
+    assert sorted(result.stdout.decode().splitlines()) == [f"rank {i}: right" for i in range(cpus)]
+
+
 @needs_compiler
 @pytest.mark.parametrize("options", [[], ["-g", "-fPIE"], ["-O2", "-fno-pic"]], ids=["plain", "pie", "optimized"])
 def test_an_object_of_the_existing_toro(toro: Callable[..., Result], tmp_path: Path, options: list[str]) -> None:
