@@ -132,8 +132,9 @@ static int finish(struct maker *maker, int count, const MPI_Datatype *old, MPI_D
     if (type->kind == -2)
         type->kind = -1;
     type->type_count = count;
-    type->types = mpi_memory(count * sizeof *old + 1);
-    mpi_copy(type->types, old, count * sizeof *old);
+    type->types = mpi_memory(count * sizeof *type->types + 1);
+    for (int i = 0; i < count; i++)
+        mpi_hold_type(type->types[i] = mpi_type(old[i]));
     *handle = mpi_add_type(type);
     return MPI_SUCCESS;
 }
@@ -268,6 +269,15 @@ int MPI_Type_get_envelope(MPI_Datatype type, int *integers, int *addresses, int 
     return MPI_SUCCESS;
 }
 
+/* The program frees it, unless it is predefined. */
+static MPI_Datatype new_handle(struct type *type)
+{
+    if (type->predefined)
+        return type->kind;
+    mpi_hold_type(type);
+    return mpi_add_type(type);
+}
+
 static int contents_of(struct type *t, MPI_Count max_integers, MPI_Count max_addresses, MPI_Count max_counts,
                        MPI_Count max_types, int integers[], MPI_Aint addresses[], MPI_Count counts[],
                        MPI_Datatype types[])
@@ -282,7 +292,8 @@ static int contents_of(struct type *t, MPI_Count max_integers, MPI_Count max_add
     for (MPI_Count i = 0; i < t->addresses.count; i++)
         addresses[i] = t->addresses.list[i];
     mpi_copy(counts, t->counts.list, t->counts.count * sizeof *counts);
-    mpi_copy(types, t->types, t->type_count * sizeof *types);
+    for (int i = 0; i < t->type_count; i++)
+        types[i] = new_handle(t->types[i]);
     return MPI_SUCCESS;
 }
 

@@ -278,13 +278,14 @@ struct type {
     bool predefined;
     int kind;       /* the basic type of all its elements; -1: several */
     int alignment;  /* bytes */
-    int references; /* handle, types made of it */
+    int references; /* handles, types made of it */
+    int handles;
     int block_count;
     size_t elements;
     struct block *blocks;
     int combiner, type_count;
     struct values integers, addresses, counts; /* that it was made with */
-    MPI_Datatype *types;
+    struct type **types;
     struct attribute *attributes;
     char name[NAME_SIZE];
 };

@@ -81,6 +81,7 @@ void mpi_start_types(void)
 MPI_Datatype mpi_add_type(struct type *type)
 {
     mpi_type(0);
+    type->handles++;
     return mpi_table_add(&mpi_types, type);
 }
 
@@ -98,6 +99,8 @@ void mpi_release_type(struct type *type)
     toro_release(type->integers.list);
     toro_release(type->addresses.list);
     toro_release(type->counts.list);
+    for (int i = 0; i < type->type_count; i++)
+        mpi_release_type(type->types[i]);
     toro_release(type->types);
     toro_release(type);
 }
@@ -239,8 +242,9 @@ int MPI_Type_free(MPI_Datatype *type)
 {
     TYPE(t, *type);
     CHECK(NULL, !t->predefined, MPI_ERR_TYPE);
-    int result = mpi_delete_attributes(*type, &t->attributes);
+    int result = t->handles > 1 ? MPI_SUCCESS : mpi_delete_attributes(*type, &t->attributes);
     CHECK(NULL, result == MPI_SUCCESS, result);
+    t->handles--;
     if (!mpi_activities) { /* a collective operation knows types by their handles */
         mpi_table_remove(&mpi_types, *type);
         mpi_release_type(t);

@@ -347,6 +347,13 @@ static void types(void)
     memset(in, 0, sizeof in);
     MPI_Unpack(buffer, sizeof buffer, &position, in, 3, item, MPI_COMM_WORLD);
     check(in[1].kind == 'b' && in[1].index[0] == 1);
+    for (int i = 0; i < 2; i++) { /* a type that was freed is there again, for a while */
+        int addresses, types, combiner;
+        MPI_Type_get_contents(item, 0, 2, 1, NULL, (MPI_Aint[2]){0}, &whole);
+        MPI_Type_get_envelope(whole, &n, &addresses, &types, &combiner);
+        check(n == 4 && addresses == 3 && types == 3 && combiner == MPI_COMBINER_STRUCT);
+        MPI_Type_free(&whole);
+    }
     MPI_Type_free(&item);
     MPI_Type_free(&square);
     MPI_Type_free(&column);
