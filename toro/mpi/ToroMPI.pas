@@ -565,6 +565,12 @@ function MPI_Unpack(Buffer: Pointer; Size: LongInt; var Position: LongInt; Data:
   TMpiDatatype; Comm: TMpiComm): LongInt; cdecl; external name 'MPI_Unpack';
 function MPI_Pack_size(Count: LongInt; DataType: TMpiDatatype; Comm: TMpiComm; var Size: LongInt): LongInt; cdecl;
   external name 'MPI_Pack_size';
+function MPI_Pack_external(Form: PChar; Data: Pointer; Count: LongInt; DataType: TMpiDatatype; Buffer: Pointer; Size:
+  Int64; var Position: Int64): LongInt; cdecl; external name 'MPI_Pack_external';
+function MPI_Unpack_external(Form: PChar; Buffer: Pointer; Size: Int64; var Position: Int64; Data: Pointer; Count:
+  LongInt; DataType: TMpiDatatype): LongInt; cdecl; external name 'MPI_Unpack_external';
+function MPI_Pack_external_size(Form: PChar; Count: LongInt; DataType: TMpiDatatype; var Size: Int64): LongInt; cdecl;
+  external name 'MPI_Pack_external_size';
 
 { Groups and communicators }
 function MPI_Comm_group(Comm: TMpiComm; var Group: TMpiGroup): LongInt; cdecl; external name 'MPI_Comm_group';

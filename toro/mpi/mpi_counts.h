@@ -253,6 +253,11 @@ int TORO_NAME(MPI_Pack)(const void *data, TORO_COUNT count, MPI_Datatype type, v
 int TORO_NAME(MPI_Unpack)(const void *buffer, TORO_COUNT size, TORO_COUNT *position, void *data, TORO_COUNT count,
                           MPI_Datatype type, MPI_Comm comm);
 int TORO_NAME(MPI_Pack_size)(TORO_COUNT count, MPI_Datatype type, MPI_Comm comm, TORO_COUNT *size);
+int TORO_NAME(MPI_Pack_external)(const char form[], const void *data, TORO_COUNT count, MPI_Datatype type, void *buffer,
+                                 TORO_BYTES size, TORO_BYTES *position);
+int TORO_NAME(MPI_Unpack_external)(const char form[], const void *buffer, TORO_BYTES size, TORO_BYTES *position, void
+                                   *data, TORO_COUNT count, MPI_Datatype type);
+int TORO_NAME(MPI_Pack_external_size)(const char form[], TORO_COUNT count, MPI_Datatype type, TORO_BYTES *size);
 
 /* One-sided communication */
 int TORO_NAME(MPI_Win_create)(void *base, MPI_Aint size, TORO_PLACE unit, MPI_Info info, MPI_Comm comm, MPI_Win *win);

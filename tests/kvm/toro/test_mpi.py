@@ -55,6 +55,10 @@ def test_counts_that_are_larger_than_int(toro: Callable[..., Result], cpus: int)
     assert toro(HERE / "LargeCounts.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
+def test_packing_for_other_machines(toro: Callable[..., Result]) -> None:
+    assert toro(HERE / "External.c") == Result(0, b"all right\n", "")
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4])
 def test_to_begin_to_duplicate_waits_for_nobody(toro: Callable[..., Result], cpus: int) -> None:
     result = toro(HERE / "Duplicates.c", "--cpus", str(cpus))
