@@ -8,12 +8,13 @@ struct key {
     MPI_Comm_copy_attr_function *copy;
     MPI_Comm_delete_attr_function *remove;
     void *state;
+    int number, attributes; /* attributes: how many have it */
+    bool freed;             /* its number remains taken while any has it */
 };
 
 struct attribute {
     struct attribute *next;
-    int key;
-    struct key function; /* a key may be freed before its attributes */
+    struct key *key;
     void *value;
 };
 
@@ -27,9 +28,25 @@ int MPI_COMM_DUP_FN(MPI_Comm comm, int key, void *state, void *value, void *copy
     return MPI_SUCCESS;
 }
 
+static void add(struct attribute **attributes, struct key *key, void *value)
+{
+    struct attribute *made = mpi_memory(sizeof *made);
+    *made = (struct attribute){*attributes, key, value};
+    *attributes = made;
+    key->attributes++;
+}
+
+static void release(struct key *key)
+{
+    if (key->attributes || !key->freed)
+        return;
+    mpi_table_remove(&keys, key->number);
+    toro_release(key);
+}
+
 static struct attribute **find(struct attribute **attributes, int key)
 {
-    while (*attributes && (*attributes)->key != key)
+    while (*attributes && (*attributes)->key->number != key)
         attributes = &(*attributes)->next;
     return attributes;
 }
@@ -39,16 +56,14 @@ int mpi_copy_attributes(int handle, struct attribute *from, struct attribute **t
     for (; from; from = from->next) {
         void *value;
         int flag = false;
-        if (!from->function.copy)
+        struct key *key = from->key;
+        if (!key->copy)
             continue;
-        int result = from->function.copy(handle, from->key, from->function.state, from->value, &value, &flag);
+        int result = key->copy(handle, key->number, key->state, from->value, &value, &flag);
         if (result)
             return result;
-        if (flag) {
-            struct attribute *made = mpi_memory(sizeof *made);
-            *made = (struct attribute){*to, from->key, from->function, value};
-            *to = made;
-        }
+        if (flag)
+            add(to, key, value);
     }
     return MPI_SUCCESS;
 }
@@ -56,13 +71,16 @@ int mpi_copy_attributes(int handle, struct attribute *from, struct attribute **t
 static int remove_first(int handle, struct attribute **at)
 {
     struct attribute *attribute = *at;
-    if (attribute->function.remove) {
-        int result = attribute->function.remove(handle, attribute->key, attribute->value, attribute->function.state);
+    struct key *key = attribute->key;
+    if (key->remove) {
+        int result = key->remove(handle, key->number, attribute->value, key->state);
         if (result)
             return result;
     }
     *at = attribute->next;
     toro_release(attribute);
+    key->attributes--;
+    release(key);
     return MPI_SUCCESS;
 }
 
@@ -76,18 +94,16 @@ int mpi_delete_attributes(int handle, struct attribute **attributes)
 
 int mpi_set_attribute(int handle, struct attribute **attributes, int key, void *value)
 {
-    struct key *function = key < FIRST_KEY ? NULL : mpi_table_at(&keys, key);
-    struct attribute **at = find(attributes, key), *made;
-    if (!function)
+    struct key *found = key < FIRST_KEY ? NULL : mpi_table_at(&keys, key);
+    struct attribute **at = find(attributes, key);
+    if (!found || found->freed)
         return MPI_ERR_KEYVAL;
     if (*at) {
         int result = remove_first(handle, at);
         if (result)
             return result;
     }
-    made = mpi_memory(sizeof *made);
-    *made = (struct attribute){*attributes, key, *function, value};
-    *attributes = made;
+    add(attributes, found, value);
     return MPI_SUCCESS;
 }
 
@@ -126,17 +142,17 @@ int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *copy, MPI_Comm_delete_at
                            void *state)
 {
     struct key *made = mpi_memory(sizeof *made);
-    *made = (struct key){copy, remove, state};
-    *key = mpi_table_add(&keys, made);
+    *made = (struct key){copy, remove, state, mpi_table_add(&keys, made), 0, false};
+    *key = made->number;
     return MPI_SUCCESS;
 }
 
 int MPI_Comm_free_keyval(int *key)
 {
-    struct key *function = *key < FIRST_KEY ? NULL : mpi_table_at(&keys, *key);
-    CHECK(NULL, function, MPI_ERR_KEYVAL);
-    mpi_table_remove(&keys, *key);
-    toro_release(function);
+    struct key *found = *key < FIRST_KEY ? NULL : mpi_table_at(&keys, *key);
+    CHECK(NULL, found, MPI_ERR_KEYVAL);
+    found->freed = true;
+    release(found);
     *key = MPI_KEYVAL_INVALID;
     return MPI_SUCCESS;
 }

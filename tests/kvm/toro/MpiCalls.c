@@ -376,6 +376,11 @@ static void communicators(void)
     MPI_Comm_dup(half, &copy);
     MPI_Comm_get_attr(copy, key, &value, &flag);
     check(flag && value == &color);
+    MPI_Comm_free_keyval(&key);
+    MPI_Comm_create_keyval(MPI_COMM_DUP_FN, MPI_COMM_NULL_DELETE_FN, &key, NULL);
+    MPI_Comm_get_attr(copy, key, &value, &flag); /* the other key is taken while attributes have it */
+    check(!flag);
+    MPI_Comm_free_keyval(&key);
     MPI_Comm_compare(half, copy, &r);
     check(r == MPI_CONGRUENT);
     /* What is sent on one is not received on the other. */
