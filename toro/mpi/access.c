@@ -97,6 +97,8 @@ static int accumulate(const void *data, MPI_Count count, MPI_Datatype type, void
     if (!target)
         return result;
     struct type *t = mpi_type(target_type);
+    if (!target_count || !t->size)
+        return MPI_SUCCESS;
     if (operation != MPI_REPLACE && operation != MPI_NO_OP && (t->kind < 0 || !mpi_can_combine(operation, t->kind)))
         return mpi_fail_in_window(win, call, MPI_ERR_OP);
     enter(win, rank);

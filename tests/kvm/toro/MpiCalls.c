@@ -438,6 +438,7 @@ static void windows(void)
 {
     static int memory[8];
     int one = 1, old, got[2], counter;
+    MPI_Datatype nothing;
     MPI_Win win;
     memset(memory, 0, sizeof memory);
     MPI_Win_create(memory, sizeof memory, sizeof(int), MPI_INFO_NULL, MPI_COMM_WORLD, &win);
@@ -460,6 +461,9 @@ static void windows(void)
     MPI_Fetch_and_op(&one, &old, MPI_INT, 0, 3, MPI_SUM, win);
     MPI_Win_unlock_all(win);
     check(old >= 0 && old < size);
+    MPI_Type_contiguous(0, MPI_INT, &nothing);
+    MPI_Accumulate(NULL, 1, nothing, 0, 3, 1, nothing, MPI_SUM, win);
+    MPI_Type_free(&nothing);
     MPI_Barrier(MPI_COMM_WORLD);
     check(rank != 0 || (memory[2] == 100 * size && memory[3] == size));
     MPI_Win_free(&win);
