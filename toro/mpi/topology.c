@@ -51,18 +51,52 @@ static int rank_at(const struct topology *topology, const int coordinates[])
     struct topology *name = c->topology;                                                                               \
     CHECK(c, name && name->kind == (what), MPI_ERR_TOPOLOGY)
 
-static bool is_prime_factor(int value, int *factor)
+#define MOST_DIVISORS 1536 /* that an int has */
+
+/* How a number of ranks is divided among dimensions: the sizes descend, the first and the last are as close to each
+ * other as can be, and the last ones as large as can be then. */
+struct division {
+    int count, divisors[MOST_DIVISORS];
+    int dimensions, spread; /* spread: of the best sizes so far */
+    int *sizes, *best;
+};
+
+static bool reaches(int64_t size, int dimensions, int64_t ranks)
 {
-    for (*factor = 2; *factor * *factor <= value; ++*factor)
-        if (value % *factor == 0)
-            return true;
-    *factor = value;
-    return value > 1;
+    int64_t product = 1;
+    while (dimensions-- && product < ranks)
+        product *= size;
+    return product >= ranks;
+}
+
+/* Tries all sizes of a dimension up to `most`, and of those after it. */
+static void divide(struct division *d, int at, int rest, int most)
+{
+    int left = d->dimensions - at;
+    if (!left) {
+        int spread = d->sizes[0] - d->sizes[at - 1];
+        while (--at && d->sizes[at] == d->best[at])
+            ;
+        if (spread < d->spread || d->sizes[at] > d->best[at]) {
+            d->spread = spread;
+            memcpy(d->best, d->sizes, d->dimensions * sizeof *d->sizes);
+        }
+        return;
+    }
+    for (int i = 0; i < d->count && d->divisors[i] <= most; i++) {
+        int size = d->divisors[i];
+        if (rest % size || !reaches(size, left, rest))
+            continue;
+        d->sizes[at] = size;
+        int64_t least = d->sizes[0] - d->spread; /* that the last must have */
+        if (least <= 1 || !reaches(least, left, rest + 1L))
+            divide(d, at + 1, rest / size, size);
+    }
 }
 
 int MPI_Dims_create(int nodes, int dimensions, int sizes[])
 {
-    int rest = nodes, open = 0, factors[32], count = 0, factor;
+    int rest = nodes, open = 0;
     CHECK(NULL, nodes > 0 && dimensions >= 0, MPI_ERR_DIMS);
     for (int i = 0; i < dimensions; i++) {
         CHECK(NULL, sizes[i] >= 0, MPI_ERR_DIMS);
@@ -76,30 +110,20 @@ int MPI_Dims_create(int nodes, int dimensions, int sizes[])
         CHECK(NULL, rest == 1, MPI_ERR_DIMS);
         return MPI_SUCCESS;
     }
-    while (is_prime_factor(rest, &factor)) {
-        factors[count++] = factor;
-        rest /= factor;
-    }
-    int *made = mpi_memory(open * sizeof(int));
-    for (int i = 0; i < open; i++)
-        made[i] = 1;
-    while (count) { /* the largest factor to the smallest size */
-        int least = 0;
-        for (int i = 1; i < open; i++)
-            if (made[i] < made[least])
-                least = i;
-        made[least] *= factors[--count];
-    }
-    for (int i = 0; i < dimensions; i++) {
-        if (sizes[i])
-            continue;
-        int most = 0;
-        for (int j = 1; j < open; j++)
-            if (made[j] > made[most])
-                most = j;
-        sizes[i] = made[most];
-        made[most] = 0;
-    }
+    int *made = mpi_cleared(2 * open * sizeof *made);
+    struct division division = {.dimensions = open, .spread = INT32_MAX, .sizes = made, .best = made + open};
+    int small = 0;
+    for (int i = 1; i <= rest / i; i++)
+        if (rest % i == 0)
+            division.divisors[small++] = i;
+    division.count = small;
+    while (small--)
+        if (division.divisors[small] != rest / division.divisors[small])
+            division.divisors[division.count++] = rest / division.divisors[small];
+    divide(&division, 0, rest, rest);
+    for (int i = 0; i < dimensions; i++)
+        if (!sizes[i])
+            sizes[i] = *division.best++;
     toro_release(made);
     return MPI_SUCCESS;
 }

@@ -402,6 +402,9 @@ static void communicators(void)
     MPI_Group_free(&odd);
     MPI_Group_free(&world);
 
+    int many[3] = {0, 5, 0};
+    MPI_Dims_create(2100, 3, many);
+    check(many[0] == 21 && many[1] == 5 && many[2] == 20);
     MPI_Dims_create(size, 2, sizes);
     check(sizes[0] * sizes[1] == size && sizes[0] >= sizes[1]);
     MPI_Cart_create(MPI_COMM_WORLD, 2, sizes, (int[]){1, 0}, 0, &cart);
