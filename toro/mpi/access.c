@@ -62,30 +62,34 @@ static int move(bool reads, void *data, MPI_Count count, MPI_Datatype type, int 
 }
 
 /* Combines elements with those of the target, which are of one basic type. */
-static void combine_at(const void *data, MPI_Count count, MPI_Datatype type, char *target, MPI_Count target_count,
+static void combine_at(const void *data, MPI_Count count, MPI_Datatype type, void *target, MPI_Count target_count,
                        MPI_Datatype target_type, MPI_Op operation)
 {
-    struct type *t = mpi_type(target_type);
     if (operation == MPI_NO_OP)
         return;
     if (operation == MPI_REPLACE) {
         mpi_copy_typed(data, count, type, target, target_count, target_type);
         return;
     }
+    struct type *t = mpi_type(target_type);
     MPI_Datatype basic = t->kind;
-    size_t size = mpi_type(basic)->size;
-    char *packed = mpi_memory(mpi_type(type)->size * count + 1), *at = packed;
-    mpi_pack(data, count, mpi_type(type), packed);
-    if (t->predefined)
-        mpi_combine(packed, target, target_count, basic, operation);
-    else
-        for (MPI_Aint i = 0; i < target_count; i++)
-            for (int j = 0; j < t->block_count; j++) {
-                struct block *block = &t->blocks[j];
-                mpi_combine(at, target + i * t->extent + block->offset, block->size / size, basic, operation);
-                at += block->size;
-            }
-    toro_release(packed);
+    MPI_Count number = t->size * target_count / mpi_type(basic)->size;
+    void *in = (void *)data, *inout = target;
+    if (type != basic) {
+        in = mpi_elements(number, basic);
+        mpi_copy_typed(data, count, type, in, number, basic);
+    }
+    if (target_type != basic) {
+        inout = mpi_elements(number, basic);
+        mpi_copy_typed(target, target_count, target_type, inout, number, basic);
+    }
+    mpi_combine(in, inout, number, basic, operation);
+    if (type != basic)
+        mpi_discard(in, basic);
+    if (target_type != basic) {
+        mpi_copy_typed(inout, number, basic, target, target_count, target_type);
+        mpi_discard(inout, basic);
+    }
 }
 
 static int accumulate(const void *data, MPI_Count count, MPI_Datatype type, void *result_data, MPI_Count result_count,

@@ -441,7 +441,7 @@ static void windows(void)
 {
     static int memory[8];
     int one = 1, old, got[2], counter;
-    MPI_Datatype nothing;
+    MPI_Datatype nothing, spread;
     MPI_Win win;
     memset(memory, 0, sizeof memory);
     MPI_Win_create(memory, sizeof memory, sizeof(int), MPI_INFO_NULL, MPI_COMM_WORLD, &win);
@@ -470,6 +470,22 @@ static void windows(void)
     MPI_Barrier(MPI_COMM_WORLD);
     check(rank != 0 || (memory[2] == 100 * size && memory[3] == size));
     MPI_Win_free(&win);
+
+    /* Pairs, which have gaps: two, and two with another one between them */
+    struct {
+        double value;
+        int index;
+    } pairs[4] = {{0}}, largest[3] = {{rank, rank}, {rank + 1, rank}, {rank + 2, rank}};
+    MPI_Type_vector(2, 1, 2, MPI_DOUBLE_INT, &spread);
+    MPI_Win_create(pairs, sizeof pairs, sizeof *pairs, MPI_INFO_NULL, MPI_COMM_WORLD, &win);
+    MPI_Win_fence(0, win);
+    MPI_Accumulate(largest, 2, MPI_DOUBLE_INT, 0, 0, 2, MPI_DOUBLE_INT, MPI_MAXLOC, win);
+    MPI_Accumulate(largest, 1, spread, 0, 1, 1, spread, MPI_MAXLOC, win);
+    MPI_Win_fence(0, win);
+    check(rank != 0 || (pairs[0].value == size - 1 && pairs[0].index == size - 1 && pairs[1].value == size));
+    check(rank != 0 || (pairs[2].value == 0 && pairs[3].value == size + 1 && pairs[3].index == size - 1));
+    MPI_Win_free(&win);
+    MPI_Type_free(&spread);
 }
 
 static void errors(void)
