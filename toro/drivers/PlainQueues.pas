@@ -1,5 +1,5 @@
-{ Virtqueues that drivers manage themselves (virtio 1.2, section 2.7): the second kind of drivers
-  in unit VirtIO, which declares these routines.
+{ Virtqueues that drivers manage themselves (virtio 1.2, section 2.7). Unit VirtIO declares these
+  routines.
 
   Descriptors are taken one after the other, so a queue serves its buffers in their order; a used
   element that names no descriptor of the queue is taken for its first one. }
@@ -11,7 +11,7 @@ interface
 
 implementation
 
-uses Arch, Memory, VirtIO;
+uses Arch, Memory, VirtIO, VirtIODevices, VirtIOPolling;
 
 const
   DESCRIPTOR_SIZE = 16; { section 2.7.5; also the alignment of the table }

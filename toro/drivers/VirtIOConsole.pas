@@ -39,7 +39,7 @@ procedure WantConsoleInterrupt;
 
 implementation
 
-uses Arch, Console, CoreThreads, Debug, Memory, VirtIO, VirtQueues, WaitQueues;
+uses Arch, Console, CoreThreads, Debug, Memory, VirtIODevices, VirtIOPolling, VirtQueues, WaitQueues;
 
 const
   RX = 0;

@@ -10,7 +10,7 @@ interface
 implementation
 
 uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseListing, FuseNames, FusePaths, FuseQueue, FuseReading,
-  FuseSessions, Memory, VirtIO;
+  FuseSessions, Memory, VirtIODevices;
 
 const
   VOLUMES_MAX = 8;

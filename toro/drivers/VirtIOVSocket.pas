@@ -8,8 +8,8 @@ interface
 implementation
 
 uses
-  Arch, CoreThreads, Memory, Network, Scheduling, SocketTables, StreamSockets, Thaw, ThreadRequests, VirtIO, VirtQueues, VSockPackets,
-  WaitQueues;
+  Arch, CoreThreads, Memory, Network, Scheduling, SocketTables, StreamSockets, Thaw, ThreadRequests, VirtIODevices,
+  VirtIOPolling, VirtQueues, VSockPackets, WaitQueues;
 
 const
   RX = 0;

@@ -8,7 +8,7 @@ program BeforeAccept;
 {$mode objfpc}
 
 uses
-  Arch, Process, VirtIO;
+  Arch, Process, VirtIODevices;
 
 const
   ENTRIES = 32;

@@ -7,7 +7,7 @@ program VsockServer;
 {$mode objfpc}
 
 uses
-  Process, VirtQueues, VirtIO;
+  Process, VirtIODevices, VirtIOPolling, VirtQueues;
 
 const
   RX = 0;

@@ -16,7 +16,7 @@ unit FuseQueue;
 
 interface
 
-uses CoreThreads, Fuse, VirtIO;
+uses CoreThreads, Fuse, VirtIODevices;
 
 const
   TAG_SIZE = 36;
@@ -131,7 +131,7 @@ procedure WaitForChange(Volume: PFuseVolume; Deadline: QWord = 0);
 
 implementation
 
-uses Arch, Filesystem, Memory, Scheduling, Thaw, ThreadRequests, VirtQueues, WaitQueues;
+uses Arch, Filesystem, Memory, Scheduling, Thaw, ThreadRequests, VirtIOPolling, VirtQueues, WaitQueues;
 
 const
   HIGH_PRIORITY = 0;

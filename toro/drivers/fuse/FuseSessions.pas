@@ -37,7 +37,7 @@ function IsExhausted(Result_: LongInt): Boolean;
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseContents, Process, VirtIO, WaitQueues;
+uses Arch, Filesystem, Fuse, FuseContents, Process, VirtIODevices, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;
