@@ -121,17 +121,6 @@ begin
   until False;
 end;
 
-procedure WriteRegister(Base, Offset: QWord; Value: DWord);
-begin
-  PDWord(Base + Offset)^ := Value;
-end;
-
-procedure WriteAddress(Base, Offset: QWord; Address: Pointer);
-begin
-  WriteRegister(Base, Offset, DWord(PtrUInt(Address)));
-  WriteRegister(Base, Offset + 4, PtrUInt(Address) shr 32);
-end;
-
 procedure Offer(Queue: PVirtQueue; Head: Word);
 begin
   with Queue^.available^ do
@@ -152,7 +141,7 @@ var
 begin
   Queue^ := Default(TVirtQueue);
   WriteRegister(Base, MMIO_QUEUESEL, QueueId);
-  Size := PDWord(Base + MMIO_QUEUENUMMAX)^;
+  Size := ReadRegister(Base, MMIO_QUEUENUMMAX);
   if Size > QueueLen then
     Size := QueueLen;
   if Size = 0 then
@@ -187,11 +176,7 @@ begin
     end;
     Queue^.free_nr_desc := 0;
   end;
-  WriteRegister(Base, MMIO_QUEUENUM, Size);
-  WriteAddress(Base, MMIO_DESCLOW, Queue^.buffers);
-  WriteAddress(Base, MMIO_AVAILLOW, Queue^.available);
-  WriteAddress(Base, MMIO_USEDLOW, Queue^.used);
-  WriteRegister(Base, MMIO_QUEUEREADY, 1);
+  TellQueue(Base, Size, Queue^.buffers, Queue^.available, Queue^.used);
   Result := True;
 end;
 

@@ -17,6 +17,9 @@ const
   F_VERSION_1 = QWord(1) shl 32;
   RING_FEATURES = F_INDIRECT_DESC or F_EVENT_IDX or F_VERSION_1;
 
+  { MMIO_STATUS of a device that runs }
+  STATUS_RUNNING = VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK or VIRTIO_DRIVER_OK;
+
   DEVICE_QUEUES = 10;
 
 type
@@ -68,9 +71,12 @@ function NeedsReset(Device: PVirtIODevice): Boolean;
 { Reads Count 32-bit words of configuration space from Offset, consistently. }
 procedure ReadConfig(Device: PVirtIODevice; Offset, Count: LongWord; Words: PLongWord);
 
-{ A register of the device. }
-function ReadRegister(Device: PVirtIODevice; Offset: LongWord): LongWord; inline;
-procedure WriteRegister(Device: PVirtIODevice; Offset, Value: LongWord); inline;
+{ A register of a device. }
+function ReadRegister(Base: PtrUInt; Offset: LongWord): LongWord; inline;
+procedure WriteRegister(Base: PtrUInt; Offset, Value: LongWord); inline;
+
+{ Tells a device where the selected queue is, and enables it. }
+procedure TellQueue(Base: PtrUInt; Size: Word; Descriptors, Available, Used: Pointer);
 
 implementation
 
@@ -88,20 +94,29 @@ var
   Devices: PVirtIODevice;
   DeviceCount: LongInt;
 
-function ReadRegister(Device: PVirtIODevice; Offset: LongWord): LongWord;
+function ReadRegister(Base: PtrUInt; Offset: LongWord): LongWord;
 begin
-  Result := PLongWord(Device^.Base + Offset)^;
+  Result := PLongWord(Base + Offset)^;
 end;
 
-procedure WriteRegister(Device: PVirtIODevice; Offset, Value: LongWord);
+procedure WriteRegister(Base: PtrUInt; Offset, Value: LongWord);
 begin
-  PLongWord(Device^.Base + Offset)^ := Value;
+  PLongWord(Base + Offset)^ := Value;
 end;
 
-procedure WriteAddress(Device: PVirtIODevice; Offset: LongWord; Address: Pointer);
+procedure WriteAddress(Base: PtrUInt; Offset: LongWord; Address: Pointer);
 begin
-  WriteRegister(Device, Offset, LongWord(PtrUInt(Address)));
-  WriteRegister(Device, Offset + 4, PtrUInt(Address) shr 32);
+  WriteRegister(Base, Offset, LongWord(PtrUInt(Address)));
+  WriteRegister(Base, Offset + 4, PtrUInt(Address) shr 32);
+end;
+
+procedure TellQueue(Base: PtrUInt; Size: Word; Descriptors, Available, Used: Pointer);
+begin
+  WriteRegister(Base, MMIO_QUEUENUM, Size);
+  WriteAddress(Base, MMIO_DESCLOW, Descriptors);
+  WriteAddress(Base, MMIO_AVAILLOW, Available);
+  WriteAddress(Base, MMIO_USEDLOW, Used);
+  WriteRegister(Base, MMIO_QUEUEREADY, 1);
 end;
 
 { ---- Finding ---- }
@@ -147,34 +162,25 @@ var
   Offered: QWord;
 begin
   Result := False;
-  if (ReadRegister(Device, 0) <> MMIO_SIGNATURE) or (ReadRegister(Device, MMIO_VERSION) <> MMIO_MODERN) then
+  if (ReadRegister(Device^.Base, 0) <> MMIO_SIGNATURE) or (ReadRegister(Device^.Base, MMIO_VERSION) <> MMIO_MODERN) then
     Exit;
   Device^.Claimed := True;
-  WriteRegister(Device, MMIO_STATUS, 0);
-  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER);
-  WriteRegister(Device, DEVICE_FEATURES_SEL, 1);
-  Offered := QWord(ReadRegister(Device, MMIO_FEATURES)) shl 32;
-  WriteRegister(Device, DEVICE_FEATURES_SEL, 0);
-  Offered := Offered or ReadRegister(Device, MMIO_FEATURES);
+  WriteRegister(Device^.Base, MMIO_STATUS, 0);
+  WriteRegister(Device^.Base, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER);
+  WriteRegister(Device^.Base, DEVICE_FEATURES_SEL, 1);
+  Offered := QWord(ReadRegister(Device^.Base, MMIO_FEATURES)) shl 32;
+  WriteRegister(Device^.Base, DEVICE_FEATURES_SEL, 0);
+  Offered := Offered or ReadRegister(Device^.Base, MMIO_FEATURES);
   Device^.Features := Offered and Wanted;
-  WriteRegister(Device, MMIO_SELGUESTFEATURES, 1);
-  WriteRegister(Device, MMIO_GUESTFEATURES, Device^.Features shr 32);
-  WriteRegister(Device, MMIO_SELGUESTFEATURES, 0);
-  WriteRegister(Device, MMIO_GUESTFEATURES, LongWord(Device^.Features));
-  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK);
-  Result := (Device^.Features and F_VERSION_1 <> 0) and (ReadRegister(Device, MMIO_STATUS) and VIRTIO_FEATURES_OK <> 0);
+  WriteRegister(Device^.Base, MMIO_SELGUESTFEATURES, 1);
+  WriteRegister(Device^.Base, MMIO_GUESTFEATURES, Device^.Features shr 32);
+  WriteRegister(Device^.Base, MMIO_SELGUESTFEATURES, 0);
+  WriteRegister(Device^.Base, MMIO_GUESTFEATURES, LongWord(Device^.Features));
+  WriteRegister(Device^.Base, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK);
+  Result := (Device^.Features and F_VERSION_1 <> 0) and
+            (ReadRegister(Device^.Base, MMIO_STATUS) and VIRTIO_FEATURES_OK <> 0);
   if not Result then
-    WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or FAILED);
-end;
-
-{ Tells the device where the selected queue is, and enables it. }
-procedure TellQueue(Device: PVirtIODevice; const Queue: TVirtQueue);
-begin
-  WriteRegister(Device, MMIO_QUEUENUM, Queue.Size);
-  WriteAddress(Device, MMIO_DESCLOW, Queue.Descriptors);
-  WriteAddress(Device, MMIO_AVAILLOW, Queue.Available);
-  WriteAddress(Device, MMIO_USEDLOW, Queue.Used);
-  WriteRegister(Device, MMIO_QUEUEREADY, 1);
+    WriteRegister(Device^.Base, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or FAILED);
 end;
 
 function AddQueue(Device: PVirtIODevice; Size: Word): Boolean;
@@ -183,8 +189,8 @@ var
   Queue: PVirtQueue;
 begin
   Result := False;
-  WriteRegister(Device, MMIO_QUEUESEL, Device^.QueueCount);
-  Most := ReadRegister(Device, MMIO_QUEUENUMMAX);
+  WriteRegister(Device^.Base, MMIO_QUEUESEL, Device^.QueueCount);
+  Most := ReadRegister(Device^.Base, MMIO_QUEUENUMMAX);
   if (Most = 0) or (Device^.QueueCount = DEVICE_QUEUES) then
     Exit;
   if Size > Most then
@@ -198,14 +204,14 @@ begin
     Exit;
   Queue^.Number := Device^.QueueCount;
   Queue^.Notify := PLongWord(Device^.Base + MMIO_QUEUENOTIFY);
-  TellQueue(Device, Queue^);
+  TellQueue(Device^.Base, Size, Queue^.Descriptors, Queue^.Available, Queue^.Used);
   Inc(Device^.QueueCount);
   Result := True;
 end;
 
 function NeedsReset(Device: PVirtIODevice): Boolean;
 begin
-  Result := ReadRegister(Device, MMIO_STATUS) and NEEDS_RESET <> 0;
+  Result := ReadRegister(Device^.Base, MMIO_STATUS) and NEEDS_RESET <> 0;
 end;
 
 function RestartDevice(Device: PVirtIODevice): Boolean;
@@ -217,11 +223,12 @@ begin
   for I := 0 to Device^.QueueCount - 1 do
   begin
     ClearQueue(Device^.Queues[I], Device^.Features);
-    WriteRegister(Device, MMIO_QUEUESEL, I);
-    TellQueue(Device, Device^.Queues[I]);
+    WriteRegister(Device^.Base, MMIO_QUEUESEL, I);
+    with Device^.Queues[I] do
+      TellQueue(Device^.Base, Size, Descriptors, Available, Used);
   end;
   Device^.Broken := False;
-  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK or VIRTIO_DRIVER_OK);
+  WriteRegister(Device^.Base, MMIO_STATUS, STATUS_RUNNING);
   Device^.Broken := Device^.Broken or NeedsReset(Device);
   Result := not Device^.Broken;
 end;
@@ -237,7 +244,7 @@ begin
   for I := 0 to Device^.QueueCount - 1 do
     if Device^.Queues[I].Broken then
       Reason := 'has damaged its queue';
-  WriteRegister(Device, MMIO_STATUS, 0);
+  WriteRegister(Device^.Base, MMIO_STATUS, 0);
   Device^.Broken := True;
   WriteText(Driver + ': the device ' + Reason + ', and is given up' + LineEnding);
 end;
@@ -247,10 +254,10 @@ var
   I, Generation: LongWord;
 begin
   repeat
-    Generation := ReadRegister(Device, CONFIG_GENERATION);
+    Generation := ReadRegister(Device^.Base, CONFIG_GENERATION);
     for I := 0 to Count - 1 do
-      Words[I] := ReadRegister(Device, MMIO_CONFIG + Offset + 4 * I);
-  until ReadRegister(Device, CONFIG_GENERATION) = Generation;
+      Words[I] := ReadRegister(Device^.Base, MMIO_CONFIG + Offset + 4 * I);
+  until ReadRegister(Device^.Base, CONFIG_GENERATION) = Generation;
 end;
 
 end.

@@ -36,7 +36,7 @@ begin
   RouteInterrupt(Device^.Vector, Device^.Core);
   Device^.Next := GetCPU^.Devices;
   GetCPU^.Devices := Device;
-  WriteRegister(Device, MMIO_STATUS, VIRTIO_ACKNOWLEDGE or VIRTIO_DRIVER or VIRTIO_FEATURES_OK or VIRTIO_DRIVER_OK);
+  WriteRegister(Device^.Base, MMIO_STATUS, STATUS_RUNNING);
 end;
 
 { Makes the core of a device look at it, even if it is halted. }
@@ -80,9 +80,9 @@ procedure AcknowledgeInterrupt(Device: PVirtIODevice);
 var
   Reason: LongWord;
 begin
-  Reason := ReadRegister(Device, MMIO_INTSTATUS);
+  Reason := ReadRegister(Device^.Base, MMIO_INTSTATUS);
   if Reason <> 0 then
-    WriteRegister(Device, MMIO_INTACK, Reason);
+    WriteRegister(Device^.Base, MMIO_INTACK, Reason);
   if Reason and CONFIGURATION_CHANGED = 0 then
     Exit;
   Device^.Changed := True;
