@@ -9,8 +9,8 @@ interface
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseListing, FuseNames, FusePaths, FuseQueue, FuseReading,
-  FuseSessions, Memory, VirtIODevices;
+uses Arch, Filesystem, Fuse, FuseContents, FuseFiles, FuseForgets, FuseListing, FuseNames, FusePaths, FuseQueue,
+  FuseReading, FuseSessions, Memory, VirtIODevices;
 
 const
   VOLUMES_MAX = 8;

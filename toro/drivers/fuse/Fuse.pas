@@ -46,6 +46,8 @@ const
   INIT_PARALLEL_DIROPS = 1 shl 18;
   INIT_MAX_PAGES = 1 shl 22;    { the reply has MaxPages }
 
+  FORGET_BATCH = 64;            { nodes of one BATCH_FORGET, at most }
+
   GETATTR_HANDLE = 1;           { flag of GETATTR: Handle is valid }
 
   { What SETATTR sets: bits of Valid }
@@ -173,6 +175,14 @@ type
 
   TFuseForgetOne = packed record
     Node, Lookups: QWord;
+  end;
+
+  { A message BATCH_FORGET, which has no reply }
+  PFuseForgets = ^TFuseForgets;
+  TFuseForgets = packed record
+    Header: TFuseRequestHeader;
+    Batch: TFuseForget;
+    Nodes: array[0..FORGET_BATCH - 1] of TFuseForgetOne;
   end;
 
   { Followed by the name, and zeroes up to a multiple of 8. READDIRPLUS puts a TFuseEntry before each,

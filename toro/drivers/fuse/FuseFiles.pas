@@ -35,7 +35,7 @@ function Transfer(var F: TFile; Opcode: LongWord; Offset: Int64; Data: PByte; Co
 
 implementation
 
-uses FuseContents, FuseNames, FusePaths, FuseSessions;
+uses FuseContents, FuseForgets, FuseNames, FusePaths, FuseSessions;
 
 const
   PARALLEL = 4; { requests that one thread has under way }

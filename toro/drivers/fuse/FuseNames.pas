@@ -1,6 +1,6 @@
 { From names to nodes (see Fuse). What the server has replied to LOOKUP is remembered for as long as
   the reply is valid, so that a path that was followed a moment ago costs no request. A remembered
-  name keeps its node from being forgotten (see FuseQueue) until it expires. }
+  name keeps its node from being forgotten (see FuseForgets) until it expires. }
 unit FuseNames;
 
 {$mode objfpc}
@@ -84,7 +84,7 @@ procedure DropNames(Volume: PFuseVolume);
 
 implementation
 
-uses Arch, Filesystem, Memory;
+uses Arch, Filesystem, FuseForgets, Memory;
 
 const
   BUCKETS = 256;

@@ -3,13 +3,7 @@
 
   A request is a record on the stack of the thread that makes it. A thread can have several
   under way, and waits for the reply to each. Data are read and written in the caller's memory.
-  All cores can make requests; the device's core takes the replies.
-
-  A primer on FORGET. A server keeps a file descriptor for every node that it has returned to
-  the client, until the client has forgotten the node as often as it was returned. Until then,
-  the space of a removed file stays allocated. One FORGET message names many nodes, so they are
-  collected. A message is sent when it is full, when its first node is a second old, and at once
-  after a file was removed. }
+  All cores can make requests; the device's core takes the replies. }
 unit FuseQueue;
 
 {$mode objfpc}
@@ -20,22 +14,19 @@ uses CoreThreads, Fuse, VirtIODevices;
 
 const
   TAG_SIZE = 36;
-  FORGET_BATCH = 64;
 
   { Results of a request besides those of the server. UNSENT: the device failed before the
     request was sent. LOST: it failed afterwards, so the request may have been carried out. }
   UNSENT = -5000;
   LOST = -5001;
 
-type
-  { A FORGET message }
-  PForgets = ^TForgets;
-  TForgets = packed record
-    Header: TFuseRequestHeader;
-    Batch: TFuseForget;
-    Nodes: array[0..FORGET_BATCH - 1] of TFuseForgetOne;
-  end;
+  { Queues }
+  HIGH_PRIORITY = 0;
+  REQUESTS = 1;
 
+  PATIENCE = 1000;    { ms without a reply after which the device's status is checked }
+
+type
   PFuseVolume = ^TFuseVolume;
   TFuseVolume = record
     Device: PVirtIODevice;
@@ -49,7 +40,7 @@ type
     Session: LongWord;     { its number }
     Users: LongInt;        { threads in it }
     Reviving, GaveUp: Boolean;
-    Forgets, SpareForgets: PForgets; { collected so far; to be reused }
+    Forgets, SpareForgets: PFuseForgets; { collected so far; to be reused: see FuseForgets }
     LastUnique: QWord;
     Next: PFuseVolume;
   end;
@@ -104,44 +95,22 @@ function Finish(var Request: TFuseRequest): LongInt;
 function Call(var Request: TFuseRequest): LongInt;
 function CallOnce(var Request: TFuseRequest): LongInt;
 
-{ Forgets a node once: collects it, and sends the message when it is full or due. }
-procedure Forget(Volume: PFuseVolume; Node: QWord);
-
-{ Sends what was collected now. SettleForgets also waits until the server has carried out all
-  FORGET messages, or a second has passed. }
-procedure FlushForgets(Volume: PFuseVolume);
-procedure SettleForgets(Volume: PFuseVolume);
-
-{ Has SweepNames called for the volume at a TSC, or before. }
-procedure SweepBy(Volume: PFuseVolume; Deadline: QWord);
-
-var
-  { Forgets nodes of names that are not valid any more. Returns when there will be others; 0: never. }
-  SweepNames: function(Volume: PFuseVolume): QWord;
-
-{ Starts serving the volume's device, whose queues are set up, on this core. }
-procedure ServeVolume(Volume: PFuseVolume);
-
-{ Restarts the device of a volume without users. False: it is still broken. }
-function RestartVolume(Volume: PFuseVolume): Boolean;
-
 { Waits until something about the volume has changed, or the TSC has reached Deadline (0: no
   deadline). The caller holds the volume's lock, which is released meanwhile. }
 procedure WaitForChange(Volume: PFuseVolume; Deadline: QWord = 0);
 
+{ Whether a request can be sent: outside a session only INIT. }
+function CanSend(Volume: PFuseVolume; Opcode: LongWord): Boolean;
+
+{ The volume's lock is held: takes the replies that are there. }
+procedure TakeReplies(Volume: PFuseVolume);
+
+{ The same: the device has failed, so requests that it has will not return. }
+procedure EndSession(Volume: PFuseVolume);
+
 implementation
 
-uses Arch, Filesystem, Memory, Scheduling, Thaw, ThreadRequests, VirtIOPolling, VirtQueues, WaitQueues;
-
-const
-  HIGH_PRIORITY = 0;
-  REQUESTS = 1;
-  PATIENCE = 1000;    { ms without a reply after which the device's status is checked }
-  FORGET_TIME = 1000; { ms for which FORGET is collected }
-
-var
-  Volumes: PFuseVolume; { those being served }
-  AtThaw: TRenewal;
+uses Arch, Filesystem, Scheduling, ThreadRequests, VirtQueues, WaitQueues;
 
 procedure Prepare(out Request: TFuseRequest; Volume: PFuseVolume; Opcode: LongWord; Node: QWord;
   ArgSize, ReplySize: LongWord);
@@ -193,7 +162,6 @@ begin
   AcquireLock(Volume^.Lock);
 end;
 
-{ The device has failed: requests that it has will not return. }
 procedure EndSession(Volume: PFuseVolume);
 var
   I: LongInt;
@@ -214,7 +182,6 @@ begin
   WakeAll(Volume^.Room);
 end;
 
-{ Outside a session only INIT can be sent. }
 function CanSend(Volume: PFuseVolume; Opcode: LongWord): Boolean;
 begin
   Result := not Volume^.Device^.Broken and (Volume^.Running or (Opcode = OP_INIT));
@@ -306,20 +273,6 @@ begin
   WakeThread(Request.Thread);
 end;
 
-procedure TakeForgets(Volume: PFuseVolume);
-var
-  Sent: PForgets;
-  Written: LongWord;
-begin
-  repeat
-    Sent := TakeUsed(Volume^.Device^.Queues[HIGH_PRIORITY], Written);
-    if Volume^.SpareForgets <> nil then
-      ToroFreeMem(Sent)
-    else
-      Volume^.SpareForgets := Sent;
-  until Sent = nil;
-end;
-
 procedure TakeReplies(Volume: PFuseVolume);
 var
   Request: PFuseRequest;
@@ -333,188 +286,4 @@ begin
   until False;
 end;
 
-{ ---- Forgetting ---- }
-
-{ Sends what was collected. If the queue has no room, the server keeps these nodes. }
-procedure SendForgets(Volume: PFuseVolume);
-var
-  Sent: PForgets;
-begin
-  Sent := Volume^.Forgets;
-  if Sent = nil then
-    Exit;
-  Sent^.Header.Length := SizeOf(TForgets) - (FORGET_BATCH - Sent^.Batch.Count) * SizeOf(TFuseForgetOne);
-  Volume^.Forgets := nil;
-  if Offer(Volume^.Device^.Queues[HIGH_PRIORITY], [MakeBuffer(Sent, Sent^.Header.Length)], 1, Sent) then
-    NotifyDevice(Volume^.Device^.Queues[HIGH_PRIORITY])
-  else
-    ToroFreeMem(Sent);
-end;
-
-{ Has ForgetDue called at a TSC, or before. }
-procedure ForgetBy(Device: PVirtIODevice; Deadline: QWord);
-begin
-  if (Device^.Due = 0) or (Deadline < Device^.Due) then
-    ServeBy(Device, Deadline);
-end;
-
-procedure SweepBy(Volume: PFuseVolume; Deadline: QWord);
-begin
-  AcquireLock(Volume^.Lock);
-  ForgetBy(Volume^.Device, Deadline);
-  ReleaseLock(Volume^.Lock);
-end;
-
-{ A message to collect nodes in; nil: no memory, and the server keeps the nodes. }
-function NewForgets(Volume: PFuseVolume): PForgets;
-begin
-  Result := Volume^.SpareForgets;
-  Volume^.SpareForgets := nil;
-  if Result = nil then
-    Result := ToroGetMem(SizeOf(TForgets));
-  if Result = nil then
-    Exit;
-  FillChar(Result^, SizeOf(Result^), 0);
-  Result^.Header.Opcode := OP_BATCH_FORGET;
-  Inc(Volume^.LastUnique);
-  Result^.Header.Unique := Volume^.LastUnique;
-end;
-
-procedure Forget(Volume: PFuseVolume; Node: QWord);
-begin
-  if Node = ROOT_NODE then
-    Exit; { it is known without LOOKUP }
-  with Volume^ do
-  begin
-    AcquireLock(Lock);
-    if Forgets = nil then
-    begin
-      Forgets := NewForgets(Volume);
-      ForgetBy(Device, read_rdtsc + TicksOf(FORGET_TIME));
-    end;
-    if Forgets <> nil then
-    begin
-      Forgets^.Nodes[Forgets^.Batch.Count].Node := Node;
-      Forgets^.Nodes[Forgets^.Batch.Count].Lookups := 1;
-      Inc(Forgets^.Batch.Count);
-      if Forgets^.Batch.Count = FORGET_BATCH then
-        SendForgets(Volume);
-    end;
-    ReleaseLock(Lock);
-  end;
-end;
-
-procedure FlushForgets(Volume: PFuseVolume);
-begin
-  AcquireLock(Volume^.Lock);
-  SendForgets(Volume);
-  ReleaseLock(Volume^.Lock);
-end;
-
-procedure SettleForgets(Volume: PFuseVolume);
-var
-  Deadline: QWord;
-
-  function UnderWay: Boolean;
-  begin
-    TakeForgets(Volume);
-    with Volume^.Device^.Queues[HIGH_PRIORITY] do
-      Result := (FreeCount < Size) and CanSend(Volume, OP_BATCH_FORGET) and (read_rdtsc < Deadline);
-  end;
-
-begin
-  Deadline := read_rdtsc + TicksOf(PATIENCE);
-  AcquireLock(Volume^.Lock);
-  SendForgets(Volume);
-  WantUsed(Volume^.Device, HIGH_PRIORITY);
-  while UnderWay do
-    WaitForChange(Volume, Deadline);
-  Include(Volume^.Device^.Quiet, HIGH_PRIORITY);
-  WakeAll(Volume^.Room); { others may have waited for what this thread has just taken }
-  ReleaseLock(Volume^.Lock);
-end;
-
-{ ---- Serving the device ---- }
-
-{ Sends what is to be forgotten by now. }
-procedure ForgetDue(Volume: PFuseVolume);
-var
-  Next: QWord;
-begin
-  AcquireLock(Volume^.Lock);
-  Volume^.Device^.Due := 0;
-  ReleaseLock(Volume^.Lock);
-  Next := SweepNames(Volume);
-  FlushForgets(Volume);
-  if Next <> 0 then
-    SweepBy(Volume, Next);
-end;
-
-procedure Serve(Device: PVirtIODevice);
-var
-  Volume: PFuseVolume;
-begin
-  Volume := Volumes;
-  while Volume^.Device <> Device do
-    Volume := Volume^.Next;
-  AcquireLock(Volume^.Lock);
-  TakeReplies(Volume);
-  TakeForgets(Volume);
-  if Device^.Queues[REQUESTS].Broken then
-    Device^.Broken := True;
-  if Device^.Broken then
-    EndSession(Volume);
-  if Volume^.Room.First <> nil then
-    WakeAll(Volume^.Room);
-  ReleaseLock(Volume^.Lock);
-  if (Device^.Due <> 0) and (read_rdtsc >= Device^.Due) then
-    ForgetDue(Volume);
-end;
-
-procedure ServeVolume(Volume: PFuseVolume);
-begin
-  Volume^.Next := Volumes;
-  Volumes := Volume;
-  Volume^.Device^.Quiet := [HIGH_PRIORITY];
-  Volume^.Device^.Serve := @Serve;
-  RunDevice(Volume^.Device);
-end;
-
-function RestartVolume(Volume: PFuseVolume): Boolean;
-var
-  I: LongInt;
-begin
-  AcquireLock(Volume^.Lock);
-  { The server has lost its nodes. }
-  ToroFreeMem(Volume^.Forgets);
-  Volume^.Forgets := nil;
-  with Volume^.Device^.Queues[HIGH_PRIORITY] do
-    for I := 0 to Size - 1 do
-    begin
-      ToroFreeMem(Requests[I].Token);
-      Requests[I].Token := nil;
-    end;
-  Result := RestartDevice(Volume^.Device);
-  ReleaseLock(Volume^.Lock);
-end;
-
-{ The server of a thawed machine is another one. }
-procedure EndSessions;
-var
-  Volume: PFuseVolume;
-begin
-  Volume := Volumes;
-  while Volume <> nil do
-  begin
-    AcquireLock(Volume^.Lock);
-    Volume^.Device^.Broken := True;
-    EndSession(Volume);
-    ReleaseLock(Volume^.Lock);
-    Volume := Volume^.Next;
-  end;
-end;
-
-initialization
-  AtThaw.Renew := @EndSessions;
-  RegisterRenewal(AtThaw);
 end.

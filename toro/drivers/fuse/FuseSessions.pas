@@ -37,13 +37,77 @@ function IsExhausted(Result_: LongInt): Boolean;
 
 implementation
 
-uses Arch, Filesystem, Fuse, FuseContents, Process, VirtIODevices, WaitQueues;
+uses Arch, Filesystem, Fuse, FuseContents, FuseForgets, Process, Thaw, VirtIODevices, VirtIOPolling, WaitQueues;
 
 const
   QUEUE_ENTRIES = 128;
   TRIES_MAX = 8;    { attempts of an operation, in case it is what ends the sessions }
   RESTARTS = 20;    { attempts to restart the device before requests fail }
   PAUSE = 100;      { ms between these }
+
+var
+  Volumes: PFuseVolume; { those being served }
+  AtThaw: TRenewal;
+
+{ ---- Serving the device ---- }
+
+procedure Serve(Device: PVirtIODevice);
+var
+  Volume: PFuseVolume;
+begin
+  Volume := Volumes;
+  while Volume^.Device <> Device do
+    Volume := Volume^.Next;
+  AcquireLock(Volume^.Lock);
+  TakeReplies(Volume);
+  TakeForgets(Volume);
+  if Device^.Queues[REQUESTS].Broken then
+    Device^.Broken := True;
+  if Device^.Broken then
+    EndSession(Volume);
+  if Volume^.Room.First <> nil then
+    WakeAll(Volume^.Room);
+  ReleaseLock(Volume^.Lock);
+  if (Device^.Due <> 0) and (read_rdtsc >= Device^.Due) then
+    ForgetDue(Volume);
+end;
+
+{ Starts serving the device, whose queues are set up, on this core. }
+procedure ServeVolume(Volume: PFuseVolume);
+begin
+  Volume^.Next := Volumes;
+  Volumes := Volume;
+  Volume^.Device^.Quiet := [HIGH_PRIORITY];
+  Volume^.Device^.Serve := @Serve;
+  RunDevice(Volume^.Device);
+end;
+
+{ Restarts the device of a volume without users. False: it is still broken. }
+function RestartVolume(Volume: PFuseVolume): Boolean;
+begin
+  AcquireLock(Volume^.Lock);
+  DropForgets(Volume);
+  Result := RestartDevice(Volume^.Device);
+  ReleaseLock(Volume^.Lock);
+end;
+
+{ The server of a thawed machine is another one. }
+procedure EndSessions;
+var
+  Volume: PFuseVolume;
+begin
+  Volume := Volumes;
+  while Volume <> nil do
+  begin
+    AcquireLock(Volume^.Lock);
+    Volume^.Device^.Broken := True;
+    EndSession(Volume);
+    ReleaseLock(Volume^.Lock);
+    Volume := Volume^.Next;
+  end;
+end;
+
+{ ---- Sessions ---- }
 
 { Sends INIT, which negotiates the protocol. False: it failed, or the server is too old. }
 function Introduce(Volume: PFuseVolume): Boolean;
@@ -97,7 +161,7 @@ begin
   Left := RESTARTS;
   if Volume^.GaveUp then
     Left := 1;
-  { Their nodes are gone; RestartVolume drops the messages by which they were to be forgotten. }
+  { Their nodes are gone; DropForgets the messages by which they were to be forgotten. }
   DropNames(Volume);
   DropContents(Volume);
   repeat
@@ -190,4 +254,7 @@ begin
   Result := -EIO;
 end;
 
+initialization
+  AtThaw.Renew := @EndSessions;
+  RegisterRenewal(AtThaw);
 end.
