@@ -9,15 +9,15 @@ unit Network;
 
 interface
 
-uses ReceiveWindows, SocketTables, StreamSockets, VSockPackets;
+uses PacketInterfaces, ReceiveWindows, SocketTables, StreamSockets, VSockPackets;
 
 const
   SOCKET_STREAM = 2;
-  USER_START_PORT = 10000;     { ports of outgoing connections begin here, }
-  MAX_SocketPORTS = 65536;     { and end before this one }
+  USER_START_PORT = FIRST_PORT;     { ports of outgoing connections begin here, }
+  MAX_SocketPORTS = LAST_PORT + 1;  { and end before this one }
   MAX_WINDOW = WINDOW_MOST;    { bytes that a connection keeps for its reader }
-  MAX_NET_NAME = 30;           { characters in an interface's name, with a zero }
-  ServiceStack = 40 * 1024;    { bytes, of the thread that takes an interface's packets }
+  MAX_NET_NAME = PacketInterfaces.MAX_NET_NAME;
+  ServiceStack = PacketInterfaces.ServiceStack;
 
   VIRTIO_VSOCK_OP_INVALID = 0;
   VIRTIO_VSOCK_OP_REQUEST = OP_REQUEST;
@@ -41,16 +41,10 @@ type
   TIPAddress = LongWord;       { a context id }
   PSocket = SocketTables.PSocket;
   TSocket = SocketTables.TSocket;
-
-  { Data for drivers that take packets: Size bytes at Data. The other fields are the
-    application's. }
-  PPacket = ^TPacket;
-  TPacket = record
-    Size: LongInt;
-    Data: Pointer;
-    Status, Ready, Delete: Boolean;
-    Next: PPacket;
-  end;
+  PPacket = PacketInterfaces.PPacket;
+  TPacket = PacketInterfaces.TPacket;
+  PNetworkInterface = PacketInterfaces.PNetworkInterface;
+  TNetworkInterface = PacketInterfaces.TNetworkInterface;
 
   { A packet of virtio-vsock, for drivers (virtio 1.2, section 5.10.6) }
   TVirtIOVSockHdr = packed record
@@ -70,23 +64,6 @@ type
   { An event of the device }
   TVirtIOVSockEvent = record
     ID: DWord;
-  end;
-
-  { A driver that exchanges packets. Start switches it on. Send sends a packet, and must not yield;
-    when it is done the driver calls DequeueOutgoingPacket. }
-  PNetworkInterface = ^TNetworkInterface;
-  TNetworkInterface = record
-    Name: array[0..MAX_NET_NAME - 1] of Char;
-    Minor: LongInt;              { its context id }
-    Device: Pointer;             { the driver's }
-    IncomingPacketTail: PPacket;
-    IncomingPackets: PPacket;    { that nobody has taken yet }
-    Start: procedure(NetInterface: PNetworkInterface);
-    Send: procedure(NetInterface: PNetworkInterface; Packet: PPacket);
-    Reset: procedure(NetInterface: PNetworkInterface);
-    Stop: procedure(NetInterface: PNetworkInterface);
-    CPUID: LongInt;              { the core that it serves }
-    Next: PNetworkInterface;
   end;
 
 { Starts the driver with this name, or whose name starts with it, on this core. Sockets use the
@@ -111,13 +88,6 @@ function SysSocketConnect(Socket: PSocket): Boolean;
 { Sends data; Flags is 0. Large data are not copied: the device reads them in place. Returns the
   number of bytes sent: all of them, if the socket is Blocking and the connection lasts. }
 function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
-
-{ Send HeadSize bytes of Head, of MAX_HEAD at most, and then data likewise, in one packet if they fit.
-  Return how many of the data were sent. SendInPlace does not wait for the device, which reads the
-  data until Transfer^.Finished is called. }
-function SendHeadAndData(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord): LongInt;
-function SendInPlace(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord;
-  Transfer: PTransfer): LongInt;
 
 { Return up to AddrLen bytes that have arrived; Peek leaves them in the socket. Return the
   number of bytes, 0 if there are none. }
@@ -159,23 +129,13 @@ function SysNetworkRead: PPacket;
 
 implementation
 
-uses Arch, ByteQueues, CoreThreads, PacketInterfaces, Scheduling, WaitQueues;
+uses Arch, ByteQueues, SocketSending, SocketWaits;
 
 const
-  FIRST_PORT = USER_START_PORT;
-  LAST_PORT = MAX_SocketPORTS - 1;
   CONNECT_TIME = 5000; { ms }
-
-type
-  { What is left of something to send }
-  TPart = record
-    First: PChar;
-    Size: LongWord;
-  end;
 
 var
   Drivers: PNetworkDriver;
-  NextPort: LongWord = FIRST_PORT;
 
 procedure RegisterNetworkDriver(NewDriver: PNetworkDriver);
 begin
@@ -228,28 +188,6 @@ begin
   end;
 end;
 
-{ Waits, with the lock released, until something happens to the socket or the TSC reaches
-  Deadline (0: no deadline). False: the deadline has passed, or the thread was killed. }
-function WaitFor(var Queue: TWaitQueue; Deadline: QWord): Boolean;
-var
-  Waiter: TWaiter;
-begin
-  LockQueue(Queue);
-  JoinQueue(Queue, Waiter);
-  UnlockQueue(Queue);
-  Driver^.Flush();
-  ReleaseLock(NetworkLock);
-  Result := WaitInQueue(Queue, Waiter, Deadline);
-  AcquireLock(NetworkLock);
-end;
-
-procedure Leave;
-begin
-  Driver^.Flush();
-  ReleaseLock(NetworkLock);
-  Checkpoint;
-end;
-
 function SysSocket(SocketType: LongInt): PSocket;
 begin
   if (SocketType <> SOCKET_STREAM) or (Driver = nil) then
@@ -270,7 +208,7 @@ begin
     Socket^.State := SCK_LISTENING;
     AddListener(Socket);
   end;
-  Leave;
+  LeaveSockets;
 end;
 
 function SysSocketAccept(Socket: PSocket): PSocket;
@@ -290,27 +228,7 @@ begin
     Result^.Listener := nil;
     Dec(Socket^.PendingCount);
   end;
-  Leave;
-end;
-
-{ Chooses a source port that no listener, and no connection to this peer, has. False: all are in
-  use. }
-function ChoosePort(Socket: PSocket): Boolean;
-var
-  I: LongInt;
-begin
-  for I := FIRST_PORT to LAST_PORT do
-  begin
-    Socket^.SourcePort := NextPort;
-    Inc(NextPort);
-    if NextPort > LAST_PORT then
-      NextPort := FIRST_PORT;
-    if (FindConnection(Socket^.SourcePort, Socket^.DestPort, Socket^.DestIp) = nil) and
-       (FindListener(Socket^.SourcePort) = nil) then
-      Exit(True);
-  end;
-  Socket^.SourcePort := 0;
-  Result := False;
+  LeaveSockets;
 end;
 
 function SysSocketConnect(Socket: PSocket): Boolean;
@@ -346,126 +264,12 @@ begin
       Socket^.State := SCK_CLOSED;
     end;
   end;
-  Leave;
-end;
-
-function CanSend(Socket: PSocket): Boolean;
-begin
-  Result := (Socket^.State in [SCK_TRANSMITTING, SCK_PEER_DISCONNECTED]) and
-            not Socket^.PeerTakesNoMore and not Socket^.SendingEnded;
+  LeaveSockets;
 end;
 
 function SysSocketCanSend(Socket: PSocket): Boolean;
 begin
   Result := not CanSend(Socket) or (CreditOf(Socket) > 0);
-end;
-
-{ Not inline: FPC 3.2.2 would lose a Result of 0 in SendPart. }
-function Least(A, B: LongWord): LongWord;
-begin
-  Result := A;
-  if B < A then
-    Result := B;
-end;
-
-function PartOf(First: PChar; Size: LongWord): TPart;
-begin
-  Result.First := First;
-  Result.Size := Size;
-end;
-
-procedure MoveOn(var Part: TPart; Count: LongWord);
-begin
-  Inc(Part.First, Count);
-  Dec(Part.Size, Count);
-end;
-
-{ Sends one packet with what credit allows of Head and Data, and moves on in both. Returns how many
-  bytes it carries: 0 if there is no credit, or no room in the device. }
-function SendPart(Socket: PSocket; var Head, Data: TPart; var Transfer: TTransfer; out DeviceFull: Boolean): LongWord;
-var
-  HeadSize: LongWord;
-begin
-  DeviceFull := False;
-  Result := Least(Least(CreditOf(Socket), MAX_PAYLOAD), Head.Size + Data.Size);
-  if Result = 0 then
-    Exit;
-  HeadSize := Least(Result, Head.Size);
-  DeviceFull := not Driver^.SendData(HeaderFor(Socket, OP_RW, Result, 0), Head.First, HeadSize, Data.First, Transfer);
-  if DeviceFull then
-    Exit(0);
-  Inc(Socket^.Sent, Result);
-  MoveOn(Head, HeadSize);
-  MoveOn(Data, Result - HeadSize);
-end;
-
-{ Sends Head, and then Data. Stops when the connection ends, or the thread was killed, or would have to
-  wait and must not. }
-procedure SendParts(Socket: PSocket; var Head, Data: TPart; var Transfer: TTransfer);
-var
-  DeviceFull, Waited: Boolean;
-begin
-  while (Head.Size + Data.Size > 0) and CanSend(Socket) do
-  begin
-    if SendPart(Socket, Head, Data, Transfer, DeviceFull) > 0 then
-      Continue;
-    if not Socket^.Blocking then
-      Break;
-    if not DeviceFull then
-      Waited := WaitFor(Socket^.Waiters, 0)
-    else
-      Waited := Driver^.WantRoom() or WaitFor(Driver^.Room, 0);
-    if not Waited then
-      Break;
-  end;
-end;
-
-{ Waits until the device has returned all packets that it reads from the caller's memory. }
-procedure WaitForTransfer(var Transfer: TTransfer);
-begin
-  while Transfer.Packets > 0 do
-  begin
-    Driver^.WantRoom();
-    Driver^.Flush();
-    if Transfer.Packets > 0 then
-    begin
-      ReleaseLock(NetworkLock);
-      Block(0);
-      AcquireLock(NetworkLock);
-    end;
-  end;
-end;
-
-function SendHeadAndData(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord): LongInt;
-var
-  Transfer: TTransfer;
-  First, Data: TPart;
-begin
-  First := PartOf(Head, HeadSize);
-  Data := PartOf(Addr, AddrLen);
-  Transfer.Packets := 0;
-  Transfer.Thread := GetCurrentThread^.ThreadID;
-  AcquireLock(NetworkLock);
-  SendParts(Socket, First, Data, Transfer);
-  WaitForTransfer(Transfer);
-  Leave;
-  Result := AddrLen - Data.Size;
-end;
-
-function SendInPlace(Socket: PSocket; Head: PChar; HeadSize: LongWord; Addr: PChar; AddrLen: LongWord;
-  Transfer: PTransfer): LongInt;
-var
-  First, Data: TPart;
-begin
-  First := PartOf(Head, HeadSize);
-  Data := PartOf(Addr, AddrLen);
-  AcquireLock(NetworkLock);
-  Transfer^.Packets := 1; { there may be more }
-  Transfer^.Thread := 0;
-  SendParts(Socket, First, Data, Transfer^);
-  Returned(Transfer^);
-  Leave;
-  Result := AddrLen - Data.Size;
 end;
 
 function SysSocketSend(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
@@ -484,7 +288,7 @@ begin
     Inc(Socket^.Taken, Result);
     TellCredit(Socket);
   end;
-  Leave;
+  LeaveSockets;
 end;
 
 function SysSocketRecv(Socket: PSocket; Addr: PChar; AddrLen, Flags: LongWord): LongInt;
@@ -517,7 +321,7 @@ begin
         WaitFor(Socket^.Waiters, Deadline) do
     ;
   Result := Ready;
-  Leave;
+  LeaveSockets;
 end;
 
 procedure SysSocketShutdown(Socket: PSocket);
@@ -530,7 +334,7 @@ begin
   end
   else if Socket^.State = SCK_LISTENING then
     StopListener(Socket);
-  Leave;
+  LeaveSockets;
 end;
 
 procedure SysSocketClose(Socket: PSocket);
@@ -542,7 +346,7 @@ begin
   else
     FreeSocket(Socket);
   end;
-  Leave;
+  LeaveSockets;
 end;
 
 end.

@@ -17,7 +17,7 @@ function SysSocketSendFile(Socket: PSocket; FileHandle: THandle; Offset, Count: 
 
 implementation
 
-uses Memory, VSockPackets;
+uses Memory, SocketSending, VSockPackets;
 
 const
   PART_SIZE = 262144; { bytes at a time }

@@ -1,5 +1,5 @@
-{ Network interfaces that exchange packets (TNetworkInterface of unit Network), made into the
-  driver that sockets want. Each packet is a header of virtio-vsock (VSockPackets) and its data.
+{ Network interfaces that exchange packets, made into the driver that sockets want. Each packet is a
+  header of virtio-vsock (VSockPackets) and its data.
 
   A packet to send is handed to the interface at once, under NetworkLock. Packets that have come
   wait in the interface's list until a thread of its core takes them: the service, which gives
@@ -10,7 +10,39 @@ unit PacketInterfaces;
 
 interface
 
-uses Network, VSockPackets;
+uses VSockPackets;
+
+const
+  MAX_NET_NAME = 30;           { characters in an interface's name, with a zero }
+  ServiceStack = 40 * 1024;    { bytes, of the thread that takes an interface's packets }
+
+type
+  { Data for drivers that take packets: Size bytes at Data. The other fields are the
+    application's. }
+  PPacket = ^TPacket;
+  TPacket = record
+    Size: LongInt;
+    Data: Pointer;
+    Status, Ready, Delete: Boolean;
+    Next: PPacket;
+  end;
+
+  { A driver that exchanges packets. Start switches it on. Send sends a packet, and must not yield;
+    when it is done the driver calls DequeueOutgoingPacket. }
+  PNetworkInterface = ^TNetworkInterface;
+  TNetworkInterface = record
+    Name: array[0..MAX_NET_NAME - 1] of Char;
+    Minor: LongInt;              { its context id }
+    Device: Pointer;             { the driver's }
+    IncomingPacketTail: PPacket;
+    IncomingPackets: PPacket;    { that nobody has taken yet }
+    Start: procedure(NetInterface: PNetworkInterface);
+    Send: procedure(NetInterface: PNetworkInterface; Packet: PPacket);
+    Reset: procedure(NetInterface: PNetworkInterface);
+    Stop: procedure(NetInterface: PNetworkInterface);
+    CPUID: LongInt;              { the core that it serves }
+    Next: PNetworkInterface;
+  end;
 
 { Adds an interface. }
 procedure AddInterface(NetInterface: PNetworkInterface);

@@ -11,6 +11,10 @@ uses ByteQueues, CoreThreads;
 const
   BUCKETS = 1024;
 
+  { Ports of outgoing connections }
+  FIRST_PORT = 10000;
+  LAST_PORT = 65535;
+
   { States of a socket }
   SCK_BLOCKED = 0;           { new }
   SCK_LISTENING = 1;
@@ -56,6 +60,10 @@ var
 function FindListener(Port: LongWord): PSocket;
 function FindConnection(Port, PeerPort, Cid: LongWord): PSocket;
 
+{ Chooses a source port that no listener, and no connection to this peer, has. False: all are in
+  use. }
+function ChoosePort(Socket: PSocket): Boolean;
+
 { Enter a socket in the tables in which packets look for it, and remove it. }
 procedure AddListener(Socket: PSocket);
 procedure AddConnection(Socket: PSocket);
@@ -73,6 +81,7 @@ const
 
 var
   Listeners: array[0..BUCKETS - 1] of PSocket;
+  NextPort: LongWord = FIRST_PORT;
 
 function BucketOf(Port, PeerPort: LongWord): LongInt; inline;
 begin
@@ -92,6 +101,24 @@ begin
   while (Result <> nil) and
         ((Result^.SourcePort <> Port) or (Result^.DestPort <> PeerPort) or (Result^.DestIp <> Cid)) do
     Result := Result^.NextInBucket;
+end;
+
+function ChoosePort(Socket: PSocket): Boolean;
+var
+  I: LongInt;
+begin
+  for I := FIRST_PORT to LAST_PORT do
+  begin
+    Socket^.SourcePort := NextPort;
+    Inc(NextPort);
+    if NextPort > LAST_PORT then
+      NextPort := FIRST_PORT;
+    if (FindConnection(Socket^.SourcePort, Socket^.DestPort, Socket^.DestIp) = nil) and
+       (FindListener(Socket^.SourcePort) = nil) then
+      Exit(True);
+  end;
+  Socket^.SourcePort := 0;
+  Result := False;
 end;
 
 procedure AddTo(var Bucket: PSocket; Socket: PSocket);
