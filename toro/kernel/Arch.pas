@@ -641,11 +641,18 @@ begin
   Result := 0;
 end;
 
+var
+  Ending: LongInt = -1; { the core that does what comes before the end: an exception in it ends here, too }
+
 procedure PowerOff(Status: Byte);
 begin
-  if BeforePowerOff <> nil then
-    BeforePowerOff();
-  TheBootInfo^.Marks[MARK_EXIT] := read_rdtsc;
+  if Ending <> GetCoreId then
+  begin
+    Ending := GetCoreId;
+    if BeforePowerOff <> nil then
+      BeforePowerOff();
+    TheBootInfo^.Marks[MARK_EXIT] := read_rdtsc;
+  end;
   write_portb(Status, DEBUG_EXIT_PORT);
   while True do
     hlt;

@@ -64,11 +64,18 @@ begin
   end;
 end;
 
+{ The end needs the boot-info block. }
+procedure FaultAtEnd;
+begin
+  TheBootInfo := nil;
+  WriteToNil;
+end;
+
+{ A stack overflow is told, and ends the machine, in the exception handler. }
 procedure FaultInHandler;
 begin
-  { The exception handler prints through this pointer to the core's block. }
   TheBootInfo := nil;
-  PLongInt(8)^ := 5;
+  WriteLn(Recurse(0));
 end;
 
 procedure RaiseException;
@@ -152,6 +159,7 @@ begin
     'non-canonical': RunAt(Pointer(QWord($8000000000000000)));
     'privileged': LoadDescriptorTable;
     'float': DivideFloats(0);
+    'exception-at-end': FaultAtEnd;
     'exception-in-handler': FaultInHandler;
     'exception': RaiseException;
     'runtime-error': RaiseRuntimeError;

@@ -72,7 +72,14 @@ def test_the_registers_are_those_of_the_fault(toro: Callable[..., Result]) -> No
 def test_a_fault_while_telling_of_one_ends_the_guest(toro: Callable[..., Result]) -> None:
     result = toro("Faults", "--append", "exception-in-handler")
     assert result.status == IN_HANDLER
+    assert result.stdout.count(b"Exception 14") == 1
     assert result.stdout.endswith(b"Toro: exception while handling an exception\n")
+
+
+def test_a_fault_at_the_end_ends_the_guest_as_well(toro: Callable[..., Result]) -> None:
+    result = toro("Faults", "--append", "exception-at-end")
+    assert result.status == 216
+    assert result.stdout.count(b"Exception 14") == 2
 
 
 def test_an_uncaught_exception_has_the_status_of_free_pascal(toro: Callable[..., Result]) -> None:
