@@ -6,17 +6,14 @@
   Offsets and sizes have 64 bits. A thread that waits for a file system is blocked; others run.
   After a failure SysFileError tells why.
 
-  Open files are in files/openfiles.inc.
-
-  A driver is one of two kinds: a TFilesystem, which takes paths, or a TFileSystemDriver, which
-  knows inodes and finds its blocks through a TBlockDriver. }
+  Units in files/: what a driver is (FileDrivers), volumes (Mounts) and open files (OpenFiles). }
 unit Filesystem;
 
 {$mode objfpc}
 
 interface
 
-uses Arch, CoreThreads;
+uses Arch, CoreThreads, FileDrivers;
 
 const
   { Flags of SysOpenFile }
@@ -60,182 +57,33 @@ const
   ENOSYS = 38;   { the driver cannot do that }
   ESTALE = 116;  { the file is gone: the host's server restarted, and its path now leads elsewhere }
 
-  MAX_DEV_NAME = 30;           { characters in a driver's name, with a zero }
+  MAX_DEV_NAME = FileDrivers.MAX_DEV_NAME;
   MAX_INODES_IN_CACHE = 300;   { of a volume, while they are not in use }
 
 type
-  PSuperBlock = ^TSuperBlock;
-  PInode = ^TInode;
-
-  { What SysStatFile tells about a file, and what an inode driver knows of it }
-  TInode = record
-    Ino: QWord;
-    Size: Int64;                 { bytes }
-    Mode: LongInt;               { INODE_* }
-    Rights: LongInt;             { permission bits, as for chmod }
-    ATime, CTime, MTime: Int64;  { seconds since 1970 }
-    { Of an inode driver: }
-    DTime: Int64;
-    Dirty: Boolean;              { WriteInode is called when nobody uses it any more }
-    Count: LongInt;              { users }
-    SuperBlock: PSuperBlock;
-    InoInfo: Pointer;            { the driver's }
-    Next, Prev: PInode;          { in the volume's cache }
-  end;
-
-  TDirEntry = record
-    Name: String[255];
-    Ino: QWord;
-    Mode: LongInt;               { INODE_* }
-  end;
-
-  { What is to be changed of a file }
-  TChange = record
-    SetRights, SetTimes: Boolean;
-    Rights: LongInt;             { permission bits }
-    ATime, MTime: Int64;         { seconds since 1970 }
-  end;
-
-  PFilesystem = ^TFilesystem;
-
-  { A volume of a file system }
-  TMount = record
-    Filesystem: PFilesystem;
-    Volume: Pointer;
-  end;
-
-  { An open file or directory }
-  PFile = ^TFile;
-  TFile = record
-    Filesystem: PFilesystem;
-    Volume: Pointer;
-    Path: PChar;                 { the path that it was opened by }
-    Node, Handle: QWord;
-    Ino: QWord;
-    Session: LongWord;           { of the volume, within which Node and Handle are valid }
-    Position: Int64;
-    Flags: LongInt;
-    IsOpen: Boolean;             { Handle is valid: a file that is only read may have none }
-    Known, Contents: Pointer;    { the driver's: what keeps Node, and what is kept of the file }
-    Entries: PChar;              { of a directory: the entries that were read last, }
-    EntryAt, EntryEnd: LongWord; { and the range of those not yet returned }
-  end;
-
-  { Bytes of a file that are held }
-  THeldPart = record
-    Filesystem: PFilesystem;
-    Holder: Pointer;
-  end;
-
-  { A driver. Its functions return 0 or more, or a negative error. Rights are permission bits
-    to which it applies UMASK. }
-  TFilesystem = record
-    Name: PChar;
-    { Dedicate starts a volume on a core. Mount returns a started volume by its name, or nil. }
-    Dedicate: function(Name: PChar; Core: LongInt): Boolean;
-    Mount: function(Name: PChar): Pointer;
-    { The name of a volume, from 0; nil: there are no more. }
-    VolumeName: function(Index: LongInt): PChar;
-    Open: function(Volume: Pointer; Path: PChar; Flags, Rights: LongInt; var F: TFile): LongInt;
-    Close: procedure(var F: TFile);
-    Read: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
-    Write: function(var F: TFile; Offset: Int64; Data: PByte; Count: Int64): Int64;
-    { Up to Count bytes where the driver keeps them, which stay there until Release; 0: it does
-      not. Both may be nil. }
-    Hold: function(var F: TFile; Offset, Count: Int64; out Data: PByte; out Holder: Pointer): Int64;
-    Release: procedure(Holder: Pointer);
-    Stat: function(Volume: Pointer; Path: PChar; out Inode: TInode): LongInt;
-    StatOpen: function(var F: TFile; out Inode: TInode): LongInt;
-    Truncate: function(var F: TFile; Size: Int64): LongInt;
-    Sync: function(var F: TFile): LongInt;
-    MakeDir: function(Volume: Pointer; Path: PChar; Rights: LongInt): LongInt;
-    Remove: function(Volume: Pointer; Path: PChar; Directory: Boolean): LongInt;
-    Rename: function(Volume: Pointer; OldPath, NewPath: PChar): LongInt;
-    Change: function(Volume: Pointer; Path: PChar; const Change: TChange): LongInt;
-    OpenDir: function(Volume: Pointer; Path: PChar; var F: TFile): LongInt;
-    { Returns 1 and an entry, or 0 at the end. }
-    ReadDir: function(var F: TFile; out Entry: TDirEntry): LongInt;
-    Next: PFilesystem;
-  end;
-
-  { A driver of block devices. Dedicate gives the driver's devices to a core by calls of
-    DedicateBlockFile. ReadBlock and WriteBlock return how many blocks they have moved. }
-  PBlockDriver = ^TBlockDriver;
-  PFileBlock = ^TFileBlock;
-  TBlockDriver = record
-    Busy: Boolean;               { a thread uses it: see GetDevice }
-    WaitOn: PThread;             { that thread }
-    Name: array[0..MAX_DEV_NAME - 1] of Char;
-    Major: LongInt;
-    Dedicate: procedure(Controller: PBlockDriver; CPUID: LongInt);
-    WriteBlock: function(FileDesc: PFileBlock; Block, Count: LongInt; Buffer: Pointer): LongInt;
-    ReadBlock: function(FileDesc: PFileBlock; Block, Count: LongInt; Buffer: Pointer): LongInt;
-    CPUID: LongInt;              { the core that it was dedicated to; -1 before }
-    Next: PBlockDriver;
-  end;
-
-  { One of its devices }
-  TFileBlock = record
-    BlockDriver: PBlockDriver;
-    Minor: LongInt;
-    Next: PFileBlock;
-  end;
-
-  { A file that an inode driver has open }
-  PFileRegular = ^TFileRegular;
-  TFileRegular = record
-    FilePos: LongInt;
-    Opaque: QWord;               { the driver's }
-    Inode: PInode;
-  end;
-
-  TInodeCacheSlot = record
-    InodesInCache: Int64;
-    InodeBuffer: PInode;         { those in use, and those that were }
-    FreeInodesCache: PInode;     { records to reuse }
-  end;
-
-  { A driver that knows inodes. ReadSuper reads the superblock of Spb^.BlockDevice, sets InodeROOT
-    (by GetInode), and returns Spb, or nil: it is no such volume. LookupInode and CreateInode
-    return an inode that they have from GetInode, or nil. ReadInode fills in what belongs to
-    Ino^.Ino. OpenFile, CloseFile and RemoveInode return less than 0 if they fail; ReadFile and
-    WriteFile the bytes they have moved from FilePos on. What a driver cannot do is nil. }
-  PFileSystemDriver = ^TFileSystemDriver;
-  TFileSystemDriver = record
-    Name: array[0..MAX_DEV_NAME - 1] of Char;
-    OpenFile: function(FileDesc: PFileRegular; Flags: LongInt): LongInt;
-    CloseFile: function(FileDesc: PFileRegular): LongInt;
-    ReadFile: function(FileDesc: PFileRegular; Count: LongInt; Buffer: Pointer): LongInt;
-    WriteFile: function(FileDesc: PFileRegular; Count: LongInt; Buffer: Pointer): LongInt;
-    ReadInode: procedure(Ino: PInode);
-    WriteInode: procedure(Ino: PInode);
-    CreateInode: function(Ino: PInode; Name: PChar): PInode;
-    CreateInodeDir: function(Ino: PInode; Name: PChar): PInode;
-    RemoveInode: function(Ino: PInode; Name: PChar): LongInt;
-    LookupInode: function(Ino: PInode; Name: PChar): PInode;
-    ReadSuper: function(Spb: PSuperBlock): PSuperBlock;
-    Next: PFileSystemDriver;
-  end;
-
-  { A mounted volume of one }
-  TSuperBlock = record
-    BlockDevice: PFileBlock;
-    InodeROOT: PInode;
-    Dirty: Boolean;
-    Flags: LongInt;
-    BlockSize: LongInt;
-    SbInfo: Pointer;             { the driver's }
-    FileSystemDriver: PFileSystemDriver;
-    InodeCache: TInodeCacheSlot;
-  end;
-
-  { What a core has of these, in a cache line of its own }
-  PStorage = ^TPerCPUStorage;
-  TPerCPUStorage = record
-    BlockFiles: PFileBlock;      { devices }
-    FileSystemMounted: PSuperBlock;
-    Pad: array[1..CACHELINE_LEN - 2] of QWord;
-  end;
+  PSuperBlock = FileDrivers.PSuperBlock;
+  PInode = FileDrivers.PInode;
+  TInode = FileDrivers.TInode;
+  TDirEntry = FileDrivers.TDirEntry;
+  TChange = FileDrivers.TChange;
+  PFilesystem = FileDrivers.PFilesystem;
+  TMount = FileDrivers.TMount;
+  PFile = FileDrivers.PFile;
+  TFile = FileDrivers.TFile;
+  THeldPart = FileDrivers.THeldPart;
+  TFilesystem = FileDrivers.TFilesystem;
+  PBlockDriver = FileDrivers.PBlockDriver;
+  PFileBlock = FileDrivers.PFileBlock;
+  TBlockDriver = FileDrivers.TBlockDriver;
+  TFileBlock = FileDrivers.TFileBlock;
+  PFileRegular = FileDrivers.PFileRegular;
+  TFileRegular = FileDrivers.TFileRegular;
+  TInodeCacheSlot = FileDrivers.TInodeCacheSlot;
+  PFileSystemDriver = FileDrivers.PFileSystemDriver;
+  TFileSystemDriver = FileDrivers.TFileSystemDriver;
+  TSuperBlock = FileDrivers.TSuperBlock;
+  PStorage = FileDrivers.PStorage;
+  TPerCPUStorage = FileDrivers.TPerCPUStorage;
 
 {$push}{$codealign varmin=64}
 var
@@ -245,35 +93,39 @@ var
 
 { Starts a volume (for virtiofs: the share with this tag) on a core, which then serves its
   device. To be called on that core. }
-procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
+procedure DedicateBlockDriver(const Name: PChar; Core: LongInt); external name 'Mounts.DedicateBlockDriver';
 
 { Mounts a started volume. Minor is 0. False: no such file system, or no such volume. }
 function SysMount(const FileSystemName, BlockName: PChar; const Minor: LongInt): Boolean;
+  external name 'Mounts.SysMount';
 
 { Open a file, or a directory to read its entries; create or truncate a file. Return 0 on
   failure. }
-function SysOpenFile(Path: PChar; Flags: LongInt = O_RDONLY): THandle;
-function SysCreateFile(Path: PChar): THandle;
-procedure SysCloseFile(FileHandle: THandle);
+function SysOpenFile(Path: PChar; Flags: LongInt = O_RDONLY): THandle; external name 'OpenFiles.SysOpenFile';
+function SysCreateFile(Path: PChar): THandle; external name 'OpenFiles.SysCreateFile';
+procedure SysCloseFile(FileHandle: THandle); external name 'OpenFiles.SysCloseFile';
 
 { Read or write at the file's position and advance it. Return the number of bytes, which is less
   than Count at the end of the file, or -1. }
-function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64; external name 'OpenFiles.SysReadFile';
 function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+  external name 'OpenFiles.SysWriteFile';
 
 { Up to Count bytes from Offset where the file system keeps them: Data leads to them until
   ReleaseFile(Part). Returns how many; 0: they are not kept, so read them; or -1. }
 function HoldFile(FileHandle: THandle; Offset, Count: Int64; out Data: PByte; out Part: THeldPart): Int64;
-procedure ReleaseFile(const Part: THeldPart);
+  external name 'OpenFiles.HoldFile';
+procedure ReleaseFile(const Part: THeldPart); external name 'OpenFiles.ReleaseFile';
 
 { Sets the position to Offset from the start, the current position or the end. Returns it, or
   -1. }
-function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64;
+function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64; external name 'OpenFiles.SysSeekFile';
 
 { These return 1 on success and 0 on failure. }
 function SysStatFile(Path: PChar; Buffer: PInode): LongInt;
-function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt;
+function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt; external name 'OpenFiles.SysTruncateFile';
 function SysSyncFile(FileHandle: THandle): LongInt; { returns when the data are on the host's disk }
+  external name 'OpenFiles.SysSyncFile';
 function SysCreateDir(Path: PChar): LongInt;
 function SysRemoveFile(Path: PChar): LongInt;
 function SysRemoveDir(Path: PChar): LongInt;
@@ -281,21 +133,22 @@ function SysRenameFile(OldPath, NewPath: PChar): LongInt; { replaces an existing
 
 { Read a directory. SysReadDir returns its entries in no particular order, without `.` and `..`;
   False after the last one. SysCloseFile closes the directory. }
-function SysOpenDir(Path: PChar): THandle;
-function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
+function SysOpenDir(Path: PChar): THandle; external name 'OpenFiles.SysOpenDir';
+function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean; external name 'OpenFiles.SysReadDir';
 
 { For a given volume instead of the core's: opens a file or directory; 0: failed. }
 function OpenOn(const Mount: TMount; Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
+  external name 'OpenFiles.OpenOn';
 
 { What SysStatFile tells, of an open file }
-function SysStatOpen(FileHandle: THandle; Buffer: PInode): LongInt;
+function SysStatOpen(FileHandle: THandle; Buffer: PInode): LongInt; external name 'OpenFiles.SysStatOpen';
 
 { The names of all volumes of all file systems, from 0; nil: there are no more. }
-function VolumeName(Index: LongInt): PChar;
+function VolumeName(Index: LongInt): PChar; external name 'Mounts.VolumeName';
 
 { A volume by its name, which is started on this core if no core has it yet. False: there is no
   such volume. }
-function FindMount(Name: PChar; out Mount: TMount): Boolean;
+function FindMount(Name: PChar; out Mount: TMount): Boolean; external name 'Mounts.FindMount';
 
 { Why the last routine that failed in this thread did. }
 function SysFileError: LongInt;
@@ -320,21 +173,7 @@ procedure PutInode(Inode: PInode);
 
 implementation
 
-uses InodeVolumes, Memory, Scheduling;
-
-type
-  TFileTable = array of PFile;
-
-var
-  Filesystems: PFilesystem;
-  Mounts: array[0..MAX_CPU - 1] of TMount;
-  FirstMount: TMount;
-  { Open files; a handle is the index plus one. }
-  Files: TFileTable;
-  Lock: LongInt;
-
-threadvar
-  LastError: LongInt;
+uses FileErrors, InodeVolumes, Mounts, OpenFiles, Scheduling;
 
 { ---- Drivers ---- }
 
@@ -388,118 +227,13 @@ end;
 
 procedure RegisterPathDriver(Driver: PFilesystem);
 begin
-  Driver^.Next := Filesystems;
-  Filesystems := Driver;
+  AddFilesystem(Driver);
 end;
 
 function SysFileError: LongInt;
 begin
   Result := LastError;
 end;
-
-{ Whether a result is an error; stores it if so. }
-function Failed(Result_: Int64): Boolean;
-begin
-  Result := Result_ < 0;
-  if Result then
-    LastError := -Result_;
-end;
-
-function Success(Result_: LongInt): LongInt;
-begin
-  Result := Ord(not Failed(Result_));
-end;
-
-{ ---- Mounting ---- }
-
-procedure DedicateBlockDriver(const Name: PChar; Core: LongInt);
-var
-  Filesystem: PFilesystem;
-begin
-  if DedicateDriver(Name, Core) then
-    Exit;
-  Filesystem := Filesystems;
-  while (Filesystem <> nil) and not Filesystem^.Dedicate(Name, Core) do
-    Filesystem := Filesystem^.Next;
-end;
-
-function SysMount(const FileSystemName, BlockName: PChar; const Minor: LongInt): Boolean;
-var
-  Filesystem: PFilesystem;
-  Volume: Pointer;
-begin
-  Volume := nil;
-  Filesystem := Filesystems;
-  while (Filesystem <> nil) and not StrCmp(Filesystem^.Name, FileSystemName, StrLen(FileSystemName) + 1) do
-    Filesystem := Filesystem^.Next;
-  if Filesystem <> nil then
-    Volume := Filesystem^.Mount(BlockName)
-  else if MountVolume(FileSystemName, BlockName, Minor) then
-  begin
-    Filesystem := @InodeFilesystem;
-    Volume := Storages[GetCoreId].FileSystemMounted;
-  end;
-  Result := Volume <> nil;
-  if not Result then
-  begin
-    LastError := ENODEV;
-    Exit;
-  end;
-  Mounts[GetCoreId].Filesystem := Filesystem;
-  Mounts[GetCoreId].Volume := Volume;
-  if (FirstMount.Volume = nil) and (Filesystem <> @InodeFilesystem) then
-    FirstMount := Mounts[GetCoreId];
-end;
-
-function VolumeName(Index: LongInt): PChar;
-var
-  Filesystem: PFilesystem;
-  I: LongInt;
-begin
-  Filesystem := Filesystems;
-  while Filesystem <> nil do
-  begin
-    I := 0;
-    repeat
-      Result := Filesystem^.VolumeName(I);
-      if (Result <> nil) and (Index = 0) then
-        Exit;
-      Inc(I);
-      Dec(Index);
-    until Result = nil;
-    Inc(Index);
-    Filesystem := Filesystem^.Next;
-  end;
-  Result := nil;
-end;
-
-function FindMount(Name: PChar; out Mount: TMount): Boolean;
-begin
-  Mount.Volume := nil;
-  DedicateBlockDriver(Name, GetCoreId);
-  Mount.Filesystem := Filesystems;
-  while Mount.Filesystem <> nil do
-  begin
-    Mount.Volume := Mount.Filesystem^.Mount(Name);
-    if Mount.Volume <> nil then
-      Exit(True);
-    Mount.Filesystem := Mount.Filesystem^.Next;
-  end;
-  Result := False;
-end;
-
-{ The volume that is mounted on this core; False: none. }
-function Mounted(out Mount: TMount): Boolean;
-begin
-  Mount := Mounts[GetCoreId];
-  if Mount.Volume = nil then
-    Mount := FirstMount;
-  Result := Mount.Volume <> nil;
-  if not Result then
-    LastError := ENODEV;
-end;
-
-{$I files/openfiles.inc}
 
 { ---- Names ---- }
 

@@ -1,5 +1,5 @@
 { Volumes of drivers that know inodes (TFileSystemDriver), and the block devices below them, made
-  into what unit Filesystem wants: a driver that takes paths. A volume belongs to the core that
+  into a driver that takes paths. A volume belongs to the core that
   has mounted it, and only that core uses it. }
 unit InodeVolumes;
 
@@ -7,7 +7,7 @@ unit InodeVolumes;
 
 interface
 
-uses Filesystem;
+uses FileDrivers;
 
 var
   { The driver that takes paths; a Volume is a PSuperBlock. }
@@ -28,7 +28,7 @@ procedure ReleaseInode(Inode: PInode);
 
 implementation
 
-uses Arch, Memory;
+uses Arch, Filesystem, Memory;
 
 const
   NAME_MOST = 255;

@@ -1,4 +1,21 @@
-{ Open files: part of Filesystem. }
+{ Open files. Unit Filesystem declares these routines. }
+unit OpenFiles;
+
+{$mode objfpc}
+
+interface
+
+implementation
+
+uses Arch, FileDrivers, FileErrors, Filesystem, Memory, Mounts;
+
+type
+  TFileTable = array of PFile;
+
+var
+  { A handle is the index plus one. }
+  Files: TFileTable;
+  Lock: LongInt;
 
 function FileOf(FileHandle: THandle; out F: PFile): Boolean;
 begin
@@ -29,6 +46,7 @@ begin
 end;
 
 function OpenOn(const Mount: TMount; Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
+  public name 'OpenFiles.OpenOn';
 var
   F: PFile;
   Error: LongInt;
@@ -66,22 +84,22 @@ begin
     Result := OpenOn(Mount, Path, Flags, Rights, Directory);
 end;
 
-function SysOpenFile(Path: PChar; Flags: LongInt): THandle;
+function SysOpenFile(Path: PChar; Flags: LongInt): THandle; public name 'OpenFiles.SysOpenFile';
 begin
   Result := OpenWith(Path, Flags, &666, False);
 end;
 
-function SysCreateFile(Path: PChar): THandle;
+function SysCreateFile(Path: PChar): THandle; public name 'OpenFiles.SysCreateFile';
 begin
   Result := OpenWith(Path, O_RDWR or O_CREAT or O_TRUNC, &666, False);
 end;
 
-function SysOpenDir(Path: PChar): THandle;
+function SysOpenDir(Path: PChar): THandle; public name 'OpenFiles.SysOpenDir';
 begin
   Result := OpenWith(Path, O_RDONLY, 0, True);
 end;
 
-procedure SysCloseFile(FileHandle: THandle);
+procedure SysCloseFile(FileHandle: THandle); public name 'OpenFiles.SysCloseFile';
 var
   F: PFile;
 begin
@@ -125,17 +143,18 @@ begin
     Inc(F^.Position, Result);
 end;
 
-function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+function SysReadFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64; public name 'OpenFiles.SysReadFile';
 begin
   Result := Transfer(FileHandle, Count, Buffer, False);
 end;
 
-function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64;
+function SysWriteFile(FileHandle: THandle; Count: Int64; Buffer: Pointer): Int64; public name 'OpenFiles.SysWriteFile';
 begin
   Result := Transfer(FileHandle, Count, Buffer, True);
 end;
 
 function HoldFile(FileHandle: THandle; Offset, Count: Int64; out Data: PByte; out Part: THeldPart): Int64;
+  public name 'OpenFiles.HoldFile';
 var
   F: PFile;
 begin
@@ -150,12 +169,12 @@ begin
     Result := -1;
 end;
 
-procedure ReleaseFile(const Part: THeldPart);
+procedure ReleaseFile(const Part: THeldPart); public name 'OpenFiles.ReleaseFile';
 begin
   Part.Filesystem^.Release(Part.Holder);
 end;
 
-function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64;
+function SysSeekFile(FileHandle: THandle; Offset: Int64; Whence: LongInt): Int64; public name 'OpenFiles.SysSeekFile';
 var
   F: PFile;
 begin
@@ -179,7 +198,7 @@ begin
   F^.Position := Result;
 end;
 
-function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt;
+function SysTruncateFile(FileHandle: THandle; Size: Int64): LongInt; public name 'OpenFiles.SysTruncateFile';
 var
   F: PFile;
 begin
@@ -188,7 +207,7 @@ begin
   Result := Success(F^.Filesystem^.Truncate(F^, Size));
 end;
 
-function SysSyncFile(FileHandle: THandle): LongInt;
+function SysSyncFile(FileHandle: THandle): LongInt; public name 'OpenFiles.SysSyncFile';
 var
   F: PFile;
 begin
@@ -197,7 +216,7 @@ begin
   Result := Success(F^.Filesystem^.Sync(F^));
 end;
 
-function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean;
+function SysReadDir(FileHandle: THandle; out Entry: TDirEntry): Boolean; public name 'OpenFiles.SysReadDir';
 var
   F: PFile;
   Found: LongInt;
@@ -210,7 +229,7 @@ begin
   Result := not Failed(Found) and (Found > 0);
 end;
 
-function SysStatOpen(FileHandle: THandle; Buffer: PInode): LongInt;
+function SysStatOpen(FileHandle: THandle; Buffer: PInode): LongInt; public name 'OpenFiles.SysStatOpen';
 var
   F: PFile;
 begin
@@ -218,3 +237,5 @@ begin
     Exit(0);
   Result := Success(F^.Filesystem^.StatOpen(F^, Buffer^));
 end;
+
+end.
