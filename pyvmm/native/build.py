@@ -229,6 +229,7 @@ ffi.set_source(
     #include "emulate/emulate.h"
     #include "host.h"
     #include "bootinfo.h"
+    #include "landlock.h"
     #include "machine.h"
     #include "memory/paging.h"
     #include "pages.h"

@@ -60,8 +60,6 @@ PYTHON struct sandbox {
 };
 
 PYTHON struct sandbox *sandbox_of_process(void);
-PYTHON int sandbox_landlock_abi(void);
-PYTHON int sandbox_ports(const uint16_t *ports, uint32_t count);
 #define SANDBOX_DEFAULT "on" /* --sandbox; as in command/options.py */
 
 PYTHON bool sandbox_begin(enum sandbox_mode mode, const char *user);

@@ -6,6 +6,7 @@
  * control socket, and at once for one with devices, whose first access waits for them. */
 #include "guest.h"
 #include "host.h"
+#include "landlock.h"
 #include "pin.h"
 #include "sandbox.h"
 
@@ -77,7 +78,7 @@ static bool open_for_later(void)
             return false;
     }
     sandbox->image_fd = open(guest.words.image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (sandbox_landlock_abi())
+    if (landlock_abi())
         sandbox->registry_fd = registry_open(true);
     if (sandbox->registry_fd >= 0)
         sandbox->features |= SANDBOX_REGISTRY;

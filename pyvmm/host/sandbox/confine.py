@@ -73,7 +73,7 @@ class Sandbox:
     @property
     def is_limited(self) -> bool:
         """Whether Landlock limits what this thread may open at `START`."""
-        return int(lib.sandbox_landlock_abi()) > 0
+        return int(lib.landlock_abi()) > 0
 
     def allow(
         self,
@@ -104,7 +104,7 @@ class Sandbox:
         wanted[lib.SANDBOX_TCP] = ports is None or bool(ports)
         native.features |= sum(bit for bit, is_wanted in wanted.items() if is_wanted)
         if ports is None or ports:
-            native.ports_fd = lib.sandbox_ports(ffi.NULL if ports is None else [*ports], len(ports or ()))
+            native.ports_fd = lib.landlock_ports(ffi.NULL if ports is None else [*ports], len(ports or ()))
 
     def list_in(self, registry: int) -> bool:
         """Lets the guest have an entry in the registry, and a control socket, by which it may be frozen.
