@@ -13,7 +13,6 @@ with Server("/run/upper.sock") as server:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
@@ -23,10 +22,11 @@ from vhost_user import eventfd
 from vhost_user import messages as m
 from vhost_user.channel import Channel
 from vhost_user.device import Queue
+from vhost_user.inflight import Inflight
 from vhost_user.listener import Listener
-from vhost_user.memory import GuestMemory, Mapping
+from vhost_user.memory import GuestMemory
 from vhost_user.messages import VhostUserError
-from vhost_user.vring import SIZE_MAX, InflightLog, Vring
+from vhost_user.vring import SIZE_MAX, Vring
 
 if TYPE_CHECKING:
     import _socket
@@ -57,8 +57,7 @@ class Backend:
         self._protocol_features = 0
         self._features: int | None = None
         self._status = 0
-        self._inflight: Mapping | None = None
-        self._log_size = 0
+        self._inflight = Inflight(device.queues)
         self._requests: Channel | None = None
         self._able = _ABLE | (m.F_CONFIG | m.F_BACKEND_REQ if device.config else 0)
         self._handlers: dict[m.Kind, Callable[[Message], Payload | None]] = {
@@ -85,12 +84,11 @@ class Backend:
             m.GET_CONFIG: self._get_config,
             m.SET_CONFIG: self._set_config,
             m.SET_BACKEND_REQ_FD: self._set_channel,
-            m.GET_INFLIGHT_FD: self._make_inflight,
+            m.GET_INFLIGHT_FD: lambda message: self._inflight.make(message.payload(m.Inflight)),
             m.SET_INFLIGHT_FD: self._set_inflight,
             m.SET_STATUS: self._set_status,
             m.GET_STATUS: lambda _: m.U64(self._status),
         }
-        self._inflight_fd = -1
         self._unfinished: set[int] = set()  # queues with requests left over from the last turn
 
     def close(self) -> None:
@@ -98,7 +96,7 @@ class Backend:
         for queue in self._queues:
             queue.close()
         self._memory.close()
-        self._drop_inflight()
+        self._inflight.close()
         if self._requests:
             self._requests.close()
         self._channel.close()
@@ -179,7 +177,7 @@ class Backend:
             answer = handler(message)
             if message.kind.reply:
                 assert answer
-                fds = [self._inflight_fd] if message.kind is m.GET_INFLIGHT_FD else []
+                fds = [self._inflight.fd] if message.kind is m.GET_INFLIGHT_FD else []
                 self._channel.reply(message, answer, fds)
             elif self._protocol_features & m.F_REPLY_ACK:
                 self._channel.acknowledge(message)
@@ -286,12 +284,6 @@ class Backend:
         queue = self._queues[index]
         if self._features is None or not queue.size or not queue.address:
             raise VhostUserError(f"SET_VRING_KICK: queue {index} is not set up")
-        log = None
-        if self._inflight:
-            if queue.size > self._log_size:
-                raise VhostUserError(f"queue {index} has {queue.size} entries, its log {self._log_size}")
-            step = InflightLog.size_of(self._log_size)
-            log = InflightLog(self._inflight.bytes[index * step : (index + 1) * step], queue.size)
         address = queue.address
         queue.ring = Vring(
             self._memory,
@@ -301,7 +293,7 @@ class Backend:
             address.used,
             queue.base,
             self._device.request_max,
-            log,
+            self._inflight.log(index, queue.size),
         )
         self._serve_queue(index)
 
@@ -328,6 +320,12 @@ class Backend:
         config = message.payload(m.Config)
         self._device.set_config(config.offset, config.data)
 
+    def _set_inflight(self, message: Message) -> None:
+        inflight = message.payload(m.Inflight)
+        if not message.fds:
+            raise VhostUserError("SET_INFLIGHT_FD: no descriptor")
+        self._inflight.use(message.fds[0], inflight)
+
     # ---- the backend's own channel --------------------------------------------------
 
     def _set_channel(self, message: Message) -> None:
@@ -351,49 +349,6 @@ class Backend:
         """
         if self._requests:
             self._requests.send(m.CONFIG_CHANGE, m.Empty())
-
-    # ---- memory that outlives the backend --------------------------------------------------
-
-    def _drop_inflight(self) -> None:
-        if self._inflight:
-            self._inflight.close()
-            self._inflight = None
-        if self._inflight_fd >= 0:
-            os.close(self._inflight_fd)
-            self._inflight_fd = -1
-
-    def _map_inflight(self, fd: int, inflight: m.Inflight) -> None:
-        if inflight.size < inflight.queues * InflightLog.size_of(inflight.queue_size):
-            raise VhostUserError(f"{inflight} is too small")
-        if inflight.queues < len(self._queues):
-            raise VhostUserError(f"{inflight} is for too few queues")
-        self._inflight = Mapping(fd, inflight.offset, inflight.size)
-        self._log_size = inflight.queue_size
-
-    def _make_inflight(self, message: Message) -> Payload:
-        asked = message.payload(m.Inflight)
-        if not 0 < asked.queue_size <= SIZE_MAX or asked.queues < len(self._queues):
-            raise VhostUserError(f"GET_INFLIGHT_FD: {asked}")
-        self._drop_inflight()
-        size = asked.queues * InflightLog.size_of(asked.queue_size)
-        try:
-            self._inflight_fd = os.memfd_create("inflight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            os.ftruncate(self._inflight_fd, size)
-            # The frontend gets the descriptor as well.
-            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(self._inflight_fd, fcntl.F_ADD_SEALS, seals)
-        except OSError as error:
-            raise VhostUserError(f"GET_INFLIGHT_FD: {error.strerror}") from None
-        made = m.Inflight(size, 0, asked.queues, asked.queue_size)
-        self._map_inflight(self._inflight_fd, made)
-        return made
-
-    def _set_inflight(self, message: Message) -> None:
-        inflight = message.payload(m.Inflight)
-        if not message.fds:
-            raise VhostUserError("SET_INFLIGHT_FD: no descriptor")
-        self._drop_inflight()
-        self._map_inflight(message.fds[0], inflight)
 
 
 class Server(Listener):

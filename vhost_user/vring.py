@@ -1,9 +1,4 @@
-"""The device's side of a split virtqueue (virtio 1.2, section 2.7), as a backend serves it.
-
-If the frontend provides memory for that, each chain in progress is recorded there
-until it is returned. So a backend that replaces one that has died finds what to do
-again (the specification's section "Inflight I/O tracking").
-"""
+"""The device's side of a split virtqueue (virtio 1.2, section 2.7), as a backend serves it."""
 
 from __future__ import annotations
 
@@ -13,6 +8,7 @@ from typing import TYPE_CHECKING
 from vhost_user.messages import VhostUserError
 
 if TYPE_CHECKING:
+    from vhost_user.inflight import InflightLog
     from vhost_user.memory import GuestMemory
 
 SIZE_MAX = 32768
@@ -49,70 +45,6 @@ class Chain:
             view[: len(part)] = part
             written += len(part)
         return written
-
-
-class InflightLog:
-    """The requests of one queue that are in progress, in memory that outlives the backend.
-
-    A header (features, version, size, head of the last batch, used index), and for
-    each descriptor whether it is in progress, its predecessor in the batch, and a count.
-
-    Args:
-        memory: `size_of(size)` bytes.
-        size: number of entries of the queue.
-    """
-
-    _HEADER = Struct("<Q4H")
-    _ENTRY = Struct("<B5xHQ")
-    _ALIGN = 64
-
-    def __init__(self, memory: memoryview, size: int) -> None:
-        self._memory, self._size = memory, size
-        if self._HEADER.unpack_from(memory)[1] == 0:
-            self._HEADER.pack_into(memory, 0, 0, 1, size, 0, 0)
-        self._counter = 0
-
-    @classmethod
-    def size_of(cls, size: int) -> int:
-        """Bytes of a log for a queue of `size` entries."""
-        used = cls._HEADER.size + size * cls._ENTRY.size
-        return (used + cls._ALIGN - 1) // cls._ALIGN * cls._ALIGN
-
-    def _entry(self, head: int) -> int:
-        return self._HEADER.size + head * self._ENTRY.size
-
-    def _set_taken(self, head: int, taken: bool) -> None:
-        self._memory[self._entry(head)] = taken
-
-    def take(self, head: int) -> None:
-        """Records a request as in progress."""
-        self._counter = (self._counter + 1) % (1 << 64)  # the frontend may have set it to anything
-        self._ENTRY.pack_into(self._memory, self._entry(head), 0, 0, self._counter)
-        self._set_taken(head, True)
-
-    def finish(self, head: int) -> None:
-        """Records that a request is about to be returned; the used index moves next."""
-        _U16.pack_into(self._memory, 12, head)
-
-    def finished(self, head: int, used_index: int) -> None:
-        """Records that the request has been returned."""
-        self._set_taken(head, False)
-        _U16.pack_into(self._memory, 14, used_index)
-
-    def recover(self, used_index: int) -> list[int]:
-        """Heads of requests that are still in progress, oldest first."""
-        _, _, _, last, noted = self._HEADER.unpack_from(self._memory)
-        if noted != used_index:  # the last backend died between two steps
-            if last < self._size:
-                self._set_taken(last, False)
-            _U16.pack_into(self._memory, 14, used_index)
-        taken = []
-        for head in range(self._size):
-            flag, _, counter = self._ENTRY.unpack_from(self._memory, self._entry(head))
-            if flag:
-                taken.append((counter, head))
-                self._counter = max(self._counter, counter)
-        return [head for _, head in sorted(taken)]
 
 
 class Vring:

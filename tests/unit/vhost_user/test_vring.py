@@ -12,9 +12,10 @@ from guests import open_fds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vhost_user.inflight import InflightLog
 from vhost_user.memory import GuestMemory
 from vhost_user.messages import Region, VhostUserError
-from vhost_user.vring import InflightLog, Vring
+from vhost_user.vring import Vring
 
 SIZE, RAM, USER = 8, 1 << 16, 1 << 40
 REQUEST_MAX = 100
