@@ -146,7 +146,7 @@ def _virtiofsd() -> Finding:
 
 
 def _compiler() -> Finding:
-    from pyvmm.toolchain.build import compiler_version
+    from pyvmm.toolchain.pascal import compiler_version
 
     try:
         return Finding("ok", "pyvmm build", f"Free Pascal {compiler_version()}")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyvmm.errors import BuildError
-from pyvmm.toolchain.build import link_c, toro_tree
+from pyvmm.toolchain.build import link_c
 from pyvmm.toolchain.c import Compiler
+from pyvmm.toolchain.pascal import toro_tree
 
 #: Options with which gcc does not link.
 _NO_LINK = ("-c", "-S", "-E", "-M", "-MM", "-fsyntax-only", "--version", "-v", "-dumpmachine", "-dumpversion")

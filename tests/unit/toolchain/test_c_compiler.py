@@ -8,7 +8,7 @@ import pytest
 
 from pyvmm.errors import BuildError
 from pyvmm.toolchain import c
-from pyvmm.toolchain.build import toro_tree
+from pyvmm.toolchain.pascal import toro_tree
 
 
 def test_musl_is_missed_by_the_name_of_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from pyvmm.toolchain.build import _UNITS
+from pyvmm.toolchain.pascal import _UNITS
 
 ROOT = Path(__file__).parents[3]
 TORO = ROOT / "toro"
