@@ -11,6 +11,7 @@ from enum import Enum, auto
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import KvmError
 from pyvmm.gdb.mmu import PAGE, Walk
+from pyvmm.gdb.points import Kind, Points
 from pyvmm.gdb.registers import Registers
 from pyvmm.gdb.traps import (
     BREAKPOINT_VECTOR,
@@ -34,25 +35,10 @@ if TYPE_CHECKING:
 #: Signals by GDB's numbers (include/gdb/signals.def).
 SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
 
-#: DR6 and DR7 (Intel SDM volume 3, section 17.2).
+#: DR6 (Intel SDM volume 3, section 17.2).
 _DR6_HITS, _DR6_STEP = 0xF, 1 << 14
-_DR7_GLOBAL_EXACT = 0x200
-_LENGTHS = {1: 0, 2: 1, 4: 3, 8: 2}
 #: Instructions that a vCPU without handlers is stepped through, before it runs on without.
 _EARLY = 20_000
-
-
-class Kind(Enum):
-    """What a point stops at; the values are those of GDB's Z packets."""
-
-    SOFTWARE = 0
-    HARDWARE = 1
-    WRITE = 2
-    READ = 3
-    ACCESS = 4
-
-
-_RW = {Kind.HARDWARE: 0, Kind.WRITE: 1, Kind.READ: 3, Kind.ACCESS: 3}  # DR7 has no reads alone
 
 
 class _Going(Enum):
@@ -74,10 +60,6 @@ class Stop:
         self.vcpu, self.signal, self.reason = vcpu, signal, reason
 
 
-class RefusedError(Exception):
-    """What GDB asked for cannot be; the text is for its user."""
-
-
 class Debugger:
     """The debugger's hold on one guest.
 
@@ -90,9 +72,7 @@ class Debugger:
     def __init__(self, threads: Sequence[VcpuThread], memory: GuestMemory, stopped: Callable[[Stop], None]) -> None:
         self._threads, self._memory, self._stopped = threads, memory, stopped
         self.has_hardware = has_hardware()
-        self._traps = Traps(memory)  # breakpoints
-        self._points: dict[int, set[Kind]] = {}  # by guest-physical address
-        self._watches: list[tuple[Kind, int, int]] = []  # kind, guest-virtual address, length
+        self._points = Points(memory, self.has_hardware)
         self._values: dict[tuple[int, int], bytes] = {}  # what is watched, where that is done step by step
         self._handlers = Traps(memory)  # in the guest's handlers, while it runs
         self._vectors: dict[int, int] = {}  # by guest-physical address of the handler
@@ -113,9 +93,7 @@ class Debugger:
 
     def close(self) -> None:
         """Takes all points out of a guest that is stopped; `go` then lets it go on by itself."""
-        self._traps.clear()
         self._points.clear()
-        self._watches.clear()
 
     def leave(self) -> None:
         """Is not needed any more."""
@@ -188,34 +166,11 @@ class Debugger:
         Raises:
             RefusedError: it cannot be.
         """
-        if kind is Kind.SOFTWARE or (kind is Kind.HARDWARE and not self.has_hardware):
-            physical = self.translate(index, address).physical
-            try:
-                if physical is None:
-                    raise GuestMemoryError(address, 1)
-                self._traps.plant(physical)
-            except GuestMemoryError:
-                raise RefusedError(f"no memory at {address:#x}") from None
-            self._points.setdefault(physical, set()).add(kind)
-            return
-        if kind is not Kind.HARDWARE and (length not in _LENGTHS or address % length):
-            raise RefusedError(f"{length} bytes at {address:#x} cannot be watched: 1, 2, 4 or 8, aligned, can")
-        if kind in (Kind.READ, Kind.ACCESS) and not self.has_hardware:
-            raise RefusedError("this host's KVM has no debug registers: reads cannot be watched, writes can")
-        if len(self._watches) == 4:
-            raise RefusedError("there are four debug registers")
-        self._watches.append((kind, address, length))
+        self._points.insert(kind, address, length, self.translate(index, address).physical)
 
     def remove(self, index: int, kind: Kind, address: int, length: int) -> None:
         """Removes a point, if it is there."""
-        if (kind, address, length) in self._watches:
-            self._watches.remove((kind, address, length))
-            return
-        physical = self.translate(index, address).physical
-        kinds = self._points.get(physical or 0, set())
-        kinds.discard(kind)
-        if not kinds and physical is not None and self._points.pop(physical, None) is not None:
-            self._traps.take(physical)
+        self._points.remove(kind, address, length, self.translate(index, address).physical)
 
     # ---- stop and go
 
@@ -251,7 +206,7 @@ class Debugger:
                 undo(self._memory, registers)
             elif vector == BREAKPOINT_VECTOR:
                 rip = interrupted(self._memory, registers)[0] - 1
-                if self._physical(registers, rip) in self._points:
+                if self._is_breakpoint(registers, rip):
                     self._rewind(registers, rip)
         except GuestMemoryError:  # there is no frame: it was a jump
             pass
@@ -264,7 +219,7 @@ class Debugger:
         injected, vector, _, pending = bytes(data)[:4]
         if not (injected or pending):
             return
-        if vector == BREAKPOINT_VECTOR and self._physical(registers, registers.regs.rip - 1) in self._points:
+        if vector == BREAKPOINT_VECTOR and self._is_breakpoint(registers, registers.regs.rip - 1):
             registers.regs.rip -= 1
             registers.change("regs")
             registers.store()
@@ -290,8 +245,9 @@ class Debugger:
             running: those that run until something stops all.
             stepping: those that execute one instruction; the first that has stops all.
         """
-        by_steps = bool(self._watches) and not self.has_hardware
-        self._values = {place: self.read(0, *place) for place in self._watched()} if by_steps else {}
+        by_steps = bool(self._points.watches) and not self.has_hardware
+        places = [(address, length) for _, address, length in self._points.watches] if by_steps else []
+        self._values = {place: self.read(0, *place) for place in places}
         for index in running:
             self._prepare(index, _Going.WALK if by_steps else _Going.RUN)
         for index in stepping:
@@ -300,22 +256,19 @@ class Debugger:
         for index in (*running, *stepping):
             self._release(index)
 
-    def _watched(self) -> list[tuple[int, int]]:
-        return [(address, length) for _, address, length in self._watches]
-
     def _prepare(self, index: int, how: _Going, inject: int = 0) -> None:
         """Sets a vCPU up to go on so, beginning with an exception (KVM_GUESTDBG_INJECT_…) if there is one."""
         vcpu, registers = self._threads[index].vcpu, self.registers(index)
         control = inject
         if self.has_hardware:
-            if self._points:
+            if self._points.breakpoints:
                 control |= lib.KVM_GUESTDBG_USE_SW_BP
-            if self._watches:
+            if self._points.watches:
                 control |= lib.KVM_GUESTDBG_USE_HW_BP
             if how is _Going.STEP:
                 control |= lib.KVM_GUESTDBG_SINGLESTEP
             control |= lib.KVM_GUESTDBG_ENABLE if control else 0
-            vcpu.set_guest_debug(control, self._debug_registers() if self._watches else ())
+            vcpu.set_guest_debug(control, self._points.debug_registers() if self._points.watches else ())
         else:
             how = self._prepare_without_hardware(index, how)
         self._going[index] = how
@@ -325,7 +278,7 @@ class Debugger:
         vcpu, registers = self._threads[index].vcpu, self.registers(index)
         in_ring_3 = bool(registers.sregs.cs.selector & 3) and bool(registers.sregs.cr0 & 1)
         self.has_strays |= how is not _Going.RUN
-        if self._points or self.has_strays or how is not _Going.RUN:
+        if self._points.breakpoints or self.has_strays or how is not _Going.RUN:
             found = handlers(self._memory, registers)
             left = self._early.setdefault(index, _EARLY)
             if found is None and how is _Going.RUN and left:
@@ -348,15 +301,8 @@ class Debugger:
     def _physical(self, registers: Registers, address: int) -> int | None:
         return Walk(self._memory, registers.sregs, address).physical
 
-    def _debug_registers(self) -> list[int]:
-        """DR0 to DR7 of the points that they serve (Intel SDM volume 3, section 17.2)."""
-        values, control = [0] * 8, _DR7_GLOBAL_EXACT
-        for n, (kind, address, length) in enumerate(self._watches):
-            values[n] = address
-            bits = _RW[kind] | (0 if kind is Kind.HARDWARE else _LENGTHS[length]) << 2
-            control |= 2 << 2 * n | bits << 16 + 4 * n
-        values[7] = control
-        return values
+    def _is_breakpoint(self, registers: Registers, address: int) -> bool:
+        return self._physical(registers, address) in self._points.breakpoints
 
     def _release(self, index: int) -> None:
         native = self._threads[index].vcpu.native
@@ -399,13 +345,13 @@ class Debugger:
         going = self._going.get(index, _Going.RUN)
         if vector == BREAKPOINT_VECTOR:
             registers = self.registers(index)
-            if self._physical(registers, registers.regs.rip) in self._points:
+            if self._is_breakpoint(registers, registers.regs.rip):
                 self.stop(Stop(index, SIGTRAP, "swbreak:;"))
             else:
                 self._inject(index, lib.KVM_GUESTDBG_INJECT_BP)
-        elif dr6 & _DR6_HITS and self._watches:
-            hit = min((dr6 & _DR6_HITS & -dr6).bit_length() - 1, len(self._watches) - 1)
-            self._hit(index, self._watches[hit])
+        elif dr6 & _DR6_HITS and self._points.watches:
+            hit = min((dr6 & _DR6_HITS & -dr6).bit_length() - 1, len(self._points.watches) - 1)
+            self._hit(index, self._points.watches[hit])
         elif dr6 & _DR6_STEP and going is not _Going.RUN:
             self._has_stepped(index)
         else:
@@ -427,7 +373,7 @@ class Debugger:
         registers = self.registers(index)
         physical = self._physical(registers, registers.regs.rip)
         vector = self._vectors.get(physical or 0)
-        if physical in self._points:
+        if physical in self._points.breakpoints:
             self.stop(Stop(index, SIGTRAP, "swbreak:;"))
         elif vector == DEBUG_VECTOR:
             undo(self._memory, registers)
@@ -442,7 +388,7 @@ class Debugger:
 
     def _int3_in_ring_3(self, index: int, registers: Registers, handler: int) -> None:
         rip = interrupted(self._memory, registers)[0] - 1
-        if self._physical(registers, rip) in self._points:
+        if self._is_breakpoint(registers, rip):
             self._rewind(registers, rip)
             self.stop(Stop(index, SIGTRAP, "swbreak:;"))
         else:  # the guest's own: its handler goes on

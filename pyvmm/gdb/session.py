@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from pyvmm.gdb.debugger import SIGINT, Kind, RefusedError, Stop
+from pyvmm.gdb.debugger import SIGINT, Stop
 from pyvmm.gdb.packets import DATA_MAX, Interrupt, Nak, Parser, packet
+from pyvmm.gdb.points import Kind, RefusedError
 from pyvmm.gdb.registers import REGISTERS, description
 
 TYPE_CHECKING = False

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyvmm.gdb.debugger import Kind, RefusedError, Stop
+from pyvmm.gdb.debugger import Stop
 from pyvmm.gdb.packets import Parser, packet
+from pyvmm.gdb.points import Kind, RefusedError
 from pyvmm.gdb.registers import REGISTERS, description
 from pyvmm.gdb.session import Session
 
