@@ -754,6 +754,7 @@ class _Lib:
     PIN_NO_LIST: int
     PIN_NOT_ALLOWED: int
     PIN_TOO_FEW: int
+    REGISTRY_FOREIGN: int
     SANDBOX_VCPU: int
     SANDBOX_RELAY: int
     SANDBOX_MAIN: int

@@ -7,7 +7,7 @@ import posix as os
 from pyvmm._kvm import ffi, lib
 from pyvmm.errors import ConfigError
 
-_ENOENT, _EPERM = 2, 1
+_ENOENT = 2
 
 
 def check_name(name: str) -> str:
@@ -48,11 +48,10 @@ def open_folder(make: bool) -> int:
     fd: int = lib.registry_open(make)
     if fd >= 0:
         return fd
+    if fd == lib.REGISTRY_FOREIGN:
+        raise ConfigError("name", "", f"{folder()}: not a directory of yours alone")
     errno = ffi.errno
     if errno == _ENOENT and not make:
         raise FileNotFoundError(errno, os.strerror(errno), folder())
-    reason = {
-        _ENOENT: "its directory is not there; see XDG_RUNTIME_DIR",
-        _EPERM: "not a directory of yours alone",
-    }.get(errno, os.strerror(errno))
+    reason = "its directory is not there; see XDG_RUNTIME_DIR" if errno == _ENOENT else os.strerror(errno)
     raise ConfigError("name", "", f"{folder()}: {reason}")

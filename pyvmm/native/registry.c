@@ -23,8 +23,8 @@ bool registry_path(char *path)
     return length < REGISTRY_PATH_MAX;
 }
 
-/* Returns a descriptor, or -1 with errno set: EPERM, if another user could have made what is in
- * it.  make: makes it if it is not there. */
+/* Returns a descriptor; REGISTRY_FOREIGN, if another user could have made what is in it; or -1 with
+ * errno set.  make: makes it if it is not there. */
 int registry_open(bool make)
 {
     char path[REGISTRY_PATH_MAX];
@@ -40,8 +40,7 @@ int registry_open(bool make)
     fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0 && (fstat(fd, &status) < 0 || status.st_mode & 077 || status.st_uid != geteuid())) {
         close(fd);
-        errno = EPERM;
-        return -1;
+        return REGISTRY_FOREIGN;
     }
     return fd;
 }

@@ -102,6 +102,12 @@ def test_a_registry_that_others_could_change_is_not_used(runtime: Path) -> None:
         Entry("one")
 
 
+def test_a_registry_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/sys")  # mkdir(2) gives EPERM there, or EACCES to others than root
+    with pytest.raises(ConfigError, match=r"/sys/pyvmm: (Operation not permitted|Permission denied)"):
+        Entry("one")
+
+
 def test_files_in_the_registry_are_no_guests(runtime: Path) -> None:
     runtime.mkdir(mode=0o700)
     (runtime / "file").touch()
