@@ -778,6 +778,7 @@ class _Lib:
     SANDBOX_OFF: int
     SANDBOX_ON: int
     SANDBOX_REQUIRED: int
+    SANDBOX_DEFAULT: int
     STATE_KEY: int
     STATE_PAGES: int
     STATE_SERIAL: int

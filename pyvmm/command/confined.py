@@ -22,7 +22,7 @@ def sandbox_of(options: dict[str, str], repeated: dict[str, list[str]]) -> Sandb
     Raises:
         ConfigError: a value of `--sandbox` or `--user` is malformed.
     """
-    sandbox = Sandbox(options.get("--sandbox", "on"), options.get("--user"))
+    sandbox = Sandbox(options.get("--sandbox"), options.get("--user"))
     if not sandbox.is_on:
         return None
     timing = options.get("--timing")

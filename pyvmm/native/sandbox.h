@@ -40,7 +40,12 @@ PYTHON enum sandbox_wall {
     SANDBOX_LIMITS = 32,
 };
 
-PYTHON enum sandbox_mode { SANDBOX_OFF, SANDBOX_ON, SANDBOX_REQUIRED };
+PYTHON enum sandbox_mode {
+    SANDBOX_OFF,
+    SANDBOX_ON,
+    SANDBOX_REQUIRED,
+    SANDBOX_DEFAULT = SANDBOX_ON, /* without --sandbox */
+};
 
 /* What all threads of this process are confined by. */
 PYTHON struct sandbox {
@@ -60,8 +65,6 @@ PYTHON struct sandbox {
 };
 
 PYTHON struct sandbox *sandbox_of_process(void);
-#define SANDBOX_DEFAULT "on" /* --sandbox; as in command/options.py */
-
 PYTHON bool sandbox_begin(enum sandbox_mode mode, const char *user);
 PYTHON void sandbox_settle_heap(void);
 PYTHON void sandbox_ends(void);

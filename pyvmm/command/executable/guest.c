@@ -54,9 +54,9 @@ static bool begin_sandbox(void)
 {
     static const char *const modes[] = {"off", "on", "require"}; /* enum sandbox_mode */
     const struct words *words = &guest.words;
-    size_t mode = 0;
+    size_t mode = words->sandbox ? 0 : SANDBOX_DEFAULT;
 
-    while (strcmp(words->sandbox ? words->sandbox : SANDBOX_DEFAULT, modes[mode]))
+    while (words->sandbox && strcmp(words->sandbox, modes[mode]))
         if (++mode == sizeof modes / sizeof *modes)
             return false;
     if (mode != SANDBOX_OFF)

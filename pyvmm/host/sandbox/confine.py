@@ -34,7 +34,7 @@ class Sandbox:
     machines in another one.
 
     Args:
-        mode: `on`: as far as the host can; `require`: or not at all.
+        mode: `on`, the default: as far as the host can; `require`: or not at all.
         user: `UID[-UID][:GID]`: who root's guests run as (65534, nobody); of a range, an ID of it.
 
     Attributes:
@@ -48,13 +48,14 @@ class Sandbox:
         ConfigError: a value is none of these.
     """
 
-    def __init__(self, mode: str = "on", user: str | None = None) -> None:
-        if mode not in MODES:
+    def __init__(self, mode: str | None = None, user: str | None = None) -> None:
+        if mode is not None and mode not in MODES:
             raise ConfigError("sandbox", mode, f"not {', '.join(MODES)}")
+        number = lib.SANDBOX_DEFAULT if mode is None else MODES.index(mode)
         text = ffi.NULL if user is None else ffi.new("char[]", user.encode(errors="replace"))
-        if not lib.sandbox_begin(MODES.index(mode), text):
+        if not lib.sandbox_begin(number, text):
             raise ConfigError("user", user, "not UID, UID-UID or UID:GID, in numbers")
-        self.is_on = mode != "off"
+        self.is_on = number != lib.SANDBOX_OFF
         self.first: list[Callable[[], None]] = []
         self.stays = False
         self.registry = int(lib.sandbox_of_process().registry_fd)
