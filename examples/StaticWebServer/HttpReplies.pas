@@ -63,11 +63,11 @@ begin
   Result.Count := Size;
   Result.IsWhole := True;
   Result.IsPossible := True;
-  if Copy(Range, 1, 6) <> 'bytes=' then
+  if LowerCase(Copy(Range, 1, 6)) <> 'bytes=' then
     Exit;
   Dash := Pos('-', Range);
-  HasFirst := TryStrToInt64(Copy(Range, 7, Dash - 7), First) and (First >= 0);
-  HasLast := TryStrToInt64(Copy(Range, Dash + 1, Length(Range)), Last) and (Last >= 0);
+  HasFirst := IsNumber(Copy(Range, 7, Dash - 7), First);
+  HasLast := IsNumber(Copy(Range, Dash + 1, Length(Range)), Last);
   if (Dash = 0) or not (HasFirst or (Dash = 7)) or not (HasLast or (Dash = Length(Range))) or
      not (HasFirst or HasLast) or (HasFirst and HasLast and (Last < First)) then
     Exit;

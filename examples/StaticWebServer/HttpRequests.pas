@@ -26,26 +26,38 @@ type
     Size: LongInt;   { bytes of the request that is answered, which is at the beginning }
     Headers: PChar;  { in Text: behind the request line }
     Path: PChar;     { in Text: decoded }
-    RawPath: String; { as it was sent, without a query }
-    IsValid, IsGet, IsHead: Boolean;
+    Target: String;  { path and query as they were sent; RawSize is the path's }
+    RawSize: LongInt;
+    Fault: String[40]; { the status of the reply to what is no request; else empty }
+    IsGet, IsHead: Boolean;
     IsOld: Boolean;  { HTTP/1.0: the connection is closed, unless both say otherwise }
     KeepAlive: Boolean;
     Now, Modified: TStamp; { the last ones that were written }
   end;
 
 { Receives until there is a whole request, and parses it. False: the client has closed the connection,
-  or has sent nothing for Timeout milliseconds. A request that is too long is not valid. }
+  or has sent nothing for Timeout milliseconds. }
 function ReceiveRequest(var Request: TRequest; Timeout: LongInt): Boolean;
 
 { Makes room for the next request, whose beginning may have been received. }
 procedure DropRequest(var Request: TRequest);
 
-{ The value of a header, whose name is in lower case; empty: there is none. }
-function HeaderOf(const Request: TRequest; const Name: ShortString): String;
+{ The value of a header, whose name is in lower case, or those of several, joined by commas. }
+function HeaderOf(const Request: TRequest; const Name: ShortString; const Missing: String = ''): String;
+
+{ Whether a text is a decimal number. Value: High(Int64) for a larger one. }
+function IsNumber(const Text: String; out Value: Int64): Boolean;
 
 implementation
 
-{ The end of the request, behind its empty line; 0: it is incomplete. From: what was looked at. }
+uses SysUtils;
+
+const
+  BAD = '400 Bad Request';
+  NAME_CHARS = ['!', '#'..'''', '*', '+', '-', '.', '0'..'9', 'A'..'Z', '^'..'z', '|', '~']; { RFC 9110, section 5.6.2 }
+
+{ The end of the request, behind its empty line; 0: it is incomplete. From: what was looked at. (Lines
+  must end by CRLF; a client that does not know is told at once.) }
 function EndOf(const Request: TRequest; From: LongInt): LongInt;
 var
   I: LongInt;
@@ -53,7 +65,8 @@ begin
   if From < 4 then
     From := 4;
   for I := From to Request.Count do
-    if (Request.Text[I - 1] = #10) and (PLongWord(@Request.Text[I - 4])^ = $0A0D0A0D) then
+    if (Request.Text[I - 1] = #10) and
+       ((Request.Text[I - 2] = #10) or (PLongWord(@Request.Text[I - 4])^ = $0A0D0A0D)) then
       Exit(I);
   Result := 0;
 end;
@@ -69,7 +82,7 @@ begin
   end;
 end;
 
-{ Decodes %XX in a path, up to Last. False: a zero, which would end the name of a file, or no path. }
+{ Decodes %XX in a path, up to Last. False: no path, or a zero, which would end the name of a file. }
 function DecodePath(Path, Last: PChar): Boolean;
 var
   Target: PChar;
@@ -79,12 +92,14 @@ begin
   while Path < Last do
   begin
     Target^ := Path^;
-    if (Path^ = '%') and (HexDigit(Path[1]) >= 0) and (HexDigit(Path[2]) >= 0) then
+    if Path^ = '%' then
     begin
-      Target^ := Char(16 * HexDigit(Path[1]) + HexDigit(Path[2]));
+      Target^ := #0;
+      if (HexDigit(Path[1]) >= 0) and (HexDigit(Path[2]) >= 0) then
+        Target^ := Char(16 * HexDigit(Path[1]) + HexDigit(Path[2]));
       Inc(Path, 2);
     end;
-    Result := Result and (Target^ <> #0);
+    Result := Result and (Path^ > ' ') and (Target^ <> #0);
     Inc(Path);
     Inc(Target);
   end;
@@ -96,48 +111,98 @@ begin
   Result := CompareByte(Text^, Word[1], Length(Word)) = 0;
 end;
 
-{ Parses the request line, METHOD PATH HTTP/1.x. }
-procedure ParseLine(var Request: TRequest);
+{ Parses the request line, METHOD TARGET HTTP/1.x. False: it is none. }
+function ParseLine(var Request: TRequest): Boolean;
 var
   Line, Stop, Query: PChar;
 begin
   Line := @Request.Text;
+  if StartsWith(Line, CRLF) then { clients may have sent one too many before }
+    Inc(Line, 2);
   Stop := Line;
-  while not (Stop^ in [#0, #13]) do
+  while not (Stop^ in [#0, #10, #13]) do
     Inc(Stop);
   Request.Headers := Stop;
   Request.IsGet := StartsWith(Line, 'GET ');
   Request.IsHead := StartsWith(Line, 'HEAD ');
-  Request.IsValid := (Stop - Line > 9) and StartsWith(Stop - 9, ' HTTP/1.');
-  Request.IsOld := Request.IsValid and (Stop[-1] = '0');
-  if not Request.IsValid then
-    Exit;
+  if not StartsWith(Stop, CRLF) or (Stop - Line <= 9) or not StartsWith(Stop - 9, ' HTTP/1.') or
+     not (Stop[-1] in ['0'..'9']) then
+    Exit(False);
+  Request.IsOld := Stop[-1] = '0';
   Stop := Stop - 9;
   while (Line < Stop) and (Line^ <> ' ') do
     Inc(Line);
   Inc(Line);
+  if StartsWith(Line, 'http://') then { as to a proxy }
+  begin
+    Inc(Line, 7);
+    while (Line < Stop) and not (Line^ in ['/', '?', '#']) do
+      Inc(Line);
+    if Line^ <> '/' then
+      Dec(Line);
+    Line^ := '/';
+  end;
+  while (Line[0] = '/') and (Line[1] = '/') do
+    Inc(Line); { else Location could name another host }
   Query := Line;
   while (Query < Stop) and not (Query^ in ['?', '#']) do
     Inc(Query);
-  while (Line[0] = '/') and (Line[1] = '/') do
-    Inc(Line); { else Location could name another host }
-  SetString(Request.RawPath, Line, Query - Line);
+  SetString(Request.Target, Line, Stop - Line);
+  Request.RawSize := Query - Line;
   Request.Path := Line;
-  Request.IsValid := (Line < Stop) and DecodePath(Line, Query);
+  Result := (Line < Stop) and DecodePath(Line, Query);
 end;
 
-{ Whether a body follows, which would be taken for the next request. }
-function HasBody(const Request: TRequest): Boolean;
+{ Whether all headers are lines of a name, a colon behind it, and a value. What others take for the
+  end of a line could hide a header from us. }
+function HasValidHeaders(const Request: TRequest): Boolean;
 var
-  Length: String;
+  Line, At: PChar;
 begin
-  Length := HeaderOf(Request, 'content-length');
-  Result := ((Length <> '') and (Length <> '0')) or (HeaderOf(Request, 'transfer-encoding') <> '');
+  Line := Request.Headers + 2;
+  while not StartsWith(Line, CRLF) do
+  begin
+    At := Line;
+    while At^ in NAME_CHARS do
+      Inc(At);
+    if (At = Line) or (At^ <> ':') then
+      Exit(False);
+    while not (At^ in [#0, #10, #13]) do
+      Inc(At);
+    if not StartsWith(At, CRLF) then
+      Exit(False);
+    Line := At + 2;
+  end;
+  Result := True;
+end;
+
+{ What is wrong with a request. HasBody: a body follows, which would be taken for the next request. }
+function FaultOf(var Request: TRequest; out HasBody: Boolean): ShortString;
+var
+  Host: String;
+  Size: Int64;
+begin
+  HasBody := True;
+  Request.Headers := @Request.Text[Request.Count];
+  if (Request.Size = 0) and (IndexByte(Request.Text, Request.Count, 10) < 0) then
+    Exit('414 URI Too Long');
+  if Request.Size = 0 then
+    Exit('431 Request Header Fields Too Large');
+  if not ParseLine(Request) or not HasValidHeaders(Request) then
+    Exit(BAD);
+  Host := HeaderOf(Request, 'host');
+  if not Request.IsOld and ((Host = '') or (Pos(',', Host) > 0)) then
+    Exit(BAD);
+  if not IsNumber(HeaderOf(Request, 'content-length', '0'), Size) then
+    Exit(BAD);
+  HasBody := (Size > 0) or (HeaderOf(Request, 'transfer-encoding', 'none') <> 'none');
+  Result := '';
 end;
 
 function ReceiveRequest(var Request: TRequest; Timeout: LongInt): Boolean;
 var
   Seen: LongInt;
+  HasBody: Boolean;
   Connection: String;
 begin
   Request.Size := EndOf(Request, 0);
@@ -151,14 +216,11 @@ begin
       Exit(False);
     Request.Size := EndOf(Request, Seen);
   end;
-  if Request.Size = 0 then
-    Request.Size := REQUEST_MAX;
   Request.Text[Request.Count] := #0;
-  ParseLine(Request);
-  Request.IsValid := Request.IsValid and (Request.Size < REQUEST_MAX);
+  Request.Fault := FaultOf(Request, HasBody);
   Connection := LowerCase(HeaderOf(Request, 'connection'));
-  Request.KeepAlive := Request.IsValid and (Connection <> 'close') and
-    (not Request.IsOld or (Connection = 'keep-alive')) and not HasBody(Request);
+  Request.KeepAlive := (Request.Fault = '') and not HasBody and (Pos('close', Connection) = 0) and
+    (not Request.IsOld or (Pos('keep-alive', Connection) > 0));
   Result := True;
 end;
 
@@ -168,9 +230,11 @@ begin
   Move(Request.Text[Request.Size], Request.Text, Request.Count);
 end;
 
-function HeaderOf(const Request: TRequest; const Name: ShortString): String;
+function HeaderOf(const Request: TRequest; const Name: ShortString; const Missing: String): String;
 var
   Line, Stop: PChar;
+  Value: String;
+  IsFirst: Boolean;
 
   function IsName: Boolean;
   var
@@ -183,7 +247,8 @@ var
   end;
 
 begin
-  Result := '';
+  Result := Missing;
+  IsFirst := True;
   Line := Request.Headers;
   while StartsWith(Line, CRLF) and (Line[2] <> #13) do
   begin
@@ -198,11 +263,26 @@ begin
         Inc(Line);
       while (Stop > Line) and (Stop[-1] in [' ', #9]) do
         Dec(Stop);
-      SetString(Result, Line, Stop - Line);
-      Exit;
+      SetString(Value, Line, Stop - Line);
+      if IsFirst then
+        Result := Value
+      else
+        Result := Result + ', ' + Value;
+      IsFirst := False;
     end;
     Line := Stop;
   end;
+end;
+
+function IsNumber(const Text: String; out Value: Int64): Boolean;
+var
+  I: LongInt;
+begin
+  Result := Text <> '';
+  for I := 1 to Length(Text) do
+    Result := Result and (Text[I] in ['0'..'9']);
+  if Result and not TryStrToInt64(Text, Value) then
+    Value := High(Int64);
 end;
 
 end.

@@ -48,6 +48,9 @@ begin
   Tag := '"' + HexStr(Inode.MTime, 8) + '-' + HexStr(Inode.Size, 8) + '"';
   Date := DateOf(Request.Modified, Inode.MTime);
   Headers := 'Last-Modified: ' + Date + CRLF + 'ETag: ' + Tag + CRLF;
+  Asked := HeaderOf(Request, 'if-match', '*');
+  if (Asked <> '*') and (Pos(Tag, Asked) = 0) then
+    Exit(Refuse(Request, '412 Precondition Failed'));
   Asked := HeaderOf(Request, 'if-none-match');
   if (Pos(Tag, Asked) > 0) or (Asked = '*') or ((Asked = '') and (HeaderOf(Request, 'if-modified-since') = Date)) then
   begin
@@ -55,7 +58,7 @@ begin
     Exit(Send(Request, PChar(Head), Length(Head)));
   end;
   Asked := HeaderOf(Request, 'if-range');
-  if (Asked = '') or (Asked = Tag) or (Asked = Date) then
+  if Request.IsGet and ((Asked = '') or (Asked = Tag) or (Asked = Date)) then
     Wanted := PartOf(HeaderOf(Request, 'range'), Inode.Size)
   else
     Wanted := PartOf('', Inode.Size);
@@ -80,11 +83,8 @@ var
   Handle: THandle;
   Path: String;
 begin
-  if not Request.IsValid then
-  begin
-    Request.KeepAlive := False;
-    Exit(Refuse(Request, '400 Bad Request'));
-  end;
+  if Request.Fault <> '' then
+    Exit(Refuse(Request, Request.Fault));
   if not (Request.IsGet or Request.IsHead) then
   begin
     Request.KeepAlive := False;
@@ -96,7 +96,8 @@ begin
   if SysStatFile(PChar(Path), @Inode) = 0 then
     Exit(Refuse(Request, StatusOf(SysFileError)));
   if Inode.Mode = INODE_DIR then
-    Exit(Refuse(Request, '301 Moved Permanently', 'Location: ' + Request.RawPath + '/' + CRLF));
+    Exit(Refuse(Request, '301 Moved Permanently', 'Location: ' + Copy(Request.Target, 1, Request.RawSize) + '/' +
+      Copy(Request.Target, Request.RawSize + 1, Length(Request.Target)) + CRLF));
   if Inode.Mode <> INODE_REG then
     Exit(Refuse(Request, '404 Not Found'));
   Handle := SysOpenFile(PChar(Path), O_RDONLY);
