@@ -45,7 +45,7 @@ var
   Headers, Head, Tag, Date, Asked: String;
   Wanted: TPart;
 begin
-  Tag := '"' + HexStr(Inode.MTime, 8) + '-' + HexStr(Inode.Size, 8) + '"';
+  Tag := '"' + HexStr(Inode.MTime, 8) + '-' + HexStr(Inode.Size, 16) + '"';
   Date := DateOf(Request.Modified, Inode.MTime);
   Headers := 'Last-Modified: ' + Date + CRLF + 'ETag: ' + Tag + CRLF;
   Asked := HeaderOf(Request, 'if-match', '*');

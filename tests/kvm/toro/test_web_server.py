@@ -159,6 +159,18 @@ def test_what_a_client_has_is_not_sent_again(port: int, tmp_path: Path) -> None:
     wait_until(lambda: ask(port, "/", If_None_Match=tag)[::2] == (200, b"another page"), "the new page is sent")
 
 
+def test_tags_tell_sizes_beyond_4_gib(port: int, tmp_path: Path) -> None:
+    tags = set()
+    for name, size in (("small", 5), ("large", (1 << 32) + 5)):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, size)
+        os.utime(tmp_path / name, (1e9, 1e9))
+        status, headers, body = ask(port, f"/{name}", Range="bytes=-2")
+        assert (status, headers["content-range"], body) == (206, f"bytes {size - 2}-{size - 1}/{size}", b"\0\0")
+        tags.add(headers["etag"])
+    assert len(tags) == 2
+
+
 def test_a_directory_leads_to_its_page(port: int, tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b/index.html").write_text("inside")
