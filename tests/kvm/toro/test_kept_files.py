@@ -195,6 +195,13 @@ def test_what_is_kept_gives_way_to_the_program(toro: Callable[..., Result], tmp_
     assert result == Result(0, b"ok the files are right\nok most of the memory can be had\nok and again\n", "")
 
 
+def test_no_memory_for_a_handle_is_an_error_of_its_opening(toro: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("abc")
+    result = toro("Handles", "--mem", "32M", "--share", f"{tmp_path}:FS")
+    assert (result.status, result.stderr) == (0, "")
+    assert [line[:3] for line in result.stdout.decode().splitlines()] == ["ok "] * 4
+
+
 @pytest.mark.parametrize("cache", ["auto", "none"])
 def test_files_that_are_replaced_meanwhile_are_never_mixed(programs: Programs, tmp_path: Path, cache: str) -> None:
     """By threads of four cores, in so little memory that what is kept has to go."""

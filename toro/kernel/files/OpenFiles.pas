@@ -9,19 +9,17 @@ implementation
 
 uses Arch, FileDrivers, FileErrors, Filesystem, Memory, Mounts;
 
-type
-  TFileTable = array of PFile;
-
 var
   { A handle is the index plus one. }
-  Files: TFileTable;
+  Files: ^PFile;
+  FileCount: LongInt;
   Lock: LongInt;
 
 function FileOf(FileHandle: THandle; out F: PFile): Boolean;
 begin
   F := nil;
   AcquireLock(Lock);
-  if (FileHandle > 0) and (FileHandle <= Length(Files)) then
+  if (FileHandle > 0) and (FileHandle <= FileCount) then
     F := Files[FileHandle - 1];
   ReleaseLock(Lock);
   Result := F <> nil;
@@ -29,20 +27,54 @@ begin
     LastError := EBADF;
 end;
 
-{ Stores a file under the lowest free handle. }
+{ Makes room for more handles than there are, which were Count. False: no memory. }
+function Grow(Count: LongInt): Boolean;
+var
+  Larger, Old: ^PFile;
+begin
+  Larger := ToroAllocMem((2 * Count + 16) * SizeOf(PFile));
+  Result := Larger <> nil;
+  if not Result then
+    Exit;
+  Old := Larger;
+  AcquireLock(Lock);
+  if FileCount = Count then { else another thread has made room }
+  begin
+    Old := Files;
+    Move(Old^, Larger^, Count * SizeOf(PFile));
+    Files := Larger;
+    FileCount := 2 * Count + 16;
+  end;
+  ReleaseLock(Lock);
+  ToroFreeMem(Old);
+end;
+
+{ Stores a file under the lowest free handle. 0: no memory. }
 function NewHandle(F: PFile): THandle;
 var
-  I: LongInt;
+  I, Count: LongInt;
 begin
-  AcquireLock(Lock);
-  I := 0;
-  while (I < Length(Files)) and (Files[I] <> nil) do
-    Inc(I);
-  if I = Length(Files) then
-    SetLength(Files, 2 * I + 16);
-  Files[I] := F;
-  ReleaseLock(Lock);
-  Result := I + 1;
+  repeat
+    AcquireLock(Lock);
+    Count := FileCount;
+    I := 0;
+    while (I < Count) and (Files[I] <> nil) do
+      Inc(I);
+    if I < Count then
+      Files[I] := F;
+    ReleaseLock(Lock);
+    if I < Count then
+      Exit(I + 1);
+  until not Grow(Count);
+  LastError := ENOMEM;
+  Result := 0;
+end;
+
+procedure Close(F: PFile);
+begin
+  F^.Filesystem^.Close(F^);
+  ToroFreeMem(F^.Entries);
+  ToroFreeMem(F);
 end;
 
 function OpenOn(const Mount: TMount; Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
@@ -70,9 +102,13 @@ begin
   if (Error = -EISDIR) and (Flags and (O_WRONLY or O_RDWR or O_CREAT) = 0) and not Directory then
     Error := Mount.Filesystem^.OpenDir(Mount.Volume, Path, F^);
   if Failed(Error) then
-    ToroFreeMem(F)
-  else
-    Result := NewHandle(F);
+  begin
+    ToroFreeMem(F);
+    Exit;
+  end;
+  Result := NewHandle(F);
+  if Result = 0 then
+    Close(F);
 end;
 
 function OpenWith(Path: PChar; Flags, Rights: LongInt; Directory: Boolean): THandle;
@@ -108,9 +144,7 @@ begin
   AcquireLock(Lock);
   Files[FileHandle - 1] := nil;
   ReleaseLock(Lock);
-  F^.Filesystem^.Close(F^);
-  ToroFreeMem(F^.Entries);
-  ToroFreeMem(F);
+  Close(F);
 end;
 
 { The size of an open file; False if it cannot be had. }
