@@ -35,7 +35,7 @@ type
     Length: LongWord;   { bytes of data that follow }
     Kind, Op: Word;     { TYPE_*, OP_* }
     Flags: LongWord;
-    BufAlloc: LongWord; { the sender's receive buffer: see the primer in Sockets }
+    BufAlloc: LongWord; { the sender's receive buffer: see the primer in StreamSockets }
     FwdCnt: LongWord;   { how many bytes the sender has read from it }
   end;
 
