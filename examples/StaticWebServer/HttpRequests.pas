@@ -36,7 +36,7 @@ type
   end;
 
 { Receives until there is a whole request, and parses it. False: the client has closed the connection,
-  or has sent nothing for Timeout milliseconds. }
+  or has not begun, or not ended, a request for Timeout milliseconds. }
 function ReceiveRequest(var Request: TRequest; Timeout: LongInt): Boolean;
 
 { Makes room for the next request, whose beginning may have been received. }
@@ -50,7 +50,7 @@ function IsNumber(const Text: String; out Value: Int64): Boolean;
 
 implementation
 
-uses SysUtils;
+uses Arch, SysUtils;
 
 const
   BAD = '400 Bad Request';
@@ -202,15 +202,21 @@ end;
 function ReceiveRequest(var Request: TRequest; Timeout: LongInt): Boolean;
 var
   Seen: LongInt;
+  Deadline: QWord;
   HasBody: Boolean;
   Connection: String;
 begin
+  Deadline := read_rdtsc + TicksOf(Timeout);
   Request.Size := EndOf(Request, 0);
   while (Request.Size = 0) and (Request.Count < REQUEST_MAX) do
   begin
     if not SysSocketSelect(Request.Socket, Timeout) then
       Exit(False);
     Seen := Request.Count;
+    if Seen = 0 then
+      Deadline := read_rdtsc + TicksOf(Timeout)
+    else if read_rdtsc > Deadline then
+      Exit(False);
     Inc(Request.Count, SysSocketRecv(Request.Socket, @Request.Text[Seen], REQUEST_MAX - Seen, 0));
     if Request.Count = Seen then
       Exit(False);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import select
 import shutil
 import socket
 import struct
@@ -234,6 +235,22 @@ def test_a_connection_ends_after_what_is_no_request(port: int, sent: bytes, stat
             reply += data
     assert reply.startswith(b"HTTP/1.1 %d " % status)
     assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_a_client_that_never_ends_its_request_is_left(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(HELLO + b"X: ")
+
+        def has_ended() -> bool:
+            try:
+                if select.select([client], [], [], 1)[0]:
+                    return not client.recv(1)
+                client.sendall(b"x")
+            except ConnectionError:
+                return True
+            return False
+
+        wait_until(has_ended, "the connection ends")
 
 
 def test_an_old_client_is_told_that_its_connection_stays(port: int) -> None:
