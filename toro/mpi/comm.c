@@ -58,8 +58,7 @@ int mpi_new_context(void)
     return 4 * (1 + atomic_fetch_add(&made_contexts, 1));
 }
 
-/* One context for all members. The tags are for the other side of an intercommunicator, and for this one. */
-static int agree_on_context(struct communicator *comm, int tag, int local_tag)
+static int agree_on_context(struct communicator *comm, int tag)
 {
     struct communicator *local = comm->local ? comm->local : comm;
     int context = 0, other = 0;
@@ -69,20 +68,20 @@ static int agree_on_context(struct communicator *comm, int tag, int local_tag)
         mpi_exchange(&context, 1, MPI_INT, 0, &other, 1, MPI_INT, 0, tag, comm);
         context = context > other ? context : other;
     }
-    mpi_run_bcast(&(struct collective){.comm = local, .tag = local_tag, .receive = &context, .receive_count = 1,
+    mpi_run_bcast(&(struct collective){.comm = local, .tag = tag, .receive = &context, .receive_count = 1,
                                        .receive_type = MPI_INT});
     return context;
 }
 
 int mpi_agree_on_context(struct communicator *comm)
 {
-    int tag = comm->sequence++;
-    return agree_on_context(comm, tag, comm->local ? comm->local->sequence++ : tag);
+    return agree_on_context(comm, mpi_next_tag(comm));
 }
 
 void mpi_hide_comm(struct communicator *comm)
 {
     mpi_table_remove(&mpi_comms, comm->handle);
+    comm->sequence = 1 << 29; /* apart from the tags of the intercommunicator's operations, which use it, too */
 }
 
 int MPI_Comm_size(MPI_Comm comm, int *size)
@@ -155,8 +154,8 @@ static struct communicator *duplicate(struct communicator *c)
 
 static int run_dup(struct collective *what)
 {
-    struct communicator *c = what->comm, *copy = what->receive;
-    copy->context = agree_on_context(c, what->tag, c->local ? what->root : what->tag);
+    struct communicator *copy = what->receive;
+    copy->context = agree_on_context(what->comm, what->tag);
     if (copy->local)
         copy->local->context = copy->context + 2;
     return MPI_SUCCESS;
@@ -175,9 +174,7 @@ static int begin_dup(MPI_Comm comm, MPI_Comm *made, MPI_Request *request, const 
         return mpi_fail(NULL, call, MPI_ERR_COMM);
     struct communicator *copy = duplicate(c);
     int result = mpi_copy_attributes(comm, c->attributes, &copy->attributes);
-    mpi_begin(&(struct collective){.call = call, .run = run_dup, .comm = c, .receive = copy,
-                                   .root = c->local ? c->local->sequence++ : 0},
-              request);
+    mpi_begin(&(struct collective){.call = call, .run = run_dup, .comm = c, .receive = copy}, request);
     *made = copy->handle;
     if (result) { /* the other ranks may have copied theirs */
         end(*request);

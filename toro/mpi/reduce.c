@@ -47,8 +47,6 @@ static void *reduced(struct collective *c, struct communicator *comm, int *resul
 {
     struct collective within = *c;
     within.comm = comm;
-    if (comm != c->comm)
-        within.tag = mpi_next_tag(comm);
     void *own = own_elements(c), *all = reduce_to_first(&within, own, result);
     if (all != own)
         mpi_discard(own, c->receive_type);
@@ -192,8 +190,6 @@ int mpi_run_allreduce(struct collective *c)
     struct collective spread = *c;
     spread.comm = within;
     spread.root = 0;
-    if (comm->local)
-        spread.tag = mpi_next_tag(within);
     int error = mpi_run_bcast(&spread);
     return result ? result : error;
 }
@@ -228,8 +224,6 @@ int mpi_run_reduce_scatter(struct collective *c)
     spread.large_counts = spread.large_offsets = true;
     spread.send_type = c->receive_type;
     spread.receive_count = counts[within->rank];
-    if (comm->local)
-        spread.tag = mpi_next_tag(within);
     int error = mpi_run_scatter(&spread);
     if (all)
         mpi_discard(all, c->receive_type);

@@ -34,10 +34,11 @@ int mpi_run_barrier(struct collective *c)
 {
     struct communicator *comm = c->comm;
     if (is_inter(c)) {
-        mpi_barrier(comm->local);
+        struct collective within = {.comm = comm->local, .tag = c->tag};
+        mpi_run_barrier(&within);
         if (comm->rank == 0)
             mpi_exchange(NULL, 0, MPI_BYTE, 0, NULL, 0, MPI_BYTE, 0, c->tag, comm);
-        return mpi_barrier(comm->local);
+        return mpi_run_barrier(&within);
     }
     for (int distance = 1; distance < comm->size; distance *= 2)
         mpi_exchange(NULL, 0, MPI_BYTE, (comm->rank + distance) % comm->size, NULL, 0, MPI_BYTE,
@@ -59,7 +60,10 @@ int mpi_run_bcast(struct collective *c)
             return mpi_send(c->receive, c->receive_count, c->receive_type, 0, c->tag, comm);
         if (comm->rank == 0)
             result = mpi_receive(c->receive, c->receive_count, c->receive_type, c->root, c->tag, comm);
-        int other = mpi_bcast(c->receive, c->receive_count, c->receive_type, 0, comm->local);
+        struct collective within = *c;
+        within.comm = comm->local;
+        within.root = 0;
+        int other = mpi_run_bcast(&within);
         return result ? result : other;
     }
     int me = (comm->rank - c->root + comm->size) % comm->size;
