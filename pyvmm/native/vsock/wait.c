@@ -16,7 +16,9 @@
 #define BUSY 200000ull     /* a thread that runs for so long has work of its own */
 #define BUSY_TIMES 100     /* such a thread is given way to again after so many times as long: it costs 1 % */
 #define SLICE (10 * VSOCK_MS) /* the longest that counts: what takes longer was no thread, but SIGSTOP */
-#define SMALL (16u << 10) /* bytes from the guest in a turn: answers rather than bulk */
+/* Bytes from the guest in a turn: answers to many clients, rather than to a few or bulk. */
+#define ANSWERS_MIN (4u << 10)
+#define ANSWERS_MAX (16u << 10)
 
 /* Lets other threads run; not any more for some time once one has run for so long that it does not
  * wait for this one.  Returns the time; it was `before`. */
@@ -34,14 +36,14 @@ static uint64_t give_way(struct vsock *vsock, uint64_t before)
     return now;
 }
 
-/* Lets clients run that the guest has just answered: they may share this CPU, and ask again before
- * the thread looks for requests. */
+/* Lets clients run that the guest has just answered, if they are many: they may share this CPU, and ask
+ * again before the thread looks for requests. */
 static void let_clients_ask(struct vsock *vsock)
 {
     uint64_t passed_on = vsock->counts.from_guest - vsock->passed_on, now;
 
     vsock->passed_on += passed_on;
-    if (!passed_on || passed_on > SMALL)
+    if (passed_on < ANSWERS_MIN || passed_on > ANSWERS_MAX)
         return;
     now = clock_ns(CLOCK_MONOTONIC);
     if (now > vsock->busy_until)
