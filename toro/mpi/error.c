@@ -36,11 +36,21 @@ static const char *const texts[] = {
     [MPI_ERR_SIZE] = "invalid size",
     [MPI_ERR_DISP] = "invalid displacement",
     [MPI_ERR_LOCKTYPE] = "invalid kind of lock",
+    [MPI_ERR_ASSERT] = "invalid assertion",
     [MPI_ERR_RMA_CONFLICT] = "conflicting accesses to a window",
     [MPI_ERR_RMA_SYNC] = "the window is not in the right epoch",
     [MPI_ERR_RMA_RANGE] = "outside the window",
+    [MPI_ERR_RMA_ATTACH] = "the memory cannot be attached",
     [MPI_ERR_RMA_SHARED] = "the window is not shared",
+    [MPI_ERR_RMA_FLAVOR] = "the call is not for windows made like this one",
     [MPI_ERR_UNSUPPORTED_OPERATION] = "not supported",
+    [MPI_ERR_ACCESS] = "no right to the file",
+    [MPI_ERR_FILE] = "invalid file",
+    [MPI_ERR_IO] = "input or output failed",
+    [MPI_ERR_NAME] = "the name has not been published",
+    [MPI_ERR_SERVICE] = "the service has not been published",
+    [MPI_ERR_SPAWN] = "no process was started",
+    [MPI_ERR_PORT] = "invalid port",
 };
 
 struct handler {
