@@ -108,9 +108,10 @@ struct ring;
 struct line;
 
 void mpi_ring_start(void);
-/* Sends a header with up to LINE_DATA bytes, or with an offer. */
-void mpi_ring_push(int rank, const struct header *header, const void *data);
-void mpi_ring_offer(int rank, const struct header *header);
+/* Sends up to LINE_DATA bytes. */
+void mpi_ring_push(int rank, int context, int tag, int source, size_t bytes, const void *data);
+/* Sends an offer. data: null, if it is buffered. */
+void mpi_ring_offer(int rank, int context, int tag, int source, size_t bytes, struct offer *offer, const void *data);
 /* The next message of any rank, by its first line; null: none. */
 struct line *mpi_ring_peek(struct ring **ring);
 void mpi_ring_header(const struct ring *ring, const struct line *line, struct header *header);
@@ -216,6 +217,9 @@ void mpi_free_request(struct mpi_request *request);
 void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival);
 /* Takes a message from its ring for a request. False: its sender has withdrawn it, and the request goes on. */
 bool mpi_take_message(struct mpi_request *request, struct ring *ring, struct line *line);
+/* Copies data that are offered, and then says so: valid if the sender has not changed the offer meanwhile, as it has not in
+ * most cases. False: it has, or the data are long or buffered, and the message is to be received as any other. */
+bool mpi_take_offer(void *target, struct offer *offer, const void *data, size_t bytes, int sender);
 /* Makes an arrival the receiver's; false: it was withdrawn, and is gone. */
 bool mpi_claim(struct offer *offer);
 

@@ -132,18 +132,23 @@ void mpi_deliver(struct mpi_request *request, struct mpi_arrival *arrival)
     mpi_give_back(arrival);
 }
 
-/* Copies data that are offered, and then says so: valid if the sender has not changed the offer meanwhile, as it has not
- * in most cases. False: it has, and the message is to be received as any other. */
-static bool receive_at_once(struct mpi_request *request, const struct header *header)
+bool mpi_take_offer(void *target, struct offer *offer, const void *data, size_t bytes, int sender)
 {
     int state = OFFERED;
-    if (!request->type->plain || header->bytes >= SHARED_MIN ||
-        header->bytes > request->type->size * request->count)
+    if (!data || bytes >= SHARED_MIN)
         return false;
-    mpi_copy(request->data, header->data, header->bytes);
-    if (!atomic_compare_exchange_strong(&header->offer->state, &state, COPIED))
+    mpi_copy(target, data, bytes);
+    if (!atomic_compare_exchange_strong(&offer->state, &state, COPIED))
         return false;
-    mpi_wake(header->world);
+    mpi_wake(sender);
+    return true;
+}
+
+static bool receive_at_once(struct mpi_request *request, const struct header *header)
+{
+    if (!request->type->plain || header->bytes > request->type->size * request->count ||
+        !mpi_take_offer(request->data, header->offer, header->data, header->bytes, header->world))
+        return false;
     request->status.MPI_SOURCE = header->source;
     request->status.MPI_TAG = header->tag;
     request->status.bytes = header->bytes;
@@ -170,7 +175,7 @@ static bool take(struct mpi_request *request, struct ring *ring, struct line *li
     bool copied = false;
     if (header->offer) {
         mpi_ring_next(ring, line); /* before a long copy, so that others may send */
-        copied = header->data && receive_at_once(request, header);
+        copied = receive_at_once(request, header);
         if (!copied && !mpi_claim(header->offer))
             return false;
     }
@@ -232,18 +237,12 @@ void mpi_start_receive(struct mpi_request *request, int context, int tag)
 
 /* ---- Sends ---- */
 
-static struct header header_of(struct communicator *comm, int context, int tag, size_t bytes)
-{
-    return (struct header){.context = context, .source = comm->rank, .tag = tag, .world = mpi_rank, .bytes = bytes};
-}
-
 void mpi_start_send(struct mpi_request *request, int context, int tag)
 {
     struct communicator *comm = request->comm;
     struct type *type = request->type;
     int to = comm->peers[request->peer];
     size_t bytes = type->size * request->count;
-    struct header header = header_of(comm, context, tag, bytes);
 
     request->complete = true;
     request->cancelled = false;
@@ -255,31 +254,30 @@ void mpi_start_send(struct mpi_request *request, int context, int tag)
         if (bytes <= LINE_DATA) {
             char packed[LINE_DATA];
             mpi_pack(request->data, request->count, type, packed);
-            mpi_ring_push(to, &header, packed);
+            mpi_ring_push(to, context, tag, comm->rank, bytes, packed);
             return;
         }
     }
-    header.offer = new_offer(toro_shared_address(request->data), bytes);
+    struct offer *offer = new_offer(toro_shared_address(request->data), bytes);
     if (request->mode == BUFFER || !type->plain) {
-        header.offer->buffer = mpi_memory(bytes ? bytes : 1);
-        mpi_pack(request->data, request->count, request->type, header.offer->buffer);
-        header.offer->data = header.offer->buffer;
+        offer->buffer = mpi_memory(bytes ? bytes : 1);
+        mpi_pack(request->data, request->count, request->type, offer->buffer);
+        offer->data = offer->buffer;
         if (request->mode != SYNCHRONOUS)
-            header.offer->state = BUFFERED;
+            offer->state = BUFFERED;
     }
-    if (header.offer->state == BUFFERED) {
-        mpi_ring_offer(to, &header);
+    if (offer->state == BUFFERED) {
+        mpi_ring_offer(to, context, tag, comm->rank, bytes, offer, NULL);
         return;
     }
-    if (header.offer->buffer) { /* a synchronous one: the sender keeps the packed data */
-        request->state = header.offer->buffer;
-        header.offer->buffer = NULL;
+    if (offer->buffer) { /* a synchronous one: the sender keeps the packed data */
+        request->state = offer->buffer;
+        offer->buffer = NULL;
     }
     request->complete = false;
-    request->offer = header.offer;
-    header.data = header.offer->data;
+    request->offer = offer;
     request->since = ticks();
-    mpi_ring_offer(to, &header);
+    mpi_ring_offer(to, context, tag, comm->rank, bytes, offer, offer->data);
 }
 
 static void end_send(struct mpi_request *request)
@@ -336,11 +334,10 @@ void mpi_check(struct mpi_request *request)
 
 int mpi_send_offer(const void *data, size_t bytes, int peer, int tag, struct communicator *comm)
 {
-    struct header header = header_of(comm, comm->context, tag, bytes);
-    struct offer *offer = header.offer = new_offer(toro_shared_address((void *)data), bytes);
+    int rank = comm->peers[peer];
+    struct offer *offer = new_offer(toro_shared_address(data), bytes);
 
-    header.data = offer->data;
-    mpi_ring_offer(comm->peers[peer], &header);
+    mpi_ring_offer(rank, comm->context, tag, comm->rank, bytes, offer, offer->data);
     for (int turns = TURNS, state = OFFERED; turns && state != CLAIMED; turns--, __builtin_ia32_pause()) {
         state = atomic_load_explicit(&offer->state, memory_order_acquire);
         if (state == COPIED) {

@@ -47,7 +47,7 @@ static inline struct line *look(int rank, struct ring **ring)
     return NULL;
 }
 
-/* Takes a message that is longer than its place, or does not lie in the ring. False: its sender has withdrawn it. */
+/* Takes a message that is longer than its place, or was offered. False: its sender has withdrawn it. */
 static __attribute__((noinline)) bool take(struct ring *ring, struct line *line, void *data, MPI_Count count,
                                            struct type *type, MPI_Status *status, int *error)
 {
@@ -83,15 +83,19 @@ static inline bool receive_now(void *data, MPI_Count count, struct type *type, i
             return false;
     if (line->context != context || (tag != MPI_ANY_TAG && line->tag != tag))
         return false;
-    if (!type->plain || line->bytes > type->size * count || line->bytes == LINE_OFFERS)
+    bool offered = line->bytes == LINE_OFFERS;
+    size_t bytes = offered ? line->offered.bytes : line->bytes;
+    if (!type->plain || bytes > type->size * count ||
+        (offered && !mpi_take_offer(data, line->offered.offer, line->offered.data, bytes, ring->writer)))
         return take(ring, line, data, count, type, status, error);
     if (status) {
         status->MPI_SOURCE = line->source;
         status->MPI_TAG = line->tag;
-        status->bytes = line->bytes;
+        status->bytes = bytes;
         status->cancelled = false;
     }
-    mpi_ring_read(ring, line, data, line->bytes);
+    if (!offered)
+        mpi_ring_read(ring, line, data, bytes);
     mpi_ring_next(ring, line);
     *error = MPI_SUCCESS;
     return true;

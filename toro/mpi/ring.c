@@ -119,25 +119,25 @@ static struct ring *wait_for_room(int rank, uint32_t count)
     return ring;
 }
 
-void mpi_ring_push(int rank, const struct header *header, const void *data)
+void mpi_ring_push(int rank, int context, int tag, int source, size_t bytes, const void *data)
 {
     struct ring *ring = wait_for_room(rank, 1);
     struct line *line = mpi_line_at(ring, ring->tail);
-    line->bytes = header->bytes;
-    mpi_copy_short(line->data, data, header->bytes);
-    mpi_ring_hand_over(ring, line, header->context, header->tag, header->source);
+    line->bytes = bytes;
+    mpi_copy_short(line->data, data, bytes);
+    mpi_ring_hand_over(ring, line, context, tag, source);
     mpi_ring_sent(ring, 1, rank);
 }
 
-void mpi_ring_offer(int rank, const struct header *header)
+void mpi_ring_offer(int rank, int context, int tag, int source, size_t bytes, struct offer *offer, const void *data)
 {
     struct ring *ring = wait_for_room(rank, 1);
     struct line *line = mpi_line_at(ring, ring->tail);
     line->bytes = LINE_OFFERS;
-    line->offered.bytes = header->bytes;
-    line->offered.offer = header->offer;
-    line->offered.data = header->data;
-    mpi_ring_hand_over(ring, line, header->context, header->tag, header->source);
+    line->offered.bytes = bytes;
+    line->offered.offer = offer;
+    line->offered.data = data;
+    mpi_ring_hand_over(ring, line, context, tag, source);
     mpi_ring_sent(ring, 1, rank);
 }
 
