@@ -205,7 +205,7 @@ def group() -> Iterator[Path]:
     try:
         yield made
     finally:
-        wait_until(lambda: not (made / "cgroup.procs").read_text(), "the group's processes have ended")
+        wait_until(lambda: "populated 0" in (made / "cgroup.events").read_text(), "the group's processes have ended")
         made.rmdir()
 
 

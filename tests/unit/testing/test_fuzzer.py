@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,13 +99,19 @@ def test_a_backend_that_dies_is_a_finding_and_no_finding_of_ours(tmp_path: Path)
     assert not run(steps, target(f"fs={tmp_path}").make).problem
 
 
+def listens(path: Path) -> bool:
+    """Whether one can connect; a socket has its name a little earlier."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A vhost-user backend that listens, and its target."""
     path = tmp_path / "backend"
     program = Path(__file__).parents[3] / "examples/VhostUser/motdfs.py"
     with subprocess.Popen([sys.executable, program, path], stdout=subprocess.PIPE) as process:
-        while not path.is_socket():
+        while not listens(path):
             assert process.poll() is None
         yield f"vhost-user={path}", process
         process.kill()
