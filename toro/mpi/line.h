@@ -27,16 +27,16 @@ static inline bool mpi_send_line(const void *data, size_t bytes, int peer, int t
 
     if (bytes > LINES_BYTES || !ring || ring->end - ring->tail <= 1u + two || (two && mpi_ring_is_first(ring)))
         return false;
-    struct line *line = mpi_line_at(ring, ring->tail);
-    mpi_copy_short(line->data, data, two ? LINE_DATA : bytes);
-    line->bytes = bytes;
-    mpi_ring_hand_over(ring, line, context, tag, comm->rank);
-    if (two) {
+    if (two) { /* first, so that it is there when the reader sees the other */
         struct line *second = mpi_line_at(ring, ring->tail + 1);
         mpi_copy_short(second->data, (const char *)data + LINE_DATA, bytes - LINE_DATA);
         atomic_store_explicit(&second->turn, ring->tail + 2, memory_order_release);
         ring->turns = 0;
     }
+    struct line *line = mpi_line_at(ring, ring->tail);
+    mpi_copy_short(line->data, data, two ? LINE_DATA : bytes);
+    line->bytes = bytes;
+    mpi_ring_hand_over(ring, line, context, tag, comm->rank);
     mpi_ring_sent(ring, 1 + two, rank);
     return true;
 }
