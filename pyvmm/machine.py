@@ -127,6 +127,7 @@ class Machine:
         self._counters: Counters | None = None
         self._measures: Measures | None = None
         self._is_paused = False
+        self._holds = 0  # actions that `hold` will call
         self._grace_fd = -1  # timer until which it may
         self._freezes: Freezes | None = None
         self.debugger: Debugger | None = None
@@ -438,14 +439,38 @@ class Machine:
         self._refuse_while_debugged()
         vcpus = [thread.vcpu for thread in self.threads]
         return Freezer(
-            self._native, self.vm, vcpus, self.memory, self.transports, self._serve_while_pausing, self._is_paused,
+            self._native, self.vm, vcpus, self.memory, self.transports, self._serve_while_pausing, self._stays_paused,
             PATIENCE if patience is None else patience,
         )  # fmt: skip
 
-    def hold(self) -> None:
-        """Pauses each vCPU where it is, or behind the exit that is being served. For the thread of `run`."""
+    def hold(self, action: Callable[[], None]) -> None:
+        """Pauses each vCPU where it is, or behind the exit that is being served, until `action` is done.
+
+        For the thread of `run`, which calls `action` soon. What GDB has stopped or lets run stays so.
+        """
+
+        def act() -> None:
+            self._holds -= 1
+            action()
+            if not self._stays_paused() and not self._is_debugged():
+                self._unpause_vcpus()
+
+        self._holds += 1
+        if not self._is_debugged():
+            self.pause_vcpus()
+        self.request(act)
+
+    def pause_vcpus(self) -> None:
+        """Pauses each vCPU, also before it runs. For the thread of `run`, or before that."""
         for thread in self.threads:
             lib.vcpu_pause(thread.vcpu.native)
+
+    def _unpause_vcpus(self) -> None:
+        for thread in self.threads:
+            lib.vcpu_unpause(thread.vcpu.native)
+
+    def _stays_paused(self) -> bool:
+        return self._is_paused or self._holds > 0
 
     @property
     def cpus(self) -> int:
@@ -457,10 +482,13 @@ class Machine:
         """Whether `pause` has paused it."""
         return self._is_paused
 
+    def _is_debugged(self) -> bool:
+        """Whether GDB alone says which vCPU runs."""
+        return bool(self.debugger and self.debugger.is_connected)
+
     def _refuse_while_debugged(self) -> None:
-        """GDB alone says then which vCPU runs."""
-        if self.debugger and self.debugger.is_connected:
-            raise HostError("pausing the guest", _EBUSY, "GDB is connected")
+        if self._is_debugged():
+            raise HostError("pausing the guest", _EBUSY, "GDB is connected or awaited")
 
     def pause(self) -> None:
         """Pauses the guest until `resume`. Time goes on for it. For the thread of `run`.
@@ -470,13 +498,13 @@ class Machine:
         """
         self._refuse_while_debugged()
         self._is_paused = True
-        self.hold()
+        self.pause_vcpus()
 
     def resume(self) -> None:
         """Lets the guest go on. For the thread of `run`."""
         self._is_paused = False
-        for thread in self.threads:
-            lib.vcpu_unpause(thread.vcpu.native)
+        if not self._holds:
+            self._unpause_vcpus()
 
     def _serve_while_pausing(self) -> None:
         self._serve_exits()

@@ -77,8 +77,7 @@ class Recorder:
         """The vCPU that tells comes to rest behind its instruction, once this exit is served."""
         if not self._is_told:
             self._is_told = True
-            self._machine.request(self._record_panic)
-            self._machine.hold()
+            self._machine.hold(self._record_panic)
 
     def _record_panic(self) -> None:
         if self._machine.status is not None:

@@ -59,7 +59,7 @@ class GdbServer:
         self._machine, self._log = machine, log
         self._debugger = Debugger(machine.threads, machine.memory, self._stopped)
         self._client: _Client | None = None
-        self.waits = target == "-"
+        self.waits = self._is_awaited = target == "-"
         self._folder = mkdtemp(prefix="pyvmm-gdb-") if self.waits else ""
         path = f"{self._folder}/gdb" if self.waits else target
         host, colon, port = target.rpartition(":")
@@ -78,7 +78,8 @@ class GdbServer:
             raise
         self._socket.setblocking(False)
         if self.waits:
-            machine.hold()
+            machine.debugger = self
+            machine.pause_vcpus()
 
     def attach(self, loop: Loop) -> None:
         """Serves clients from `loop`."""
@@ -97,6 +98,7 @@ class GdbServer:
             return
         self._client = _Client(self._debugger, self._loop, connection, self._monitor, self._leave, self._log)
         self._machine.debugger = self
+        self._is_awaited = False
         self._debugger.open()
         self._debugger.stop(Stop(0, SIGTRAP))
         if self._debugger.is_stopped:  # the one before left it so, a moment ago
@@ -131,7 +133,7 @@ class GdbServer:
     @property
     def is_connected(self) -> bool:
         """Whether GDB says which vCPUs run."""
-        return bool(self._client) or self._debugger.is_stopped
+        return self._is_awaited or bool(self._client) or self._debugger.is_stopped
 
     def serves(self, thread: VcpuThread, reason: int) -> bool:
         """As `Debugger.serves`."""

@@ -67,13 +67,13 @@ class Freezer:
         machine: the C side.
         vm, vcpus, memory, transports: its parts.
         serve: serves exits that wait for it.
-        stays_paused: the guest was paused before, and is afterwards.
+        stays_paused: whether the guest is paused afterwards as well.
         patience: seconds for vCPUs to pause, and for queues to be drained.
     """
 
     def __init__(
         self, machine: NativeMachine, vm: Vm, vcpus: Sequence[Vcpu], memory: GuestMemory,
-        transports: Sequence[Transport], serve: Callable[[], None], stays_paused: bool = False,
+        transports: Sequence[Transport], serve: Callable[[], None], stays_paused: Callable[[], bool] = lambda: False,
         patience: float = PATIENCE,
     ) -> None:  # fmt: skip
         self._stays_paused, self._patience = stays_paused, patience
@@ -106,7 +106,7 @@ class Freezer:
             return
         while self._paused:
             self._paused.pop().resume()
-        if not self._stays_paused:
+        if not self._stays_paused():
             for vcpu in self._vcpus:
                 lib.vcpu_unpause(vcpu.native)
 

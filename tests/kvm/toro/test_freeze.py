@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -128,6 +128,46 @@ def test_a_program_that_asks_returns_twice(programs: Programs, tmp_path: Path, c
         assert thawed.says() == "foThawed"
         assert thawed.ask("tell").split()[:3] == count.split()[:3]
         assert thawed.ask("freeze") == "foDeclined"
+
+
+ASKS = """
+    test esi, esi
+    jnz 9f
+    mov edx, 0x600
+    out dx, al
+    mov edx, 0xf8
+    out dx, al
+    in al, dx
+    out 0xf4, al
+9:  hlt
+"""
+
+
+class Port:
+    """Calls back when the guest writes to it."""
+
+    def __init__(self, written: Callable[[], None]) -> None:
+        self._written = written
+
+    def read(self, offset: int, size: int) -> int:
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._written()
+
+
+def test_a_guest_that_asks_is_frozen_before_it_goes_on(assemble: Assembler, tmp_path: Path) -> None:
+    """Something else pauses it and lets it go while its request is on the way."""
+    with Machine(MachineConfig(assemble(ASKS), cpus=2)) as machine:
+        machine.freeze_when_idle(str(tmp_path / "guest.frozen"), end=False)
+
+        def pause_at_its_request() -> None:
+            wait_until(lambda: machine.threads[0].exit_reason() is not None, "the guest asks")
+            with machine.freezer():
+                pass
+
+        machine.bus.add(0x600, 1, Port(lambda: machine.request(pause_at_its_request)))
+        assert machine.run() == 1
 
 
 def test_without_the_option_a_freeze_is_declined(programs: Programs) -> None:

@@ -152,7 +152,7 @@ def test_a_guest_is_paused_by_gdb_or_by_others(programs: Programs, tmp_path: Pat
             for words in (["pause", "one"], ["freeze", "one", "-o", str(tmp_path / "frozen")]):
                 status, told = does(*words)
                 assert status == 125
-                assert told.endswith("pausing the guest: Device or resource busy; GDB is connected\n")
+                assert told.endswith("pausing the guest: Device or resource busy; GDB is connected or awaited\n")
             assert client.ask("D") == "OK"
             assert client.socket.recv(1) == b""
             assert does("pause", "one") == (0, "")
@@ -166,6 +166,17 @@ def test_a_guest_is_paused_by_gdb_or_by_others(programs: Programs, tmp_path: Pat
             assert guest.stdout.readline() == "<hello>\n"
         finally:
             guest.kill()
+
+
+def test_a_guest_that_waits_for_gdb_waits_whatever_is_asked(programs: Programs, tmp_path: Path) -> None:
+    with waiting(Path(programs.image("Repeats")), "--name", "one") as (guest, place):
+        for words in (["pause", "one"], ["freeze", "one", "-o", str(tmp_path / "frozen")]):
+            done = subprocess.run([PYVMM, *words], capture_output=True, text=True, check=False, timeout=60)
+            assert done.stderr.endswith("GDB is connected or awaited\n")
+        client = Client(place)
+        assert client.ask("?").startswith("T05")
+        client.socket.sendall(packet(b"k"))
+        assert guest.wait(30) == 143
 
 
 def test_places_that_cannot_be(image: Path, tmp_path: Path) -> None:
