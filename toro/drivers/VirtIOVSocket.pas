@@ -336,6 +336,8 @@ begin
     OfferRx(Buffers + I * RX_SIZE);
   for I := 0 to Device^.Queues[EVENT_QUEUE].Size - 1 do
     OfferEvent(@Events[I]);
+  { The machine may be thawed with another CID now: the device tells it before a client connects. }
+  Publish(Device^.Queues[EVENT_QUEUE]);
   Device^.Quiet := [TX];
   Device^.Serve := @Serve;
   DrainNetwork := @Drain;

@@ -80,6 +80,9 @@ function RoomFor(const Queue: TVirtQueue; Count: LongInt): Boolean;
 { Shows new requests to the device, and notifies it, unless it has suppressed that. }
 procedure NotifyDevice(var Queue: TVirtQueue);
 
+{ The same for a device that does not run yet: it looks at its queues when it starts. }
+procedure Publish(var Queue: TVirtQueue); inline;
+
 { Whether the device has used buffers that were not taken yet. }
 function HasUsed(const Queue: TVirtQueue): Boolean; inline;
 
@@ -264,14 +267,19 @@ begin
   Result := True;
 end;
 
+procedure Publish(var Queue: TVirtQueue);
+begin
+  { x86 does not reorder stores, so the device sees the entries before the index. }
+  AvailableIndex(Queue)^ := Queue.Offered;
+end;
+
 procedure NotifyDevice(var Queue: TVirtQueue);
 var
   Wanted: Boolean;
 begin
   if Queue.Notified = Queue.Offered then
     Exit;
-  { x86 does not reorder stores, so the device sees the entries before the index. }
-  AvailableIndex(Queue)^ := Queue.Offered;
+  Publish(Queue);
   { The device writes its event index, then reads our index; we have written our index, and now
     read the event index. The barrier ensures that one side sees the other's write. }
   ReadWriteBarrier;

@@ -18,6 +18,7 @@ from pyvmm.config import MachineConfig
 from pyvmm.machine import Machine
 
 ECHO, FLOOD, DEAF, QUIT, SLOW, PROXY = 80, 83, 84, 85, 86, 87
+_EVENT_QUEUE = 2
 _PORTS = (ECHO, FLOOD, DEAF, QUIT, SLOW, PROXY)
 
 
@@ -118,3 +119,22 @@ def test_a_reset_in_the_middle_of_much_traffic_loses_no_buffer(server: Server) -
     data = random.Random(2).randbytes(1 << 20)
     with server.connect(ECHO) as client:
         assert exchange(client, data) == data
+
+
+def test_an_event_has_a_buffer_from_the_first_moment(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was frozen while its driver started learns its new CID before a client connects."""
+    buffers = []
+    with Machine(MachineConfig(programs.image("SocketEcho")), [vsock(5)]) as machine:
+        transport = machine.transports[0]
+        write = transport.write
+
+        def written(offset: int, size: int, value: int) -> None:
+            write(offset, size, value)
+            if lib.virtio_mmio_runs(transport.native):
+                available = machine.memory.read(transport.queues[_EVENT_QUEUE].native.avail, 4)
+                buffers.append(int.from_bytes(available[2:], "little"))
+                machine.end(0)
+
+        monkeypatch.setattr(transport, "write", written)
+        assert machine.run() == 0
+    assert buffers == [4]
