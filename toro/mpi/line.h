@@ -25,18 +25,17 @@ static inline bool mpi_send_line(const void *data, size_t bytes, int peer, int t
     struct ring *ring = mpi_ring_to[rank];
     bool two = bytes > LINE_DATA;
 
-    if (bytes > LINES_BYTES || !ring || ring->end - ring->tail <= 1u + two || (two && mpi_ring_is_first(ring)))
+    if (bytes > LINES_BYTES || !ring || ring->end - ring->tail <= 1u + two)
         return false;
     if (two) { /* first, so that it is there when the reader sees the other */
         struct line *second = mpi_line_at(ring, ring->tail + 1);
         mpi_copy_short(second->data, (const char *)data + LINE_DATA, bytes - LINE_DATA);
         atomic_store_explicit(&second->turn, ring->tail + 2, memory_order_release);
-        ring->turns = 0;
     }
     struct line *line = mpi_line_at(ring, ring->tail);
     mpi_copy_short(line->data, data, two ? LINE_DATA : bytes);
     line->bytes = bytes;
-    mpi_ring_hand_over(ring, line, context, tag, comm->rank);
+    mpi_ring_hand_over(ring, line, rank, context, tag, comm->rank);
     mpi_ring_sent(ring, 1 + two, rank);
     return true;
 }
@@ -45,22 +44,27 @@ static inline bool mpi_send_line(const void *data, size_t bytes, int peer, int t
 static inline bool mpi_receive_line(void *data, size_t room, int peer, int tag, int context,
                                     const struct communicator *comm, MPI_Status *status)
 {
-    struct ring *ring = mpi_ring_from[comm->peers[peer]];
+    struct ring *ring = mpi_ring_from[comm->peers[peer]], *back = mpi_ring_to[comm->peers[peer]];
 
     if (!ring || !mpi_match_idle())
         return false;
     struct line *line = mpi_line_at(ring, ring->head), *second = mpi_line_at(ring, ring->head + 1);
-    uint32_t turn = ring->head + 1;
+    uint32_t number = ring->head;
+    if (back && !mpi_line_is(line, number))
+        back->quiet = back->tail;
     /* Without the pause it would take the line from the writer all the time, who then writes it late. */
-    for (int turns = LINE_TURNS; atomic_load_explicit(&line->turn, memory_order_acquire) != turn; __builtin_ia32_pause()) {
+    for (int turns = LINE_TURNS; !mpi_line_is(line, number); __builtin_ia32_pause()) {
         if (!--turns)
             return false;
         if (room > LINE_DATA)
             __builtin_prefetch(second);
     }
     size_t bytes = line->bytes;
-    if (line->context != context || (line->tag != tag && tag != MPI_ANY_TAG) || bytes > room)
+    if (line->context != context || (line->tag != tag && tag != MPI_ANY_TAG) || bytes > room) {
+        if (back)
+            mpi_ring_hear(back, line->returned);
         return false;
+    }
     if (status) {
         status->MPI_SOURCE = line->source;
         status->MPI_TAG = line->tag;
@@ -69,13 +73,15 @@ static inline bool mpi_receive_line(void *data, size_t room, int peer, int tag, 
     }
     if (bytes > LINE_DATA) {
         mpi_copy_short(data, line->data, LINE_DATA);
-        while (atomic_load_explicit(&second->turn, memory_order_acquire) != turn + 1)
+        number++;
+        while (!mpi_line_is(second, number))
             ; /* the writer is about to write it */
         mpi_copy_short((char *)data + LINE_DATA, second->data, bytes - LINE_DATA);
-        turn++;
     } else
         mpi_copy_short(data, line->data, bytes);
-    ring->head = turn;
+    ring->head = number + 1;
+    if (back)
+        mpi_ring_hear(back, line->returned);
     mpi_ring_return(ring);
     return true;
 }

@@ -15,7 +15,7 @@ static bool send_lines(const void *data, size_t bytes, int peer, int tag, int co
     struct line *line = mpi_line_at(ring, ring->tail);
     line->bytes = bytes;
     mpi_copy_short(line->data, data, lines == 1 ? bytes : LINE_DATA);
-    mpi_ring_hand_over(ring, line, context, tag, comm->rank);
+    mpi_ring_hand_over(ring, line, rank, context, tag, comm->rank);
     if (lines > 1)
         mpi_ring_write_rest(ring, data, bytes);
     mpi_ring_sent(ring, lines, rank);

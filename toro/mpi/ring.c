@@ -25,7 +25,8 @@ void mpi_ring_start(void)
         second_size /= 2;
 }
 
-static struct ring *make(uint32_t lines)
+/* A ring whose first line has that number. */
+static struct ring *make(uint32_t lines, uint32_t number)
 {
     size_t bytes = sizeof(struct ring) + lines * sizeof(struct line);
     struct ring *ring = toro_aligned_memory(bytes, sizeof(struct line));
@@ -33,14 +34,18 @@ static struct ring *make(uint32_t lines)
         return NULL;
     memset(ring, 0, bytes);
     ring->writer = mpi_rank;
-    ring->size = ring->end = lines;
+    ring->size = lines;
+    ring->head = ring->returned = ring->tail = ring->quiet = number;
+    ring->end = number + lines;
+    for (uint32_t i = 0; i < lines; i++)
+        ring->lines[i].turn = number; /* none of those that come */
     return ring;
 }
 
 struct ring *mpi_ring_open(int rank)
 {
     struct mailbox *box = &mpi_mailboxes[rank];
-    struct ring *ring = make(LINES_FIRST);
+    struct ring *ring = make(LINES_FIRST, 0);
     if (!ring)
         mpi_die("MPI", "no memory is left");
     ring->next = box->opened;
@@ -61,14 +66,15 @@ void mpi_ring_meet(void)
 /* Goes on with a ring of another size, if there is memory. */
 static struct ring *change(int rank, uint32_t lines)
 {
-    struct ring *ring = mpi_ring_to[rank], *other = make(lines);
+    struct ring *ring = mpi_ring_to[rank], *other = make(lines, ring->tail + 1);
     struct line *line = mpi_line_at(ring, ring->tail);
     if (!other)
         return ring;
     mpi_ring_to[rank] = other;
     line->other = other;
     line->bytes = LINE_LEADS;
-    mpi_ring_hand_over(ring, line, 0, 0, 0);
+    other->quiet = ring->quiet;
+    mpi_ring_hand_over(ring, line, rank, 0, 0, 0);
     return other;
 }
 
@@ -92,7 +98,7 @@ static struct ring *grow(int rank)
 struct ring *mpi_ring_with_room(int rank, uint32_t count)
 {
     struct ring *ring = mpi_ring(rank);
-    bool has_room = mpi_ring_has_room(ring, count), busy = !has_room || count > 1;
+    bool has_room = mpi_ring_has_room(ring, count), busy = !has_room || count > LINES_SHORT;
 
     if (mpi_ring_is_first(ring)) {
         if (busy && ++ring->turns >= CROWDED)
@@ -125,7 +131,7 @@ void mpi_ring_push(int rank, int context, int tag, int source, size_t bytes, con
     struct line *line = mpi_line_at(ring, ring->tail);
     line->bytes = bytes;
     mpi_copy_short(line->data, data, bytes);
-    mpi_ring_hand_over(ring, line, context, tag, source);
+    mpi_ring_hand_over(ring, line, rank, context, tag, source);
     mpi_ring_sent(ring, 1, rank);
 }
 
@@ -137,7 +143,7 @@ void mpi_ring_offer(int rank, int context, int tag, int source, size_t bytes, st
     line->offered.bytes = bytes;
     line->offered.offer = offer;
     line->offered.data = data;
-    mpi_ring_hand_over(ring, line, context, tag, source);
+    mpi_ring_hand_over(ring, line, rank, context, tag, source);
     mpi_ring_sent(ring, 1, rank);
 }
 

@@ -2,8 +2,14 @@
  * line ends with its turn, which no line at this place has had before: so the reader sees that it
  * has come, in the line that has the data as well. On x86 stores are seen in their order, so a plain
  * one does that, and the reader takes the first lines while the writer writes the next. The reader
- * returns many lines at once. What is in a ring was written by its writer alone, so nothing there is
- * locked; and the lines of data move between the caches, and hardly anything else.
+ * returns many lines at once; and what it sends itself tells how many it has read, so that the writer of a small ring
+ * need not look where they are returned, which is in another cache. What is in a ring was written by its writer alone, so
+ * nothing there is locked; and the lines of data move between the caches, and hardly anything else.
+ *
+ * Lines are counted on when a ring leads to another. In a line are the last 16 bits of such numbers. That is enough for its
+ * turn, as the line at the same place before it has another. It is enough for what was returned, too, as long as the writer
+ * has written less than 2^15 lines since it knew that no message was on its way to it (`quiet`): those from before, which
+ * may have waited for long, are no longer there then.
  *
  * The writer makes the ring when it first sends, and enlists it with the reader. That one has a few lines. If it is often
  * full, the writer makes a larger one, and leads there by the last line that it writes to this one; and back to a small one
@@ -26,7 +32,8 @@ struct line {
     };
     int context, tag;
     uint16_t source, bytes; /* bytes: or one of those below */
-    _Atomic uint32_t turn;
+    uint16_t returned;      /* lines of the ring in the other direction */
+    _Atomic uint16_t turn;
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct line) == 64, "a line is one of the cache");
@@ -41,6 +48,7 @@ struct ring {
     uint32_t head __attribute__((aligned(64))); /* the reader's */
     _Atomic uint32_t returned;
     uint32_t tail __attribute__((aligned(64))), end; /* the writer's: what it writes next, and up to where it may */
+    uint32_t quiet; /* the tail when no message was on its way back */
     uint32_t turns; /* of the first ring that were busy, or of a larger one that were not, in a row */
     struct line lines[] __attribute__((aligned(64)));
 };
@@ -66,6 +74,7 @@ static inline uint32_t mpi_lines_of(size_t bytes)
 
 /* ---- The writer ---- */
 
+#define LINES_SHORT 2 /* of a message in the first ring */
 #define LINES_FIRST 4 /* of a ring for messages that are answered: more leave the first-level caches, and take longer */
 
 static inline bool mpi_ring_is_first(const struct ring *ring)
@@ -91,11 +100,13 @@ static inline bool mpi_ring_has_room(struct ring *ring, uint32_t count)
 struct ring *mpi_ring_with_room(int rank, uint32_t count);
 
 /* Hands a line with data to the reader as the first of a message. */
-static inline void mpi_ring_hand_over(struct ring *ring, struct line *line, int context, int tag, int source)
+static inline void mpi_ring_hand_over(struct ring *ring, struct line *line, int rank, int context, int tag, int source)
 {
+    const struct ring *back = mpi_ring_from[rank];
     line->context = context;
     line->tag = tag;
     line->source = source;
+    line->returned = back ? back->head : 0;
     atomic_store_explicit(&line->turn, ring->tail + 1, memory_order_release);
 }
 
@@ -120,12 +131,26 @@ static inline void mpi_ring_sent(struct ring *ring, uint32_t count, int rank)
     mpi_wake(rank);
 }
 
+/* Hears from a message in the other direction how many lines have been returned. */
+static inline void mpi_ring_hear(struct ring *ring, uint16_t returned)
+{
+    uint32_t end = ring->tail - (uint16_t)(ring->tail - returned) + ring->size;
+    if (mpi_ring_is_first(ring) && ring->tail - ring->quiet < 1 << 15 && (int32_t)(end - ring->end) > 0)
+        ring->end = end;
+}
+
 /* ---- The reader ---- */
+
+/* Whether a line with that number has come. */
+static inline bool mpi_line_is(const struct line *line, uint32_t number)
+{
+    return atomic_load_explicit(&line->turn, memory_order_acquire) == (uint16_t)(number + 1);
+}
 
 static inline struct line *mpi_ring_first(struct ring *ring)
 {
     struct line *line = mpi_line_at(ring, ring->head);
-    if (atomic_load_explicit(&line->turn, memory_order_acquire) != ring->head + 1)
+    if (!mpi_line_is(line, ring->head))
         return NULL;
     if (line->bytes != LINE_LEADS)
         return line;
@@ -145,7 +170,7 @@ static inline void mpi_ring_read(struct ring *ring, const struct line *line, voi
     at += LINE_DATA;
     for (uint32_t number = ring->head + 1; at < end; number++, at += LINE_MORE) {
         line = mpi_line_at(ring, number);
-        while (atomic_load_explicit(&line->turn, memory_order_acquire) != number + 1)
+        while (!mpi_line_is(line, number))
             ; /* the writer is about to write it */
         if (end - at >= LINE_MORE)
             __builtin_memcpy(at, (const char *)line, LINE_MORE);
