@@ -7,6 +7,9 @@ interface
 
 uses HttpRequests;
 
+const
+  NO_SIZE = -1;
+
 type
   { Which bytes of a file are sent }
   TPart = record
@@ -14,27 +17,38 @@ type
     IsWhole, IsPossible: Boolean;
   end;
 
+function WholeOf(Size: Int64): TPart;
+
 { What a Range header asks of a file; several ranges, and what is no range, are the whole file. }
 function PartOf(const Range: String; Size: Int64): TPart;
 
+{ The value of Content-Range for a part of a file. }
+function RangeOf(const Part: TPart; Size: Int64): ShortString;
+
 { The value of Content-Type for a path. }
-function TypeOf(Path: PChar): String;
+function TypeOf(Path: PChar): ShortString;
 
 { A time as HTTP writes it. Last: the one before, whose text is taken if it is the same. }
-function DateOf(var Last: TStamp; Time: Int64): String;
+function DateOf(var Last: TStamp; Time: Int64): ShortString;
 
-{ Sends a reply without more than a line of text. False: the connection must be closed. }
-function Refuse(var Request: TRequest; const Status: String; const Headers: String = ''): Boolean;
+{ The head of a reply: its first lines, others, and the last, with the size of the body if there is one. }
+procedure StartHead(var Request: TRequest; const Status: ShortString);
+procedure AddHeader(var Request: TRequest; const Name, Value: ShortString);
+procedure EndHead(var Request: TRequest; Size: Int64);
 
-{ Sends all of it. }
-function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
+{ Sends the reply as it is. False: the connection must be closed. }
+function SendReply(var Request: TRequest): Boolean;
 
-{ The head of a reply, whose Headers are whole lines. }
-function HeadOf(var Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
+{ Sends a reply without more than a line of text, perhaps with one header more. }
+function Refuse(var Request: TRequest; const Status: ShortString; const Name: ShortString = '';
+  const Value: ShortString = ''): Boolean;
+
+{ The same for the path of a directory, which should end with a slash. }
+function Redirect(var Request: TRequest): Boolean;
 
 implementation
 
-uses Arch, Network, SysUtils;
+uses Arch, Network, SysUtils, HttpTexts;
 
 const
   NS = 1000000000; { in a second }
@@ -42,7 +56,7 @@ const
   DAYS: array[1..7] of String[3] = ('Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat');
   MONTHS: array[1..12] of String[3] =
     ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec');
-  TYPES: array[0..27, 0..1] of String = (
+  TYPES: array[0..27, 0..1] of String[25] = (
     ('html', 'text/html; charset=utf-8'), ('htm', 'text/html; charset=utf-8'),
     ('txt', 'text/plain; charset=utf-8'), ('md', 'text/plain; charset=utf-8'),
     ('css', 'text/css'), ('csv', 'text/csv'), ('js', 'text/javascript'), ('mjs', 'text/javascript'),
@@ -53,16 +67,21 @@ const
     ('woff', 'font/woff'), ('woff2', 'font/woff2'), ('mp3', 'audio/mpeg'), ('ogg', 'audio/ogg'),
     ('mp4', 'video/mp4'), ('webm', 'video/webm'));
 
+function WholeOf(Size: Int64): TPart;
+begin
+  Result.Offset := 0;
+  Result.Count := Size;
+  Result.IsWhole := True;
+  Result.IsPossible := True;
+end;
+
 function PartOf(const Range: String; Size: Int64): TPart;
 var
   Dash: LongInt;
   First, Last: Int64;
   HasFirst, HasLast: Boolean;
 begin
-  Result.Offset := 0;
-  Result.Count := Size;
-  Result.IsWhole := True;
-  Result.IsPossible := True;
+  Result := WholeOf(Size);
   if LowerCase(Copy(Range, 1, 6)) <> 'bytes=' then
     Exit;
   Dash := Pos('-', Range);
@@ -85,9 +104,18 @@ begin
   Result.IsPossible := Result.Count > 0;
 end;
 
-function TypeOf(Path: PChar): String;
+function RangeOf(const Part: TPart; Size: Int64): ShortString;
+begin
+  if Part.IsPossible then
+    Result := IntToStr(Part.Offset) + '-' + IntToStr(Part.Offset + Part.Count - 1)
+  else
+    Result := '*';
+  Result := 'bytes ' + Result + '/' + IntToStr(Size);
+end;
+
+function TypeOf(Path: PChar): ShortString;
 var
-  Extension: String;
+  Extension: ShortString;
   I: LongInt;
 begin
   Result := 'application/octet-stream';
@@ -96,13 +124,14 @@ begin
     Dec(I);
   if (I = 0) or (Path[I - 1] = '/') then
     Exit;
-  Extension := LowerCase(Path + I);
+  SetString(Extension, Path + I, StrLen(Path + I));
+  Extension := System.LowerCase(Extension);
   for I := Low(TYPES) to High(TYPES) do
     if TYPES[I, 0] = Extension then
       Exit(TYPES[I, 1]);
 end;
 
-function MakeDate(Time: Int64): String;
+function MakeDate(Time: Int64): ShortString;
 var
   Year, Month, Day_: Word;
   Date: TDateTime;
@@ -124,7 +153,6 @@ begin
   Second := Time mod DAY;
   DecodeDate(Date, Year, Month, Day_);
   Result := 'Thu, 01 Jan 1970 00:00:00 GMT';
-  UniqueString(Result);
   Put(1, DAYS[DayOfWeek(Date)]);
   PutTwoDigits(6, Day_);
   Put(9, MONTHS[Month]);
@@ -135,7 +163,7 @@ begin
   PutTwoDigits(24, Second mod 60);
 end;
 
-function DateOf(var Last: TStamp; Time: Int64): String;
+function DateOf(var Last: TStamp; Time: Int64): ShortString;
 begin
   if (Last.Text = '') or (Last.Second <> Time) then
   begin
@@ -145,33 +173,71 @@ begin
   Result := Last.Text;
 end;
 
-function Send(var Request: TRequest; Data: PChar; Count: Int64): Boolean;
+procedure StartHead(var Request: TRequest; const Status: ShortString);
 begin
-  Result := SysSocketSend(Request.Socket, Data, Count, 0) = Count;
+  Request.Reply.Count := 0;
+  Add(Request.Reply, 'HTTP/1.1 ');
+  Add(Request.Reply, Status);
+  Add(Request.Reply, CRLF + 'Server: Toro' + CRLF);
+  AddHeader(Request, 'Date', DateOf(Request.Now, UnixTimeNs div NS));
 end;
 
-function HeadOf(var Request: TRequest; const Status: String; Size: Int64; const Headers: String): String;
-var
-  SizeLine, ConnectionLine: String;
+procedure AddHeader(var Request: TRequest; const Name, Value: ShortString);
 begin
-  if Size >= 0 then
-    SizeLine := 'Content-Length: ' + IntToStr(Size) + CRLF;
+  Add(Request.Reply, Name);
+  Add(Request.Reply, ': ');
+  Add(Request.Reply, Value);
+  Add(Request.Reply, CRLF);
+end;
+
+procedure EndHead(var Request: TRequest; Size: Int64);
+begin
+  if Size <> NO_SIZE then
+  begin
+    Add(Request.Reply, 'Content-Length: ');
+    AddNumber(Request.Reply, Size);
+    Add(Request.Reply, CRLF);
+  end;
   if not Request.KeepAlive then
-    ConnectionLine := 'Connection: close' + CRLF
+    AddHeader(Request, 'Connection', 'close')
   else if Request.IsOld then
-    ConnectionLine := 'Connection: keep-alive' + CRLF;
-  Result := 'HTTP/1.1 ' + Status + CRLF + 'Server: Toro' + CRLF + 'Date: ' + DateOf(Request.Now, UnixTimeNs div NS) + CRLF +
-    Headers + SizeLine + ConnectionLine + CRLF;
+    AddHeader(Request, 'Connection', 'keep-alive');
+  Add(Request.Reply, CRLF);
 end;
 
-function Refuse(var Request: TRequest; const Status: String; const Headers: String): Boolean;
-var
-  Text: String;
+function SendReply(var Request: TRequest): Boolean;
 begin
-  Text := HeadOf(Request, Status, Length(Status) + 1, 'Content-Type: text/plain' + CRLF + Headers);
+  Result := SysSocketSend(Request.Socket, @Request.Reply.Chars, Request.Reply.Count, 0) = Request.Reply.Count;
+end;
+
+function EndRefusal(var Request: TRequest; const Status: ShortString): Boolean;
+begin
+  AddHeader(Request, 'Content-Type', 'text/plain');
+  EndHead(Request, Length(Status) + 1);
   if not Request.IsHead then
-    Text := Text + Status + #10;
-  Result := Send(Request, PChar(Text), Length(Text));
+    Add(Request.Reply, Status + #10);
+  Result := SendReply(Request);
+end;
+
+function Refuse(var Request: TRequest; const Status: ShortString; const Name, Value: ShortString): Boolean;
+begin
+  StartHead(Request, Status);
+  if Name <> '' then
+    AddHeader(Request, Name, Value);
+  Result := EndRefusal(Request, Status);
+end;
+
+function Redirect(var Request: TRequest): Boolean;
+const
+  STATUS = '301 Moved Permanently';
+begin
+  StartHead(Request, STATUS);
+  Add(Request.Reply, 'Location: ');
+  AddChars(Request.Reply, Request.Target, Request.RawSize);
+  Add(Request.Reply, '/');
+  AddChars(Request.Reply, Request.Target + Request.RawSize, Request.TargetSize - Request.RawSize);
+  Add(Request.Reply, CRLF);
+  Result := EndRefusal(Request, STATUS);
 end;
 
 end.

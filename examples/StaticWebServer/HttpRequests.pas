@@ -5,17 +5,21 @@ unit HttpRequests;
 
 interface
 
-uses Network;
+uses Network, HttpTexts;
 
 const
   REQUEST_MAX = 8192; { bytes of a request's head }
   CRLF = #13#10;
 
 type
+  { The headers that count }
+  THeader = (hdHost, hdContentLength, hdTransferEncoding, hdConnection, hdIfMatch, hdIfNoneMatch, hdIfModifiedSince,
+    hdIfRange, hdRange);
+
   { A time since 1970 in seconds, and as HTTP writes it; the text is empty where there is none yet }
   TStamp = record
     Second: Int64;
-    Text: String;
+    Text: String[29];
   end;
 
   PRequest = ^TRequest;
@@ -24,15 +28,17 @@ type
     Text: array[0..REQUEST_MAX] of Char; { what has been received }
     Count: LongInt;
     Size: LongInt;   { bytes of the request that is answered, which is at the beginning }
-    Headers: PChar;  { in Text: behind the request line }
-    Path: PChar;     { in Text: decoded }
-    Target: String;  { path and query as they were sent; RawSize is the path's }
-    RawSize: LongInt;
+    Target: PChar;   { in Text: path and query as they were sent }
+    TargetSize, RawSize: LongInt; { bytes of both, and of the path }
+    Path: array[0..REQUEST_MAX + 16] of Char; { decoded, with room for a name }
+    Has: set of THeader;
+    Headers: array[THeader] of String; { values of those; of several, joined by commas }
     Fault: String[40]; { the status of the reply to what is no request; else empty }
     IsGet, IsHead: Boolean;
     IsOld: Boolean;  { HTTP/1.0: the connection is closed, unless both say otherwise }
     KeepAlive: Boolean;
     Now, Modified: TStamp; { the last ones that were written }
+    Reply: TText;
   end;
 
 { Receives until there is a whole request, and parses it. False: the client has closed the connection,
@@ -42,8 +48,9 @@ function ReceiveRequest(var Request: TRequest; Timeout: LongInt): Boolean;
 { Makes room for the next request, whose beginning may have been received. }
 procedure DropRequest(var Request: TRequest);
 
-{ The value of a header, whose name is in lower case, or those of several, joined by commas. }
-function HeaderOf(const Request: TRequest; const Name: ShortString; const Missing: String = ''): String;
+{ Whether a text is the value of a header that is there, or a part of it. }
+function HeaderIs(const Request: TRequest; Header: THeader; const Text: ShortString): Boolean;
+function HeaderHas(const Request: TRequest; Header: THeader; const Text: ShortString): Boolean;
 
 { Whether a text is a decimal number. Value: High(Int64) for a larger one. }
 function IsNumber(const Text: String; out Value: Int64): Boolean;
@@ -54,6 +61,8 @@ uses Arch, SysUtils;
 
 const
   BAD = '400 Bad Request';
+  NAMES: array[THeader] of String[17] = ('host', 'content-length', 'transfer-encoding', 'connection', 'if-match',
+    'if-none-match', 'if-modified-since', 'if-range', 'range');
   NAME_CHARS = ['!', '#'..'''', '*', '+', '-', '.', '0'..'9', 'A'..'Z', '^'..'z', '|', '~']; { RFC 9110, section 5.6.2 }
 
 { The end of the request, behind its empty line; 0: it is incomplete. From: what was looked at. (Lines
@@ -82,28 +91,25 @@ begin
   end;
 end;
 
-{ Decodes %XX in a path, up to Last. False: no path, or a zero, which would end the name of a file. }
-function DecodePath(Path, Last: PChar): Boolean;
-var
-  Target: PChar;
+{ Decodes %XX in the path From, up to Last. False: no path, or a zero, which would end the name of a file. }
+function DecodePath(From, Last, Path: PChar): Boolean;
 begin
-  Result := Path^ = '/';
-  Target := Path;
-  while Path < Last do
+  Result := From^ = '/';
+  while From < Last do
   begin
-    Target^ := Path^;
-    if Path^ = '%' then
+    Path^ := From^;
+    if From^ = '%' then
     begin
-      Target^ := #0;
-      if (HexDigit(Path[1]) >= 0) and (HexDigit(Path[2]) >= 0) then
-        Target^ := Char(16 * HexDigit(Path[1]) + HexDigit(Path[2]));
-      Inc(Path, 2);
+      Path^ := #0;
+      if (HexDigit(From[1]) >= 0) and (HexDigit(From[2]) >= 0) then
+        Path^ := Char(16 * HexDigit(From[1]) + HexDigit(From[2]));
+      Inc(From, 2);
     end;
-    Result := Result and (Path^ > ' ') and (Target^ <> #0);
+    Result := Result and (From^ > ' ') and (Path^ <> #0);
+    Inc(From);
     Inc(Path);
-    Inc(Target);
   end;
-  Target^ := #0;
+  Path^ := #0;
 end;
 
 function StartsWith(Text: PChar; const Word: ShortString): Boolean;
@@ -111,10 +117,10 @@ begin
   Result := CompareByte(Text^, Word[1], Length(Word)) = 0;
 end;
 
-{ Parses the request line, METHOD TARGET HTTP/1.x. False: it is none. }
-function ParseLine(var Request: TRequest): Boolean;
+{ Parses the request line, METHOD TARGET HTTP/1.x, which ends at Stop. False: it is none. }
+function ParseLine(var Request: TRequest; out Stop: PChar): Boolean;
 var
-  Line, Stop, Query: PChar;
+  Line, Last, Query: PChar;
 begin
   Line := @Request.Text;
   if StartsWith(Line, CRLF) then { clients may have sent one too many before }
@@ -122,21 +128,20 @@ begin
   Stop := Line;
   while not (Stop^ in [#0, #10, #13]) do
     Inc(Stop);
-  Request.Headers := Stop;
   Request.IsGet := StartsWith(Line, 'GET ');
   Request.IsHead := StartsWith(Line, 'HEAD ');
   if not StartsWith(Stop, CRLF) or (Stop - Line <= 9) or not StartsWith(Stop - 9, ' HTTP/1.') or
      not (Stop[-1] in ['0'..'9']) then
     Exit(False);
   Request.IsOld := Stop[-1] = '0';
-  Stop := Stop - 9;
-  while (Line < Stop) and (Line^ <> ' ') do
+  Last := Stop - 9;
+  while (Line < Last) and (Line^ <> ' ') do
     Inc(Line);
   Inc(Line);
   if StartsWith(Line, 'http://') then { as to a proxy }
   begin
     Inc(Line, 7);
-    while (Line < Stop) and not (Line^ in ['/', '?', '#']) do
+    while (Line < Last) and not (Line^ in ['/', '?', '#']) do
       Inc(Line);
     if Line^ <> '/' then
       Dec(Line);
@@ -145,57 +150,104 @@ begin
   while (Line[0] = '/') and (Line[1] = '/') do
     Inc(Line); { else Location could name another host }
   Query := Line;
-  while (Query < Stop) and not (Query^ in ['?', '#']) do
+  while (Query < Last) and not (Query^ in ['?', '#']) do
     Inc(Query);
-  SetString(Request.Target, Line, Stop - Line);
+  Request.Target := Line;
+  Request.TargetSize := Last - Line;
   Request.RawSize := Query - Line;
-  Request.Path := Line;
-  Result := (Line < Stop) and DecodePath(Line, Query);
+  Result := (Line < Last) and DecodePath(Line, Query, @Request.Path);
 end;
 
-{ Whether all headers are lines of a name, a colon behind it, and a value. What others take for the
-  end of a line could hide a header from us. }
-function HasValidHeaders(const Request: TRequest): Boolean;
+{ Keeps the value of a header, from At to Stop. }
+procedure KeepValue(var Request: TRequest; Header: THeader; At, Stop: PChar);
 var
-  Line, At: PChar;
+  Value: String;
 begin
-  Line := Request.Headers + 2;
+  while (At < Stop) and (At^ in [' ', #9]) do
+    Inc(At);
+  while (Stop > At) and (Stop[-1] in [' ', #9]) do
+    Dec(Stop);
+  SetString(Value, At, Stop - At);
+  if Header = hdConnection then
+    Value := LowerCase(Value);
+  if Header in Request.Has then
+    Request.Headers[Header] := Request.Headers[Header] + ', ' + Value
+  else
+    Request.Headers[Header] := Value;
+  Include(Request.Has, Header);
+end;
+
+{ The same for a line with a name of Size characters, if that is one of ours. }
+procedure KeepHeader(var Request: TRequest; Line: PChar; Size: LongInt; Stop: PChar);
+var
+  Header: THeader;
+  I: LongInt;
+begin
+  for Header := Low(Header) to High(Header) do
+    if Length(NAMES[Header]) = Size then
+    begin
+      I := 0;
+      while (I < Size) and (System.LowerCase(Line[I]) = NAMES[Header][I + 1]) do
+        Inc(I);
+      if I = Size then
+        KeepValue(Request, Header, Line + Size + 1, Stop);
+    end;
+end;
+
+{ Parses the headers behind the line before. False: they are not all lines of a name, a colon behind it, and a value; what
+  others take for the end of a line could hide a header from us. }
+function ParseHeaders(var Request: TRequest; Line: PChar): Boolean;
+var
+  At: PChar;
+  Size: LongInt;
+begin
+  Inc(Line, 2);
   while not StartsWith(Line, CRLF) do
   begin
     At := Line;
     while At^ in NAME_CHARS do
       Inc(At);
-    if (At = Line) or (At^ <> ':') then
+    Size := At - Line;
+    if (Size = 0) or (At^ <> ':') then
       Exit(False);
     while not (At^ in [#0, #10, #13]) do
       Inc(At);
     if not StartsWith(At, CRLF) then
       Exit(False);
+    KeepHeader(Request, Line, Size, At);
     Line := At + 2;
   end;
   Result := True;
 end;
 
+procedure ForgetHeaders(var Request: TRequest);
+var
+  Header: THeader;
+begin
+  for Header in Request.Has do
+    Request.Headers[Header] := '';
+  Request.Has := [];
+end;
+
 { What is wrong with a request. HasBody: a body follows, which would be taken for the next request. }
 function FaultOf(var Request: TRequest; out HasBody: Boolean): ShortString;
 var
-  Host: String;
+  Line: PChar;
   Size: Int64;
 begin
   HasBody := True;
-  Request.Headers := @Request.Text[Request.Count];
   if (Request.Size = 0) and (IndexByte(Request.Text, Request.Count, 10) < 0) then
     Exit('414 URI Too Long');
   if Request.Size = 0 then
     Exit('431 Request Header Fields Too Large');
-  if not ParseLine(Request) or not HasValidHeaders(Request) then
+  if not ParseLine(Request, Line) or not ParseHeaders(Request, Line) then
     Exit(BAD);
-  Host := HeaderOf(Request, 'host');
-  if not Request.IsOld and ((Host = '') or (Pos(',', Host) > 0)) then
+  if not Request.IsOld and ((Request.Headers[hdHost] = '') or (Pos(',', Request.Headers[hdHost]) > 0)) then
     Exit(BAD);
-  if not IsNumber(HeaderOf(Request, 'content-length', '0'), Size) then
+  Size := 0;
+  if (hdContentLength in Request.Has) and not IsNumber(Request.Headers[hdContentLength], Size) then
     Exit(BAD);
-  HasBody := (Size > 0) or (HeaderOf(Request, 'transfer-encoding', 'none') <> 'none');
+  HasBody := (Size > 0) or (hdTransferEncoding in Request.Has);
   Result := '';
 end;
 
@@ -204,9 +256,9 @@ var
   Seen: LongInt;
   Deadline: QWord;
   HasBody: Boolean;
-  Connection: String;
 begin
-  Deadline := read_rdtsc + TicksOf(Timeout);
+  if Request.Count > 0 then { a part of it came with the one before }
+    Deadline := read_rdtsc + TicksOf(Timeout);
   Request.Size := EndOf(Request, 0);
   while (Request.Size = 0) and (Request.Count < REQUEST_MAX) do
   begin
@@ -223,10 +275,10 @@ begin
     Request.Size := EndOf(Request, Seen);
   end;
   Request.Text[Request.Count] := #0;
+  ForgetHeaders(Request);
   Request.Fault := FaultOf(Request, HasBody);
-  Connection := LowerCase(HeaderOf(Request, 'connection'));
-  Request.KeepAlive := (Request.Fault = '') and not HasBody and (Pos('close', Connection) = 0) and
-    (not Request.IsOld or (Pos('keep-alive', Connection) > 0));
+  Request.KeepAlive := (Request.Fault = '') and not HasBody and not HeaderHas(Request, hdConnection, 'close') and
+    (not Request.IsOld or HeaderHas(Request, hdConnection, 'keep-alive'));
   Result := True;
 end;
 
@@ -236,48 +288,15 @@ begin
   Move(Request.Text[Request.Size], Request.Text, Request.Count);
 end;
 
-function HeaderOf(const Request: TRequest; const Name: ShortString; const Missing: String): String;
-var
-  Line, Stop: PChar;
-  Value: String;
-  IsFirst: Boolean;
-
-  function IsName: Boolean;
-  var
-    I: LongInt;
-  begin
-    for I := 1 to Length(Name) do
-      if LowerCase(Line[I - 1]) <> Name[I] then
-        Exit(False);
-    Result := Line[Length(Name)] = ':';
-  end;
-
+function HeaderIs(const Request: TRequest; Header: THeader; const Text: ShortString): Boolean;
 begin
-  Result := Missing;
-  IsFirst := True;
-  Line := Request.Headers;
-  while StartsWith(Line, CRLF) and (Line[2] <> #13) do
-  begin
-    Inc(Line, 2);
-    Stop := Line;
-    while not (Stop^ in [#0, #13]) do
-      Inc(Stop);
-    if IsName then
-    begin
-      Inc(Line, Length(Name) + 1);
-      while Line^ in [' ', #9] do
-        Inc(Line);
-      while (Stop > Line) and (Stop[-1] in [' ', #9]) do
-        Dec(Stop);
-      SetString(Value, Line, Stop - Line);
-      if IsFirst then
-        Result := Value
-      else
-        Result := Result + ', ' + Value;
-      IsFirst := False;
-    end;
-    Line := Stop;
-  end;
+  Result := (Header in Request.Has) and (Length(Request.Headers[Header]) = Length(Text)) and
+    StartsWith(PChar(Request.Headers[Header]), Text);
+end;
+
+function HeaderHas(const Request: TRequest; Header: THeader; const Text: ShortString): Boolean;
+begin
+  Result := (Header in Request.Has) and (Pos(Text, Request.Headers[Header]) > 0);
 end;
 
 function IsNumber(const Text: String; out Value: Int64): Boolean;

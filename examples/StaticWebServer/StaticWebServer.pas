@@ -19,20 +19,21 @@ const
 function StatusOf(Error: LongInt): ShortString;
 begin
   case Error of
-    ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, EXDEV: Result := '404 Not Found';
+    ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, EXDEV, ENXIO: Result := '404 Not Found';
     EACCES: Result := '403 Forbidden';
   else
     Result := '503 Service Unavailable';
   end;
 end;
 
-{ Sends a part of a file behind a head. False: the connection must be closed, because the file
-  could not be read to its end. }
-function SendPart(var Request: TRequest; Handle: THandle; const Head: String; const Wanted: TPart): Boolean;
+{ Sends a part of a file behind the reply's head. False: the connection must be closed, because the
+  file could not be read to its end. }
+function SendPart(var Request: TRequest; Handle: THandle; const Wanted: TPart): Boolean;
 var
   Sent: Int64;
 begin
-  Sent := SysSocketSendFile(Request.Socket, Handle, Wanted.Offset, Wanted.Count, PChar(Head), Length(Head));
+  Sent := SysSocketSendFile(Request.Socket, Handle, Wanted.Offset, Wanted.Count, @Request.Reply.Chars,
+    Request.Reply.Count);
   if Sent < 0 then
     Result := Refuse(Request, '503 Service Unavailable')
   else
@@ -40,76 +41,84 @@ begin
 end;
 
 { Answers with what is wanted of a file. }
-function AnswerWith(var Request: TRequest; Handle: THandle; const Path: String; const Inode: TInode): Boolean;
+function AnswerWith(var Request: TRequest; Handle: THandle; const Inode: TInode): Boolean;
 var
-  Headers, Head, Tag, Date, Asked: String;
+  Date: String[29];
+  Tag: String[27];
   Wanted: TPart;
+
+  procedure AddValidators;
+  begin
+    AddHeader(Request, 'Last-Modified', Date);
+    AddHeader(Request, 'ETag', Tag);
+  end;
+
 begin
   Tag := '"' + HexStr(Inode.MTime, 8) + '-' + HexStr(Inode.Size, 16) + '"';
   Date := DateOf(Request.Modified, Inode.MTime);
-  Headers := 'Last-Modified: ' + Date + CRLF + 'ETag: ' + Tag + CRLF;
-  Asked := HeaderOf(Request, 'if-match', '*');
-  if (Asked <> '*') and (Pos(Tag, Asked) = 0) then
+  if (hdIfMatch in Request.Has) and not HeaderIs(Request, hdIfMatch, '*') and not HeaderHas(Request, hdIfMatch, Tag) then
     Exit(Refuse(Request, '412 Precondition Failed'));
-  Asked := HeaderOf(Request, 'if-none-match');
-  if (Pos(Tag, Asked) > 0) or (Asked = '*') or ((Asked = '') and (HeaderOf(Request, 'if-modified-since') = Date)) then
+  if HeaderHas(Request, hdIfNoneMatch, Tag) or HeaderIs(Request, hdIfNoneMatch, '*') or
+     ((Request.Headers[hdIfNoneMatch] = '') and HeaderIs(Request, hdIfModifiedSince, Date)) then
   begin
-    Head := HeadOf(Request, '304 Not Modified', -1, Headers);
-    Exit(Send(Request, PChar(Head), Length(Head)));
+    StartHead(Request, '304 Not Modified');
+    AddValidators;
+    EndHead(Request, NO_SIZE);
+    Exit(SendReply(Request));
   end;
-  Asked := HeaderOf(Request, 'if-range');
-  if Request.IsGet and ((Asked = '') or (Asked = Tag) or (Asked = Date)) then
-    Wanted := PartOf(HeaderOf(Request, 'range'), Inode.Size)
-  else
-    Wanted := PartOf('', Inode.Size);
+  Wanted := WholeOf(Inode.Size);
+  if Request.IsGet and (hdRange in Request.Has) and ((Request.Headers[hdIfRange] = '') or
+     HeaderIs(Request, hdIfRange, Tag) or HeaderIs(Request, hdIfRange, Date)) then
+    Wanted := PartOf(Request.Headers[hdRange], Inode.Size);
   if not Wanted.IsPossible then
-    Exit(Refuse(Request, '416 Range Not Satisfiable', 'Content-Range: bytes */' + IntToStr(Inode.Size) + CRLF));
-  Headers := 'Content-Type: ' + TypeOf(PChar(Path)) + CRLF + Headers + 'Accept-Ranges: bytes' + CRLF;
+    Exit(Refuse(Request, '416 Range Not Satisfiable', 'Content-Range', RangeOf(Wanted, Inode.Size)));
   if Wanted.IsWhole then
-    Head := HeadOf(Request, '200 OK', Wanted.Count, Headers)
+    StartHead(Request, '200 OK')
   else
-    Head := HeadOf(Request, '206 Partial Content', Wanted.Count, Headers + 'Content-Range: bytes ' +
-      IntToStr(Wanted.Offset) + '-' + IntToStr(Wanted.Offset + Wanted.Count - 1) + '/' + IntToStr(Inode.Size) + CRLF);
+    StartHead(Request, '206 Partial Content');
+  AddHeader(Request, 'Content-Type', TypeOf(Request.Path));
+  AddValidators;
+  AddHeader(Request, 'Accept-Ranges', 'bytes');
+  if not Wanted.IsWhole then
+    AddHeader(Request, 'Content-Range', RangeOf(Wanted, Inode.Size));
+  EndHead(Request, Wanted.Count);
   if Request.IsHead then
-    Result := Send(Request, PChar(Head), Length(Head))
+    Result := SendReply(Request)
   else
-    Result := SendPart(Request, Handle, Head, Wanted);
+    Result := SendPart(Request, Handle, Wanted);
 end;
 
 { Answers a request. False: the connection must be closed. }
 function Answer(var Request: TRequest): Boolean;
+const
+  INDEX = 'index.html';
 var
   Inode: TInode;
   Handle: THandle;
-  Path: String;
+  Size: LongInt;
 begin
   if Request.Fault <> '' then
     Exit(Refuse(Request, Request.Fault));
   if not (Request.IsGet or Request.IsHead) then
   begin
     Request.KeepAlive := False;
-    Exit(Refuse(Request, '405 Method Not Allowed', 'Allow: GET, HEAD' + CRLF));
+    Exit(Refuse(Request, '405 Method Not Allowed', 'Allow', 'GET, HEAD'));
   end;
-  Path := Request.Path;
-  if Path[Length(Path)] = '/' then
-    Path := Path + 'index.html';
-  if SysStatFile(PChar(Path), @Inode) = 0 then
-    Exit(Refuse(Request, StatusOf(SysFileError)));
-  if Inode.Mode = INODE_DIR then
-    Exit(Refuse(Request, '301 Moved Permanently', 'Location: ' + Copy(Request.Target, 1, Request.RawSize) + '/' +
-      Copy(Request.Target, Request.RawSize + 1, Length(Request.Target)) + CRLF));
-  if Inode.Mode <> INODE_REG then
-    Exit(Refuse(Request, '404 Not Found'));
-  Handle := SysOpenFile(PChar(Path), O_RDONLY);
+  Size := StrLen(Request.Path);
+  if Request.Path[Size - 1] = '/' then
+    StrPCopy(@Request.Path[Size], INDEX);
+  Handle := SysOpenFile(Request.Path, O_RDONLY);
   if Handle = 0 then
     Exit(Refuse(Request, StatusOf(SysFileError)));
-  { Another file may have its name by now. }
+  Inode.Size := 0;
   if SysStatOpen(Handle, @Inode) = 0 then
     Result := Refuse(Request, StatusOf(SysFileError))
+  else if Inode.Mode = INODE_DIR then
+    Result := Redirect(Request)
   else
-    Result := AnswerWith(Request, Handle, Path, Inode);
+    Result := AnswerWith(Request, Handle, Inode);
   SysCloseFile(Handle);
-  WriteConsoleF('%p, %d bytes\n', [PtrUInt(PChar(Path)), Inode.Size]);
+  WriteConsoleF('%p, %d bytes\n', [PtrUInt(@Request.Path), Inode.Size]);
 end;
 
 function Serve(Socket: Pointer): PtrInt;

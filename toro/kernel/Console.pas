@@ -219,6 +219,8 @@ end;
 
 procedure WriteConsoleF(const Format: AnsiString; const Args: array of PtrUInt);
 begin
+  if HeadLess then
+    Exit;
   WriteFormat(@WriteConsole, Format, Args);
 end;
 

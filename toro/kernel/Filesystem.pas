@@ -40,6 +40,7 @@ const
   { Values of SysFileError, as on Linux }
   ENOENT = 2;
   EIO = 5;
+  ENXIO = 6;     { neither a file nor a directory: a socket, a pipe or a device of the host }
   EBADF = 9;
   ENOMEM = 12;
   EACCES = 13;

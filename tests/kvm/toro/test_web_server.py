@@ -181,6 +181,16 @@ def test_a_directory_leads_to_its_page(port: int, tmp_path: Path) -> None:
     assert ask(port, "/a%20b/?x")[::2] == (200, b"inside")
 
 
+def test_what_is_no_file_is_not_opened(port: int, tmp_path: Path) -> None:
+    """The share's server would wait for the pipe's other end, once for each request."""
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    for path in ["/pipe", "/socket"] * 100:
+        assert ask(port, path)[::2] == (404, b"404 Not Found\n")
+    assert ask(port, "/")[0] == 200
+
+
 def test_types(port: int, tmp_path: Path) -> None:
     types = {"a.PNG": "image/png", "b.c.css": "text/css", "c.wasm": "application/wasm"}
     types |= {"css": "application/octet-stream", "d.css/none": "application/octet-stream"}

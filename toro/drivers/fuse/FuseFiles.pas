@@ -178,10 +178,14 @@ begin
   if Result < 0 then
     Exit;
   Take(Found, F);
-  if KindOf(Found.Entry.Attributes.Mode) = INODE_DIR then
+  case KindOf(Found.Entry.Attributes.Mode) of
+    INODE_DIR: Result := -EISDIR;
+    INODE_OTHER: Result := -ENXIO; { the server would wait for the other end of a pipe }
+  end;
+  if Result < 0 then
   begin
     Leave(F);
-    Exit(-EISDIR);
+    Exit;
   end;
   if Flags and (FLAGS_WRITING or O_TRUNC) = 0 then
     F.Contents := UseContents(Volume, Found.Entry.Attributes, Found.Expires);
