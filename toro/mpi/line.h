@@ -50,10 +50,10 @@ static inline bool mpi_receive_line(void *data, size_t room, int peer, int tag, 
         return false;
     struct line *line = mpi_line_at(ring, ring->head), *second = mpi_line_at(ring, ring->head + 1);
     uint32_t number = ring->head;
-    if (back && !mpi_line_is(line, number))
-        back->quiet = back->tail;
     /* Without the pause it would take the line from the writer all the time, who then writes it late. */
     for (int turns = LINE_TURNS; !mpi_line_is(line, number); __builtin_ia32_pause()) {
+        if (back)
+            back->quiet = back->tail;
         if (!--turns)
             return false;
         if (room > LINE_DATA)
