@@ -29,9 +29,8 @@ const
   SEGMENTS: array[0..5] of LongWord = ($23, $1B, $1B, $1B, $1B, $1B); { CS, SS, DS, ES, FS, GS }
 
 var
-  Waiting: Boolean;    { GDB waits for the program to stop }
-  Interrupted: Boolean; { the next stop is one that GDB asked for }
-  Selected: LongInt;   { the core whose registers GDB reads and writes }
+  Waiting: Boolean;   { GDB waits for the program to stop }
+  Selected: LongInt;  { the core whose registers GDB reads and writes }
 
 function SignalOf(Vector: QWord): Byte;
 begin
@@ -165,15 +164,15 @@ end;
 procedure ListThreads;
 var
   I: LongInt;
+  Separator: Char;
 begin
+  Separator := 'm';
   for I := 0 to CPU_COUNT - 1 do
     if IsStopped(I) then
     begin
-      if I = 0 then
-        AddText('m')
-      else
-        AddText(',');
+      AddText(Separator);
       AddNumber(I + 1);
+      Separator := ',';
     end;
 end;
 
@@ -252,6 +251,11 @@ end;
 
 { ---- Stopping ---- }
 
+procedure Break_; assembler; nostackframe;
+asm
+  int3
+end;
+
 { Handles an exception of a core. False: the kernel handles it, as without a debugger. }
 function TakeException(Core: PCore): Boolean;
 var
@@ -265,10 +269,9 @@ begin
   end;
   with Core^.Frame do
   begin
-    Stepping := (Vector = EXC_DEBUG) and (RFLAGS and TRAP_FLAG <> 0);
-    if Stepping then
-      RFLAGS := RFLAGS and not QWord(TRAP_FLAG)
-    else if not TakeControl then
+    Stepping := RFLAGS and TRAP_FLAG <> 0; { this core is in control; its instruction may have failed }
+    RFLAGS := RFLAGS and not QWord(TRAP_FLAG);
+    if not Stepping and not TakeControl then
     begin
       { Another core stopped first. This exception is raised again when the core resumes. }
       if (Vector = EXC_BREAKPOINT) and IsBreakpoint(RIP - 1) then
@@ -279,31 +282,22 @@ begin
     if (Vector = EXC_BREAKPOINT) and IsBreakpoint(RIP - 1) then
       Dec(RIP);
     Signal := SignalOf(Vector);
-    if Interrupted then
-      Signal := SIGNAL_INTERRUPT;
-    Interrupted := False;
+    if Waiting and (Vector = EXC_BREAKPOINT) and (RIP = PtrUInt(@Break_) + 1) then
+      Signal := SIGNAL_INTERRUPT; { InputCame's }
     Result := (Vector = EXC_DEBUG) or (Vector = EXC_BREAKPOINT);
   end;
   if not Stepping then
     StopOthers;
   if Converse(Core, Signal) then
     Exit(True);
-  GiveUpControl;
   ReleaseOthers;
-end;
-
-procedure Break_; assembler; nostackframe;
-asm
-  int3
 end;
 
 { Input while the program runs: Ctrl-C, or a new GDB. }
 procedure InputCame;
 begin
-  if not InputWaits then
-    Exit;
-  Interrupted := Waiting;
-  Break_;
+  if InputWaits then
+    Break_;
 end;
 
 procedure Start;

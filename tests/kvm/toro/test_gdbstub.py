@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from gdbs import gdb
+from gdbs import Client, gdb
 from guests import PYVMM
 
 from pyvmm.toolchain.build import build
@@ -78,3 +78,25 @@ def test_a_program_is_interrupted_and_its_fault_is_seen(images: Path, tmp_path: 
         # It is not caught: the kernel reports it as it would without GDB.
         assert "writing to 0000000000000000: nil pointer" in guest.stdout.read()
         assert guest.wait(60) == 216
+
+
+def test_cores_that_were_just_released_stop_again(images: Path, tmp_path: Path) -> None:
+    """The last core runs into its breakpoint again and again, before the first has woken up."""
+    image, socket = images / "Debugged.elf", tmp_path / "gdb"
+    with waiting(image, socket, 2):
+        found = re.search(r"^Breakpoint 1 at 0x(\w+)", gdb(image, str(socket), "break Add", "disconnect"), re.M)
+        assert found
+        client = Client(str(socket))
+        assert client.ask(f"Z0,{found[1]},1") == "OK"
+        for _ in range(100):
+            assert client.ask("c") == "T05thread:2;"
+            assert client.ask("qfThreadInfo") == "m1,2"
+
+
+def test_an_instruction_that_fails_in_a_step_stops_the_program(images: Path, tmp_path: Path) -> None:
+    image, socket = images / "DebuggedForever.elf", tmp_path / "gdb"
+    with waiting(image, socket, 2) as guest:
+        said = gdb(image, str(socket), "print $pc := 0", "stepi", "info threads", "kill")
+        assert "received signal SIGSEGV" in said
+        assert len(re.findall(r"^[* ] \d+ +Thread \d+ ", said, re.M)) == 2
+        assert guest.wait(60) == 0

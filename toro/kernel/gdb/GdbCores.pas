@@ -24,18 +24,19 @@ procedure PrepareCores;
   becomes that of the interrupted code. }
 function WasAskedToStop(Core: PCore): Boolean;
 
-{ Take control, if no core has it, and give it up. }
+{ Takes control; False: another core has it. }
 function TakeControl: Boolean;
-procedure GiveUpControl;
 
-{ Stop all other cores, except those that do not answer within a second; and resume them. }
+{ Stops all other cores, except those that do not answer within a second. }
 procedure StopOthers;
+
+{ Gives control up and resumes the others. }
 procedure ReleaseOthers;
 
 { Keeps this core stopped until the one in control releases it. }
 procedure Park;
 
-{ Whether a core is stopped. }
+{ Whether a core is stopped, as seen by the one in control. }
 function IsStopped(Core: LongInt): Boolean;
 
 { Set and remove breakpoints. False: the address is not in code, or there are too many. }
@@ -64,13 +65,15 @@ type
   PInterruptFrame = ^TInterruptFrame;
 
 var
-  Control: LongInt;   { index of the core in control, plus one; 0: none }
-  Released: LongInt;  { how often cores were released }
-  Parked: array[0..MAX_CPU - 1] of Boolean;
+  Control: LongInt; { counts how often it was taken or given up; odd: a core has it }
+  Parked: array[0..MAX_CPU - 1] of LongInt; { what Control was when the core last parked }
   Addresses: array[0..BREAKPOINTS - 1] of PtrUInt; { 0: unused }
   Originals: array[0..BREAKPOINTS - 1] of Byte;
 
 { ---- Stopping ---- }
+
+{ A core that was released runs, even before it has woken up: it is stopped if it has parked for the
+  present value of Control. }
 
 procedure StopHere; assembler; nostackframe;
 asm
@@ -99,18 +102,16 @@ begin
 end;
 
 function TakeControl: Boolean;
+var
+  Free: LongInt;
 begin
-  Result := InterlockedCompareExchange(Control, GetCoreId + 1, 0) = 0;
-end;
-
-procedure GiveUpControl;
-begin
-  InterlockedExchange(Control, 0);
+  Free := Control;
+  Result := not Odd(Free) and (InterlockedCompareExchange(Control, Free + 1, Free) = Free);
 end;
 
 function IsStopped(Core: LongInt): Boolean;
 begin
-  Result := (Core >= 0) and (Core < CPU_COUNT) and ((Core = GetCoreId) or Parked[Core]);
+  Result := (Core >= 0) and (Core < CPU_COUNT) and ((Core = GetCoreId) or (Parked[Core] = Control));
 end;
 
 procedure StopOthers;
@@ -129,29 +130,33 @@ end;
 
 procedure ReleaseOthers;
 var
-  I: LongInt;
+  I, Stop: LongInt;
 begin
-  InterlockedIncrement(Released);
+  Stop := Control;
+  InterlockedIncrement(Control);
   for I := 0 to CPU_COUNT - 1 do
-    if Parked[I] then
+    if Parked[I] = Stop then
       send_apic_int(I, INTER_CORE_IRQ);
 end;
 
 procedure Park;
 var
-  Before: LongInt;
+  Stop: LongInt;
 begin
-  Before := Released;
-  Parked[GetCoreId] := True;
-  { The core in control may have released all before it saw this one. }
-  while (InterlockedExchangeAdd(Released, 0) = Before) and (Control <> 0) do
-  begin
-    CollectPending;
-    if Released = Before then
-      HaltCore;
-  end;
-  Parked[GetCoreId] := False;
   TakePending(DEBUG_IRQ);
+  Stop := Control;
+  while Odd(Stop) do
+  begin
+    InterlockedExchange(Parked[GetCoreId], Stop); { before the look at Control, for ReleaseOthers }
+    while Control = Stop do
+    begin
+      CollectPending;
+      if Control = Stop then
+        HaltCore;
+    end;
+    TakePending(DEBUG_IRQ); { a next stop's, if it has begun }
+    Stop := Control;
+  end;
 end;
 
 { ---- Breakpoints ---- }
