@@ -524,8 +524,9 @@ class Machine:
         self._console.release_terminal()
 
     def fail(self, error: PyvmmError) -> None:
-        """Ends the guest because of an error, which `run` raises."""
-        self._error = error
+        """Ends the guest because of an error, which `run` raises; it may have ended already, or failed."""
+        if self.status is None:
+            self._error = self._error or error
         if self._loop:
             self._loop.stop()
 

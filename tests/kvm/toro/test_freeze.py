@@ -19,9 +19,11 @@ from guests import PYVMM, Assembler, Result, pyvmm, wait_until
 from programs import Programs, Talking
 
 from pyvmm.api import share, vsock
+from pyvmm.boot import bootinfo
 from pyvmm.config import MachineConfig
-from pyvmm.errors import HostError, ImageError, PyvmmError
+from pyvmm.errors import GuestError, HostError, ImageError, PyvmmError
 from pyvmm.machine import Machine
+from pyvmm.state.freeze import Freezer
 
 ECHO, FLOOD = 80, 83
 
@@ -324,6 +326,30 @@ def test_a_guest_that_ends_before_it_is_frozen_is_told_of(assemble: Assembler, t
     message = f"pyvmm: the guest has ended before it was frozen; {tmp_path}/f was not written\n"
     assert done == Result(3, b"", message)
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("ending", ["exit 3", "ud2"])
+def test_the_end_of_a_guest_that_is_being_paused_is_its_own(
+    assemble: Assembler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    flag = bootinfo.offset_of("marks")
+    source = f"1: cmp byte ptr [rdi + {flag}], 0\n je 1b\n {ending}"
+    with Machine(MachineConfig(assemble(source))) as machine:
+        machine.freeze_when_idle(str(tmp_path / "f"), end=True)
+        freezer = machine.freezer
+
+        def freezer_at_its_end() -> Freezer:
+            machine.memory.write(machine._native.boot_info + flag, b"\1")
+            wait_until(lambda: machine.threads[0].exit_reason() is not None, "the guest ends")
+            return freezer()
+
+        monkeypatch.setattr(machine, "freezer", freezer_at_its_end)
+        if ending == "exit 3":
+            assert machine.run() == 3
+        else:
+            with pytest.raises(GuestError, match="vCPU 0"):
+                machine.run()
+        assert not machine.was_frozen
 
 
 def test_an_idle_guest_is_frozen_and_ends(programs: Programs, tmp_path: Path) -> None:
