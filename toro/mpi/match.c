@@ -41,11 +41,6 @@ void mpi_unpost(struct receive *receive)
     receive->link = NULL;
 }
 
-struct mpi_arrival **mpi_arrived_first(void)
-{
-    return &mpi_arrived;
-}
-
 struct mpi_arrival **mpi_match_arrived(struct mpi_arrival **at, int context, int source, int tag)
 {
     while (*at && !matches(&(*at)->header, context, source, tag))

@@ -218,7 +218,7 @@ void mpi_progress(void)
 
 void mpi_start_receive(struct mpi_request *request, int context, int tag)
 {
-    struct mpi_arrival **at = mpi_arrived_first();
+    struct mpi_arrival **at = &mpi_arrived;
     request->complete = request->cancelled = false;
     request->error = MPI_SUCCESS;
     request->receive = (struct receive){.context = context, .source = request->peer, .tag = tag};

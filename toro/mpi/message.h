@@ -75,7 +75,6 @@ void mpi_post(struct receive *receive);
 void mpi_unpost(struct receive *receive);
 /* The place of the first message from *at on that a receive matches; its target is null if there is none. */
 struct mpi_arrival **mpi_match_arrived(struct mpi_arrival **at, int context, int source, int tag);
-struct mpi_arrival **mpi_arrived_first(void);
 /* Keeps a message; returns the place for its data. */
 void *mpi_keep(const struct header *header);
 /* Takes a message out of the queue. */

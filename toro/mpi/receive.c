@@ -233,7 +233,7 @@ RECEIVES(_c, MPI_Count)
 /* The place of the first message that matches and was not withdrawn; its target is null if there is none. */
 static struct mpi_arrival **look(struct communicator *c, int source, int tag)
 {
-    struct mpi_arrival **at = mpi_arrived_first();
+    struct mpi_arrival **at = &mpi_arrived;
     mpi_progress();
     while (*(at = mpi_match_arrived(at, c->context, source, tag)) && (*at)->header.offer &&
            (*at)->header.offer->state == WITHDRAWN)

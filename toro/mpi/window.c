@@ -197,7 +197,7 @@ static int end_exposure(struct window *w, int *flag)
         int from = mpi_rank_in(w->comm->group, group->world[w->heard]);
         if (flag) {
             mpi_progress();
-            if (!*mpi_match_arrived(mpi_arrived_first(), w->comm->context + 1, from, TAG_COMPLETE)) {
+            if (!*mpi_match_arrived(&mpi_arrived, w->comm->context + 1, from, TAG_COMPLETE)) {
                 *flag = false;
                 toro_yield();
                 return MPI_SUCCESS;

@@ -32,7 +32,7 @@ int arrive(int context, int source, int tag, int number)
 /* The message that a receive finds; -1: none. */
 int probe(int context, int source, int tag)
 {
-    struct mpi_arrival *arrival = *mpi_match_arrived(mpi_arrived_first(), context, source, tag);
+    struct mpi_arrival *arrival = *mpi_match_arrived(&mpi_arrived, context, source, tag);
     int found = -1;
     if (arrival)
         memcpy(&found, arrival->data, sizeof found);
@@ -42,7 +42,7 @@ int probe(int context, int source, int tag)
 /* The message that a receive takes; -1: none, it is posted. */
 int receive(int context, int source, int tag, int number)
 {
-    struct mpi_arrival **at = mpi_match_arrived(mpi_arrived_first(), context, source, tag);
+    struct mpi_arrival **at = mpi_match_arrived(&mpi_arrived, context, source, tag);
     if (*at) {
         int found = probe(context, source, tag);
         mpi_give_back(mpi_take(at));
