@@ -1,6 +1,6 @@
 /* Communicators (MPI 3.1, section 6.4). Their context keeps their messages apart: one of the members
  * takes it from a number that all ranks share. */
-#include "internal.h"
+#include "topology.h"
 
 struct table mpi_comms;
 static _Atomic int made_contexts SHARED;
@@ -46,10 +46,8 @@ void mpi_release_comm(struct communicator *comm)
         mpi_release_group(comm->remote);
     if (comm->local)
         mpi_release_comm(comm->local);
-    if (comm->topology) {
-        toro_release(comm->topology->sizes);
-        toro_release(comm->topology);
-    }
+    if (comm->topology)
+        mpi_release_topology(comm->topology);
     toro_release(comm);
 }
 
@@ -147,8 +145,10 @@ static struct communicator *duplicate(struct communicator *c)
         made->local = mpi_make_comm(c->group, 0, c);
         mpi_hide_comm(made->local);
     }
-    if (c->topology)
-        mpi_copy_topology(c->topology, &made->topology);
+    if (c->topology) {
+        c->topology->references++;
+        made->topology = c->topology;
+    }
     return made;
 }
 

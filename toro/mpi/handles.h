@@ -82,11 +82,6 @@ struct group {
     int world[];
 };
 
-struct topology {
-    int kind, dimensions, edge_count;
-    int *sizes, *periodic, *coordinates; /* MPI_GRAPH: index and edges in the first two */
-};
-
 struct communicator {
     MPI_Comm handle;
     int context; /* twice a number that its members agree on: point to point; plus 1: collective */
@@ -122,7 +117,7 @@ void mpi_hide_comm(struct communicator *comm);
 struct group *mpi_members_of(const void *members, int count, int color);
 int mpi_create_inter(struct communicator *comm, struct group *group, MPI_Comm *made);
 int mpi_split_inter(struct communicator *comm, int color, struct group *mine, const void *self, MPI_Comm *made);
-void mpi_copy_topology(const struct topology *from, struct topology **to);
+void mpi_release_topology(struct topology *topology);
 struct group *mpi_group(MPI_Group handle);
 struct group *mpi_make_group(int size);
 MPI_Group mpi_add_group(struct group *group);

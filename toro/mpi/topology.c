@@ -1,25 +1,18 @@
-/* Cartesian and graph topologies (MPI 3.1, chapter 7). Ranks keep their order: all are as near to
- * each other. */
-#include "internal.h"
+/* Cartesian topologies (MPI 3.1, chapter 7). Ranks keep their order: all are as near to each other. */
+#include "topology.h"
 
-static struct topology *new_topology(int kind, int dimensions, int edges)
+struct topology *mpi_new_topology(int kind, int numbers)
 {
-    struct topology *made = mpi_cleared(sizeof *made);
-    int numbers = kind == MPI_CART ? 3 * dimensions : dimensions + edges;
+    struct topology *made = mpi_cleared(sizeof *made + numbers * sizeof(int));
     made->kind = kind;
-    made->dimensions = dimensions;
-    made->edge_count = edges;
-    made->sizes = mpi_memory(numbers * sizeof(int) + 1);
-    made->periodic = made->sizes + dimensions;
-    made->coordinates = made->periodic + dimensions;
+    made->references = 1;
     return made;
 }
 
-void mpi_copy_topology(const struct topology *from, struct topology **to)
+void mpi_release_topology(struct topology *topology)
 {
-    *to = new_topology(from->kind, from->dimensions, from->edge_count);
-    int numbers = from->kind == MPI_CART ? 3 * from->dimensions : from->dimensions + from->edge_count;
-    mpi_copy((*to)->sizes, from->sizes, numbers * sizeof(int));
+    if (!--topology->references)
+        toro_release(topology);
 }
 
 static void coordinates_of(const struct topology *topology, int rank, int coordinates[])
@@ -45,11 +38,6 @@ static int rank_at(const struct topology *topology, const int coordinates[])
     }
     return rank;
 }
-
-#define TOPOLOGY(name, comm, what)                                                                                     \
-    COMMUNICATOR(c, comm);                                                                                             \
-    struct topology *name = c->topology;                                                                               \
-    CHECK(c, name && name->kind == (what), MPI_ERR_TOPOLOGY)
 
 #define MOST_DIVISORS 1536 /* that an int has */
 
@@ -128,8 +116,7 @@ int MPI_Dims_create(int nodes, int dimensions, int sizes[])
     return MPI_SUCCESS;
 }
 
-/* A communicator of the first `count` ranks. */
-static struct communicator *first_ranks(struct communicator *c, int count)
+struct communicator *mpi_first_ranks(struct communicator *c, int count)
 {
     int context = mpi_agree_on_context(c);
     if (c->rank >= count)
@@ -138,6 +125,16 @@ static struct communicator *first_ranks(struct communicator *c, int count)
     mpi_copy(group->world, c->group->world, count * sizeof(int));
     struct communicator *made = mpi_make_comm(group, context, c);
     mpi_release_group(group);
+    return made;
+}
+
+static struct topology *new_cart(int dimensions)
+{
+    struct topology *made = mpi_new_topology(MPI_CART, 3 * dimensions);
+    made->dimensions = dimensions;
+    made->sizes = made->numbers;
+    made->periodic = made->sizes + dimensions;
+    made->coordinates = made->periodic + dimensions;
     return made;
 }
 
@@ -153,11 +150,11 @@ int MPI_Cart_create(MPI_Comm comm, int dimensions, const int sizes[], const int 
         count *= sizes[i];
     }
     CHECK(c, count <= c->size, MPI_ERR_DIMS);
-    struct communicator *cart = first_ranks(c, count);
+    struct communicator *cart = mpi_first_ranks(c, count);
     *made = MPI_COMM_NULL;
     if (!cart)
         return MPI_SUCCESS;
-    cart->topology = new_topology(MPI_CART, dimensions, 0);
+    cart->topology = new_cart(dimensions);
     for (int i = 0; i < dimensions; i++) {
         cart->topology->sizes[i] = sizes[i];
         cart->topology->periodic[i] = periodic[i] != 0;
@@ -202,7 +199,7 @@ int MPI_Cart_coords(MPI_Comm comm, int rank, int max, int coordinates[])
     return MPI_SUCCESS;
 }
 
-static int neighbour(const struct topology *t, int dimension, int distance)
+int mpi_cart_neighbour(const struct topology *t, int dimension, int distance)
 {
     int before = t->coordinates[dimension];
     t->coordinates[dimension] += distance;
@@ -215,8 +212,8 @@ int MPI_Cart_shift(MPI_Comm comm, int dimension, int distance, int *source, int 
 {
     TOPOLOGY(t, comm, MPI_CART);
     CHECK(c, dimension >= 0 && dimension < t->dimensions, MPI_ERR_DIMS);
-    *source = neighbour(t, dimension, -distance);
-    *destination = neighbour(t, dimension, distance);
+    *source = mpi_cart_neighbour(t, dimension, -distance);
+    *destination = mpi_cart_neighbour(t, dimension, distance);
     return MPI_SUCCESS;
 }
 
@@ -233,7 +230,7 @@ int MPI_Cart_sub(MPI_Comm comm, const int kept[], MPI_Comm *made)
     int result = MPI_Comm_split(comm, color, key, made);
     if (result)
         return result;
-    struct topology *sub = mpi_comm(*made)->topology = new_topology(MPI_CART, dimensions, 0);
+    struct topology *sub = mpi_comm(*made)->topology = new_cart(dimensions);
     for (int i = 0, j = 0; i < t->dimensions; i++)
         if (kept[i]) {
             sub->sizes[j] = t->sizes[i];
@@ -260,120 +257,4 @@ int MPI_Topo_test(MPI_Comm comm, int *kind)
     COMMUNICATOR(c, comm);
     *kind = c->topology ? c->topology->kind : MPI_UNDEFINED;
     return MPI_SUCCESS;
-}
-
-/* ---- Graphs: index[i] is the number of edges of the nodes up to i ---- */
-
-int MPI_Graph_create(MPI_Comm comm, int nodes, const int index[], const int edges[], int reorder, MPI_Comm *made)
-{
-    COMMUNICATOR(c, comm);
-    (void)reorder;
-    CHECK(c, nodes >= 0 && nodes <= c->size, MPI_ERR_ARG);
-    struct communicator *graph = first_ranks(c, nodes);
-    *made = MPI_COMM_NULL;
-    if (!graph)
-        return MPI_SUCCESS;
-    graph->topology = new_topology(MPI_GRAPH, nodes, index[nodes - 1]);
-    mpi_copy(graph->topology->sizes, index, nodes * sizeof(int));
-    mpi_copy(graph->topology->periodic, edges, index[nodes - 1] * sizeof(int));
-    *made = graph->handle;
-    return MPI_SUCCESS;
-}
-
-int MPI_Graphdims_get(MPI_Comm comm, int *nodes, int *edges)
-{
-    TOPOLOGY(t, comm, MPI_GRAPH);
-    *nodes = t->dimensions;
-    *edges = t->edge_count;
-    return MPI_SUCCESS;
-}
-
-int MPI_Graph_get(MPI_Comm comm, int max_index, int max_edges, int index[], int edges[])
-{
-    TOPOLOGY(t, comm, MPI_GRAPH);
-    for (int i = 0; i < t->dimensions && i < max_index; i++)
-        index[i] = t->sizes[i];
-    for (int i = 0; i < t->edge_count && i < max_edges; i++)
-        edges[i] = t->periodic[i];
-    return MPI_SUCCESS;
-}
-
-int MPI_Graph_neighbors_count(MPI_Comm comm, int rank, int *count)
-{
-    TOPOLOGY(t, comm, MPI_GRAPH);
-    CHECK(c, rank >= 0 && rank < c->size, MPI_ERR_RANK);
-    *count = t->sizes[rank] - (rank ? t->sizes[rank - 1] : 0);
-    return MPI_SUCCESS;
-}
-
-int MPI_Graph_neighbors(MPI_Comm comm, int rank, int max, int neighbors[])
-{
-    TOPOLOGY(t, comm, MPI_GRAPH);
-    CHECK(c, rank >= 0 && rank < c->size, MPI_ERR_RANK);
-    int first = rank ? t->sizes[rank - 1] : 0;
-    for (int i = 0; i < max && first + i < t->sizes[rank]; i++)
-        neighbors[i] = t->periodic[first + i];
-    return MPI_SUCCESS;
-}
-
-int MPI_Graph_map(MPI_Comm comm, int nodes, const int index[], const int edges[], int *rank)
-{
-    COMMUNICATOR(c, comm);
-    (void)index, (void)edges;
-    *rank = c->rank < nodes ? c->rank : MPI_UNDEFINED;
-    return MPI_SUCCESS;
-}
-
-/* ---- Collective operations of neighbours ---- */
-
-static int neighbour_count(const struct communicator *c)
-{
-    if (c->topology->kind == MPI_CART)
-        return 2 * c->topology->dimensions;
-    return c->topology->sizes[c->rank] - (c->rank ? c->topology->sizes[c->rank - 1] : 0);
-}
-
-/* In a Cartesian topology: down and up, in each dimension. */
-static int neighbour_at(const struct communicator *c, int index)
-{
-    const struct topology *t = c->topology;
-    if (t->kind == MPI_CART)
-        return neighbour(t, index / 2, index % 2 ? 1 : -1);
-    return t->periodic[(c->rank ? t->sizes[c->rank - 1] : 0) + index];
-}
-
-static int among_neighbours(struct collective *c, bool one_part)
-{
-    struct communicator *comm = c->comm;
-    if (!comm->topology)
-        return MPI_ERR_TOPOLOGY;
-    int count = neighbour_count(comm), started = 0;
-    bool cart = comm->topology->kind == MPI_CART;
-    struct mpi_request *requests = mpi_memory((2 * count + 1) * sizeof *requests);
-    /* The same rank may be the neighbour on both sides: what goes up comes from below. */
-    for (int i = 0; i < count; i++) {
-        struct share part = mpi_incoming(c, i);
-        if (neighbour_at(comm, i) != MPI_PROC_NULL)
-            mpi_ireceive(&requests[started++], part.data, part.count, part.type, neighbour_at(comm, i),
-                         1 << 30 | (c->tag & 0xfffff) << 8 | (cart ? i ^ 1 : 0), comm);
-    }
-    for (int i = 0; i < count; i++) {
-        struct share part = one_part ? (struct share){(void *)c->send, c->send_count, c->send_type} : mpi_outgoing(c, i);
-        if (neighbour_at(comm, i) != MPI_PROC_NULL)
-            mpi_isend(&requests[started++], part.data, part.count, part.type, neighbour_at(comm, i),
-                      1 << 30 | (c->tag & 0xfffff) << 8 | (cart ? i : 0), comm);
-    }
-    int result = mpi_wait_for(requests, started);
-    toro_release(requests);
-    return result;
-}
-
-int mpi_run_neighbor_allgather(struct collective *c)
-{
-    return among_neighbours(c, true);
-}
-
-int mpi_run_neighbor_alltoall(struct collective *c)
-{
-    return among_neighbours(c, false);
 }

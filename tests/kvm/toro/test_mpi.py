@@ -55,6 +55,11 @@ def test_counts_that_are_larger_than_int(toro: Callable[..., Result], cpus: int)
     assert toro(HERE / "LargeCounts.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
 
 
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4])
+def test_topologies_and_operations_of_neighbours(toro: Callable[..., Result], cpus: int) -> None:
+    assert toro(HERE / "Topologies.c", "--cpus", str(cpus)) == Result(0, b"all right\n", "")
+
+
 def test_packing_for_other_machines(toro: Callable[..., Result]) -> None:
     assert toro(HERE / "External.c") == Result(0, b"all right\n", "")
 
