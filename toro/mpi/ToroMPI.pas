@@ -736,6 +736,8 @@ function MPI_Info_delete(Info: TMpiInfo; Key: PChar): LongInt; cdecl; external n
 function MPI_Win_create(Base: Pointer; Size: Int64; DispUnit: LongInt; Info: TMpiInfo; Comm: TMpiComm; var Win:
   TMpiWin): LongInt; cdecl; external name 'MPI_Win_create';
 function MPI_Win_allocate(Size: Int64; DispUnit: LongInt; Info: TMpiInfo; Comm: TMpiComm; Base: Pointer; var Win:
+function MPI_Info_create_env(Argc: LongInt; Argv: PPChar; var Info: TMpiInfo): LongInt; cdecl; external name
+  'MPI_Info_create_env';
   TMpiWin): LongInt; cdecl; external name 'MPI_Win_allocate';
 function MPI_Win_allocate_shared(Size: Int64; DispUnit: LongInt; Info: TMpiInfo; Comm: TMpiComm; Base: Pointer; var
   Win: TMpiWin): LongInt; cdecl; external name 'MPI_Win_allocate_shared';

@@ -195,6 +195,7 @@ int TORO_NAME(MPI_Info_get_string)(MPI_Info info, const char *key, int *size, ch
 int TORO_NAME(MPI_Info_get_valuelen)(MPI_Info info, const char *key, int *length, int *flag);
 int TORO_NAME(MPI_Info_get_nkeys)(MPI_Info info, int *count);
 int TORO_NAME(MPI_Info_get_nthkey)(MPI_Info info, int n, char *key);
+int TORO_NAME(MPI_Info_create_env)(int argc, char *argv[], MPI_Info *info);
 int TORO_NAME(MPI_Info_delete)(MPI_Info info, const char *key);
 
 /* One-sided communication */

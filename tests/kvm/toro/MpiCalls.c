@@ -501,12 +501,31 @@ static void errors(void)
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
 }
 
+/* Before MPI_Init, too. */
+static void infos(int argc, char **argv)
+{
+    char value[10];
+    int flag, count, more, size = sizeof value;
+    MPI_Info info;
+    MPI_Info_create_env(argc, argv, &info);
+    MPI_Info_get_nkeys(info, &count);
+    MPI_Info_set(info, "a key of the test", "value");
+    MPI_Info_get_nkeys(info, &more);
+    MPI_Info_get_string(info, "a key of the test", &size, value, &flag);
+    check(more == count + 1 && flag && size == 6 && !strcmp(value, "value"));
+    MPI_Info_get_nkeys(MPI_INFO_ENV, &more);
+    check(more == count);
+    MPI_Info_free(&info);
+    check(info == MPI_INFO_NULL);
+}
+
 int main(int argc, char **argv)
 {
     char name[MPI_MAX_PROCESSOR_NAME];
     int length, flag;
     MPI_Initialized(&flag);
     check(!flag);
+    infos(argc, argv);
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
