@@ -141,6 +141,9 @@ const
   MPI_CONGRUENT = 1;
   MPI_SIMILAR = 2;
   MPI_UNEQUAL = 3;
+  MPI_GRAPH = 1;
+  MPI_CART = 2;
+  MPI_DIST_GRAPH = 3;
   MPI_ORDER_C = 1;
   MPI_ORDER_FORTRAN = 2;
   MPI_LOCK_EXCLUSIVE = 1;
@@ -172,6 +175,9 @@ type
 var
   { As a send buffer: the data are in the receive buffer. }
   MPI_IN_PLACE: Pointer = Pointer(-1);
+  { Of distributed graphs: there are no weights, or none here. }
+  MPI_UNWEIGHTED: PLongInt = PLongInt(-2);
+  MPI_WEIGHTS_EMPTY: PLongInt = PLongInt(-3);
   MPI_STATUS_IGNORE: PMpiStatus = nil;
   MPI_REQUEST_NULL: TMpiRequest = nil;
 
@@ -685,6 +691,16 @@ function MPI_Graph_neighbors(Comm: TMpiComm; Rank, Max: LongInt; Neighbors: PLon
   'MPI_Graph_neighbors';
 function MPI_Graph_map(Comm: TMpiComm; Nodes: LongInt; Index, Edges: PLongInt; var Rank: LongInt): LongInt; cdecl;
   external name 'MPI_Graph_map';
+function MPI_Dist_graph_create_adjacent(Comm: TMpiComm; Source_Count: LongInt; Sources, Source_Weights: PLongInt;
+  Destination_Count: LongInt; Destinations, Destination_Weights: PLongInt; Info: TMpiInfo; Reorder: LongInt; var Made:
+  TMpiComm): LongInt; cdecl; external name 'MPI_Dist_graph_create_adjacent';
+function MPI_Dist_graph_create(Comm: TMpiComm; Nodes: LongInt; Sources, Degrees, Destinations, Weights: PLongInt; Info:
+  TMpiInfo; Reorder: LongInt; var Made: TMpiComm): LongInt; cdecl; external name 'MPI_Dist_graph_create';
+function MPI_Dist_graph_neighbors_count(Comm: TMpiComm; var Source_Count, Destination_Count, Weighted: LongInt):
+  LongInt; cdecl; external name 'MPI_Dist_graph_neighbors_count';
+function MPI_Dist_graph_neighbors(Comm: TMpiComm; Max_Sources: LongInt; Sources, Source_Weights: PLongInt;
+  Max_Destinations: LongInt; Destinations, Destination_Weights: PLongInt): LongInt; cdecl; external name
+  'MPI_Dist_graph_neighbors';
 function MPI_Topo_test(Comm: TMpiComm; var Kind: LongInt): LongInt; cdecl; external name 'MPI_Topo_test';
 
 { Errors }
@@ -720,6 +736,8 @@ function MPI_Add_error_string(Code: LongInt; Text: PChar): LongInt; cdecl; exter
 
 { Info }
 function MPI_Info_create(var Info: TMpiInfo): LongInt; cdecl; external name 'MPI_Info_create';
+function MPI_Info_create_env(Argc: LongInt; Argv: PPChar; var Info: TMpiInfo): LongInt; cdecl; external name
+  'MPI_Info_create_env';
 function MPI_Info_free(var Info: TMpiInfo): LongInt; cdecl; external name 'MPI_Info_free';
 function MPI_Info_dup(Info: TMpiInfo; var Made: TMpiInfo): LongInt; cdecl; external name 'MPI_Info_dup';
 function MPI_Info_set(Info: TMpiInfo; Key, Value: PChar): LongInt; cdecl; external name 'MPI_Info_set';
@@ -736,8 +754,6 @@ function MPI_Info_delete(Info: TMpiInfo; Key: PChar): LongInt; cdecl; external n
 function MPI_Win_create(Base: Pointer; Size: Int64; DispUnit: LongInt; Info: TMpiInfo; Comm: TMpiComm; var Win:
   TMpiWin): LongInt; cdecl; external name 'MPI_Win_create';
 function MPI_Win_allocate(Size: Int64; DispUnit: LongInt; Info: TMpiInfo; Comm: TMpiComm; Base: Pointer; var Win:
-function MPI_Info_create_env(Argc: LongInt; Argv: PPChar; var Info: TMpiInfo): LongInt; cdecl; external name
-  'MPI_Info_create_env';
   TMpiWin): LongInt; cdecl; external name 'MPI_Win_allocate';
 function MPI_Win_allocate_shared(Size: Int64; DispUnit: LongInt; Info: TMpiInfo; Comm: TMpiComm; Base: Pointer; var
   Win: TMpiWin): LongInt; cdecl; external name 'MPI_Win_allocate_shared';

@@ -1,5 +1,5 @@
-/* MPI for C programs on Toro: version 3.1 of the standard without files, Fortran, dynamic processes
- * and distributed graphs, and of version 4 persistent collective operations, MPI_Isendrecv, and large
+/* MPI for C programs on Toro: version 3.1 of the standard without files, Fortran and dynamic processes,
+ * and of version 4 persistent collective operations, MPI_Isendrecv, MPI_Info_create_env, and large
  * counts. A rank is a core. */
 #ifndef MPI_H
 #define MPI_H

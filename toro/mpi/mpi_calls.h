@@ -164,6 +164,14 @@ int TORO_NAME(MPI_Graph_get)(MPI_Comm comm, int max_index, int max_edges, int in
 int TORO_NAME(MPI_Graph_neighbors_count)(MPI_Comm comm, int rank, int *count);
 int TORO_NAME(MPI_Graph_neighbors)(MPI_Comm comm, int rank, int max, int neighbors[]);
 int TORO_NAME(MPI_Graph_map)(MPI_Comm comm, int nodes, const int index[], const int edges[], int *rank);
+int TORO_NAME(MPI_Dist_graph_create_adjacent)(MPI_Comm comm, int source_count, const int sources[], const int
+                                              source_weights[], int destination_count, const int destinations[], const
+                                              int destination_weights[], MPI_Info info, int reorder, MPI_Comm *made);
+int TORO_NAME(MPI_Dist_graph_create)(MPI_Comm comm, int nodes, const int sources[], const int degrees[], const int
+                                     destinations[], const int weights[], MPI_Info info, int reorder, MPI_Comm *made);
+int TORO_NAME(MPI_Dist_graph_neighbors_count)(MPI_Comm comm, int *source_count, int *destination_count, int *weighted);
+int TORO_NAME(MPI_Dist_graph_neighbors)(MPI_Comm comm, int max_sources, int sources[], int source_weights[], int
+                                        max_destinations, int destinations[], int destination_weights[]);
 int TORO_NAME(MPI_Topo_test)(MPI_Comm comm, int *kind);
 
 /* Errors */
@@ -187,6 +195,7 @@ int TORO_NAME(MPI_Add_error_string)(int code, const char *text);
 
 /* Info */
 int TORO_NAME(MPI_Info_create)(MPI_Info *info);
+int TORO_NAME(MPI_Info_create_env)(int argc, char *argv[], MPI_Info *info);
 int TORO_NAME(MPI_Info_free)(MPI_Info *info);
 int TORO_NAME(MPI_Info_dup)(MPI_Info info, MPI_Info *made);
 int TORO_NAME(MPI_Info_set)(MPI_Info info, const char *key, const char *value);
@@ -195,7 +204,6 @@ int TORO_NAME(MPI_Info_get_string)(MPI_Info info, const char *key, int *size, ch
 int TORO_NAME(MPI_Info_get_valuelen)(MPI_Info info, const char *key, int *length, int *flag);
 int TORO_NAME(MPI_Info_get_nkeys)(MPI_Info info, int *count);
 int TORO_NAME(MPI_Info_get_nthkey)(MPI_Info info, int n, char *key);
-int TORO_NAME(MPI_Info_create_env)(int argc, char *argv[], MPI_Info *info);
 int TORO_NAME(MPI_Info_delete)(MPI_Info info, const char *key);
 
 /* One-sided communication */

@@ -4,10 +4,16 @@
 
 #include "internal.h"
 
+struct edges {
+    int count, *ranks, *weights;
+};
+
 struct topology {
     int kind, references;
     int dimensions, *sizes, *periodic, *coordinates; /* MPI_CART */
     int nodes, edge_count, *index, *edges;           /* MPI_GRAPH */
+    bool weighted;                                   /* MPI_DIST_GRAPH */
+    struct edges sources, destinations;              /* the same */
     int numbers[];                                   /* that these point to */
 };
 

@@ -94,6 +94,73 @@ static void graph(void)
     talk_in_both(comm, MPI_GRAPH, count, neighbours, count, neighbours);
 }
 
+static void check_edges(MPI_Comm comm, int is_weighted, const int from[], const int from_weights[], const int to[],
+                        const int to_weights[], int count)
+{
+    int found_from[MOST], found_to[MOST], weights[2][MOST], in, out, weighted;
+    MPI_Dist_graph_neighbors_count(comm, &in, &out, &weighted);
+    check(in == count && out == count && weighted == is_weighted);
+    MPI_Dist_graph_neighbors(comm, count, found_from, weights[0], count, found_to, weights[1]);
+    for (int i = 0; i < count; i++) {
+        check(found_from[i] == from[i] && found_to[i] == to[i]);
+        check(!is_weighted || (weights[0][i] == from_weights[i] && weights[1][i] == to_weights[i]));
+    }
+    found_from[1] = -1;
+    MPI_Dist_graph_neighbors(comm, 1, found_from, MPI_UNWEIGHTED, 1, found_to, MPI_UNWEIGHTED);
+    check(found_from[0] == from[0] && found_from[1] == -1 && found_to[0] == to[0]);
+}
+
+/* Each rank sends to the next one, twice, and to itself. */
+static void distributed_graph(void)
+{
+    int from[] = {before, before, rank}, to[] = {next, next, rank}, degree = 3, in, out, weighted;
+    int from_weights[] = {before, before, 7}, to_weights[] = {rank, rank, 7};
+    MPI_Comm comm;
+
+    MPI_Dist_graph_create_adjacent(MPI_COMM_WORLD, 3, from, from_weights, 3, to, to_weights, MPI_INFO_NULL, 0, &comm);
+    check_edges(comm, 1, from, from_weights, to, to_weights, 3);
+    talk_in_both(comm, MPI_DIST_GRAPH, 3, from, 3, to);
+    MPI_Dist_graph_create_adjacent(MPI_COMM_WORLD, 3, from, MPI_UNWEIGHTED, 3, to, MPI_UNWEIGHTED, MPI_INFO_NULL, 0,
+                                   &comm);
+    check_edges(comm, 0, from, NULL, to, NULL, 3);
+    MPI_Comm_free(&comm);
+
+    MPI_Dist_graph_create(MPI_COMM_WORLD, 1, &rank, &degree, to, MPI_UNWEIGHTED, MPI_INFO_NULL, 0, &comm);
+    MPI_Dist_graph_neighbors_count(comm, &in, &out, &weighted);
+    check(in == 3 && out == 3 && !weighted);
+    MPI_Comm_free(&comm);
+    /* Rank 0 tells of all edges, in a ring the other way around. */
+    int sources[MOST], degrees[MOST], destinations[MOST], weights[MOST];
+    for (int i = 0; i < size; i++) {
+        sources[i] = i;
+        degrees[i] = 1;
+        destinations[i] = (i + size - 1) % size;
+        weights[i] = 10 * i;
+    }
+    if (rank == 0)
+        MPI_Dist_graph_create(MPI_COMM_WORLD, size, sources, degrees, destinations, weights, MPI_INFO_NULL, 0, &comm);
+    else
+        MPI_Dist_graph_create(MPI_COMM_WORLD, 0, NULL, NULL, NULL, MPI_WEIGHTS_EMPTY, MPI_INFO_NULL, 0, &comm);
+    check_edges(comm, 1, &next, &weights[next], &before, &weights[rank], 1);
+    talk_in_both(comm, MPI_DIST_GRAPH, 1, &next, 1, &before);
+
+    /* From rank 0 to all others, which send nothing. */
+    int root = 0;
+    for (int i = 1; i < size; i++)
+        destinations[i - 1] = i;
+    MPI_Dist_graph_create_adjacent(MPI_COMM_WORLD, rank != 0, &root, MPI_UNWEIGHTED, rank ? 0 : size - 1, destinations,
+                                   MPI_UNWEIGHTED, MPI_INFO_NULL, 0, &comm);
+    talk_in_both(comm, MPI_DIST_GRAPH, rank != 0, &root, rank ? 0 : size - 1, destinations);
+
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Error_class(MPI_Dist_graph_neighbors_count(MPI_COMM_WORLD, &in, &out, &weighted), &in);
+    check(in == MPI_ERR_TOPOLOGY);
+    MPI_Error_class(MPI_Dist_graph_create_adjacent(MPI_COMM_WORLD, 1, &size, MPI_UNWEIGHTED, 0, NULL, MPI_UNWEIGHTED,
+                                                   MPI_INFO_NULL, 0, &comm), &in);
+    check(in == MPI_ERR_ARG);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
+}
+
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
@@ -103,6 +170,7 @@ int main(int argc, char **argv)
     before = (rank + size - 1) % size;
     cartesian();
     graph();
+    distributed_graph();
     MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
     if (rank == 0 && !wrong)
         printf("all right\n");
