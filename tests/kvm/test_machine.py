@@ -277,6 +277,24 @@ def test_timing_has_every_step_in_order(boot: Callable[..., Result], tmp_path: P
     assert times[0] == 0 < times[-1]
 
 
+def test_timing_begins_with_the_process_while_that_waits_for_its_guest(assemble: Assembler, tmp_path: Path) -> None:
+    """A guest of two vCPUs, for 30 million ticks of its TSC."""
+    image = assemble(f"""
+        test esi, esi
+        jnz 9f
+        rdtsc
+        lea ebp, [rax + 30000000]
+    1:  rdtsc
+        sub eax, ebp
+        js 1b
+        {MARKS}""")
+    for _ in range(5):
+        assert pyvmm("boot", image, "--cpus", "2", f"--timing={tmp_path}/t.json") == Result(0, b"", "")
+        assert json.loads((tmp_path / "t.json").read_text())["steps"][0] == {
+            "name": "process start", "side": "host", "ns": 0,
+        }  # fmt: skip
+
+
 def test_timing_goes_to_stderr_beside_the_status(boot: Callable[..., Result]) -> None:
     result = boot("exit 6", "--timing")
     assert (result.status, result.stdout) == (6, b"")

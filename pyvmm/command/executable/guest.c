@@ -282,9 +282,12 @@ static int wait_for_guest(void)
  * Otherwise `guest` is what Python has to go on with. */
 void guest_boot(char **rest)
 {
-    bool started = words_read(&guest.words, rest) && begin_sandbox() && start_guest();
+    bool readable = words_read(&guest.words, rest), started;
     int status;
 
+    if (guest.words.timed)
+        process_start_ns(); /* before this thread waits for the guest */
+    started = readable && begin_sandbox() && start_guest();
     if (started && !guest.words.by_python) {
         bool here = runs_here();
 
@@ -299,6 +302,4 @@ void guest_boot(char **rest)
         }
         close(signals_fd);
     }
-    if (guest.words.timed)
-        process_start_ns();
 }
