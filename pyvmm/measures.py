@@ -89,8 +89,9 @@ class Measures:
         native = self._native
         if not (native.has_tsc_offset and native.boot_info):
             return {}
-        tsc, ns = lib.rdtsc(), int(lib.clock_ns(_CLOCK_MONOTONIC))
-        ns_per_tick = (ns - native.clock_ns) / (tsc - native.clock_tsc)
+        tsc = ffi.new("uint64_t *")
+        ns = int(lib.clock_with_tsc(_CLOCK_MONOTONIC, tsc))
+        ns_per_tick = (ns - native.clock_ns) / (tsc[0] - native.clock_tsc)
         raw = self._memory.read(native.boot_info + offset_of("marks"), 8 * len(MARKS))
         marks = {}
         for i, name in enumerate(MARKS):

@@ -38,6 +38,24 @@ uint64_t clock_ns(int clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* The clock, and the TSC at the same moment: of some tries the shortest, as the kernel may let
+ * others run between the two. */
+uint64_t clock_with_tsc(int clock, uint64_t *tsc)
+{
+    uint64_t shortest = UINT64_MAX, ns = 0;
+
+    for (int tries = 0; tries < 3; tries++) {
+        uint64_t before = rdtsc(), now = clock_ns(clock), took = rdtsc() - before;
+
+        if (took < shortest) {
+            shortest = took;
+            *tsc = before + took / 2;
+            ns = now;
+        }
+    }
+    return ns;
+}
+
 static bool read_file(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -15,6 +15,7 @@
 
 PYTHON uint64_t rdtsc(void);
 PYTHON uint64_t clock_ns(int clock);
+PYTHON uint64_t clock_with_tsc(int clock, uint64_t *tsc);
 PYTHON void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 PYTHON uint64_t process_start_ns(void);
 PYTHON int timer_fd(uint64_t ns);

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -182,31 +184,69 @@ def test_boot_info_holds_what_it_promises(boot: Boot) -> None:
     assert values["cpu_area_size"] == 4096 + 4096 + 65536
 
 
-def test_clock_of_the_guest_tells_the_time(boot: Boot) -> None:
+CLOCK = f"""
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov [rip + now], rax
+    mov rax, [rdi + {bootinfo.offset_of("tsc_hz")}]
+    mov [rip + now + 8], rax
+    mov rax, [rdi + {bootinfo.offset_of("wall_clock_ns")}]
+    mov [rip + now + 16], rax
+    mov rax, [rdi + {bootinfo.offset_of("wall_clock_tsc")}]
+    mov [rip + now + 24], rax
+    print now, 32
+    exit 0
+    .data
+    now: .quad 0, 0, 0, 0
+"""
+
+
+def assert_right_time(boot: Boot, **how: object) -> None:
     """Wall clock at boot, plus the TSC since then at the rate that boot-info tells."""
-    source = f"""
-        rdtsc
-        shl rdx, 32
-        or rax, rdx
-        mov [rip + now], rax
-        mov rax, [rdi + {bootinfo.offset_of("tsc_hz")}]
-        mov [rip + now + 8], rax
-        mov rax, [rdi + {bootinfo.offset_of("wall_clock_ns")}]
-        mov [rip + now + 16], rax
-        mov rax, [rdi + {bootinfo.offset_of("wall_clock_tsc")}]
-        mov [rip + now + 24], rax
-        print now, 32
-        exit 0
-        .data
-        now: .quad 0, 0, 0, 0
-    """
     before = time.time_ns()
-    result = boot(source)
+    result = boot(CLOCK, **how)
     after = time.time_ns()
     tsc, hz, wall_clock, wall_clock_tsc = struct.unpack("<4Q", result.stdout)
     now = wall_clock + (tsc - wall_clock_tsc) % 2**64 * 10**9 // hz
     # KVM reports the rate in kHz; the clocks are read one after the other.
     assert before - 10**6 <= now <= after + 10**6
+
+
+def test_clock_of_the_guest_tells_the_time(boot: Boot) -> None:
+    assert_right_time(boot)
+
+
+#: The host lets others run for a second when the wall clock is first read.
+HELD_UP = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static int (*get)(clockid_t, struct timespec *);
+    static int calls;
+    struct timespec start;
+
+    if (!get)
+        get = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    if (clock == CLOCK_REALTIME && !calls++) {
+        get(clock, &start);
+        do
+            get(clock, now);
+        while (now->tv_sec - start.tv_sec + (now->tv_nsec - start.tv_nsec) / 1e9 < 1);
+    }
+    return get(clock, now);
+}
+"""
+
+
+def test_clock_of_the_guest_is_right_though_pyvmm_was_held_up(boot: Boot, tmp_path: Path) -> None:
+    (tmp_path / "held.c").write_text(HELD_UP)
+    library = str(tmp_path / "held.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, str(tmp_path / "held.c")], check=True)
+    assert_right_time(boot, env=os.environ | {"LD_PRELOAD": library})
 
 
 # ---- several vCPUs -------------------------------------------------------------------------

@@ -175,11 +175,11 @@ static bool tell_guest(struct machine *m, const struct state *state)
     const void *clock = state_section(state, STATE_CLOCK, 0, NULL);
     struct kvm_clock_data clock_now;
     struct boot_info *info;
+    uint64_t tsc;
     int khz;
 
     m->has_tsc_offset = ioctl(m->vcpus[0].fd, KVM_GET_DEVICE_ATTR, &attr) == 0;
-    m->clock_tsc = rdtsc();
-    m->clock_ns = clock_ns(CLOCK_MONOTONIC);
+    m->clock_ns = clock_with_tsc(CLOCK_MONOTONIC, &m->clock_tsc);
     if (clock) {
         memcpy(&clock_now, clock, sizeof clock_now);
         clock_now.flags = 0;
@@ -197,8 +197,8 @@ static bool tell_guest(struct machine *m, const struct state *state)
         return true;
     info = (void *)ram_at(&m->ram, state->header->boot_info, sizeof *info);
     info->tsc_hz = (uint64_t)khz * 1000;
-    info->wall_clock_ns = clock_ns(CLOCK_REALTIME);
-    info->wall_clock_tsc = m->clock_tsc + m->tsc_offset;
+    info->wall_clock_ns = clock_with_tsc(CLOCK_REALTIME, &tsc);
+    info->wall_clock_tsc = tsc + m->tsc_offset;
     if (getrandom(info->random, sizeof info->random, GRND_NONBLOCK) < 0)
         memset(info->random, 0, sizeof info->random);
     if (has_run) {
