@@ -19,6 +19,8 @@ int toro_core_count(void);
 uint64_t toro_monotonic_ns(void);
 uint64_t toro_unix_ns(void);
 uint64_t toro_ticks(uint32_t microseconds);
+/* How long the host has run something else while this core had work; 0 where it does not tell. */
+uint64_t toro_stolen_ns(void);
 
 /* Threads of this core. `toro_block` returns when another thread, of any core, has woken this
  * one, or earlier. */

@@ -134,6 +134,12 @@ begin
   Result := TicksOfMicro(Microseconds);
 end;
 
+{ How long the host has run something else while this core had work, in ns; 0 where it does not tell. }
+function Stolen: QWord; cdecl; public name 'toro_stolen_ns';
+begin
+  Result := GetStealCPU;
+end;
+
 function CurrentThreadOf: TThreadID; cdecl; public name 'toro_thread';
 begin
   Result := CoreThreads.GetCurrentThread^.ThreadID;

@@ -15,10 +15,23 @@
 #define SETTLE 50     /* microseconds from the announcement of sleep to sleep */
 #define NAP 100       /* where nobody wakes the rank */
 #define TURNS 64      /* between looks at the clock and at other threads of this core */
+#define STOLEN 200    /* microseconds: less than others run at a time, and more than a wake-up takes */
+#define MEMORY 10000  /* microseconds for which the CPU counts as shared afterwards */
 
 static int waiting;         /* threads of this core */
 static uint64_t poll_ticks; /* how long to poll */
 static uint64_t most, least, settle;
+
+/* Whether the host has lately run something else in this core's place. */
+static bool shares_cpu(void)
+{
+    static uint64_t stolen, last;
+    uint64_t now = toro_stolen_ns();
+    if (now - stolen > STOLEN * 1000)
+        last = ticks();
+    stolen = now;
+    return last && ticks() - last < toro_ticks(MEMORY);
+}
 
 void mpi_relax(struct pause *pause)
 {
@@ -52,7 +65,7 @@ void mpi_relax(struct pause *pause)
             pause->sleep = SETTLED;
         return;
     }
-    if (ticks() - pause->start < poll_ticks)
+    if (ticks() - pause->start < poll_ticks && !shares_cpu())
         return;
     if (waiting > 1 || mpi_activity_polls) { /* only one thread can be told of to others */
         toro_sleep(NAP);
@@ -74,7 +87,7 @@ void mpi_poll(struct pause *pause)
     __builtin_ia32_pause();
     if (pause->turns % TURNS)
         return;
-    if (ticks() - pause->start < toro_ticks(POLL_MAX))
+    if (ticks() - pause->start < toro_ticks(POLL_MAX) && !shares_cpu())
         toro_yield();
     else
         toro_sleep(NAP);
