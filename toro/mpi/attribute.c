@@ -68,15 +68,17 @@ int mpi_copy_attributes(int handle, struct attribute *from, struct attribute **t
     return MPI_SUCCESS;
 }
 
-static int remove_first(int handle, struct attribute **at)
+static int delete(int handle, struct attribute **attributes, struct attribute *attribute)
 {
-    struct attribute *attribute = *at;
     struct key *key = attribute->key;
     if (key->remove) {
         int result = key->remove(handle, key->number, attribute->value, key->state);
         if (result)
             return result;
     }
+    struct attribute **at = attributes;
+    while (*at != attribute) /* whose function may have deleted others */
+        at = &(*at)->next;
     *at = attribute->next;
     toro_release(attribute);
     key->attributes--;
@@ -88,18 +90,18 @@ int mpi_delete_attributes(int handle, struct attribute **attributes)
 {
     int result = MPI_SUCCESS;
     while (!result && *attributes)
-        result = remove_first(handle, attributes);
+        result = delete(handle, attributes, *attributes);
     return result;
 }
 
 int mpi_set_attribute(int handle, struct attribute **attributes, int key, void *value)
 {
     struct key *found = key < FIRST_KEY ? NULL : mpi_table_at(&keys, key);
-    struct attribute **at = find(attributes, key);
+    struct attribute *old = *find(attributes, key);
     if (!found || found->freed)
         return MPI_ERR_KEYVAL;
-    if (*at) {
-        int result = remove_first(handle, at);
+    if (old) {
+        int result = delete(handle, attributes, old);
         if (result)
             return result;
     }
@@ -120,8 +122,8 @@ int mpi_get_attribute(struct attribute *attributes, int key, void *value, int *f
 
 int mpi_delete_attribute(int handle, struct attribute **attributes, int key)
 {
-    struct attribute **at = find(attributes, key);
-    return *at ? remove_first(handle, at) : MPI_ERR_KEYVAL;
+    struct attribute *attribute = *find(attributes, key);
+    return attribute ? delete(handle, attributes, attribute) : MPI_ERR_KEYVAL;
 }
 
 /* What MPI itself says. */

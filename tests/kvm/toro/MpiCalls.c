@@ -359,6 +359,39 @@ static void types(void)
     MPI_Type_free(&column);
 }
 
+static int deleted;
+
+/* Deletes the attributes of the keys beside its own. */
+static int delete_others(MPI_Comm comm, int key, void *value, void *keys)
+{
+    int *others = keys;
+    (void)key, (void)value;
+    deleted++;
+    MPI_Comm_delete_attr(comm, others[0]);
+    MPI_Comm_delete_attr(comm, others[2]);
+    return MPI_SUCCESS;
+}
+
+static void attributes(void)
+{
+    int keys[3], flag, value = 5;
+    MPI_Comm comm;
+    MPI_Comm_dup(MPI_COMM_SELF, &comm);
+    for (int i = 0; i < 3; i++) {
+        MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, i == 1 ? delete_others : MPI_COMM_NULL_DELETE_FN, &keys[i], keys);
+        MPI_Comm_set_attr(comm, keys[i], &value);
+    }
+    MPI_Comm_delete_attr(comm, keys[1]);
+    for (int i = 0; i < 3; i++) {
+        int *found;
+        MPI_Comm_get_attr(comm, keys[i], &found, &flag);
+        check(!flag);
+        MPI_Comm_free_keyval(&keys[i]);
+    }
+    check(deleted == 1);
+    MPI_Comm_free(&comm);
+}
+
 static void communicators(void)
 {
     int color = rank % 2, r, n, sum, sizes[2] = {0, 0}, coordinates[2], source, destination, flag, key, *value;
@@ -538,6 +571,7 @@ int main(int argc, char **argv)
     places();
     collectives();
     types();
+    attributes();
     communicators();
     windows();
     errors();
