@@ -222,6 +222,8 @@ begin
   Sleep(20);
   Check(Passed = 0, 'all wait');
   BasicEventSetEvent(Auto);
+  while Passed = 0 do
+    SysThreadSwitch;
   Sleep(20);
   Check(Passed = 1, 'a signal lets one through');
   for I := 1 to High(IDs) do
