@@ -131,9 +131,12 @@ static inline void mpi_ring_sent(struct ring *ring, uint32_t count, int rank)
     mpi_wake(rank);
 }
 
-/* Hears from a message in the other direction how many lines have been returned. */
+/* Hears from a message in the other direction how many lines have been returned, if there may be no room for the next
+ * message. */
 static inline void mpi_ring_hear(struct ring *ring, uint16_t returned)
 {
+    if (ring->end - ring->tail > LINES_SHORT)
+        return;
     uint32_t end = ring->tail - (uint16_t)(ring->tail - returned) + ring->size;
     if (mpi_ring_is_first(ring) && ring->tail - ring->quiet < 1 << 15 && (int32_t)(end - ring->end) > 0)
         ring->end = end;
