@@ -53,7 +53,7 @@ int NAME(MPI_Win_shared_query)(MPI_Win win, int rank, MPI_Aint *size, PLACE *uni
     CHECK_WINDOW(win, rank >= 0 && rank < w->comm->size, MPI_ERR_RANK);
     *size = w->parts[rank].size;
     *unit = w->parts[rank].unit;
-    *(void **)base = w->parts[rank].base;
+    *(void **)base = *size ? w->parts[rank].base : NULL;
     return MPI_SUCCESS;
 }
 

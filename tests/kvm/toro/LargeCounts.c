@@ -244,6 +244,10 @@ static void windows(void)
     MPI_Win_fence(0, win);
     check(in[0] == rank && in[1] == 10 + rank && memory[1] == 10 + before);
     MPI_Win_free(&win);
+    MPI_Win_allocate_shared(0, 1, MPI_INFO_NULL, MPI_COMM_WORLD, &memory, &win);
+    MPI_Win_shared_query(win, next, &bytes, &few, &of_next);
+    check(bytes == 0 && !of_next);
+    MPI_Win_free(&win);
 
     MPI_Win_allocate_c(sizeof(int), 1, MPI_INFO_NULL, MPI_COMM_WORLD, &memory, &win);
     *memory = 1;
