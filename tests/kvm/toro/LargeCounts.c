@@ -1,20 +1,9 @@
 /* The operations whose counts are MPI_Count do what those of int do, and count beyond it. */
-#include <mpi.h>
-#include <stdio.h>
+#include "checks.h"
 
 #define HUGE ((MPI_Count)1 << 33)
 
-static int rank, size, next, before, wrong;
 static MPI_Request request;
-
-static void check_at(int holds, const char *what, int line)
-{
-    if (!holds) {
-        printf("rank %d, line %d: %s\n", rank, line, what);
-        wrong++;
-    }
-}
-#define check(what) check_at(what, #what, __LINE__)
 #define END MPI_Wait(&request, MPI_STATUS_IGNORE)
 
 static void messages(void)
@@ -279,18 +268,10 @@ static void windows(void)
 
 int main(int argc, char **argv)
 {
-    MPI_Init(&argc, &argv);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    next = (rank + 1) % size;
-    before = (rank + size - 1) % size;
+    begin_checks(&argc, &argv);
     messages();
     collectives();
     types();
     windows();
-    MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    if (rank == 0 && !wrong)
-        printf("all right\n");
-    MPI_Finalize();
-    return wrong;
+    return end_checks();
 }

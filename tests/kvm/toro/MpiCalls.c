@@ -1,21 +1,10 @@
 /* MPI as the standard has it: each call that programs use, with any number of ranks. */
-#include <mpi.h>
-#include <stdio.h>
+#include "checks.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define LONG 300000
-
-static int rank, size, next, before, wrong;
-
-static void check_at(int holds, const char *what, int line)
-{
-    if (!holds) {
-        printf("rank %d, line %d: %s\n", rank, line, what);
-        wrong++;
-    }
-}
-#define check(what) check_at(what, #what, __LINE__)
 
 static void messages(void)
 {
@@ -559,11 +548,7 @@ int main(int argc, char **argv)
     MPI_Initialized(&flag);
     check(!flag);
     infos(argc, argv);
-    MPI_Init(&argc, &argv);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    next = (rank + 1) % size;
-    before = (rank + size - 1) % size;
+    begin_checks(&argc, &argv);
     MPI_Get_processor_name(name, &length);
     check(length == (int)strlen(name) && MPI_Wtick() > 0 && MPI_Wtick() < 1e-3);
     messages();
@@ -575,10 +560,7 @@ int main(int argc, char **argv)
     communicators();
     windows();
     errors();
-    MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    if (rank == 0 && !wrong)
-        printf("all right\n");
-    MPI_Finalize();
+    wrong = end_checks();
     MPI_Finalized(&flag);
     return !flag || wrong;
 }

@@ -1,19 +1,8 @@
 /* Topologies, of a communicator and of its duplicate, and collective operations of neighbours. */
-#include <mpi.h>
-#include <stdio.h>
+#include "checks.h"
 
 #define MOST 16 /* neighbours */
 
-static int rank, size, next, before, wrong;
-
-static void check_at(int holds, const char *what, int line)
-{
-    if (!holds) {
-        printf("rank %d, line %d: %s\n", rank, line, what);
-        wrong++;
-    }
-}
-#define check(what) check_at(what, #what, __LINE__)
 
 /* Sends to each neighbour what it can check; nothing comes from MPI_PROC_NULL. */
 static void talk(MPI_Comm comm, int from_count, const int from[], int to_count, const int to[])
@@ -163,17 +152,9 @@ static void distributed_graph(void)
 
 int main(int argc, char **argv)
 {
-    MPI_Init(&argc, &argv);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    next = (rank + 1) % size;
-    before = (rank + size - 1) % size;
+    begin_checks(&argc, &argv);
     cartesian();
     graph();
     distributed_graph();
-    MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    if (rank == 0 && !wrong)
-        printf("all right\n");
-    MPI_Finalize();
-    return wrong != 0;
+    return end_checks();
 }
