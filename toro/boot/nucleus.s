@@ -13,10 +13,9 @@
 #               application has captured (CaptureInt) continues in KernelInterrupt,
 #               in ring 3.
 #   hlt         Privileged, so in ring 3 it raises #GP, which leads here. The CPU
-#               halts unless a vector is pending. Interrupts are off while that is
-#               checked, so none is lost between ring 3's last look at its queues
-#               and the halt. HaltCore clears CORE_CAME and looks at the pending
-#               vectors itself, so at its hlt only CORE_CAME has to be checked.
+#               halts unless a vector is pending. None is lost between ring 3's last
+#               look at its queues and the halt: interrupts are off while that is
+#               checked, and one that comes while HaltCore looks makes it return.
 #   ud2         Raises #UD, which is how ring 3 calls the nucleus: not every
 #               hypervisor supports int and syscall in ring 3. A magic number in
 #               RAX, plus one from 0, selects the call: 0 splits 2 MiB of RAM into
@@ -58,15 +57,14 @@
         .set CORE_IN_EXCEPTION, 0x30
         .set CORE_IN_CALL, 0x38         # KernelInterrupt has not yet read CORE_CALL_*
         .set CORE_FRAME, 0x40
-        .set CORE_CAME, 0xf8            # 1: an interrupt has come; see HaltCore
-        .set CORE_CAPTURED, 0x100       # 256 bits
-        .set CORE_ROUTE, 0x120          # APIC id plus one, for each of ROUTED vectors from 32
+        .set CORE_CAPTURED, 0xf8        # 256 bits
+        .set CORE_ROUTE, 0x118          # APIC id plus one, for each of ROUTED vectors from 32
         .set ROUTED, 48
-        .set CORE_CALL_VECTOR, 0x150
-        .set CORE_CALL_RIP, 0x158
-        .set CORE_CALL_RFLAGS, 0x160
-        .set CORE_CALL_RSP, 0x168
-        .set CORE_SPECIAL, 0x170        # 256 bits: vectors that are captured or routed
+        .set CORE_CALL_VECTOR, 0x148
+        .set CORE_CALL_RIP, 0x150
+        .set CORE_CALL_RFLAGS, 0x158
+        .set CORE_CALL_RSP, 0x160
+        .set CORE_SPECIAL, 0x168        # 256 bits: vectors that are captured or routed
         .set CORE_STEAL, 0x200          # KVM's steal clock
         .set FRAME_WORDS, 22            # 15 registers, vector, error code, 5 words of the CPU
 
@@ -120,22 +118,18 @@
         .globl nucleus, entry64
 nucleus:
 
-        .set STUB_EXCEPTION, 16
+        .set STUB_EXCEPTION, 10
         .set STUB_INTERRUPT, 8
 
         .set vector, 0
         .rept 32
-        .balign STUB_EXCEPTION
-        .if vector == 13
-        jmp general_protection
-        .else
+        .org vector * STUB_EXCEPTION
         # A zero for those without an error code (Intel SDM volume 3, table 6-1).
         .if (vector < 8) || (vector == 9) || (vector == 15) || (vector == 16) || ((vector > 17) && (vector != 21) && (vector != 29) && (vector != 30))
         push 0
         .endif
         push vector
         jmp exception
-        .endif
         .set vector, vector + 1
         .endr
 
@@ -221,7 +215,21 @@ entry64:
 # negative.
 
 interrupt:
-        xchg    rdx, [rsp]
+        cmp     qword ptr [rsp + 8], offset halted
+        jne     1f
+        pop     rdx                     # RAX and RCX are HaltCore's
+        bts     [rax + CORE_PENDING + 128 / 8], rdx
+        mov     dword ptr [rcx], 0
+        add     rsp, 48                 # this interrupt's frame, and the error code of #GP
+        inc     qword ptr [rsp]         # step over the hlt
+        iretq
+
+1:      cmp     qword ptr [rsp + 8], offset toro_hlt
+        ja      2f
+        cmp     qword ptr [rsp + 8], offset HaltCore
+        jb      2f
+        mov     qword ptr [rsp + 8], offset toro_hlt + 1
+2:      xchg    rdx, [rsp]
         push    rax
         mov     rax, rsp
         and     rax, -AREA_SIZE
@@ -229,7 +237,6 @@ interrupt:
         bt      [rax + CORE_SPECIAL + 128 / 8], rdx
         jc      special
         bts     [rax + CORE_PENDING + 128 / 8], rdx
-        mov     byte ptr [rax + CORE_CAME], 1
 over:   mov     eax, LAPIC_EOI
         mov     dword ptr [rax], 0
         pop     rax
@@ -267,7 +274,6 @@ special:
 # next scheduling point.
 captured:
         bts     [rax + CORE_PENDING], rdx
-        mov     byte ptr [rax + CORE_CAME], 1
         bt      [rax + CORE_CAPTURED], rdx
         jnc     over
         test    byte ptr [rsp + 24], 3
@@ -294,18 +300,10 @@ captured:
 general_protection:
         cmp     qword ptr [rsp + 8], offset toro_hlt
         jne     1f
-        inc     qword ptr [rsp + 8]     # step over the hlt
-        push    rax
-        mov     rax, rsp
-        and     rax, -AREA_SIZE
-        mov     rax, [rax + CORE]
-        cmp     byte ptr [rax + CORE_CAME], 0
-        jne     2f
         sti                             # takes effect after the next instruction
         hlt
-        cli
-2:      pop     rax
-        add     rsp, 8
+halted: add     rsp, 8                  # only if no interrupt has ended the halt
+        inc     qword ptr [rsp]
         iretq
 1:      push    13
 
@@ -673,6 +671,26 @@ fatal:
 1:      hlt
         jmp     1b
 
+# ---- A halt in ring 3 ---------------------------------------------------------
+# Halts unless an interrupt is pending, and returns after the next one. This lies below
+# all other code of ring 3, so one comparison tells an interrupt apart that comes here.
+
+        .section .halt.text, "ax"
+        .globl HaltCore, toro_hlt
+HaltCore:
+        mov     rax, gs:[CORE_PENDING]
+        or      rax, gs:[CORE_PENDING + 8]
+        or      rax, gs:[CORE_PENDING + 16]
+        or      rax, gs:[CORE_PENDING + 24]
+        jnz     1f
+        mov     rax, gs:[CORE_SELF]
+        mov     ecx, LAPIC_EOI
+toro_hlt:
+        hlt
+1:      ret
+
+        .section .nucleus.text, "ax"
+
 # ---- Tables ----------------------------------------------------------------
 
         .balign 8
@@ -711,7 +729,9 @@ fatal_text:
 idt:
         .set vector, 0
         .rept 32
-        .if vector == 3                 # int3 is allowed in ring 3
+        .if vector == 13
+        gate (NUCLEUS + general_protection - nucleus), 0x8e
+        .elseif vector == 3             # int3 is allowed in ring 3
         gate (NUCLEUS + vector * STUB_EXCEPTION), 0xee
         .else
         gate (NUCLEUS + vector * STUB_EXCEPTION), 0x8e

@@ -113,7 +113,6 @@ type
     InException: QWord;
     InCall: QWord;                 { KernelInterrupt has not yet read Call }
     Frame: TExceptionFrame;
-    Came: QWord;                   { 1: an interrupt has come since HaltCore has cleared it }
     Captured: array[0..3] of QWord; { vectors with a handler of the application }
     Route: array[0..IRQ_COUNT - 1] of Byte; { core that each IRQ is sent on to: its APIC id plus one }
     Call: record                   { what KernelInterrupt was called for, and where }
@@ -126,7 +125,7 @@ type
     Online: Boolean;               { it has reached Pascal code }
     Scheduler: Pointer;            { its part of Process.CPU }
     HasSteal: Boolean;             { the nucleus has been asked for Steal }
-    Unused: array[$1C6..$1FF] of Byte;
+    Unused: array[$1BE..$1FF] of Byte;
     Steal: packed record           { KVM's steal clock (Documentation/virt/kvm/x86/msr.rst) }
       Time: QWord;                 { in ns; KVM changes it while this core does not run }
       Rest: array[1..7] of QWord;
@@ -214,7 +213,7 @@ procedure DelayMicro(us: LongInt);
 procedure hlt;
 
 { The same without calling handlers. }
-procedure HaltCore; assembler;
+procedure HaltCore;
 
 { Installs Handler for a vector from 32 on, or for an exception below, on all cores; nil restores
   the kernel's. The handler is written like an entry of an interrupt table: it preserves all
@@ -225,7 +224,7 @@ procedure HaltCore; assembler;
 procedure CaptureInt(int: Byte; Handler: Pointer);
 procedure CaptureException(Exception: Byte; Handler: Pointer);
 
-{ Calls the handlers of captured vectors that are pending. }
+{ Calls the handlers of captured vectors that are pending, and sends those on that are routed. }
 procedure CallHandlers;
 
 { Does nothing: the nucleus has sent the EOI. }

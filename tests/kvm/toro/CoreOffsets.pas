@@ -29,7 +29,6 @@ begin
     Show('IN_EXCEPTION', InException);
     Show('IN_CALL', InCall);
     Show('FRAME', Frame);
-    Show('CAME', Came);
     Show('CAPTURED', Captured);
     Show('ROUTE', Route);
     Show('CALL_VECTOR', Call.Vector);
