@@ -188,6 +188,7 @@ struct vsock {
     struct vsock_counts counts;
     uint32_t stream_count, next_port;
     uint64_t listens_since, retry_at;
+    struct vsock_round round;
     ...;
 };
 struct sockaddr_un { char sun_path[...]; ...; };

@@ -57,6 +57,7 @@ void gather_pass_on(struct vsock *vsock)
 
     if (!gathered->stream)
         return;
+    round_answered(&vsock->round, &gathered->stream->answered_in, gathered->size);
     stream_pass_on(vsock, gathered->stream, gathered->iov, gathered->count, gathered->size);
     for (uint32_t i = 0; i < gathered->chains; i++)
         queue_push(vsock->tx, gathered->chain[i], 0);

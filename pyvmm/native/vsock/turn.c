@@ -82,11 +82,38 @@ static bool tx_stalls(const struct vsock *vsock)
     return false;
 }
 
-static void interrupt_if_wanted(struct vsock *vsock)
+/* Whether clients are about to send more. */
+static bool expects_more(struct vsock *vsock)
 {
-    bool rx = queue_must_interrupt(vsock->rx), tx = queue_must_interrupt(vsock->tx);
+    uint64_t now;
+
+    if (!vsock->round.asked || virtio_mmio_has_line(vsock->mmio)) /* a PC's filter has no sched_yield() */
+        return false;
+    now = clock_ns(CLOCK_MONOTONIC);
+    return now >= vsock->busy_until && round_waits(&vsock->round, now);
+}
+
+/* Interrupts the guest if it wants that, or not yet, with `may_wait`, if more is about to come for it.
+ * Returns whether that is so. */
+static bool interrupt(struct vsock *vsock, bool may_wait)
+{
+    bool rx, tx = queue_must_interrupt(vsock->tx);
+
+    if (may_wait && !tx && expects_more(vsock))
+        return true;
+    rx = queue_must_interrupt(vsock->rx);
     if (rx || tx)
         virtio_mmio_interrupt(vsock->mmio);
+    if (rx || tx || vsock->round.asked)
+        round_end(&vsock->round);
+    return false;
+}
+
+/* To be called after the last turn: an interrupt may have waited. */
+void turn_pause(struct vsock *vsock)
+{
+    if (vsock->mmio && !vsock->broken)
+        interrupt(vsock, false);
 }
 
 static void take_packets(struct vsock *vsock)
@@ -105,7 +132,7 @@ static void take_packets(struct vsock *vsock)
         take_packet(vsock, &vsock->tx_chain);
         gather_return(vsock);
         if (i % INTERRUPT_EVERY == INTERRUPT_EVERY - 1)
-            interrupt_if_wanted(vsock);
+            interrupt(vsock, false);
     }
     gather_pass_on(vsock);
 }
@@ -153,6 +180,8 @@ static bool give_packet(struct vsock *vsock)
         move_bytes(&rest, &count, skipped, sizeof skipped, false);
         if (!stream_next(vsock, stream, &header, rest, count))
             return false;
+        if (header.len)
+            round_asked(&vsock->round, &stream->answered_in);
         count = total;
     }
     move_bytes(&iov, &count, (uint8_t *)&header, sizeof header, true);
@@ -185,7 +214,7 @@ static void give_packets(struct vsock *vsock)
             vsock->has_rx = true;
         }
         if (give_packet(vsock) && ++i % INTERRUPT_EVERY == 0)
-            interrupt_if_wanted(vsock);
+            interrupt(vsock, false);
     }
     queue_unwatch(vsock->rx);
 }
@@ -283,7 +312,8 @@ static int serve(struct vsock *vsock, const struct epoll_event *event, int count
         return wait_for_orphans(vsock);
     if (vsock->broken)
         return -1;
-    interrupt_if_wanted(vsock);
+    if (interrupt(vsock, true))
+        return 0;
     if ((vsock->tx_pending && !tx_stalls(vsock)) || (has_packets(vsock) && !vsock->starved))
         return 0;
     timeout_ms = retry(vsock);

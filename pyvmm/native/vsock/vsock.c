@@ -51,6 +51,7 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     memset(vsock, 0, sizeof *vsock);
     vsock->cid = cid;
     vsock->next_port = VSOCK_FIRST_PORT;
+    vsock->round.number = 1;
     vsock->wake.kind = VSOCK_WAKE;
     vsock->rx_kick.kind = vsock->tx_kick.kind = VSOCK_KICK;
     pthread_mutex_init(&vsock->note_lock, NULL);
@@ -161,6 +162,7 @@ int vsock_start(struct vsock *vsock)
 void vsock_pause(struct vsock *vsock)
 {
     stop_thread(vsock);
+    turn_pause(vsock);
     if (vsock->has_rx)
         queue_unpop(vsock->rx);
     vsock->has_rx = vsock->starved = false;

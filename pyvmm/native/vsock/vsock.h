@@ -105,6 +105,7 @@ struct vsock_stream {
     struct vsock_stream *previous_ready, *next_ready; /* of those with something for the guest */
     struct vsock_stream *previous, *next;         /* of all */
     bool is_ready, is_named;
+    uint32_t answered_in; /* the number of a round, or 0 */
 };
 
 PYTHON enum vsock_note_kind {
@@ -126,6 +127,16 @@ PYTHON struct vsock_counts {
     uint64_t resets;      /* of connections that failed, or were refused */
     uint64_t stalls;      /* times that a connection has used up the guest's credit */
     uint64_t to_guest, from_guest; /* bytes of payload */
+};
+
+/* What has happened since the guest was interrupted last: see round.c. */
+PYTHON struct vsock_round {
+    uint32_t number;     /* not 0 */
+    uint32_t answered;   /* streams whose client the guest has sent data */
+    uint32_t asked;      /* of these, whose client has sent some since */
+    uint32_t vain;       /* rounds left that do not wait */
+    uint64_t size;       /* of what the guest has sent, bytes */
+    uint64_t wait_until; /* CLOCK_MONOTONIC in ns; 0: it does not wait */
 };
 
 /* What goes to a stream's socket at once. */
@@ -173,6 +184,7 @@ struct vsock {
 
     uint64_t poll_ns;        /* for how long it polls before it waits */
     uint64_t passed_on;      /* counts.from_guest before the last turn */
+    struct vsock_round round;
     uint64_t busy_until;     /* CLOCK_MONOTONIC in ns: others need this CPU until then */
     bool tx_pending;         /* chains may be in TX */
     bool starved;            /* RX has no buffers for what waits */
@@ -200,10 +212,17 @@ PYTHON void vsock_close(struct vsock *vsock);
 PYTHON int vsock_turn(struct vsock *vsock, int timeout_ms);
 void turn_take_last(struct vsock *vsock);
 void turn_bury(struct vsock *vsock);
+void turn_pause(struct vsock *vsock);
 
 /* wait.c */
 struct epoll_event;
 int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms);
+
+/* round.c */
+PYTHON void round_answered(struct vsock_round *round, uint32_t *answered_in, uint32_t size);
+PYTHON void round_asked(struct vsock_round *round, uint32_t *answered_in);
+PYTHON bool round_waits(struct vsock_round *round, uint64_t now);
+PYTHON void round_end(struct vsock_round *round);
 
 /* stream.c */
 int vsock_watch(struct vsock *vsock, struct vsock_source *source, uint32_t events);

@@ -85,8 +85,12 @@ int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int tim
         vsock->tx_pending = true;
         timeout_ms = 0;
     }
-    if (!timeout_ms)
-        return epoll_wait(vsock->epoll_fd, event, most, 0);
+    if (!timeout_ms) {
+        count = epoll_wait(vsock->epoll_fd, event, most, 0);
+        if (!count && vsock->round.wait_until)
+            give_way(vsock, clock_ns(CLOCK_MONOTONIC));
+        return count;
+    }
     if (vsock->capture)
         capture_flush(vsock);
     start = clock_ns(CLOCK_MONOTONIC);
