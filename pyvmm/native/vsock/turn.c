@@ -90,7 +90,7 @@ static bool expects_more(struct vsock *vsock)
     if (!vsock->round.asked || virtio_mmio_has_line(vsock->mmio)) /* a PC's filter has no sched_yield() */
         return false;
     now = clock_ns(CLOCK_MONOTONIC);
-    return now >= vsock->busy_until && round_waits(&vsock->round, now);
+    return now >= vsock->busy.until && round_waits(&vsock->round, now);
 }
 
 /* Interrupts the guest if it wants that, or not yet, with `may_wait`, if more is about to come for it.

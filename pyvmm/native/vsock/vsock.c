@@ -51,7 +51,7 @@ int vsock_init(struct vsock *vsock, uint64_t cid)
     memset(vsock, 0, sizeof *vsock);
     vsock->cid = cid;
     vsock->next_port = VSOCK_FIRST_PORT;
-    vsock->round.number = 1;
+    vsock->round.number = vsock->busy.times = 1;
     vsock->wake.kind = VSOCK_WAKE;
     vsock->rx_kick.kind = vsock->tx_kick.kind = VSOCK_KICK;
     pthread_mutex_init(&vsock->note_lock, NULL);

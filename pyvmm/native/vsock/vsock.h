@@ -139,6 +139,12 @@ PYTHON struct vsock_round {
     uint64_t wait_until; /* CLOCK_MONOTONIC in ns; 0: it does not wait */
 };
 
+/* Whether others need the thread's CPU: see wait.c. */
+PYTHON struct vsock_busy {
+    uint64_t until; /* CLOCK_MONOTONIC in ns */
+    uint32_t times; /* that is so many times as long as the last one ran; not 0 */
+};
+
 /* What goes to a stream's socket at once. */
 struct vsock_gathered {
     struct vsock_stream *stream; /* NULL: nothing */
@@ -185,7 +191,7 @@ struct vsock {
     uint64_t poll_ns;        /* for how long it polls before it waits */
     uint64_t passed_on;      /* counts.from_guest before the last turn */
     struct vsock_round round;
-    uint64_t busy_until;     /* CLOCK_MONOTONIC in ns: others need this CPU until then */
+    struct vsock_busy busy;
     bool tx_pending;         /* chains may be in TX */
     bool starved;            /* RX has no buffers for what waits */
     bool has_rx;             /* rx_chain is popped and not used yet */
@@ -217,6 +223,7 @@ void turn_pause(struct vsock *vsock);
 /* wait.c */
 struct epoll_event;
 int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int timeout_ms);
+PYTHON bool busy_noticed(struct vsock_busy *busy, uint64_t before, uint64_t now);
 
 /* round.c */
 PYTHON void round_answered(struct vsock_round *round, uint32_t *answered_in, uint32_t size);

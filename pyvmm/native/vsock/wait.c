@@ -14,25 +14,39 @@
 #define POLL_MIN 10000ull  /* ns */
 #define POLL_MAX 100000ull /* about what a notification and a wake-up take together */
 #define BUSY 200000ull     /* a thread that runs for so long has work of its own */
-#define BUSY_TIMES 100     /* such a thread is given way to again after so many times as long: it costs 1 % */
+#define BUSY_TIMES 128     /* after so many times as long such a thread is given way to again: it costs 1 % */
+#define BUSY_AGAIN (100 * VSOCK_MS) /* what runs so long only later may be something else, such as the host's host */
 #define SLICE (10 * VSOCK_MS) /* the longest that counts: what takes longer was no thread, but SIGSTOP */
 /* Bytes from the guest in a turn: answers to many clients, rather than to a few or bulk. */
 #define ANSWERS_MIN (4u << 10)
 #define ANSWERS_MAX (16u << 10)
 
+/* Others have run from `before` to `now` (CLOCK_MONOTONIC in ns).  Returns whether that was so long that
+ * they need this CPU; until when they do is longer each time. */
+bool busy_noticed(struct vsock_busy *busy, uint64_t before, uint64_t now)
+{
+    uint64_t ran = now - before;
+
+    if (ran <= BUSY)
+        return false;
+    if (before > busy->until + BUSY_AGAIN)
+        busy->times = 1;
+    else if (busy->times < BUSY_TIMES)
+        busy->times *= 2;
+    busy->until = now + busy->times * (ran < SLICE ? ran : SLICE);
+    return true;
+}
+
 /* Lets other threads run; not any more for some time once one has run for so long that it does not
  * wait for this one.  Returns the time; it was `before`. */
 static uint64_t give_way(struct vsock *vsock, uint64_t before)
 {
-    uint64_t now, ran;
+    uint64_t now;
 
     sched_yield();
     now = clock_ns(CLOCK_MONOTONIC);
-    ran = now - before;
-    if (ran > BUSY) {
+    if (busy_noticed(&vsock->busy, before, now))
         vsock->poll_ns = 0;
-        vsock->busy_until = now + BUSY_TIMES * (ran < SLICE ? ran : SLICE);
-    }
     return now;
 }
 
@@ -46,7 +60,7 @@ static void let_clients_ask(struct vsock *vsock)
     if (passed_on < ANSWERS_MIN || passed_on > ANSWERS_MAX)
         return;
     now = clock_ns(CLOCK_MONOTONIC);
-    if (now > vsock->busy_until)
+    if (now > vsock->busy.until)
         give_way(vsock, now);
 }
 
@@ -98,7 +112,7 @@ int vsock_wait(struct vsock *vsock, struct epoll_event *event, int most, int tim
     now = clock_ns(CLOCK_MONOTONIC);
     if (now - start > POLL_MAX)
         vsock->poll_ns = 0;
-    else if (vsock->poll_ns < POLL_MAX && now > vsock->busy_until)
+    else if (vsock->poll_ns < POLL_MAX && now > vsock->busy.until)
         vsock->poll_ns = vsock->poll_ns ? 2 * vsock->poll_ns : POLL_MIN;
     return count;
 }
