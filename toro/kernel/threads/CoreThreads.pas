@@ -83,8 +83,9 @@ type
     Halting: LongInt;         { 1: it may be halted, and needs an interrupt to look at its inbox }
     LastIrq: QWord;           { TSC at which an interrupt has last ended a halt, or UpdateLastIrq was called }
     LingerTime: QWord;        { TSC ticks for which it polls before it halts }
+    SwitchesBefore: QWord;    { Switches when it had nothing to do the last time }
     BusyUntil: QWord;         { TSC until which the host's CPU is taken to have others to run }
-    Unused: array[0..2] of QWord;
+    Unused: array[0..1] of QWord;
   end;
 
 var

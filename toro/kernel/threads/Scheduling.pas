@@ -74,11 +74,13 @@ const
     short that polling would have saved them, up to what a halt and the wake-up take where ring 0 is
     interpreted, and is short again after a longer one, or when the host has taken the CPU away
     meanwhile: then others need it. Two cores that wait for each other and both halt make each other's
-    halts long, by two wake-ups. }
+    halts long, by two wake-ups. A core that has had many threads to run, and whose last halt was long,
+    halts at once: it has answered all its clients, and they ask again together (native/vsock/round.c). }
   LINGER_LEAST = 20;
   LINGER_MOST = 100;
   SHORT_HALT = LINGER_LEAST + LINGER_MOST;
   SHORT_HALT_OF_CORES = 400;
+  MANY_THREADS = 8;
   TAKEN_AWAY = 100;
   BUSY_TIME = 20000;
 
@@ -163,8 +165,12 @@ end;
 { Polls for a short time for requests, devices and interrupts. }
 procedure Linger(CPU: PCPU);
 var
-  Start, Last, Now, Gap: QWord;
+  Start, Last, Now, Gap, Ran: QWord;
 begin
+  Ran := CPU^.Switches - CPU^.SwitchesBefore;
+  CPU^.SwitchesBefore := CPU^.Switches;
+  if (Ran >= MANY_THREADS) and (CPU^.LingerTime <= TicksOfMicro(LINGER_LEAST)) then
+    Exit;
   Start := read_rdtsc;
   Now := Start;
   Gap := TicksOfMicro(TAKEN_AWAY);
