@@ -75,7 +75,7 @@ const
     interpreted, and is short again after a longer one, or when the host has taken the CPU away
     meanwhile: then others need it. Two cores that wait for each other and both halt make each other's
     halts long, by two wake-ups. A core that has had many threads to run, and whose last halt was long,
-    halts at once: it has answered all its clients, and they ask again together (native/vsock/round.c). }
+    halts at once: it has answered all its clients, and they ask again together (pyvmm/native/vsock/round.c). }
   LINGER_LEAST = 20;
   LINGER_MOST = 100;
   SHORT_HALT = LINGER_LEAST + LINGER_MOST;
