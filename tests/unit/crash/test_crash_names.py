@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,8 @@ def test_a_damaged_file_breaks_nothing(assemble: Assembler, tmp_path: Path, data
         at = data.draw(st.integers(0, 63) | st.integers(headers, len(image) - 1) | st.integers(0, len(image) - 1))
         image[at] = data.draw(st.integers(0, 255))
     (tmp_path / "damaged").write_bytes(image)
-    Names(File(str(tmp_path / "damaged"))).function(0x100000)
+    with closing(File(str(tmp_path / "damaged"))) as file:
+        Names(file).function(0x100000)
     content = bytes(image)
 
     def read(at: int, size: int) -> bytes:
