@@ -76,7 +76,7 @@ def of_process() -> Iterator[Finding]:
         if soft == resource.RLIM_INFINITY or 0 < enough <= soft:
             continue
         is_enough = False
-        remedy = "have it raised in limits.conf(5), or LimitXXX= of the systemd unit"
+        remedy = "have it raised in limits.conf(5), or by LimitNOFILE= and its like in the systemd unit"
         if hard == resource.RLIM_INFINITY or 0 < enough <= hard:
             remedy = f"`ulimit {option} {'unlimited' if hard == resource.RLIM_INFINITY else hard}`"
         yield Finding("note", f"ulimit {option}", f"{name} are limited to {soft}: {why}", remedy)

@@ -210,8 +210,8 @@ class _Recorder:
         self.done: list[Operation] = []
 
     def read(self, address: int, length: int) -> bytes:
-        """Nothing is known of what the device has written."""
-        raise NotImplementedError
+        """Not to be called: nothing is known of what the device has written."""
+        raise AssertionError(f"a step reads {length} bytes at {address:#x}")
 
     def write(self, address: int, data: bytes) -> None:
         self.done.append(Store(address, data))

@@ -112,7 +112,7 @@ def link_c(arguments: Sequence[str], program: Path, image: Path, debug: bool = F
         program,
         pascal,
         image,
-        lambda work: [compiler.program(arguments, program, work), *compiler.library()],
+        lambda folder: [compiler.program(arguments, program, folder), *compiler.library()],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 from vsockguest import TX, Guest
@@ -14,14 +13,6 @@ from pyvmm.testing.vsockpacket import OP_REQUEST, OP_RESPONSE, OP_RW, OP_SHUTDOW
 
 ONE, OTHER = (1000, 80), (1001, 80)
 DATA_SEGS_IN = 152  # of struct tcp_info
-
-
-@pytest.fixture
-def guest() -> Iterator[Guest]:
-    made = Guest()
-    made.start()
-    yield made
-    made.close()
 
 
 def connect(guest: Guest, key: tuple[int, int]) -> socket.socket:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,14 +123,6 @@ def test_nothing_waits_for_nobody_or_for_long(steps: list[tuple[str, int]]) -> N
             assert expected
             assert of.native.asked
             assert not of.waits(now + WAIT)
-
-
-@pytest.fixture
-def guest() -> Iterator[Guest]:
-    made = Guest()
-    made.start()
-    yield made
-    made.close()
 
 
 def served(guest: Guest, count: int) -> dict[Key, socket.socket]:
